@@ -1,0 +1,115 @@
+"""Options -> bound, listening sockets (C: the first half of run() in epmd_srv.c).
+
+Plain sockets, no gevent: a port in use is found out before anything slow is imported.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterable
+from typing import NamedTuple
+
+MAX_LISTEN_SOCKETS = 16
+
+_ANY = ("0.0.0.0", "::")
+_LOOPBACK = ("127.0.0.1", "::1")
+
+
+class PortInUse(Exception):
+    """Somebody listens there already, an epmd most likely: no reason to complain."""
+
+
+class ListenError(Exception):
+    """There is no serving where it was asked for; the text says why."""
+
+
+class Place(NamedTuple):
+    """Where to listen; `asked` is False for what nobody named and nobody may miss."""
+
+    family: socket.AddressFamily
+    host: str
+    asked: bool
+
+
+def open_listeners(addresses: Iterable[str], port: int) -> list[socket.socket]:
+    """Listen on the addresses and on both loopbacks, or everywhere if there are no addresses.
+
+    The sockets do not block.  Port 0 lets the system choose, once for all of them.
+    Raises PortInUse and ListenError, and leaves nothing open then.
+    """
+    listening: list[socket.socket] = []
+    try:
+        for place in places(addresses):
+            sock = _open(place, port)
+            if sock is not None:
+                listening.append(sock)
+                port = port or sock.getsockname()[1]
+        if not listening:
+            raise ListenError("no address to listen on")
+    except BaseException:
+        close_all(listening)
+        raise
+    return listening
+
+
+def close_all(sockets: Iterable[socket.socket]) -> None:
+    for sock in sockets:
+        sock.close()
+
+
+def places(addresses: Iterable[str]) -> list[Place]:
+    """Where to listen, each place once, and none that a wildcard covers.  Raises ListenError."""
+    hosts = [(_family(address), address) for address in addresses]
+    asked = [Place(family, _canonical(family, host), True) for family, host in hosts]
+    implied = _LOOPBACK if asked else _ANY
+    wanted = asked + [Place(_family(host), host, not asked and ":" not in host) for host in implied]
+    wild = {place.family for place in wanted if place.host in _ANY}
+    chosen: dict[tuple[int, str], Place] = {}
+    for place in wanted:
+        if place.host in _ANY or place.family not in wild:
+            chosen.setdefault((place.family, place.host), place)
+    if len(chosen) > MAX_LISTEN_SOCKETS:
+        raise ListenError(f"cannot listen on more than {MAX_LISTEN_SOCKETS} IP addresses")
+    return list(chosen.values())
+
+
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def _canonical(family: socket.AddressFamily, address: str) -> str:
+    try:
+        return socket.inet_ntop(family, socket.inet_pton(family, address))
+    except (OSError, ValueError):
+        raise ListenError(f'cannot parse IP address "{address}"') from None
+
+
+def _open(place: Place, port: int) -> socket.socket | None:
+    """A listening socket, or None where a place that nobody asked for is not to be had (on a host
+    without IPv6, for one)."""
+    try:
+        return _listen(place, port)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise PortInUse(f"there is already a epmd running at port {port}") from None
+        if place.asked:
+            text = f"failed to bind socket to {place.host} port {port}: {error.strerror}"
+            raise ListenError(text) from None
+        return None
+
+
+def _listen(place: Place, port: int) -> socket.socket:
+    sock = socket.socket(place.family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if place.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setblocking(False)
+        sock.bind((place.host, port))
+        # Linux tells two listeners of one port apart only here, where SO_REUSEADDR is set.
+        sock.listen(socket.SOMAXCONN)
+    except BaseException:
+        sock.close()
+        raise
+    return sock

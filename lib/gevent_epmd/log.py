@@ -1,0 +1,117 @@
+"""Where the daemon says what it does: stderr, or syslog when it is detached.
+
+Levels are C's: 0 is always said, 1 to 3 with as many -d.  `tty` is for what has no place in syslog.
+A peer must not be able to write the log: control characters are escaped, and what a peer can bring
+about without end goes through `complain`, which says each kind of thing once a second.
+
+Source: dbg_printf, dbg_tty_printf, dbg_print_buf and print_names of epmd.c and epmd_srv.c.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+
+_DUMPED = 1024
+_ROW = 16
+_SECONDS_BETWEEN_COMPLAINTS = 1.0
+
+
+class Log:
+    """`level` is how often -d was given; `to_syslog` what a detached daemon wants."""
+
+    def __init__(self, level: int = 0, to_syslog: bool = False) -> None:
+        self.level = level
+        self._complaints: dict[str, tuple[float, int]] = {}
+        self._syslog = _open_syslog() if to_syslog else None
+
+    def say(self, level: int, text: str) -> None:
+        """For stderr and syslog alike (C: dbg_printf)."""
+        if self.level < level:
+            return
+        if self._syslog:
+            self._syslog(f"epmd: {printable(text)}")
+        else:
+            self._line(text)
+
+    def tty(self, level: int, text: str) -> None:
+        """For stderr alone (C: dbg_tty_printf)."""
+        if self.level >= level and not self._syslog:
+            self._line(text)
+
+    def complain(self, kind: str, detail: str = "") -> None:
+        """Level 0, for what a peer did.  Without -d each kind is said once a second at most, and how
+        many were left out goes with the next."""
+        now = time.monotonic()
+        last, missed = self._complaints.get(kind, (float("-inf"), 0))
+        if not self.level and now - last < _SECONDS_BETWEEN_COMPLAINTS:
+            self._complaints[kind] = (last, missed + 1)
+            return
+        self._complaints[kind] = (now, 0)
+        more = f" (and {missed} more like this)" if missed else ""
+        self.say(0, " ".join(filter(None, (kind, detail))) + more)
+
+    def packet(self, data: bytes) -> None:
+        """The bytes that came or went, at level 2 (C: dbg_print_buf)."""
+        if self.level < 2 or self._syslog:
+            return
+        self._line(f"got {len(data)} bytes")
+        for start in range(0, min(len(data), _DUMPED), _ROW):
+            self._row(_hex_row(data[:_DUMPED], start))
+        if len(data) > _DUMPED:
+            self._row("......and more")
+
+    def tables(self, active: Iterable[tuple[str, int, int, int]], unused: Iterable[tuple[str, int]]) -> None:
+        """All nodes, at level 3 (C: print_names).  `active` are name, creation, port and descriptor,
+        `unused` name and creation."""
+        if self.level < 3 or self._syslog:
+            return
+        rows = [f'    active name     "{n}#{c}" at port {p}, fd = {fd}' for n, c, p, fd in active]
+        rows.append(f"    reg calculated count  : {len(rows)}")
+        late = [f'    old/unused name "{n}#{c}"' for n, c in unused]
+        rows += [*late, f"    unreg counter         : {len(late)}"]
+        rows.append(f"    unreg calculated count: {len(late)}")
+        for row in rows:
+            self._row(printable(row))
+
+    def _line(self, text: str) -> None:
+        self._put(f"epmd: {time.ctime()}: {printable(text)}")
+
+    def _row(self, text: str) -> None:
+        self._put(f"***** {text}")
+
+    @staticmethod
+    def _put(text: str) -> None:
+        # A stderr that is full or gone must not end anything.
+        try:
+            os.write(2, f"{text}\r\n".encode("utf-8", "surrogateescape"))
+        except OSError:
+            pass
+
+
+def _open_syslog() -> Callable[[str], None]:
+    import syslog  # only a detached daemon needs it
+
+    syslog.openlog("epmd")
+    return lambda text: syslog.syslog(syslog.LOG_ERR, text)
+
+
+def shown(name: bytes) -> str:
+    """A name for a log line."""
+    return name.decode("utf-8", "backslashreplace")
+
+
+def printable(text: str) -> str:
+    """The text with its control characters escaped, so that no name can forge a line."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _hex_row(data: bytes, start: int) -> str:
+    row = data[start : start + _ROW]
+    half = _ROW // 2
+    left, right = (" ".join(f"{byte:02x}" for byte in part) for part in (row[:half], row[half:]))
+    text = "".join(chr(byte) if 32 <= byte <= 126 else "." for byte in row)
+    return f"{start:08x}  {left:<23}  {right:<23}  |{text}|"

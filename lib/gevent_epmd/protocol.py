@@ -1,0 +1,303 @@
+"""Bytes <-> requests and replies of the Erlang port mapper's protocol.
+
+No I/O happens here: a `PacketReader` is fed what a socket gave and says when a packet is whole, the
+request types parse a packet, and the reply functions build what goes back.  Anything that must
+end the connection without a reply is a `ProtocolError`, and nothing else is ever raised.
+
+Source: ERTS User's Guide, "Distribution Protocol", and do_read/do_request of epmd_srv.c.  Integers are
+big-endian; names and extra data are bytes, and a name is UTF-8.
+"""
+
+from __future__ import annotations
+
+from struct import Struct, pack
+from typing import NamedTuple, Protocol, Union
+
+#: Tags: the first byte of every packet.
+ALIVE2_REQ = ord("x")
+PORT2_REQ = ord("z")
+NAMES_REQ = ord("n")
+DUMP_REQ = ord("d")
+KILL_REQ = ord("k")
+STOP_REQ = ord("s")
+
+ALIVE2_RESP = ord("y")
+ALIVE2_X_RESP = ord("v")
+PORT2_RESP = ord("w")
+
+#: The length of a packet, in bytes, that a two-byte header may announce at most.
+MAX_PACKET = 3057
+HEADER = 2
+
+MAX_NAME_CHARACTERS = 255
+#: The limit of a name and of the extra data: 255 characters of 4 bytes.
+MAX_SYMBOL_BYTES = 1020
+
+#: The creation that goes with a refused registration.
+REFUSED_CREATION = 99
+#: From this highest version on a node understands the reply with a 32-bit creation.
+FIRST_VERSION_WITH_32_BITS = 6
+
+_ALIVE2_FIXED = Struct("!HBBHHH")  # port, node type, protocol, highest, lowest, Nlen
+_ALIVE2_SMALLEST = 14
+_U16 = Struct("!H")
+_U32 = Struct("!I")
+
+
+class ProtocolError(Exception):
+    """What ends a connection without a reply; the text is for the log."""
+
+
+class PacketReader:
+    """Collects one packet, however its bytes are cut (C: do_read's `want` and `got`).
+
+    Read at most `wanted` bytes at a time and hand them to `receive_data`.  Bytes beyond the packet
+    are an error only where they came together with the end of the header, as in C: once the length
+    is known no more than the packet is asked for.
+    """
+
+    __slots__ = ("_got", "_want")
+
+    def __init__(self) -> None:
+        self._got = b""
+        self._want = 0
+
+    @property
+    def wanted(self) -> int:
+        """How many bytes to read next, at most."""
+        return (self._want or MAX_PACKET + HEADER) - len(self._got)
+
+    @property
+    def got(self) -> int:
+        """How many bytes have come, header included."""
+        return len(self._got)
+
+    def receive_data(self, data: bytes) -> bytes | None:
+        """Take the next bytes; give the packet without its header once it is whole, else None.
+
+        Raises ProtocolError for a length of 0 or over MAX_PACKET, and for more bytes than announced.
+        """
+        got = self._got = self._got + data
+        if not self._want:
+            if len(got) < HEADER:
+                return None
+            self._want = self._announced(got)
+        return got[HEADER:] if len(got) == self._want else None
+
+    @staticmethod
+    def _announced(got: bytes) -> int:
+        size = got[0] << 8 | got[1]
+        if not 1 <= size <= MAX_PACKET:
+            raise ProtocolError(f"invalid packet size ({size})")
+        if len(got) > size + HEADER:
+            raise ProtocolError(f"got {len(got) - HEADER} bytes in packet, expected {size}")
+        return size + HEADER
+
+
+def frame(packet: bytes) -> bytes:
+    """The packet with its two-byte length in front, as it goes over the wire."""
+    return _U16.pack(len(packet)) + packet
+
+
+def name_characters(name: bytes) -> int | None:
+    """How many characters a name has; None if it is not UTF-8 (C: verify_utf8)."""
+    try:
+        return len(name.decode())
+    except UnicodeDecodeError:
+        return None
+
+
+class Alive2Request(NamedTuple):
+    """A node registers.  `port` is where it listens for other nodes; `node_type` is 77 for a normal
+    node and 72 for a hidden one; `protocol` 0 is TCP; `highest` and `lowest` are the distribution
+    versions that it speaks."""
+
+    port: int
+    node_type: int
+    protocol: int
+    highest: int
+    lowest: int
+    name: bytes
+    extra: bytes = b""
+
+    @classmethod
+    def parse(cls, packet: bytes) -> Alive2Request:
+        """Raises ProtocolError where a length points past the packet or the name holds a NUL."""
+        if len(packet) < _ALIVE2_SMALLEST:
+            raise ProtocolError(f"packet too small for request ALIVE2_REQ ({len(packet)})")
+        *numbers, name_size = _ALIVE2_FIXED.unpack_from(packet, 1)
+        name_end = 1 + _ALIVE2_FIXED.size + name_size
+        if name_end + _U16.size > len(packet):
+            raise ProtocolError("node name size error in ALIVE2_REQ")
+        extra_start = name_end + _U16.size
+        extra_end = extra_start + _U16.unpack_from(packet, name_end)[0]
+        if extra_end > len(packet):
+            raise ProtocolError("extra info size error in ALIVE2_REQ")
+        name = packet[name_end - name_size : name_end]
+        _no_nul(name, "ALIVE2_REQ")
+        return cls(*numbers, name, packet[extra_start:extra_end])
+
+    def packet(self) -> bytes:
+        numbers = (self.port, self.node_type, self.protocol, self.highest, self.lowest)
+        fixed = _ALIVE2_FIXED.pack(*numbers, len(self.name))
+        tail = self.name + _U16.pack(len(self.extra)) + self.extra
+        return bytes((ALIVE2_REQ,)) + fixed + tail
+
+    def refusal(self) -> str | None:
+        """Why no port mapper may take this node, or None (C: the checks that open node_reg2)."""
+        characters = name_characters(self.name)
+        if len(self.name) > MAX_SYMBOL_BYTES or (characters or 0) > MAX_NAME_CHARACTERS:
+            return f"node name is too long ({len(self.name)})"
+        if characters is None:
+            return "invalid node name encoding"
+        if not self.name:
+            return "node name is empty"
+        if len(self.extra) > MAX_SYMBOL_BYTES:
+            return f"extra data is too long ({len(self.extra)})"
+        return None
+
+
+class Port2Request(NamedTuple):
+    """Somebody asks where the node of this name listens."""
+
+    name: bytes
+
+    @classmethod
+    def parse(cls, packet: bytes) -> Port2Request:
+        """Raises ProtocolError for a name that is empty, holds a NUL, or cannot be a node's."""
+        name = packet[1:]
+        if name.endswith(b"\0"):
+            name = name[:-1]
+        if not name:
+            raise ProtocolError(f"packet too small for request PORT2_REQ ({len(packet)})")
+        _no_nul(name, "PORT2_REQ")
+        if not 1 <= (name_characters(name) or 0) <= MAX_NAME_CHARACTERS:
+            raise ProtocolError("invalid node name in PORT2_REQ")
+        return cls(name)
+
+    def packet(self) -> bytes:
+        return bytes((PORT2_REQ,)) + self.name
+
+
+class StopRequest(NamedTuple):
+    """Somebody wants this name unregistered by force.  What follows a NUL does not count."""
+
+    name: bytes
+
+    @classmethod
+    def parse(cls, packet: bytes) -> StopRequest:
+        """Raises ProtocolError for a packet that is nothing but its tag."""
+        if len(packet) == 1:
+            raise ProtocolError("packet too small for request STOP_REQ (1)")
+        return cls(packet[1:].split(b"\0", 1)[0])
+
+    def packet(self) -> bytes:
+        return bytes((STOP_REQ,)) + self.name
+
+
+class BareRequest(NamedTuple):
+    """NAMES, DUMP or KILL: the tag says all, and what follows it is ignored."""
+
+    tag: int
+
+    @classmethod
+    def parse(cls, packet: bytes) -> BareRequest:
+        return cls(packet[0])
+
+    def packet(self) -> bytes:
+        return bytes((self.tag,))
+
+
+Request = Union[Alive2Request, Port2Request, StopRequest, BareRequest]
+
+
+class _Parser(Protocol):
+    def __call__(self, packet: bytes, /) -> Request: ...
+
+
+#: For each tag what the log calls the request, and who reads it.
+_REQUESTS: dict[int, tuple[str, _Parser]] = {
+    ALIVE2_REQ: ("ALIVE2_REQ", Alive2Request.parse),
+    PORT2_REQ: ("PORT2_REQ", Port2Request.parse),
+    NAMES_REQ: ("NAMES_REQ", BareRequest.parse),
+    DUMP_REQ: ("DUMP_REQ", BareRequest.parse),
+    KILL_REQ: ("KILL_REQ", BareRequest.parse),
+    STOP_REQ: ("STOP_REQ", StopRequest.parse),
+}
+
+
+def request_title(packet: bytes) -> str:
+    """What the log calls the request in a packet of at least one byte; raises ProtocolError."""
+    return _look_up(packet)[0]
+
+
+def parse_request(packet: bytes) -> Request:
+    """The request in a whole packet of at least one byte (its tag); raises ProtocolError."""
+    return _look_up(packet)[1](packet)
+
+
+def _look_up(packet: bytes) -> tuple[str, _Parser]:
+    try:
+        return _REQUESTS[packet[0]]
+    except KeyError:
+        raise ProtocolError("got garbage") from None
+
+
+def _no_nul(name: bytes, request: str) -> None:
+    if b"\0" in name:
+        raise ProtocolError(f"node name contains ascii 0 in {request}")
+
+
+def alive2_reply(highest: int, creation: int) -> bytes:
+    """The node is registered.  `creation` counts up from the clock; an old node (highest version
+    below 6) is told one of 1, 2, 3 in its place."""
+    if highest >= FIRST_VERSION_WITH_32_BITS:
+        return pack("!BBI", ALIVE2_X_RESP, 0, creation)
+    return pack("!BBH", ALIVE2_RESP, 0, creation % 3 + 1)
+
+
+def alive2_refusal(highest: int) -> bytes:
+    """The node is not registered."""
+    if highest >= FIRST_VERSION_WITH_32_BITS:
+        return pack("!BBI", ALIVE2_X_RESP, 1, REFUSED_CREATION)
+    return pack("!BBH", ALIVE2_RESP, 1, REFUSED_CREATION)
+
+
+PORT2_NOT_FOUND = bytes((PORT2_RESP, 1))
+
+
+def port2_reply(node: Alive2Request) -> bytes:
+    """Where the node listens: what it registered with, after tag and result."""
+    return bytes((PORT2_RESP, 0)) + node.packet()[1:]
+
+
+def listing_reply(port: int, text: bytes) -> bytes:
+    """The reply to NAMES and to DUMP: the mapper's own port, then the text."""
+    return _U32.pack(port) + text
+
+
+def listing_port(reply: bytes) -> int:
+    """The mapper's port out of the first 4 bytes of a reply to NAMES or DUMP."""
+    port: int = _U32.unpack_from(reply)[0]
+    return port
+
+
+LISTING_PORT_SIZE = _U32.size
+
+
+def names_line(name: bytes, port: int) -> bytes:
+    return b"name %b at port %d\n" % (name, port)
+
+
+def dump_active_line(name: bytes, port: int, fd: int) -> bytes:
+    return b"active name     <%b> at port %d, fd = %d\n\0" % (name, port, fd)
+
+
+def dump_unused_line(name: bytes, port: int, fd: int) -> bytes:
+    return b"old/unused name <%b>, port = %d, fd = %d \n\0" % (name, port, fd)
+
+
+KILL_OK = b"OK"
+KILL_NO = b"NO"
+STOPPED = b"STOPPED"
+NOEXIST = b"NOEXIST"

@@ -1,0 +1,174 @@
+"""Which node has which name: live nodes, the names of late ones, and their creations.
+
+No I/O happens here.  Strategy: live nodes are a dict in the order of registration, remembered ones a dict
+in the order in which they went, so that every question is answered without a search.  The text of
+NAMES is kept until a node comes or goes.
+
+Invariants:
+- a name is live at most once, and never live and remembered at once;
+- a count, once given to a name, is never given to it again while this registry lives, wherever
+  the clock goes: a name that comes back gets the successor of its last count, and a name that
+  was forgotten starts above every count that was forgotten.  The creation is the count, brought into
+  32 bits;
+- `unregister` takes away the node that it is given, and never another one of the same name.
+
+Source: node_reg2, node_unreg and node_unreg_sock of epmd_srv.c.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from . import protocol
+from .protocol import Alive2Request
+
+#: How many late names are remembered; when more are, a new name makes the oldest be forgotten.
+REMEMBERED = 1000
+REMEMBERED_WHEN_DEBUGGING = 5
+
+#: The first creation of the 32-bit form: 1 to 3 look like the old form's.
+_FIRST_CREATION = 4
+_CREATIONS = 2**32 - _FIRST_CREATION
+
+
+class Holder(Protocol):
+    """Whoever keeps a node registered: its connection."""
+
+    def gone(self) -> bool:
+        """Whether the other end has gone already, though nobody has noticed."""
+
+
+class Refused(Exception):
+    """The node cannot be registered; the text is for the log."""
+
+
+class Node:
+    """A registered node (C: struct enode).  `fd` is its connection's descriptor, for DUMP."""
+
+    __slots__ = ("count", "fd", "holder", "names_line", "port2_reply", "request")
+
+    def __init__(self, request: Alive2Request, count: int, holder: Holder, fd: int) -> None:
+        self.request = request
+        self.count = count
+        self.holder: Holder | None = holder
+        self.fd = fd
+        self.port2_reply = protocol.port2_reply(request)
+        self.names_line = protocol.names_line(request.name, request.port)
+
+    @property
+    def name(self) -> bytes:
+        return self.request.name
+
+    @property
+    def port(self) -> int:
+        return self.request.port
+
+    @property
+    def creation(self) -> int:
+        """Tells this registration of the name from every other one; 4 to 2**32 - 1."""
+        return _FIRST_CREATION + (self.count - _FIRST_CREATION) % _CREATIONS
+
+
+class Registry:
+    """The nodes of one port mapper.
+
+    `clock` gives seconds since the epoch, `remembered` is how many late names are kept,
+    `limit` how many nodes may be live at once (None: any number).
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.time,
+        remembered: int = REMEMBERED,
+        limit: int | None = None,
+    ) -> None:
+        self._clock = clock
+        self._remember = remembered
+        self._limit = limit
+        self._live: dict[bytes, Node] = {}
+        self._late: dict[bytes, Node] = {}
+        self._floor = _FIRST_CREATION
+        self._names: bytes | None = None
+
+    def __len__(self) -> int:
+        """How many nodes are live."""
+        return len(self._live)
+
+    def find(self, name: bytes) -> Node | None:
+        """The live node of this name."""
+        return self._live.get(name)
+
+    def live(self) -> Iterator[Node]:
+        """The live nodes, newest registration first."""
+        return reversed(self._live.values())
+
+    def late(self) -> Iterator[Node]:
+        """The remembered nodes, those that went first first."""
+        return iter(self._late.values())
+
+    def remembers(self, name: bytes) -> bool:
+        """Whether the name belonged to a node that is gone."""
+        return name in self._late
+
+    def register(self, request: Alive2Request, holder: Holder, fd: int) -> Node:
+        """Give the name to the holder.  Raises Refused where the request is not a node's, the name
+        is taken by somebody who is still there, or there are too many nodes."""
+        reason = request.refusal() or self._obstacle(request.name)
+        if reason:
+            raise Refused(reason)
+        node = Node(request, self._next_count(request.name), holder, fd)
+        self._live[request.name] = node
+        self._names = None
+        return node
+
+    def unregister(self, node: Node) -> bool:
+        """Take the node off the live ones and remember its name; False if it was off already."""
+        if self._live.get(node.name) is not node:
+            return False
+        del self._live[node.name]
+        node.holder = None
+        self._late[node.name] = node
+        self._names = None
+        return True
+
+    def drop_gone(self) -> None:
+        """Unregister every node whose other end has gone, noticed or not."""
+        for node in list(self._live.values()):
+            self._drop_if_gone(node)
+
+    def names_text(self) -> bytes:
+        """What NAMES lists."""
+        if self._names is None:
+            self._names = b"".join([node.names_line for node in self.live()])
+        return self._names
+
+    def dump_text(self) -> bytes:
+        """What DUMP lists."""
+        active, unused = protocol.dump_active_line, protocol.dump_unused_line
+        lines = [active(node.name, node.port, node.fd) for node in self.live()]
+        lines += [unused(node.name, node.port, node.fd) for node in self.late()]
+        return b"".join(lines)
+
+    def _obstacle(self, name: bytes) -> str | None:
+        owner = self._live.get(name)
+        # The node that had the name may have closed its connection a moment ago, and come back on
+        # a new one that was served first.  C refuses it then.
+        if owner is not None and not self._drop_if_gone(owner):
+            return "node name already occupied"
+        if self._limit is not None and len(self._live) >= self._limit:
+            return "no descriptor is left for another node"
+        return None
+
+    def _drop_if_gone(self, node: Node) -> bool:
+        return node.holder is not None and node.holder.gone() and self.unregister(node)
+
+    def _next_count(self, name: bytes) -> int:
+        late = self._late.pop(name, None)
+        if late is not None:
+            return late.count + 1
+        if len(self._late) > self._remember:
+            oldest = self._late.pop(next(iter(self._late)))
+            self._floor = max(self._floor, oldest.count + 1)
+        return max(int(self._clock()), self._floor)

@@ -1,0 +1,257 @@
+"""The daemon's one process: sockets, connections, nodes (C: run() and do_accept() of epmd_srv.c).
+
+A gevent StreamServer a listening socket accepts; each connection is a greenlet of its own
+(`connection`); one Mapper, what C calls EpmdVars, holds what they share.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import resource
+import socket
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from gevent import get_hub
+from gevent.event import Event
+from gevent.server import StreamServer
+
+from . import registry as nodes
+from .connection import Connection
+from .log import Log, shown
+from .options import Options
+from .protocol import Alive2Request
+from .registry import Node, Registry
+
+#: Descriptors that nodes may not take, so that there is always room for somebody who asks: ours
+#: (standard, listening, the loop's) and some for connections.
+_SPARE_DESCRIPTORS = 64
+#: How long to accept nobody where there is nothing to close, in seconds.
+_PAUSE = 0.1
+_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class Deadlines:
+    """The connections that must be done in time, in the order in which their time ends.
+
+    All get the same time, so that order is the order of `add`, and one timer for the first of them
+    is enough.  Nothing runs while nobody waits.
+    """
+
+    def __init__(self, loop: Any, seconds: float) -> None:
+        self._loop = loop
+        self._seconds = seconds
+        self._table: OrderedDict[Connection, float] = OrderedDict()
+        self._timer: Any = None
+
+    def add(self, connection: Connection) -> None:
+        """Abort the connection when its time is over; a second call does not prolong it."""
+        if connection not in self._table:
+            self._table[connection] = time.monotonic() + self._seconds
+            if self._timer is None:
+                self._start_timer(self._seconds)
+
+    def discard(self, connection: Connection) -> None:
+        self._table.pop(connection, None)
+
+    def oldest(self) -> Connection | None:
+        return next(iter(self._table), None)
+
+    def stop(self) -> list[Connection]:
+        """Let nobody's time end any more; gives those who were waiting."""
+        self._stop_timer()
+        return list(self._table)
+
+    def _start_timer(self, seconds: float) -> None:
+        self._timer = self._loop.timer(seconds)
+        self._timer.start(self._sweep)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer.close()
+            self._timer = None
+
+    def _sweep(self) -> None:
+        self._stop_timer()
+        now = time.monotonic()
+        while self._table:
+            connection, deadline = next(iter(self._table.items()))
+            if deadline > now:
+                self._start_timer(deadline - now)
+                return
+            connection.abort("closing because timed out")
+
+
+class Listener(StreamServer):
+    """Accepts on one listening socket, as fast as connections come and for as long as there is room."""
+
+    def __init__(self, mapper: Mapper, sock: socket.socket) -> None:
+        super().__init__(sock, handle=mapper.do_accept)
+        self._mapper = mapper
+        self._family = sock.family
+
+    def do_read(self) -> tuple[_socket.socket, tuple[Any, ...]] | None:
+        while not self.closed:
+            try:
+                descriptor, peer = self.socket._accept()
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if not self._may_try_again(error):
+                    break
+            else:
+                # With all four arguments: asked for one alone, it costs three system calls.
+                sock = _socket.socket(self._family, _socket.SOCK_STREAM, 0, descriptor)
+                sock.setblocking(False)
+                return sock, peer
+        return None
+
+    def do_handle(self, *args: Any) -> None:
+        self._handle(*args)
+
+    def _may_try_again(self, error: OSError) -> bool:
+        if error.errno not in _NO_ROOM:
+            # The other end has gone before it was accepted, or the network has a trouble of its own.
+            self._mapper.log.complain("error in accept:", error.strerror)
+            return False
+        self._mapper.log.complain("no room for a connection:", error.strerror)
+        if self._mapper.make_room():
+            return True
+        self._pause()
+        return False
+
+    def _pause(self) -> None:
+        """Without this the loop would come back at once, for as long as somebody waits."""
+        self.stop_accepting()
+        self._timer = self.loop.timer(_PAUSE)
+        self._timer.start(self._start_accepting_if_started)
+
+
+class Mapper:
+    """What all connections share: options, log, nodes, and who waits for what."""
+
+    def __init__(self, options: Options, sockets: Iterable[socket.socket], log: Log) -> None:
+        self.options = options
+        self.log = log
+        self.hub = get_hub()
+        self.finished = Event()
+        self.registry = Registry(
+            remembered=nodes.REMEMBERED_WHEN_DEBUGGING if options.debug else nodes.REMEMBERED,
+            limit=_most_nodes(),
+        )
+        self.deadlines = Deadlines(self.hub.loop, options.packet_timeout)
+        #: Refused nodes that have not gone yet, oldest first.
+        self.refused: OrderedDict[Connection, None] = OrderedDict()
+        self._listeners = [Listener(self, sock) for sock in sockets]
+        self.port: int = self._listeners[0].address[1]
+
+    def start(self) -> None:
+        for listener in self._listeners:
+            listener.start()
+
+    def stop(self) -> None:
+        """Close all that is open.  For the hub only."""
+        self.close_listeners()
+        holders = [node.holder for node in self.registry.live()]
+        for connection in [*self.deadlines.stop(), *self.refused, *holders]:
+            if isinstance(connection, Connection):
+                connection.abort("the mapper ends")
+
+    def close_listeners(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+
+    def do_accept(self, sock: _socket.socket, peer: tuple[Any, ...]) -> None:
+        Connection(self, sock, peer).start()
+
+    def make_room(self) -> bool:
+        """Close the connection that has been of no use for longest, never a node's; False if there
+        is none."""
+        connection = self.deadlines.oldest() or next(iter(self.refused), None)
+        if connection is None:
+            return False
+        connection.abort("closing to make room")
+        return True
+
+    def node_reg(self, request: Alive2Request, connection: Connection) -> Node:
+        """Raises registry.Refused."""
+        name = shown(request.name)
+        if self.log.level and self.registry.remembers(request.name):
+            self.log.tty(1, f"reusing slot with same name '{name}'")
+        node = self.registry.register(request, connection, connection.fd)
+        self._log_node("registering", node)
+        if self.log.level:
+            versions = f"highvsn {request.highest} lowvsn {request.lowest}"
+            self.log.tty(1, f"type {request.node_type} proto {request.protocol} {versions}")
+            self._log_tables()
+        return node
+
+    def node_unreg(self, node: Node) -> bool:
+        """False if the node was unregistered already."""
+        unregistered = self.registry.unregister(node)
+        if unregistered:
+            self._log_node("unregistering", node)
+            self._log_tables()
+        return unregistered
+
+    def node_stop(self, name: bytes) -> bool:
+        """Unregister the node of this name by force; False if there is none."""
+        node = self.registry.find(name)
+        if node is None:
+            return False
+        holder = node.holder
+        self.node_unreg(node)
+        if isinstance(holder, Connection):
+            holder.hang_up()
+        return True
+
+    def may_be_killed(self) -> bool:
+        if not self.options.relaxed:
+            # A node that has just ended must not stand in the way because nobody has noticed.
+            self.registry.drop_gone()
+        return self.options.relaxed or len(self.registry) == 0
+
+    def _log_node(self, event: str, node: Node) -> None:
+        if self.log.level:
+            self.log.tty(1, f"{event} '{shown(node.name)}:{node.creation}', port {node.port}")
+
+    def _log_tables(self) -> None:
+        if self.log.level >= 3:
+            live, late = self.registry.live(), self.registry.late()
+            self.log.tables(
+                ((shown(node.name), node.creation, node.port, node.fd) for node in live),
+                ((shown(node.name), node.creation) for node in late),
+            )
+
+
+def raise_descriptor_limit() -> None:
+    """As many descriptors as the host allows: a node takes one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError):
+        pass  # the system allows less than it says; what there is must do
+
+
+def _most_nodes() -> int | None:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if soft == resource.RLIM_INFINITY else max(1, soft - _SPARE_DESCRIPTORS)
+
+
+def run(
+    options: Options,
+    sockets: Iterable[socket.socket],
+    log: Log,
+    ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve the listening sockets until somebody sends KILL; `ready` is called once requests are
+    answered."""
+    mapper = Mapper(options, sockets, log)
+    mapper.start()
+    log.tty(2, "entering the main loop")
+    ready()
+    mapper.finished.wait()

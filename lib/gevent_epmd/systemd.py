@@ -1,0 +1,55 @@
+"""What systemd hands over and wants to hear: sd_listen_fds(3) and sd_notify(3)."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import MutableMapping
+
+from .listeners import MAX_LISTEN_SOCKETS, ListenError
+
+FIRST_DESCRIPTOR = 3
+
+
+def take_sockets(environ: MutableMapping[str, str]) -> list[socket.socket]:
+    """The listening sockets that were handed to this very process, ready to be served.
+
+    To be called before anything forks.  The variables are removed, and the descriptors do not
+    reach another program.  Raises ListenError where there are none, too many, or others than
+    listening TCP sockets.
+    """
+    for_pid, count = environ.pop("LISTEN_PID", ""), environ.pop("LISTEN_FDS", "")
+    environ.pop("LISTEN_FDNAMES", None)
+    if for_pid != str(os.getpid()) or not count.isdigit() or int(count) == 0:
+        raise ListenError("systemd provides no sockets")
+    if int(count) > MAX_LISTEN_SOCKETS:
+        raise ListenError(f"cannot listen on more than {MAX_LISTEN_SOCKETS} IP addresses")
+    return [_adopt(FIRST_DESCRIPTOR + number) for number in range(int(count))]
+
+
+def _adopt(descriptor: int) -> socket.socket:
+    try:
+        os.set_inheritable(descriptor, False)
+        sock = socket.socket(fileno=descriptor)
+        listening = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError as error:
+        raise ListenError(f"cannot obtain sockets from systemd: {error.strerror}") from None
+    if not listening or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        raise ListenError(f"descriptor {descriptor} from systemd is no listening TCP socket")
+    sock.setblocking(False)
+    return sock
+
+
+def notify_ready(environ: MutableMapping[str, str]) -> None:
+    """Tell systemd, if it wants to know, that requests are answered and by which process."""
+    path = environ.pop("NOTIFY_SOCKET", "")
+    if not path:
+        return
+    # A name that starts with @ is in the abstract namespace.
+    address = "\0" + path[1:] if path.startswith("@") else path
+    text = f"READY=1\nSTATUS=Processing port mapping requests...\nMAINPID={os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.sendto(text.encode(), address)
+        except OSError:
+            pass  # nobody listens there: serving goes on, as sd_notify's callers do

@@ -1,0 +1,43 @@
+"""Package metadata; tool settings are in pyproject.toml."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+INIT = (HERE / "lib" / "gevent_epmd" / "__init__.py").read_text(encoding="utf-8")
+
+setup(
+    name="gevent-epmd",
+    version=re.search(r'__version__ = "(.+)"', INIT).group(1),
+    description="The Erlang Port Mapper Daemon (epmd) in Python on gevent",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    package_dir={"": "lib"},
+    packages=find_packages("lib"),
+    package_data={"gevent_epmd": ["py.typed"]},
+    python_requires=">=3.10",
+    install_requires=["gevent>=24.10", "docopt-ng>=0.9"],
+    extras_require={
+        "test": ["pytest>=8", "hypothesis>=6", "coverage>=7.10", "mypy", "ruff"],
+        "build": ["pyinstaller>=6.22"],
+    },
+    entry_points={"console_scripts": ["epmd = gevent_epmd.cli:main"]},
+    # build/ is tracked: what setuptools makes on its way goes elsewhere.
+    options={"build": {"build_base": ".scratch/setuptools"}},
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: No Input/Output (Daemon)",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Erlang",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: System :: Networking",
+    ],
+)
