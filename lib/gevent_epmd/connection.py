@@ -103,7 +103,7 @@ class Connection:
             mapper.log.tty(1, str(reason))
         except OSError as error:
             mapper.log.complain("connection failed:", error.strerror or str(error))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - nobody else would
             mapper.log.complain("internal error:", repr(error))
         finally:
             mapper.log.tty(2, f"closing connection on file descriptor {self.fd}")
@@ -192,15 +192,15 @@ class Connection:
         else:
             self._reply(node.port2_reply, "PORT2_RESP (ok)", request.name)
 
-    def _do_names(self, request: BareRequest) -> None:
+    def _do_names(self, _request: BareRequest) -> None:
         text = self._mapper.registry.names_text()
         self._reply(protocol.listing_reply(self._mapper.port, text), "NAMES_RESP")
 
-    def _do_dump(self, request: BareRequest) -> None:
+    def _do_dump(self, _request: BareRequest) -> None:
         text = self._mapper.registry.dump_text()
         self._reply(protocol.listing_reply(self._mapper.port, text), "DUMP_RESP")
 
-    def _do_kill(self, request: BareRequest) -> None:
+    def _do_kill(self, _request: BareRequest) -> None:
         mapper = self._mapper
         if not mapper.may_be_killed():
             mapper.log.complain("Disallowed KILL_REQ, live nodes")

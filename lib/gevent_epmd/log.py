@@ -21,7 +21,7 @@ _SECONDS_BETWEEN_COMPLAINTS = 1.0
 class Log:
     """`level` is how often -d was given; `to_syslog` what a detached daemon wants."""
 
-    def __init__(self, level: int = 0, to_syslog: bool = False) -> None:
+    def __init__(self, level: int = 0, *, to_syslog: bool = False) -> None:
         self.level = level
         self._complaints: dict[str, tuple[float, int]] = {}
         self._syslog = _open_syslog() if to_syslog else None

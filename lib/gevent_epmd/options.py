@@ -93,8 +93,7 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Option
         addresses=_addresses(found["--address"], environ),
         debug=found["--debug"],
         daemon=bool(found["--daemon"]),
-        relaxed=bool(found["--relaxed_command_check"])
-        or "ERL_EPMD_RELAXED_COMMAND_CHECK" in environ,
+        relaxed=bool(found["--relaxed_command_check"]) or "ERL_EPMD_RELAXED_COMMAND_CHECK" in environ,
         systemd=bool(found["--systemd"]),
         packet_timeout=_numbers(found, "packet_timeout") or DEFAULT_PACKET_TIMEOUT,
         delay_accept=_numbers(found, "delay_accept"),

@@ -11,7 +11,7 @@ big-endian; names and extra data are bytes, and a name is UTF-8.
 from __future__ import annotations
 
 from struct import Struct, pack
-from typing import NamedTuple, Protocol, Union
+from typing import NamedTuple, Protocol, TypeAlias
 
 #: Tags: the first byte of every packet.
 ALIVE2_REQ = ord("x")
@@ -125,7 +125,7 @@ class Alive2Request(NamedTuple):
         """Raises ProtocolError where a length points past the packet or the name holds a NUL."""
         if len(packet) < _ALIVE2_SMALLEST:
             raise ProtocolError(f"packet too small for request ALIVE2_REQ ({len(packet)})")
-        *numbers, name_size = _ALIVE2_FIXED.unpack_from(packet, 1)
+        port, node_type, transport, highest, lowest, name_size = _ALIVE2_FIXED.unpack_from(packet, 1)
         name_end = 1 + _ALIVE2_FIXED.size + name_size
         if name_end + _U16.size > len(packet):
             raise ProtocolError("node name size error in ALIVE2_REQ")
@@ -135,7 +135,8 @@ class Alive2Request(NamedTuple):
             raise ProtocolError("extra info size error in ALIVE2_REQ")
         name = packet[name_end - name_size : name_end]
         _no_nul(name, "ALIVE2_REQ")
-        return cls(*numbers, name, packet[extra_start:extra_end])
+        extra = packet[extra_start:extra_end]
+        return cls(port, node_type, transport, highest, lowest, name, extra)
 
     def packet(self) -> bytes:
         numbers = (self.port, self.node_type, self.protocol, self.highest, self.lowest)
@@ -208,7 +209,7 @@ class BareRequest(NamedTuple):
         return bytes((self.tag,))
 
 
-Request = Union[Alive2Request, Port2Request, StopRequest, BareRequest]
+Request: TypeAlias = "Alive2Request | Port2Request | StopRequest | BareRequest"
 
 
 class _Parser(Protocol):

@@ -116,9 +116,9 @@ class Listener(StreamServer):
     def _may_try_again(self, error: OSError) -> bool:
         if error.errno not in _NO_ROOM:
             # The other end has gone before it was accepted, or the network has a trouble of its own.
-            self._mapper.log.complain("error in accept:", error.strerror)
+            self._mapper.log.complain("error in accept:", str(error.strerror))
             return False
-        self._mapper.log.complain("no room for a connection:", error.strerror)
+        self._mapper.log.complain("no room for a connection:", str(error.strerror))
         if self._mapper.make_room():
             return True
         self._pause()

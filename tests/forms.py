@@ -1,0 +1,264 @@
+"""The forms of an epmd that the same cases run against: in process, from source, and C's.
+
+A Server is running and answering when you get it; `stop` ends it and what it started, by process
+group.  Ports are reserved by a socket that stays bound: nobody else gets the number in between.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from gevent import get_hub
+
+from gevent_epmd import listeners, server
+from gevent_epmd.log import Log
+from gevent_epmd.options import read_options
+
+ROOT = Path(__file__).parent.parent
+SOURCE = [sys.executable, str(ROOT / "epmd.py")]
+C_EPMD = "/usr/bin/epmd"
+
+#: How long anything may take that should take no time at all.
+PATIENCE = 20.0
+
+
+def real(command: str) -> str:
+    """The path of a program that is not ours.  In CI it must be there; elsewhere a test is skipped."""
+    path = shutil.which(command)
+    if path is None and os.environ.get("CI"):
+        pytest.fail(f"{command} is missing")
+    if path is None:
+        pytest.skip(f"{command} is missing")
+    return path
+
+
+def wait_until(condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
+    end = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < end, f"waited {patience} s in vain for: {what}"
+        time.sleep(0.002)
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    """The environment without anything that an epmd reads."""
+    unwanted = ("ERL_", "LISTEN_", "NOTIFY_SOCKET")
+    return {k: v for k, v in os.environ.items() if not k.startswith(unwanted)} | more
+
+
+class ReservedPort:
+    """A TCP port of both families that nobody else gets while this is open."""
+
+    def __init__(self) -> None:
+        self._sockets: list[socket.socket] = []
+        while not self._sockets:
+            self._try()
+
+    def _try(self) -> None:
+        with contextlib.ExitStack() as opened:
+            v4 = opened.enter_context(_reusable(socket.AF_INET))
+            v4.bind(("127.0.0.1", 0))
+            self.number: int = v4.getsockname()[1]
+            v6 = opened.enter_context(_reusable(socket.AF_INET6))
+            with contextlib.suppress(OSError):
+                v6.bind(("::1", self.number))
+                opened.pop_all()
+                self._sockets = [v4, v6]
+
+    def close(self) -> None:
+        for sock in self._sockets:
+            sock.close()
+
+
+def _reusable(family: int) -> socket.socket:
+    sock = socket.socket(family)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return sock
+
+
+def answers(port: int, host: str = "127.0.0.1") -> bool:
+    try:
+        with socket.create_connection((host, port), timeout=PATIENCE) as sock:
+            sock.sendall(b"\0\1n")
+            return len(sock.recv(4)) == 4
+    except OSError:
+        return False
+
+
+class Server:
+    """An epmd that answers at `port`."""
+
+    is_c = False
+
+    def __init__(self, *options: str, environ: dict[str, str] | None = None) -> None:
+        self._reserved = ReservedPort()
+        self.port = self._reserved.number
+        try:
+            self._start(["-port", str(self.port), *options], environ or {})
+        except BaseException:
+            self.stop()
+            raise
+
+    def _start(self, options: list[str], environ: dict[str, str]) -> None:
+        raise NotImplementedError
+
+    def _stop(self) -> None:
+        raise NotImplementedError
+
+    def log(self) -> str:
+        """What it wrote on stderr; nothing for the form that has no stderr of its own."""
+        return ""
+
+    def ended(self) -> int | None:
+        """The exit status of what has ended by itself."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        self._stop()
+        self._reserved.close()
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+class Process(Server):
+    """An epmd that is a process of its own, in the foreground."""
+
+    command: tuple[str, ...] = ()
+    process: subprocess.Popen[bytes] | None = None
+    #: What is called in the child before the program starts.
+    prepare: Callable[[], None] | None = None
+
+    def _start(self, options: list[str], environ: dict[str, str]) -> None:
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the server
+        self.process = subprocess.Popen(
+            [*self.command, *options],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=self._stderr,
+            env=clean_environment(**environ),
+            start_new_session=True,
+            preexec_fn=self.prepare,
+        )
+        wait_until(self._answers_or_ended, f"{self.command} to answer")
+        assert self.process.poll() is None, f"it ended with {self.process.returncode}: {self.log()}"
+
+    def _answers_or_ended(self) -> bool:
+        return self.process.poll() is not None or answers(self.port)
+
+    def log(self) -> str:
+        self._stderr.seek(0)
+        return self._stderr.read().decode(errors="replace")
+
+    def ended(self) -> int | None:
+        return self.process.poll()
+
+    def _stop(self) -> None:
+        if self.process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            # TERM first: under coverage the process then saves what it measured.
+            os.killpg(self.process.pid, signal.SIGTERM)
+            try:
+                self.process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(PATIENCE)
+        self._stderr.close()
+
+
+class Source(Process):
+    command = tuple(SOURCE)
+
+
+class C(Process):
+    is_c = True
+    command = (C_EPMD,)
+
+    def __init__(self, *options: str, environ: dict[str, str] | None = None) -> None:
+        real(C_EPMD)
+        super().__init__(*options, environ=environ)
+
+
+class InProcess(Server):
+    """Served by a hub of its own in a thread of this process."""
+
+    _thread: threading.Thread | None = None
+
+    def _start(self, options: list[str], environ: dict[str, str]) -> None:
+        parsed = read_options(options, environ)
+        sockets = listeners.open_listeners(parsed.addresses, parsed.port)
+        started = threading.Event()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._serve, args=(parsed, sockets, started), daemon=True)
+        self._thread.start()
+        assert started.wait(PATIENCE)
+
+    def _serve(self, options, sockets, started) -> None:
+        hub = get_hub()
+        hub.exception_stream = None
+        try:
+            self.mapper = server.Mapper(options, sockets, Log(options.debug))
+            self._asked = hub.loop.async_()
+            self._asked.start(self.mapper.finished.set)
+            self.mapper.start()
+            started.set()
+            self.mapper.finished.wait()
+            self._in_hub(hub, self.mapper.stop)
+        except BaseException as error:
+            self._failure = error
+        finally:
+            started.set()
+            hub.destroy(destroy_loop=True)
+
+    @staticmethod
+    def _in_hub(hub, function) -> None:
+        done = hub.loop.async_()
+        hub.loop.run_callback(lambda: (function(), done.send()))
+        hub.wait(done)
+
+    def ended(self) -> int | None:
+        return None if self._thread.is_alive() else 0
+
+    def _stop(self) -> None:
+        if self._thread is None:
+            return
+        if self._thread.is_alive():
+            self._asked.send()
+            self._thread.join(PATIENCE)
+        assert not self._thread.is_alive(), "the mapper does not end"
+        if self._failure:
+            raise self._failure
+
+
+FORMS = [InProcess, Source, C]
+OURS = [InProcess, Source]
+
+
+def run(command: list[str], *, environ: dict[str, str] | None = None, **how) -> subprocess.CompletedProcess[bytes]:
+    """Run a program to its end, with both outputs as bytes."""
+    how = {"stdin": subprocess.DEVNULL, "timeout": PATIENCE} | how
+    return subprocess.run(command, capture_output=True, env=clean_environment(**(environ or {})), check=False, **how)
+
+
+@contextlib.contextmanager
+def reserved_port() -> Iterator[int]:
+    reserved = ReservedPort()
+    try:
+        yield reserved.number
+    finally:
+        reserved.close()

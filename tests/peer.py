@@ -1,0 +1,98 @@
+"""A client of the wire, for tests: plain blocking sockets, every wait bounded."""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+
+from forms import PATIENCE
+
+from gevent_epmd.protocol import Alive2Request, Port2Request, frame
+
+RESET = struct.pack("ii", 1, 0)
+
+
+def node(name: str | bytes, port: int = 4711, highest: int = 6, extra: bytes = b"") -> Alive2Request:
+    raw = name.encode() if isinstance(name, str) else name
+    return Alive2Request(port, 77, 0, highest, 5, raw, extra)
+
+
+class Peer:
+    """One connection to an epmd."""
+
+    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
+        self.sock = socket.create_connection((host, port), timeout=PATIENCE)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def send(self, data: bytes) -> None:
+        self.sock.sendall(data)
+
+    def read(self, size: int) -> bytes:
+        """So many bytes, or fewer where the other end closes first."""
+        got = b""
+        while len(got) < size and (more := self._recv(size - len(got))):
+            got += more
+        return got
+
+    def read_all(self) -> bytes:
+        """All that comes until the other end closes, in peace or by a reset."""
+        return self.read(1 << 30)
+
+    def is_open(self) -> bool:
+        """Whether the other end has neither sent nor closed.  Ask after a `barrier`."""
+        return not select.select([self.sock], [], [], 0)[0]
+
+    def reset(self) -> None:
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self.sock.close()
+
+    def close(self) -> None:
+        self.sock.close()
+
+    def _recv(self, size: int) -> bytes:
+        try:
+            return self.sock.recv(min(size, 1 << 16))
+        except ConnectionError:
+            return b""
+
+    def __enter__(self) -> Peer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def ask(port: int, packet: bytes, host: str = "127.0.0.1") -> bytes:
+    """The whole reply to one request."""
+    with Peer(port, host) as peer:
+        peer.send(frame(packet))
+        return peer.read_all()
+
+
+def names(port: int) -> list[str]:
+    """The lines of NAMES, without their common beginning, newest first."""
+    lines = ask(port, b"n")[4:].decode().splitlines()
+    return [line.removeprefix("name ") for line in lines]
+
+
+def barrier(port: int) -> None:
+    """Returns when the server has seen all that was sent before."""
+    assert len(ask(port, b"n")) >= 4
+
+
+def register(port: int, request: Alive2Request) -> tuple[Peer, int]:
+    """A peer that holds this node, and the node's creation."""
+    peer = Peer(port)
+    reply = try_to_register(peer, request)
+    assert reply[1] == 0, f"refused: {request}"
+    return peer, int.from_bytes(reply[2:], "big")
+
+
+def try_to_register(peer: Peer, request: Alive2Request) -> bytes:
+    peer.send(frame(request.packet()))
+    return peer.read(6 if request.highest >= 6 else 4)
+
+
+def look_up(port: int, name: str) -> bytes:
+    return ask(port, Port2Request(name.encode()).packet())
