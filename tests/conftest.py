@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import resource
+
 import pytest
 from forms import OURS
+
+# Some tests hold thousands of connections.
+_, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (_hard, _hard))
 
 
 @pytest.fixture(params=OURS, ids=lambda form: form.__name__)

@@ -116,17 +116,27 @@ class Server:
     def _stop(self) -> None:
         raise NotImplementedError
 
+    def _close(self) -> None:
+        """Let go of what is left after the end."""
+
     def log(self) -> str:
-        """What it wrote on stderr; nothing for the form that has no stderr of its own."""
-        return ""
+        """What it has logged."""
+        raise NotImplementedError
 
     def ended(self) -> int | None:
         """The exit status of what has ended by itself."""
         raise NotImplementedError
 
     def stop(self) -> None:
-        self._stop()
-        self._reserved.close()
+        """End it.  Whatever a test did to it, it must not have failed inside."""
+        try:
+            self._stop()
+            log = self.log()
+        finally:
+            self._close()
+            self._reserved.close()
+        assert "internal error" not in log, log
+        assert "Traceback" not in log, log
 
     def __enter__(self) -> Server:
         return self
@@ -161,6 +171,8 @@ class Process(Server):
         return self.process.poll() is not None or answers(self.port)
 
     def log(self) -> str:
+        if self.process is None:
+            return ""
         self._stderr.seek(0)
         return self._stderr.read().decode(errors="replace")
 
@@ -178,7 +190,10 @@ class Process(Server):
             except subprocess.TimeoutExpired:
                 os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(PATIENCE)
-        self._stderr.close()
+
+    def _close(self) -> None:
+        if self.process is not None:
+            self._stderr.close()
 
 
 class Source(Process):
@@ -194,16 +209,29 @@ class C(Process):
         super().__init__(*options, environ=environ)
 
 
+class Recorder(Log):
+    """A log that keeps its lines."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self.lines: list[str] = []
+
+    def _put(self, text: str) -> None:
+        self.lines.append(text)
+
+
 class InProcess(Server):
     """Served by a hub of its own in a thread of this process."""
 
     _thread: threading.Thread | None = None
+    _log: Recorder | None = None
 
     def _start(self, options: list[str], environ: dict[str, str]) -> None:
         parsed = read_options(options, environ)
         sockets = listeners.open_listeners(parsed.addresses, parsed.port)
         started = threading.Event()
         self._failure: BaseException | None = None
+        self._log = Recorder(parsed.debug)
         self._thread = threading.Thread(target=self._serve, args=(parsed, sockets, started), daemon=True)
         self._thread.start()
         assert started.wait(PATIENCE)
@@ -212,14 +240,14 @@ class InProcess(Server):
         hub = get_hub()
         hub.exception_stream = None
         try:
-            self.mapper = server.Mapper(options, sockets, Log(options.debug))
+            self.mapper = server.Mapper(options, sockets, self._log)
             self._asked = hub.loop.async_()
             self._asked.start(self.mapper.finished.set)
             self.mapper.start()
             started.set()
             self.mapper.finished.wait()
             self._in_hub(hub, self.mapper.stop)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - it fails the test, in stop
             self._failure = error
         finally:
             started.set()
@@ -230,6 +258,9 @@ class InProcess(Server):
         done = hub.loop.async_()
         hub.loop.run_callback(lambda: (function(), done.send()))
         hub.wait(done)
+
+    def log(self) -> str:
+        return "\r\n".join(self._log.lines) if self._log else ""
 
     def ended(self) -> int | None:
         return None if self._thread.is_alive() else 0
@@ -249,10 +280,19 @@ FORMS = [InProcess, Source, C]
 OURS = [InProcess, Source]
 
 
-def run(command: list[str], *, environ: dict[str, str] | None = None, **how) -> subprocess.CompletedProcess[bytes]:
+def forms(*, but_not_c: str = "", processes_only: bool = False) -> pytest.MarkDecorator:
+    """Run a test against every form.  `but_not_c` is the row of the README's table of deliberate
+    differences that says why C must fail it: if C passes, the row is wrong."""
+    wanted = [form for form in FORMS if not processes_only or form is not InProcess]
+    differs = [pytest.mark.xfail(reason=but_not_c, strict=True)] if but_not_c else []
+    parameters = [pytest.param(form, id=form.__name__, marks=differs if form.is_c else []) for form in wanted]
+    return pytest.mark.parametrize("form", parameters)
+
+
+def run(command: list[str], *, environ: dict[str, str] | None = None, **how):
     """Run a program to its end, with both outputs as bytes."""
-    how = {"stdin": subprocess.DEVNULL, "timeout": PATIENCE} | how
-    return subprocess.run(command, capture_output=True, env=clean_environment(**(environ or {})), check=False, **how)
+    how = {"stdin": subprocess.DEVNULL, "timeout": PATIENCE, "capture_output": True} | how
+    return subprocess.run(command, env=clean_environment(**(environ or {})), check=False, **how)
 
 
 @contextlib.contextmanager

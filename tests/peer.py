@@ -21,9 +21,19 @@ def node(name: str | bytes, port: int = 4711, highest: int = 6, extra: bytes = b
 class Peer:
     """One connection to an epmd."""
 
-    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
-        self.sock = socket.create_connection((host, port), timeout=PATIENCE)
+    def __init__(self, port: int, host: str = "127.0.0.1", *, narrow: bool = False) -> None:
+        self.sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        self.sock.settimeout(PATIENCE)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if narrow:
+            # Small segments and a small window: over loopback a megabyte would find room otherwise.
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+        try:
+            self.sock.connect((host, port))
+        except OSError:
+            self.sock.close()
+            raise
 
     def send(self, data: bytes) -> None:
         self.sock.sendall(data)
@@ -85,7 +95,9 @@ def register(port: int, request: Alive2Request) -> tuple[Peer, int]:
     """A peer that holds this node, and the node's creation."""
     peer = Peer(port)
     reply = try_to_register(peer, request)
-    assert reply[1] == 0, f"refused: {request}"
+    if reply[1:2] != b"\0":
+        peer.close()
+        raise AssertionError(f"refused: {request}")
     return peer, int.from_bytes(reply[2:], "big")
 
 

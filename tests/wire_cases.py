@@ -195,7 +195,9 @@ LISTINGS = [
     Case("NAMES with bytes after the tag", frame(b"nfoo\0bar"), _BOTH, nodes=(FOO, BAR)),
     Case("NAMES without those that have gone", frame(b"n"), _BOTH, nodes=(FOO, BAR), gone=(node("old"),)),
     Case("NAMES of a name that came back", frame(b"n"), _BOTH, nodes=(FOO, BAR), gone=(BAR, FOO)),
-    Case("NAMES in Cyrillic", frame(b"n"), [PORT, "name узел at port 4711\n".encode()], nodes=(node("узел"),)),
+    Case(
+        "NAMES in Cyrillic", frame(b"n"), [PORT, "name узел at port 4711\n".encode()], nodes=(node("узел"),)
+    ),
     Case("DUMP of nobody", frame(b"d"), [PORT]),
     Case("DUMP live nodes newest first, then late ones", frame(b"d"), _DUMP, **_DUMP_NODES),
     Case("DUMP with bytes after the tag", frame(b"dfoo\0bar"), _DUMP, **_DUMP_NODES),
@@ -212,7 +214,9 @@ COMMANDS = [
     Case("STOP of nobody", frame(b"sfoo"), NOTHING),
     Case("STOP, relaxed", frame(b"sfoo"), b"STOPPED", nodes=(FOO, BAR), relaxed=True, left=("bar",)),
     Case("STOP with a NUL, relaxed", frame(b"sfoo\0"), b"STOPPED", nodes=(FOO,), relaxed=True, left=()),
-    Case("STOP with a NUL inside, relaxed", frame(b"sfoo\0b"), b"STOPPED", nodes=(FOO,), relaxed=True, left=()),
+    Case(
+        "STOP with a NUL inside, relaxed", frame(b"sfoo\0b"), b"STOPPED", nodes=(FOO,), relaxed=True, left=()
+    ),
     *(
         Case(
             f"STOP of {title}, relaxed",
@@ -235,7 +239,10 @@ FRAMES = [
     Case("a packet of length 65,535", b"\xff\xff" + b"n" * 100, NOTHING),
     Case("a web browser", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", NOTHING),
     Case("a TLS hello", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500), NOTHING),
-    *(Case(f"tag {tag!r}", frame(tag + b"foo"), NOTHING) for tag in (b"\0", b"a", b"p", b"u", b"w", b"y", b"\xff")),
+    *(
+        Case(f"tag {tag!r}", frame(tag + b"foo"), NOTHING)
+        for tag in (b"\0", b"a", b"p", b"u", b"w", b"y", b"\xff")
+    ),
 ]
 
 CASES = [*ALIVE2, *PORT2, *LISTINGS, *COMMANDS, *FRAMES]

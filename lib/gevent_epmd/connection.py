@@ -151,13 +151,12 @@ class Connection:
             self._stay_registered(request, node)
 
     def _stay_refused(self, request: Alive2Request) -> None:
-        """A refused node keeps its connection until it closes it or the room is needed."""
-        self._mapper.refused[self] = None
+        self._mapper.add_refused(self)
         try:
             self._reply(protocol.alive2_refusal(request.highest), "ALIVE2_RESP", request.name)
             self._wait_for_close()
         finally:
-            del self._mapper.refused[self]
+            self._mapper.discard_refused(self)
 
     def _stay_registered(self, request: Alive2Request, node: Node) -> None:
         """The name lives as long as the connection."""

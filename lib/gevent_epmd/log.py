@@ -81,8 +81,7 @@ class Log:
     def _row(self, text: str) -> None:
         self._put(f"***** {text}")
 
-    @staticmethod
-    def _put(text: str) -> None:
+    def _put(self, text: str) -> None:
         # A stderr that is full or gone must not end anything.
         try:
             os.write(2, f"{text}\r\n".encode("utf-8", "surrogateescape"))

@@ -9,10 +9,13 @@ from __future__ import annotations
 import _socket
 import errno
 import resource
+import select
 import socket
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from itertools import islice
+from operator import itemgetter
 from typing import Any
 
 from gevent import get_hub
@@ -57,8 +60,11 @@ class Deadlines:
     def discard(self, connection: Connection) -> None:
         self._table.pop(connection, None)
 
-    def oldest(self) -> Connection | None:
-        return next(iter(self._table), None)
+    def oldest(self) -> tuple[float, Connection] | None:
+        """Who has been waiting for longest, and since when by the monotonic clock."""
+        for connection, deadline in self._table.items():
+            return deadline - self._seconds, connection
+        return None
 
     def stop(self) -> list[Connection]:
         """Let nobody's time end any more; gives those who were waiting."""
@@ -118,11 +124,20 @@ class Listener(StreamServer):
             # The other end has gone before it was accepted, or the network has a trouble of its own.
             self._mapper.log.complain("error in accept:", str(error.strerror))
             return False
+        if not self._somebody_waits():
+            return False
         self._mapper.log.complain("no room for a connection:", str(error.strerror))
         if self._mapper.make_room():
             return True
         self._pause()
         return False
+
+    def _somebody_waits(self) -> bool:
+        """Linux looks for a free descriptor before it looks for a connection, and so says that there
+        is no room where there is no need of any."""
+        poll = select.poll()
+        poll.register(self.socket, select.POLLIN)
+        return bool(poll.poll(0))
 
     def _pause(self) -> None:
         """Without this the loop would come back at once, for as long as somebody waits."""
@@ -144,8 +159,7 @@ class Mapper:
             limit=_most_nodes(),
         )
         self.deadlines = Deadlines(self.hub.loop, options.packet_timeout)
-        #: Refused nodes that have not gone yet, oldest first.
-        self.refused: OrderedDict[Connection, None] = OrderedDict()
+        self._refused: OrderedDict[Connection, float] = OrderedDict()
         self._listeners = [Listener(self, sock) for sock in sockets]
         self.port: int = self._listeners[0].address[1]
 
@@ -157,7 +171,7 @@ class Mapper:
         """Close all that is open.  For the hub only."""
         self.close_listeners()
         holders = [node.holder for node in self.registry.live()]
-        for connection in [*self.deadlines.stop(), *self.refused, *holders]:
+        for connection in [*self.deadlines.stop(), *self._refused, *holders]:
             if isinstance(connection, Connection):
                 connection.abort("the mapper ends")
 
@@ -171,11 +185,19 @@ class Mapper:
     def make_room(self) -> bool:
         """Close the connection that has been of no use for longest, never a node's; False if there
         is none."""
-        connection = self.deadlines.oldest() or next(iter(self.refused), None)
-        if connection is None:
+        useless = [self.deadlines.oldest(), *((since, c) for c, since in islice(self._refused.items(), 1))]
+        oldest = min(filter(None, useless), key=itemgetter(0), default=None)
+        if oldest is None:
             return False
-        connection.abort("closing to make room")
+        oldest[1].abort("closing to make room")
         return True
+
+    def add_refused(self, connection: Connection) -> None:
+        """A refused node stays connected as long as it likes, or until its room is needed."""
+        self._refused[connection] = time.monotonic()
+
+    def discard_refused(self, connection: Connection) -> None:
+        self._refused.pop(connection, None)
 
     def node_reg(self, request: Alive2Request, connection: Connection) -> Node:
         """Raises registry.Refused."""

@@ -1,0 +1,328 @@
+"""The command line: what is said where, and the exit status; ours and C's asking each other.
+
+Each call is made with C's program too, where nothing else is said: same text, same status.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from forms import C_EPMD, ROOT, SOURCE, C, Source, forms, real, reserved_port, run
+from peer import names, node, register
+
+ASKERS = [pytest.param(SOURCE, id="ours"), pytest.param([C_EPMD], id="C")]
+SERVERS = [Source, C]
+
+CANNOT_CONNECT = b"epmd: Cannot connect to local epmd\n"
+NO_EPMD = {
+    ("-names",): (b"", CANNOT_CONNECT, 1),
+    ("-dump",): (b"", CANNOT_CONNECT, 1),
+    ("-kill",): (b"", CANNOT_CONNECT, 1),
+    ("-stop", "foo"): (b"", CANNOT_CONNECT, 1),
+    ("-started",): (b"", b"", 1),
+    ("-d", "-d", "-d", "-names"): (b"", CANNOT_CONNECT, 1),
+    ("-daemon", "-names"): (b"", CANNOT_CONNECT, 1),
+    ("-packet_timeout", "1", "-names"): (b"", CANNOT_CONNECT, 1),
+    ("-stop", "n" * 1001): (b"epmd: Name too long!", b"", 1),
+    ("-stop", "-names"): (b"", CANNOT_CONNECT, 1),
+}
+
+
+@pytest.fixture(autouse=True)
+def _c_is_there() -> None:
+    real(C_EPMD)
+
+
+def outcome(command: list[str], *options: str, **how) -> tuple[bytes, bytes, int]:
+    done = run([*command, *options], **how)
+    return done.stdout, done.stderr, done.returncode
+
+
+@pytest.fixture(params=ASKERS)
+def asker(request) -> list[str]:
+    return request.param
+
+
+@pytest.fixture(params=SERVERS, ids=lambda form: form.__name__)
+def form(request):
+    return request.param
+
+
+@pytest.mark.parametrize("options", NO_EPMD, ids=" ".join)
+def test_without_an_epmd(asker, options: tuple[str, ...]) -> None:
+    with reserved_port() as port:
+        assert outcome(asker, "-port", str(port), *options) == NO_EPMD[options]
+
+
+def test_calls_of_an_empty_epmd(asker, form) -> None:
+    with form() as server:
+        up = f"epmd: up and running on port {server.port} with data:\n".encode()
+        for options, expected in {
+            ("-names",): (up, b"", 0),
+            ("-dump",): (up, b"", 0),
+            ("-started",): (b"", b"", 0),
+            ("-stop", "foo"): (b"epmd: local epmd responded with <>\n", b"", 1),
+            ("-stop", ""): (b"epmd: local epmd responded with <>\n", b"", 1),
+            ("-kill",): (b"Killed\n", b"", 0),
+            ("-kill", ""): (b"", CANNOT_CONNECT, 1),
+        }.items():
+            call = [option for option in options if option or options[0] == "-stop"]
+            assert outcome(asker, "-port", str(server.port), *call) == expected, options
+
+
+def test_calls_of_an_epmd_with_nodes(asker, form) -> None:
+    with form() as server, ExitStack() as nodes:
+        for request in (node("old"), node("foo"), node("узел", port=1)):
+            nodes.enter_context(register(server.port, request)[0])
+        up = f"epmd: up and running on port {server.port} with data:\n"
+        listed = up + "name узел at port 1\nname foo at port 4711\nname old at port 4711\n"
+        port = ["-port", str(server.port)]
+        assert outcome(asker, *port, "-names") == (listed.encode(), b"", 0)
+        out, err, status = outcome(asker, *port, "-dump")
+        assert out.startswith(f"{up}active name     <узел> at port 1, fd = ".encode())
+        assert out.endswith(b"\n\0")
+        assert out.count(b"\n\0") == 3
+        assert (err, status) == (b"", 0)
+        refusal = b"Killing not allowed - living nodes in database.\n"
+        assert outcome(asker, *port, "-kill") == (refusal, b"", 1)
+        assert outcome(asker, *port, "-started") == (b"", b"", 0)
+
+
+def test_calls_of_a_relaxed_epmd(asker, form) -> None:
+    with form("-relaxed_command_check") as server, ExitStack() as nodes:
+        for name in ("foo", "-names", "узел", "bar"):
+            nodes.enter_context(register(server.port, node(name))[0])
+        port = ["-port", str(server.port)]
+        for name in ("foo", "-names", "узел"):
+            assert outcome(asker, *port, "-stop", name) == (b"STOPPED\n", b"", 0)
+        assert outcome(asker, *port, "-stop", "nobody") == (b"NOEXIST\n", b"", 0)
+        assert names(server.port) == ["bar at port 4711"]
+        assert outcome(asker, *port, "-kill") == (b"Killed\n", b"", 0)
+
+
+def test_environment_names_the_port(asker, form) -> None:
+    with form() as server:
+        up = f"epmd: up and running on port {server.port} with data:\n".encode()
+        port = str(server.port)
+        for environ, options in (
+            ({"ERL_EPMD_PORT": port}, []),
+            ({"ERL_EPMD_PORT": "1"}, ["-port", port]),
+            ({"ERL_EPMD_PORT": port, "ERL_EPMD_ADDRESS": "nonsense"}, []),
+            ({}, ["-port", "1", "-port", port]),
+        ):
+            assert outcome(asker, *options, "-names", environ=environ) == (up, b"", 0)
+
+
+USAGE_ERRORS = [
+    ["-foo"],
+    ["foo"],
+    [""],
+    ["-"],
+    ["--"],
+    ["-help"],
+    ["--names"],
+    ["-dd"],
+    ["-nam"],
+    ["-names=x"],
+    ["-port"],
+    ["-port=4369"],
+    ["-address"],
+    ["-packet_timeout"],
+    ["-delay_accept"],
+    ["-delay_write"],
+    ["-stop"],
+    ["-stop", "a", "b"],
+    ["-stop", "a", "-d"],
+    *([call, "-d"] for call in ("-names", "-dump", "-started", "-kill")),
+    *([call, call] for call in ("-names", "-dump", "-started", "-kill")),
+]
+
+BAD_VALUES = [
+    ["-port", "0"],
+    ["-port", "x"],
+    ["-port", ""],
+    ["-packet_timeout", "0"],
+    ["-packet_timeout", "x"],
+    ["-delay_accept", "0"],
+    ["-delay_accept", "soon"],
+    ["-delay_write", "0"],
+    ["-delay_write", "x"],
+]
+
+#: C takes these for numbers: it reads as far as it can and drops what does not fit.
+BAD_VALUES_FOR_US_ALONE = [
+    ["-port", "70966"],
+    ["-port", "-1"],
+    ["-port", "4369x"],
+    ["-port", "1_0"],
+    ["-port", "٣"],
+    ["-port", " 1"],
+    ["-port", "x", "-port", "4369"],
+    ["-packet_timeout", "-5"],
+    ["-packet_timeout", "9" * 30],
+]
+
+
+@pytest.mark.parametrize("options", USAGE_ERRORS, ids=" ".join)
+def test_usage(asker, options: list[str]) -> None:
+    out, err, status = outcome(asker, *options)
+    assert (out, status) == (b"", 1)
+    assert b"usage: epmd " in err
+    assert b"Traceback" not in err
+
+
+@pytest.mark.parametrize("options", BAD_VALUES, ids=" ".join)
+def test_bad_value(asker, options: list[str]) -> None:
+    out, err, status = outcome(asker, *options)
+    assert (out, status) == (b"", 1)
+    assert b"usage: epmd " in err or is_one_line(err, options[1])
+
+
+@pytest.mark.parametrize("options", BAD_VALUES_FOR_US_ALONE, ids=" ".join)
+def test_bad_value_that_c_takes(options: list[str]) -> None:
+    out, err, status = outcome(SOURCE, *options)
+    assert (out, status) == (b"", 1)
+    assert is_one_line(err, options[1])
+
+
+def is_one_line(err: bytes, about: str) -> bool:
+    return err.startswith(b"epmd: ") and err.count(b"\n") == 1 and about.encode() in err
+
+
+@pytest.mark.parametrize("value", ["abc", "", "0", "70966", "-1"])
+@pytest.mark.parametrize("call", [["-names"], []], ids=["asking", "serving"])
+def test_bad_port_in_the_environment(value: str, call: list[str]) -> None:
+    out, err, status = outcome(SOURCE, *call, environ={"ERL_EPMD_PORT": value})
+    assert (out, status) == (b"", 1)
+    assert is_one_line(err, "ERL_EPMD_PORT")
+
+
+@forms(but_not_c="a port that is no port", processes_only=True)
+def test_bad_port_in_the_environment_is_no_random_port(form) -> None:
+    assert outcome(list(form.command), "-d", environ={"ERL_EPMD_PORT": "abc"}, timeout=1)[2] == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["-address", "nonsense"],
+        ["-address", "203.0.113.7"],
+        ["-address", "127.0.0.300"],
+        ["-address", "127.0.0.1,x"],
+    ],
+    ids=" ".join,
+)
+def test_bad_address(asker, options: list[str]) -> None:
+    with reserved_port() as port:
+        out, err, status = outcome(asker, "-port", str(port), *options)
+        assert (out, status) == (b"", 1)
+        assert err.startswith(b"epmd: ")
+        assert err.count(b"\n") == 1
+
+
+def test_every_option_is_in_the_usage_and_in_the_readme() -> None:
+    usage = outcome(SOURCE, "-help")[1].decode()
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for option in (
+        "address", "port", "daemon", "relaxed_command_check", "systemd", "d", "debug", "packet_timeout",
+        "delay_accept", "delay_write", "names", "dump", "started", "kill", "stop",
+    ):  # fmt: skip
+        assert f"-{option}" in usage
+        assert f"`-{option}" in readme
+    for variable in ("ERL_EPMD_PORT", "ERL_EPMD_ADDRESS", "ERL_EPMD_RELAXED_COMMAND_CHECK"):
+        assert variable in usage
+        assert variable in readme
+
+
+class Odd:
+    """Something at an epmd's port that is no epmd: it reads a request, says this, and closes."""
+
+    def __init__(self, says: bytes, *, reset: bool = False) -> None:
+        self._says, self._reset = says, reset
+        self._sock = socket.create_server(("127.0.0.1", 0))
+        self.port = self._sock.getsockname()[1]
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        connection, _ = self._sock.accept()
+        with connection:
+            connection.recv(1 if self._reset else 100)
+            connection.sendall(self._says)
+
+    def __enter__(self) -> Odd:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join(10)
+        self._sock.close()
+
+
+NO_RESPONSE = b"epmd: no response from local epmd\n"
+EMPTY = b"epmd: local epmd responded with <>\n"
+ODD_ANSWERS = [
+    (["-names"], b"", NO_RESPONSE, 1),
+    (["-names"], b"\0\0", NO_RESPONSE, 1),
+    (["-dump"], b"\0\0", NO_RESPONSE, 1),
+    (["-started"], b"", b"", 1),
+    (["-started"], b"\0\0\0\1", b"", 0),
+    (["-names"], b"HTTP/1.1 400", b"epmd: up and running on port 1213486160 with data:\n/1.1 400", 0),
+    (["-kill"], b"", EMPTY, 1),
+    (["-kill"], b"O", EMPTY, 1),
+    (["-kill"], b"XX", b"Killing not allowed - living nodes in database.\n", 1),
+    (["-stop", "foo"], b"STOP", EMPTY, 1),
+    (["-stop", "foo"], b"WHATEVER", b"WHATEVE\n", 0),
+]
+
+
+@pytest.mark.parametrize(("call", "says", "out", "status"), ODD_ANSWERS)
+def test_what_answers_is_no_epmd(asker, call, says: bytes, out: bytes, status: int) -> None:
+    with Odd(says) as odd:
+        assert outcome(asker, "-port", str(odd.port), *call) == (out, b"", status)
+
+
+@pytest.mark.parametrize(
+    ("call", "out"),
+    [
+        (["-names"], NO_RESPONSE),
+        (["-started"], b""),
+        (["-kill"], b"epmd: failed to read answer from local epmd\n"),
+        (["-stop", "foo"], b"epmd: failed to read answer from local epmd\n"),
+    ],
+)
+def test_what_answers_resets(asker, call, out: bytes) -> None:
+    with Odd(b"", reset=True) as odd:
+        assert outcome(asker, "-port", str(odd.port), *call) == (out, b"", 1)
+
+
+def test_listing_that_ends_with_a_reset(asker) -> None:
+    with Odd(b"\0\0\0\1name foo", reset=True) as odd:
+        expected = b"epmd: up and running on port 1 with data:\nname foo"
+        assert outcome(asker, "-port", str(odd.port), "-names") == (expected, b"", 0)
+
+
+def test_output_that_nobody_takes(asker) -> None:
+    with Source() as server, register(server.port, node("foo"))[0], Path("/dev/full").open("wb") as full:
+        how = {"capture_output": False, "stdout": full, "stderr": full}
+        assert run([*asker, "-port", str(server.port), "-names"], **how).returncode == 0
+
+
+def test_broken_pipe_ends_it_as_it_ends_c(asker) -> None:
+    with Source() as server:
+        reading, writing = os.pipe()
+        os.close(reading)
+        how = {"capture_output": False, "stdout": writing}
+        assert run([*asker, "-port", str(server.port), "-names"], **how).returncode == -13
+        os.close(writing)
+
+
+def test_closed_standard_descriptors(asker) -> None:
+    with Source() as server:
+        for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
+            shell = f'exec "$@" -port {server.port} -names {closed}'
+            assert run(["sh", "-c", shell, "sh", *asker]).returncode == 0
