@@ -7,6 +7,7 @@ group.  Ports are reserved by a socket that stays bound: nobody else gets the nu
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -71,10 +72,13 @@ class ReservedPort:
             v4.bind(("127.0.0.1", 0))
             self.number: int = v4.getsockname()[1]
             v6 = opened.enter_context(_reusable(socket.AF_INET6))
-            with contextlib.suppress(OSError):
+            try:
                 v6.bind(("::1", self.number))
-                opened.pop_all()
-                self._sockets = [v4, v6]
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    return  # another number, then
+            self._sockets = [v4, v6]
+            opened.pop_all()
 
     def close(self) -> None:
         for sock in self._sockets:
@@ -150,8 +154,9 @@ class Process(Server):
 
     command: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
-    #: What is called in the child before the program starts.
+    #: What is called in the child before the program starts, and which descriptors it leaves open.
     prepare: Callable[[], None] | None = None
+    descriptors: tuple[int, ...] = ()
 
     def _start(self, options: list[str], environ: dict[str, str]) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the server
@@ -163,6 +168,7 @@ class Process(Server):
             env=clean_environment(**environ),
             start_new_session=True,
             preexec_fn=self.prepare,
+            pass_fds=self.descriptors,
         )
         wait_until(self._answers_or_ended, f"{self.command} to answer")
         assert self.process.poll() is None, f"it ended with {self.process.returncode}: {self.log()}"

@@ -21,7 +21,7 @@ def node(name: str | bytes, port: int = 4711, highest: int = 6, extra: bytes = b
 class Peer:
     """One connection to an epmd."""
 
-    def __init__(self, port: int, host: str = "127.0.0.1", *, narrow: bool = False) -> None:
+    def __init__(self, port: int, host: str = "127.0.0.1", *, source: str = "", narrow: bool = False) -> None:
         self.sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         self.sock.settimeout(PATIENCE)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -30,6 +30,8 @@ class Peer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
         try:
+            if source:
+                self.sock.bind((source, 0))
             self.sock.connect((host, port))
         except OSError:
             self.sock.close()
@@ -73,9 +75,9 @@ class Peer:
         self.close()
 
 
-def ask(port: int, packet: bytes, host: str = "127.0.0.1") -> bytes:
+def ask(port: int, packet: bytes, host: str = "127.0.0.1", source: str = "") -> bytes:
     """The whole reply to one request."""
-    with Peer(port, host) as peer:
+    with Peer(port, host, source=source) as peer:
         peer.send(frame(packet))
         return peer.read_all()
 

@@ -92,10 +92,10 @@ def _open(place: Place, port: int) -> socket.socket | None:
         return _listen(place, port)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise PortInUse(f"there is already a epmd running at port {port}") from None
+            text = f"there is already a epmd running at port {port} on ipaddr {place.host}"
+            raise PortInUse(text) from None
         if place.asked:
-            text = f"failed to bind socket to {place.host} port {port}: {error.strerror}"
-            raise ListenError(text) from None
+            raise ListenError(f"failed to bind on ipaddr {place.host}: {error.strerror}") from None
         return None
 
 

@@ -1,0 +1,84 @@
+"""What needs a network of its own: `python scenes.py SCENE FORM` in a network namespace.
+
+`run_scene` makes such a namespace, with loopback and with addresses that are this host's but no
+loopback, and runs a scene there.  A scene fails by an exception.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from forms import ROOT, Process, answers, real, run
+from peer import Peer, ask, names, node, register, try_to_register
+
+from gevent_epmd.protocol import PORT2_NOT_FOUND, frame
+
+OTHER_V4, OTHER_V6 = "10.77.0.1", "fd77::1"
+SET_UP = {
+    "plain": f"ip addr add {OTHER_V4}/32 dev lo; ip addr add {OTHER_V6}/128 dev lo nodad",
+    "without IPv6": "echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6",
+}
+
+
+def run_scene(scene, form, network: str = "plain") -> None:
+    real("ip")
+    script = f'ip link set lo up; {SET_UP[network]}; exec "$@"'
+    unshare = [real("unshare"), "--map-root-user", "--net", "sh", "-e", "-c", script, "sh"]
+    me = [sys.executable, str(ROOT / "tests" / "scenes.py"), scene.__name__, form.__name__]
+    done = run([*unshare, *me])
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def strangers_may_only_look_up(form) -> None:
+    with form("-relaxed_command_check") as server:
+        holder, _ = register(server.port, node("foo"))
+        for host, other in (("127.0.0.1", OTHER_V4), ("::1", OTHER_V6)):
+            may_only_look_up(server.port, host, other)
+            with Peer(server.port, other, source=other) as local:
+                assert try_to_register(local, node("bar"))[1] == 0, "this host's own address is local"
+            with Peer(server.port, other, source=host) as local:
+                assert try_to_register(local, node("baz"))[1] == 0, "loopback is local"
+        assert holder.is_open()
+        holder.close()
+
+
+def may_only_look_up(port: int, host: str, source: str) -> None:
+    for packet in (node("bar").packet(), b"d", b"k", b"sfoo"):
+        assert ask(port, packet, host, source) == b"", packet
+    assert ask(port, b"zbar", host, source) == PORT2_NOT_FOUND
+    assert ask(port, b"zfoo", host, source).startswith(b"w\0")
+    assert ask(port, b"n", host, source).endswith(b"name foo at port 4711\n")
+
+
+def it_serves_without_ipv6(form) -> None:
+    for options in ([], ["-address", "127.0.0.1"], ["-address", "127.0.0.5"], ["-address", "0.0.0.0"]):
+        with form(*options) as server:
+            assert not names(server.port)
+            assert not answers(server.port, "::1")
+
+
+def an_asked_for_ipv6_address_is_missed(form) -> None:
+    for address in ("::1", "127.0.0.1,::1"):
+        ended = run([*form.command, "-port", "4369", "-address", address])
+        assert (ended.returncode, ended.stdout) == (1, b"")
+        assert b"failed to bind on ipaddr ::" in ended.stderr
+
+
+def dual_stack_sockets_know_who_is_local(form) -> None:
+    assert issubclass(form, Process)
+    with form("-systemd") as server:
+        holder, _ = register(server.port, node("foo"))
+        may_only_look_up(server.port, "127.0.0.1", OTHER_V4)
+        may_only_look_up(server.port, "::1", OTHER_V6)
+        with Peer(server.port, OTHER_V4, source=OTHER_V4) as peer:
+            peer.send(frame(node("bar").packet()))
+            assert peer.read(6)[:2] == b"v\0"
+        holder.close()
+
+
+if __name__ == "__main__":
+    import forms
+    import test_systemd
+
+    known = {form.__name__: form for form in [*forms.FORMS, test_systemd.DualStack]}
+    globals()[sys.argv[1]](known[sys.argv[2]])

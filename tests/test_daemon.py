@@ -1,0 +1,256 @@
+"""-daemon: when it returns, what it says, and what the daemon holds on to."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+from forms import (
+    C_EPMD,
+    PATIENCE,
+    SOURCE,
+    answers,
+    clean_environment,
+    forms,
+    real,
+    reserved_port,
+    run,
+    wait_until,
+)
+from peer import ask, names, node, register
+
+CALLS = [SOURCE, [C_EPMD]]
+
+
+@pytest.fixture(params=[pytest.param(SOURCE, id="ours"), pytest.param([C_EPMD], id="C")])
+def command(request) -> list[str]:
+    return [real(request.param[0]), *request.param[1:]]
+
+
+def serving_pid(port: int) -> int:
+    """The process that listens at this port of 127.0.0.1 or of all addresses."""
+    inodes = set()
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[3] == "0A" and int(fields[1].split(":")[1], 16) == port:
+            inodes.add(f"socket:[{fields[9]}]")
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if any(os.readlink(fd) in inodes for fd in (process / "fd").iterdir()):
+                return int(process.name)
+    raise AssertionError(f"nobody listens at {port}")
+
+
+@contextlib.contextmanager
+def daemon(command: list[str], *options: str, **how):
+    """A daemon's port and process id; it is ended by its process id."""
+    with reserved_port() as port:
+        call = run([*command, "-port", str(port), "-daemon", *options], **how)
+        assert (call.returncode, call.stdout, call.stderr) == (0, b"", b"")
+        wait_until(lambda: answers(port), "the daemon to answer")
+        pid = serving_pid(port)
+        try:
+            yield port, pid
+        finally:
+            end(port, pid)
+
+
+def end(port: int, pid: int) -> None:
+    with contextlib.suppress(OSError):
+        ask(port, b"k")
+    with contextlib.suppress(ProcessLookupError):
+        if answers(port):
+            os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: not Path(f"/proc/{pid}").exists() or is_zombie(pid), "the daemon to end")
+
+
+def is_zombie(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    return False
+
+
+def test_50_daemons_in_a_row_answer_at_once() -> None:
+    with reserved_port() as port:
+        for _ in range(50):
+            options = ["-port", str(port)]
+            assert run([*SOURCE, *options, "-daemon"]).returncode == 0
+            listing = run([C_EPMD, *options, "-names"])
+            assert listing.stdout == f"epmd: up and running on port {port} with data:\n".encode()
+            assert run([*SOURCE, *options, "-kill"]).stdout == b"Killed\n"
+
+
+def test_pipes_of_the_caller_see_the_end(command) -> None:
+    """subprocess.run reads both outputs to their end, and the third pipe is one of the caller's own."""
+    reading, writing = os.pipe()
+    with daemon(command, pass_fds=[writing]):
+        os.close(writing)
+        os.set_blocking(reading, False)
+        wait_until(lambda: os.read(reading, 1) == b"", "the pipe to end")
+        os.close(reading)
+
+
+def test_pipe_ends_with_the_call() -> None:
+    reading, writing = os.pipe()
+    with daemon(SOURCE, pass_fds=[writing]):
+        os.close(writing)
+        assert os.read(reading, 1) == b""
+        os.close(reading)
+
+
+def test_nothing_is_kept_of_the_caller(command, tmp_path: Path) -> None:
+    with daemon(command, cwd=tmp_path) as (_, pid):
+        process = Path(f"/proc/{pid}")
+        descriptors = {int(fd.name): os.readlink(fd) for fd in (process / "fd").iterdir()}
+        assert {fd: descriptors.pop(fd) for fd in (0, 1, 2)} == dict.fromkeys((0, 1, 2), "/dev/null")
+        assert all(what.startswith(("socket:", "anon_inode:", "pipe:")) for what in descriptors.values())
+        assert os.readlink(process / "cwd") == "/"
+        assert os.getsid(pid) != os.getsid(0)
+        assert os.getsid(pid) != pid, "it leads its session, and could get a terminal"
+        status = dict(line.split(":\t", 1) for line in (process / "status").read_text().splitlines())
+        assert status["Umask"] == "0000"
+        assert int(status["SigIgn"], 16) & 1 << signal.SIGHUP - 1
+
+
+def test_hang_up_does_not_end_it(command) -> None:
+    with daemon(command) as (port, pid):
+        os.kill(pid, signal.SIGHUP)
+        assert answers(port)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_ends_it(command, number: int) -> None:
+    with daemon(command) as (port, pid):
+        os.kill(pid, number)
+        wait_until(lambda: not answers(port), "the daemon to end")
+
+
+@forms(processes_only=True)
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1"])
+def test_signal_ends_it_in_the_foreground(form, name: str, monkeypatch) -> None:
+    # Under coverage TERM is caught to save what was measured.
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+    with form() as server:
+        server.process.send_signal(signal.Signals[name])
+        assert server.process.wait(PATIENCE) == -signal.Signals[name]
+
+
+@pytest.mark.parametrize("options", [["-daemon"], []], ids=["daemon", "foreground"])
+def test_port_in_use_is_no_error(command, options: list[str]) -> None:
+    with daemon(SOURCE) as (port, pid):
+        call = run([*command, "-port", str(port), *options])
+        assert (call.returncode, call.stdout, call.stderr) == (0, b"", b"")
+        call = run([*command, "-port", str(port), "-d"])
+        assert call.returncode == 0
+        assert f"there is already a epmd running at port {port} on ipaddr 0.0.0.0\r\n".encode() in call.stderr
+        assert serving_pid(port) == pid
+
+
+def test_daemons_that_start_together_leave_one() -> None:
+    with reserved_port() as port:
+        command = [*SOURCE, "-port", str(port), "-daemon"]
+        calls = [subprocess.Popen(command, env=clean_environment()) for _ in range(20)]
+        assert [call.wait(PATIENCE) for call in calls] == [0] * 20
+        pid = serving_pid(port)
+        assert run([*SOURCE, "-port", str(port), "-kill"]).stdout == b"Killed\n"
+        wait_until(lambda: not Path(f"/proc/{pid}").exists() or is_zombie(pid), "the daemon to end")
+        assert not answers(port)
+
+
+@forms(but_not_c="`-daemon` that cannot serve", processes_only=True)
+def test_failure_is_in_the_status(form) -> None:
+    with reserved_port() as port:
+        call = run([*form.command, "-port", str(port), "-daemon", "-address", "203.0.113.7"])
+        assert (call.returncode, call.stdout, call.stderr) == (1, b"", b"")
+        assert not answers(port)
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_caller_without_standard_descriptors(closed: str) -> None:
+    with reserved_port() as port:
+        shell = f'exec "$@" -port {port} -daemon {closed}'
+        assert run(["sh", "-c", shell, "sh", *SOURCE]).returncode == 0
+        pid = serving_pid(port)
+        peer, _ = register(port, node("foo"))
+        assert names(port) == ["foo at port 4711"]
+        peer.close()
+        wait_until(lambda: not names(port), "foo to go")
+        end(port, pid)
+
+
+REAPER = """
+import ctypes, os, subprocess, sys, time
+PR_SET_CHILD_SUBREAPER = 36
+assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+assert subprocess.call(sys.argv[1:]) == 0
+children = open(f"/proc/self/task/{os.getpid()}/children").read().split()
+print(*(open(f"/proc/{child}/stat").read().rsplit(")", 1)[1].split()[0] for child in children))
+"""
+
+
+@forms(but_not_c="a zombie under a PID 1", processes_only=True)
+def test_no_zombie_is_left_to_pid_1(form) -> None:
+    """A subreaper that never reaps stands for such a PID 1."""
+    with reserved_port() as port:
+        command = [*form.command, "-port", str(port), "-daemon"]
+        states = run([SOURCE[0], "-c", REAPER, *command]).stdout.split()
+        wait_until(lambda: answers(port), "the daemon to answer")
+        end(port, serving_pid(port))
+        assert states == [b"S"]
+
+
+PRIVATE_DEV = """
+mkdir "$1/dev" && mount --rbind /dev "$1/dev" && mount -t tmpfs tmpfs /dev || exit 77
+for name in null zero full random urandom tty; do
+    touch /dev/$name && mount --bind "$1/dev/$name" /dev/$name
+done
+ln -s /proc/self/fd /dev/fd
+ln -s "$1/log" /dev/log
+shift
+exec "$@"
+"""
+
+
+@pytest.fixture
+def syslog(tmp_path: Path):
+    """A syslog of the test's own: its socket, and the beginning of a command line that sees it as
+    /dev/log, in a mount namespace of its own."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(tmp_path / "log"))
+        sock.settimeout(PATIENCE)
+        unshare = [real("unshare"), "--map-root-user", "--mount"]
+        yield sock, [*unshare, "sh", "-c", PRIVATE_DEV, "sh", str(tmp_path)]
+
+
+def test_errors_go_to_syslog(command, syslog) -> None:
+    sock, prefix = syslog
+    with reserved_port() as port:
+        call = run([*prefix, *command, "-port", str(port), "-daemon", "-address", "203.0.113.7"])
+        assert (call.stdout, call.stderr) == (b"", b"")
+        line = sock.recv(4096)
+    assert line.startswith(b"<11>"), "facility user, LOG_ERR"
+    assert b" epmd: epmd: failed to bind on ipaddr 203.0.113.7" in line
+
+
+def test_daemon_logs_to_syslog(command, syslog) -> None:
+    sock, prefix = syslog
+    with daemon([*prefix, *command]) as (port, _):
+        peer, _ = register(port, node("foo"))
+        assert ask(port, b"k") == b"NO"
+        # The fixture's own questions are no requests that are worth a line; this one is.
+        lines = iter(lambda: sock.recv(4096), b"")
+        assert any(b" epmd: epmd: Disallowed KILL_REQ, live nodes" in line for line in lines)
+        peer.close()
+        wait_until(lambda: not names(port), "foo to go")
+
+
+def test_daemon_without_a_syslog_serves(tmp_path: Path) -> None:
+    unshare = [real("unshare"), "--map-root-user", "--mount"]
+    with daemon([*unshare, "sh", "-c", PRIVATE_DEV, "sh", str(tmp_path), *SOURCE]) as (port, _):
+        assert ask(port, b"?") == b""
+        assert answers(port)

@@ -1,0 +1,194 @@
+"""-systemd: sockets that were handed over, and the word that it serves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from forms import C_EPMD, PATIENCE, SOURCE, ReservedPort, Source, clean_environment, real, run, wait_until
+from peer import ask, names, node, register
+from scenes import dual_stack_sockets_know_who_is_local, run_scene
+
+#: Runs in the child: puts the descriptors where systemd puts them, and says that they are for this pid.
+LAUNCHER = """
+import os, sys
+far = [os.dup2(int(fd), 100 + n, inheritable=False) for n, fd in enumerate(sys.argv[1].split(","))]
+for n, fd in enumerate(far):
+    os.dup2(fd, 3 + n)
+os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(far))}
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def launched(command: list[str], sockets: list) -> list[str]:
+    """The command, begun as systemd would; the sockets must be passed to it."""
+    return [sys.executable, "-c", LAUNCHER, ",".join(str(sock.fileno()) for sock in sockets), *command]
+
+
+def listening(host: str, port: int = 0, *, dual: bool = False) -> socket.socket:
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if ":" in host:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual)
+    sock.bind((host, port))
+    sock.listen()
+    return sock
+
+
+def start(command: list[str], sockets: list, *options: str, **environ: str):
+    return subprocess.Popen(
+        launched([*command, "-systemd", *options], sockets),
+        env=clean_environment(**environ),
+        pass_fds=[sock.fileno() for sock in sockets],
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+class DualStack(Source):
+    """From source, on one socket of both families that a systemd unit would make."""
+
+    def _start(self, options: list[str], environ: dict[str, str]) -> None:
+        self._sock = listening("::", self.port, dual=True)
+        self.command = launched(SOURCE, [self._sock])
+        self.descriptors = (self._sock.fileno(),)
+        super()._start(options, environ)
+
+    def _close(self) -> None:
+        super()._close()
+        self._sock.close()
+
+
+@pytest.fixture
+def command(request) -> list[str]:
+    return [real(request.param[0]), *request.param[1:]]
+
+
+both = pytest.mark.parametrize("command", [SOURCE, [C_EPMD]], ids=["ours", "C"], indirect=True)
+
+
+@both
+def test_sockets_and_notification(command, tmp_path: Path) -> None:
+    with (
+        listening("127.0.0.1") as v4,
+        listening("::1") as v6,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified,
+    ):
+        notified.bind(str(tmp_path / "notify"))
+        notified.settimeout(PATIENCE)
+        process = start(command, [v4, v6], NOTIFY_SOCKET=str(tmp_path / "notify"))
+        try:
+            lines = notified.recv(4096).decode().splitlines()
+            assert lines[0] == "READY=1"
+            assert lines[1].startswith("STATUS=")
+            assert lines[2:] == [f"MAINPID={process.pid}"]
+            peer, _ = register(v4.getsockname()[1], node("foo"))
+            v6_port = v6.getsockname()[1]
+            assert ask(v6_port, b"zfoo", "::1").startswith(b"w\0")
+            peer.close()
+        finally:
+            finish(process)
+
+
+def finish(process: subprocess.Popen) -> str:
+    os.killpg(process.pid, signal.SIGTERM)
+    return process.communicate(timeout=PATIENCE)[1].decode()
+
+
+def test_port_in_the_listing_is_that_of_the_socket() -> None:
+    with listening("127.0.0.1") as sock:
+        process = start(SOURCE, [sock])
+        try:
+            port = sock.getsockname()[1]
+            assert ask(port, b"n") == port.to_bytes(4, "big")
+        finally:
+            finish(process)
+
+
+def test_notification_in_the_abstract_namespace_and_to_nobody(tmp_path: Path) -> None:
+    with listening("127.0.0.1") as sock, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
+        name = f"gevent-epmd-test-{os.getpid()}"
+        notified.bind(f"\0{name}")
+        notified.settimeout(PATIENCE)
+        process = start(SOURCE, [sock], NOTIFY_SOCKET=f"@{name}")
+        try:
+            assert notified.recv(4096).startswith(b"READY=1\n")
+        finally:
+            finish(process)
+        process = start(SOURCE, [sock], NOTIFY_SOCKET=str(tmp_path / "nobody"))
+        try:
+            assert not names(sock.getsockname()[1])
+        finally:
+            assert finish(process) == ""
+
+
+def test_daemon_keeps_the_sockets(tmp_path: Path) -> None:
+    with listening("127.0.0.1") as sock, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
+        notified.bind(str(tmp_path / "notify"))
+        notified.settimeout(PATIENCE)
+        caller = start(SOURCE, [sock], "-daemon", NOTIFY_SOCKET=str(tmp_path / "notify"))
+        assert caller.wait(PATIENCE) == 0
+        assert caller.stderr.read() == b""
+        caller.stderr.close()
+        main = int(notified.recv(4096).decode().rpartition("=")[2])
+        assert main != caller.pid
+        port = sock.getsockname()[1]
+        assert not names(port)
+        assert ask(port, b"k") == b"OK"
+        wait_until(lambda: not Path(f"/proc/{main}/fd/0").exists(), "the daemon to end")
+
+
+@both
+@pytest.mark.parametrize(
+    "environ", [{}, {"LISTEN_FDS": "1"}, {"LISTEN_PID": "1", "LISTEN_FDS": "1"}], ids=str
+)
+def test_no_sockets_for_this_process(command, environ: dict[str, str]) -> None:
+    done = run([*command, "-systemd"], environ=environ)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"systemd provides no sockets" in done.stderr
+
+
+@both
+def test_more_sockets_than_there_may_be(command) -> None:
+    with listening("127.0.0.1") as sock:
+        process = start(command, [sock] * 17)
+        assert b"cannot listen on more than 16 IP addresses" in process.communicate(timeout=PATIENCE)[1]
+        assert process.returncode == 1
+
+
+@pytest.mark.parametrize("kind", ["not listening", "a datagram socket", "a local socket", "no socket"])
+def test_descriptor_that_cannot_be_served(kind: str, tmp_path: Path) -> None:
+    pipe = os.pipe()
+    with (
+        socket.socket() as idle,
+        socket.socket(type=socket.SOCK_DGRAM) as udp,
+        socket.socket(socket.AF_UNIX) as local,
+    ):
+        local.bind(str(tmp_path / "local"))
+        local.listen()
+        udp.bind(("127.0.0.1", 0))
+        handed = {"not listening": idle, "a datagram socket": udp, "a local socket": local}.get(kind)
+        process = start(SOURCE, [handed or os.fdopen(pipe[0], closefd=False)])
+        err = process.communicate(timeout=PATIENCE)[1]
+    for end in pipe:
+        os.close(end)
+    assert process.returncode == 1
+    assert err.startswith(b"epmd: ")
+    assert err.count(b"\n") == 1
+    assert b"systemd" in err
+
+
+def test_dual_stack_sockets_know_who_is_local() -> None:
+    run_scene(dual_stack_sockets_know_who_is_local, DualStack)
+
+
+def test_reserved_port_is_ours_alone() -> None:
+    reserved = ReservedPort()
+    with listening("::", reserved.number, dual=True):
+        pass
+    reserved.close()
