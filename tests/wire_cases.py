@@ -79,9 +79,9 @@ def _port2(title: str, name: bytes, reply: Parts, **more) -> Case:
 
 
 _PLAIN = FOO.packet()
-_LOOKUP_255 = "look-up of a 255-character name"
+_LOOKUP_255 = "a look-up of a 255-character name"
 _STOP_UNKNOWN = "STOP of an unknown name"
-_EMPTY_NAME = "registration of an empty name"
+_EMPTY_NAME = "a registration of an empty name"
 
 NOT_UTF8 = {
     "a lone continuation byte": b"a\x80b",

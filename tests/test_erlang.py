@@ -1,0 +1,273 @@
+"""Real nodes: erl, elixir and erl_call, with this program as the epmd that they start themselves.
+
+Everything here runs over C's epmd too, so that "the way it does with C" is what both do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from forms import C_EPMD, PATIENCE, SOURCE, answers, clean_environment, real, reserved_port, run, wait_until
+from peer import look_up, names
+
+from test_daemon import end, serving_pid
+
+#: Reads an expression a line, and says what it is worth.
+LOOP = """
+F = fun F() -> case io:get_line('') of
+    eof -> halt();
+    Line ->
+        {ok, Tokens, _} = erl_scan:string(Line),
+        {ok, Expressions} = erl_parse:parse_exprs(Tokens),
+        {value, Value, _} = erl_eval:exprs(Expressions, []),
+        io:format("=> ~0p~n", [Value]),
+        F()
+end end, io:format("=> up~n"), F().
+"""
+
+#: A host of our own name with an IPv6 address, whatever the machine's resolver knows.
+INETRC = '{host, {0,0,0,0,0,0,0,1}, ["sixbox"]}.\n{lookup, [file, native]}.\n'
+
+
+class Node:
+    """An Erlang node that evaluates what it is told."""
+
+    def __init__(self, command: list[str], environ: dict[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [*command, "-noshell", "-eval", LOOP],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=clean_environment(**environ),
+            start_new_session=True,
+            text=True,
+        )
+        try:
+            assert self._answer() == "up"
+        except BaseException:
+            self.kill()
+            raise
+
+    def eval(self, expression: str) -> str:
+        self._process.stdin.write(f"{expression}.\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> str:
+        said = []
+        while line := self._process.stdout.readline():
+            if line.startswith("=> "):
+                return line[3:].strip()
+            said.append(line)
+        raise AssertionError("the node ended: " + "".join(said))
+
+    def halt(self) -> None:
+        self._process.stdin.write("halt().\n")
+        self._process.stdin.flush()
+        self._process.wait(PATIENCE)
+        self._close()
+
+    def kill(self) -> None:
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait(PATIENCE)
+        self._close()
+
+    def _close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        self._process.stdout.close()
+
+
+class Host:
+    """A port of its own for the epmd that the nodes start, and the ways to start nodes."""
+
+    def __init__(self, port: int, folder: Path, how: str, protocol: str) -> None:
+        self.port = port
+        self.how = how
+        self.epmd = [C_EPMD] if how == "C" else SOURCE
+        self.at = "@sixbox" if protocol == "inet6_tcp" else ""
+        inetrc = folder / "inetrc"
+        inetrc.write_text(INETRC)
+        self.environ = {"ERL_EPMD_PORT": str(port), "HOME": str(folder)}
+        self.flags = ["-proto_dist", protocol, "-kernel", "inetrc", f'"{inetrc}"', "-setcookie", "biscuit"]
+        self._erl = ["erl"]
+        if how == "-epmd":
+            self.flags += ["-epmd", shlex.join([*SOURCE, "-daemon"])]
+        if how == "BINDIR":
+            self._erl = self._in_a_bindir(folder)
+        self._nodes: list[Node] = []
+
+    def _in_a_bindir(self, folder: Path) -> list[str]:
+        """An ERTS bin directory in which epmd is ours, and the program that erl's script would run."""
+        real_bin = next(Path("/usr/lib/erlang").glob("erts-*/bin"))
+        ours = folder / "bin"
+        ours.mkdir()
+        for program in real_bin.iterdir():
+            if program.name != "epmd":
+                (ours / program.name).symlink_to(program)
+        (ours / "epmd").write_text(f'#!/bin/sh\nexec {shlex.join(SOURCE)} "$@"\n')
+        (ours / "epmd").chmod(0o755)
+        self.environ |= {"BINDIR": str(ours), "ROOTDIR": "/usr/lib/erlang", "EMU": "beam", "PROGNAME": "erl"}
+        return [str(ours / "erlexec")]
+
+    def erl(self, name: str) -> list[str]:
+        return [*self._erl, "-sname", f"{name}{self.at}", *self.flags]
+
+    def start(self, name: str) -> Node:
+        node = Node(self.erl(name), self.environ)
+        self._nodes.append(node)
+        return node
+
+    def start_epmd(self) -> None:
+        assert run([*self.epmd, "-port", str(self.port), "-daemon"]).returncode == 0
+        # C may not answer yet.
+        wait_until(lambda: answers(self.port), "the mapper to answer")
+
+    def registered(self) -> set[str]:
+        if not answers(self.port):
+            return set()
+        return {line.split(" ")[0] for line in names(self.port)}
+
+    def stop(self) -> None:
+        for node in self._nodes:
+            node.kill()
+        with contextlib.suppress(AssertionError):
+            pid = serving_pid(self.port)
+            wait_until(lambda: not names(self.port), "the nodes' names to go")
+            end(self.port, pid)
+
+
+@pytest.fixture(params=["inet_tcp", "inet6_tcp"])
+def protocol(request) -> str:
+    return request.param
+
+
+@pytest.fixture(params=["-epmd", "BINDIR", "C"])
+def host(request, protocol, tmp_path: Path):
+    real("erl")
+    with reserved_port() as port:
+        host = Host(port, tmp_path, request.param, protocol)
+        try:
+            yield host
+        finally:
+            host.stop()
+
+
+only_inet = pytest.mark.parametrize("protocol", ["inet_tcp"])
+
+
+def test_nodes_find_each_other(host) -> None:
+    a, b = host.start("a"), host.start("b")
+    assert a.eval(f"net_adm:ping({b.eval('node()')})") == "pong"
+    assert a.eval("length(nodes())") == "1"
+    assert b.eval("{ok, Names} = net_adm:names(), lists:sort([N || {N, _} <- Names])") == '["a","b"]'
+    port = int(b.eval('{ok, Names} = net_adm:names(), element(2, lists:keyfind("b", 1, Names))'))
+    assert look_up(host.port, "b")[2:4] == port.to_bytes(2, "big")
+    a.halt()
+    assert host.registered() == {"b"}, "the name is gone at once"
+
+
+def test_taken_name_is_refused(host) -> None:
+    host.start("a")
+    second = run([*host.erl("a"), "-noshell", "-eval", "halt()."], environ=host.environ)
+    assert second.returncode == 1
+    assert b"seems to be in use by another Erlang node" in second.stdout + second.stderr
+    assert host.registered() == {"a"}
+
+
+def test_name_may_come_back(host) -> None:
+    for _ in range(3):
+        node = host.start("a")
+        assert host.registered() == {"a"}
+        node.halt()
+        assert host.registered() == set()
+
+
+def test_mesh_survives_the_loss_of_the_mapper(host) -> None:
+    a, b = host.start("a"), host.start("b")
+    assert a.eval(f"net_adm:ping({b.eval('node()')})") == "pong"
+    for node in (a, b):
+        assert node.eval("net_kernel:monitor_nodes(true)") == "ok"
+    ports = set(names(host.port))
+    pid = serving_pid(host.port)
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not Path(f"/proc/{pid}/fd/0").exists(), "the mapper to be gone")
+    host.start_epmd()
+    start = time.monotonic()
+    wait_until(lambda: set(names(host.port)) == ports, "both nodes to be back")
+    assert time.monotonic() - start < 3
+    for node in (a, b):
+        assert node.eval("length(nodes())") == "1"
+        assert node.eval("receive Message -> Message after 0 -> unbroken end") == "unbroken"
+    third = host.start("c")
+    assert third.eval(f"net_adm:ping({a.eval('node()')})") == "pong"
+
+
+@only_inet
+def test_hidden_node_is_listed(host) -> None:
+    a = host.start("a")
+    hidden = Node([*host.erl("h"), "-hidden"], host.environ)
+    try:
+        assert host.registered() == {"a", "h"}
+        assert hidden.eval(f"net_adm:ping({a.eval('node()')})") == "pong"
+        assert a.eval("{nodes(), length(nodes(hidden))}") == "{[],1}"
+    finally:
+        hidden.kill()
+
+
+@only_inet
+def test_elixir_node_joins(host) -> None:
+    a = host.start("a")
+    name = a.eval("node()").strip("'")
+    code = f"""
+        true = Node.connect(:"{name}")
+        IO.inspect({{Node.self(), Node.list()}})
+        :rpc.call(:"{name}", :erlang, :nodes, []) |> IO.inspect()
+    """
+    # The mapper runs already.  --erl is split at every blank, which a command for -epmd holds.
+    command = [real("elixir"), "--sname", "e", "--erl", "-setcookie biscuit -start_epmd false", "-e", code]
+    environ = {k: host.environ[k] for k in ("ERL_EPMD_PORT", "HOME")}
+    done = run(command, environ=environ)
+    assert done.returncode == 0, done.stderr.decode()
+    machine = name.partition("@")[2]
+    assert done.stdout.decode().splitlines()[-2:] == [f"{{:e@{machine}, [:{name}]}}", f"[:e@{machine}]"]
+    assert host.registered() == {"a"}
+
+
+@only_inet
+def test_erl_call_finds_a_node(host) -> None:
+    a = host.start("a")
+    call = [real("erl_call"), "-sname", "a", "-c", "biscuit", "-a", "erlang node"]
+    done = run(call, environ=host.environ)
+    assert done.stdout.decode().strip().strip("'") == a.eval("node()").strip("'")
+    assert done.returncode == 0
+
+
+@only_inet
+def test_many_nodes_at_once(host) -> None:
+    count = 6
+    command = ["-noshell", "-eval", "receive stop -> ok end."]
+    nodes = [
+        subprocess.Popen(
+            [*host.erl(f"n{number}"), *command],
+            stdin=subprocess.PIPE,
+            env=clean_environment(**host.environ),
+            start_new_session=True,
+        )
+        for number in range(count)
+    ]
+    try:
+        expected = {f"n{number}" for number in range(count)}
+        wait_until(lambda: host.registered() == expected, "all nodes", patience=60)
+    finally:
+        for node in nodes:
+            os.killpg(node.pid, signal.SIGKILL)
+            node.communicate()
