@@ -132,9 +132,7 @@ def test_signal_ends_it(command, number: int) -> None:
 
 @forms(processes_only=True)
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1"])
-def test_signal_ends_it_in_the_foreground(form, name: str, monkeypatch) -> None:
-    # Under coverage TERM is caught to save what was measured.
-    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+def test_signal_ends_it_in_the_foreground(form, name: str) -> None:
     with form() as server:
         server.process.send_signal(signal.Signals[name])
         assert server.process.wait(PATIENCE) == -signal.Signals[name]

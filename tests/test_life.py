@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import resource
+import signal
 import socket
 import time
 from contextlib import ExitStack
@@ -199,8 +200,8 @@ def test_relaxed_by_the_environment(form) -> None:
         peer.close()
 
 
-@forms(but_not_c="a name that comes back at once")
-def test_name_comes_back_at_once(form) -> None:
+@pytest.mark.parametrize("form", OURS, ids=lambda form: form.__name__)
+def test_name_comes_back_5000_times(form) -> None:
     with form() as server:
         refused, creations = 0, []
         for _ in range(5000):
@@ -210,6 +211,23 @@ def test_name_comes_back_at_once(form) -> None:
                 creations.append(reply[2:])
         assert refused == 0
         assert len(set(creations)) == 5000
+
+
+@forms(but_not_c="a name that comes back at once", processes_only=True)
+def test_name_comes_back_at_once(form) -> None:
+    """The server is stopped, and so finds the end of the old connection and the new one together.  The
+    new one gets the place of one that was there before the old one, and C looks there first."""
+    with form() as server, Peer(server.port) as place:
+        barrier(server.port)
+        old, _ = register(server.port, node("foo"))
+        place.close()
+        barrier(server.port)
+        server.process.send_signal(signal.SIGSTOP)
+        old.close()
+        with Peer(server.port) as new:
+            new.send(frame(node("foo").packet()))
+            server.process.send_signal(signal.SIGCONT)
+            assert new.read(6)[:2] == b"v\0"
 
 
 @pytest.mark.parametrize("form", OURS, ids=lambda form: form.__name__)
