@@ -107,9 +107,13 @@ def test_name_cannot_forge_a_line() -> None:
 
 def test_flood_is_one_line_a_second() -> None:
     with Source() as server:
-        for _ in range(500):
+        for number in range(500):
             ask(server.port, b"?")
+            with Peer(server.port) as peer:
+                peer.send((4000 + number).to_bytes(2, "big"))
+                peer.read_all()
         assert 1 <= server.log().count("got garbage") <= 5
+        assert 1 <= server.log().count("invalid packet size") <= 5
     with Source("-d") as server:
         for _ in range(50):
             ask(server.port, b"?")

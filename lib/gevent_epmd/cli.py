@@ -42,6 +42,9 @@ def _fail(text: str) -> int:
 
 
 def _serve(options: Options) -> int:
+    if options.daemon:
+        # Before anything of our own is open, the connection to syslog among it.
+        daemon.close_inherited(keep=systemd.descriptors(os.environ) if options.systemd else ())
     log = Log(options.debug, to_syslog=options.daemon)
     log.say(1, f"epmd running - daemon = {int(options.daemon)}")
     try:
@@ -54,35 +57,30 @@ def _serve(options: Options) -> int:
         return 1
     from . import server
 
-    ready = None
-    if options.daemon:
-        try:
-            ready = daemon.detach()
-        except OSError as error:
-            log.say(0, f"cannot start the daemon: {error}")
-            return 1
-        if ready is None:
-            return 0
-    server.raise_descriptor_limit()
+    try:
+        tell_caller = daemon.detach() if options.daemon else _nobody_waits
+    except OSError as error:
+        log.say(0, f"cannot start the daemon: {error}")
+        return 1
+    if tell_caller is None:
+        return 0
 
-    def report() -> None:
+    def ready() -> None:
         systemd.notify_ready(os.environ)
-        if ready:
-            ready()
+        tell_caller()
 
-    server.run(options, sockets, log, report)
+    server.raise_descriptor_limit()
+    server.run(options, sockets, log, ready)
     return 0
+
+
+def _nobody_waits() -> None:
+    pass
 
 
 def _sockets(options: Options, log: Log) -> list[socket.socket]:
     if options.systemd:
         log.say(2, "try to obtain sockets from systemd")
-        sockets = systemd.take_sockets(os.environ)
-    else:
-        sockets = []
-    if options.daemon:
-        daemon.close_inherited(keep=[sock.fileno() for sock in sockets])
-    if not options.systemd:
-        log.say(2, f"try to initiate listening port {options.port}")
-        sockets = listeners.open_listeners(options.addresses, options.port)
-    return sockets
+        return systemd.take_sockets(os.environ)
+    log.say(2, f"try to initiate listening port {options.port}")
+    return listeners.open_listeners(options.addresses, options.port)

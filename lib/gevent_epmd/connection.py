@@ -67,7 +67,8 @@ class Connection:
 
     def abort(self, reason: str) -> None:
         """End the connection now, whatever it waits for.  For the hub only."""
-        self._greenlet.throw(Aborted(reason))
+        if not self._greenlet.dead:
+            self._greenlet.throw(Aborted(reason))
 
     def gone(self) -> bool:
         """Whether the other end has closed, or has sent what ends a registration."""
@@ -98,7 +99,7 @@ class Connection:
             if packet is not None:
                 self._do_request(packet)
         except ProtocolError as error:
-            mapper.log.complain(str(error))
+            mapper.log.complain(error.kind, error.detail)
         except Aborted as reason:
             mapper.log.tty(1, str(reason))
         except OSError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 
 _READY = b"1"
 
@@ -22,11 +22,13 @@ def open_standard_descriptors() -> None:
     os.close(descriptor)
 
 
-def close_inherited(keep: Iterable[int] = ()) -> None:
+def close_inherited(keep: Container[int] = ()) -> None:
     """Close every descriptor above 2 but these: somebody may wait for the end of a pipe.
 
     To be called before anything of our own is open."""
-    for descriptor in set(_descriptors()) - {0, 1, 2, *keep}:
+    for descriptor in _descriptors():
+        if descriptor <= 2 or descriptor in keep:
+            continue
         try:
             os.close(descriptor)
         except OSError:

@@ -42,7 +42,7 @@ class Log:
 
     def complain(self, kind: str, detail: str = "") -> None:
         """Level 0, for what a peer did.  Without -d each kind is said once a second at most, and how
-        many were left out goes with the next."""
+        many were left out goes with the next.  There must be few kinds: each is remembered."""
         now = time.monotonic()
         last, missed = self._complaints.get(kind, (float("-inf"), 0))
         if not self.level and now - last < _SECONDS_BETWEEN_COMPLAINTS:

@@ -45,7 +45,12 @@ _U32 = Struct("!I")
 
 
 class ProtocolError(Exception):
-    """What ends a connection without a reply; the text is for the log."""
+    """What ends a connection without a reply, for the log: `kind` is one of few, `detail` anything."""
+
+    def __init__(self, kind: str, detail: str = "") -> None:
+        super().__init__(f"{kind} {detail}".rstrip())
+        self.kind = kind
+        self.detail = detail
 
 
 class PacketReader:
@@ -88,9 +93,11 @@ class PacketReader:
     def _announced(got: bytes) -> int:
         size = got[0] << 8 | got[1]
         if not 1 <= size <= MAX_PACKET:
-            raise ProtocolError(f"invalid packet size ({size})")
+            raise ProtocolError("invalid packet size", f"({size})")
         if len(got) > size + HEADER:
-            raise ProtocolError(f"got {len(got) - HEADER} bytes in packet, expected {size}")
+            raise ProtocolError(
+                "too many bytes:", f"got {len(got) - HEADER} bytes in packet, expected {size}"
+            )
         return size + HEADER
 
 
@@ -124,7 +131,7 @@ class Alive2Request(NamedTuple):
     def parse(cls, packet: bytes) -> Alive2Request:
         """Raises ProtocolError where a length points past the packet or the name holds a NUL."""
         if len(packet) < _ALIVE2_SMALLEST:
-            raise ProtocolError(f"packet too small for request ALIVE2_REQ ({len(packet)})")
+            raise ProtocolError("packet too small for request ALIVE2_REQ", f"({len(packet)})")
         port, node_type, transport, highest, lowest, name_size = _ALIVE2_FIXED.unpack_from(packet, 1)
         name_end = 1 + _ALIVE2_FIXED.size + name_size
         if name_end + _U16.size > len(packet):
@@ -145,16 +152,17 @@ class Alive2Request(NamedTuple):
         return bytes((ALIVE2_REQ,)) + fixed + tail
 
     def refusal(self) -> str | None:
-        """Why no port mapper may take this node, or None (C: the checks that open node_reg2)."""
+        """Why no port mapper may take this node, one of few texts, or None (C: the checks that open
+        node_reg2)."""
         characters = name_characters(self.name)
         if len(self.name) > MAX_SYMBOL_BYTES or (characters or 0) > MAX_NAME_CHARACTERS:
-            return f"node name is too long ({len(self.name)})"
+            return "node name is too long"
         if characters is None:
             return "invalid node name encoding"
         if not self.name:
             return "node name is empty"
         if len(self.extra) > MAX_SYMBOL_BYTES:
-            return f"extra data is too long ({len(self.extra)})"
+            return "extra data is too long"
         return None
 
 
@@ -170,7 +178,7 @@ class Port2Request(NamedTuple):
         if name.endswith(b"\0"):
             name = name[:-1]
         if not name:
-            raise ProtocolError(f"packet too small for request PORT2_REQ ({len(packet)})")
+            raise ProtocolError("packet too small for request PORT2_REQ", f"({len(packet)})")
         _no_nul(name, "PORT2_REQ")
         if not 1 <= (name_characters(name) or 0) <= MAX_NAME_CHARACTERS:
             raise ProtocolError("invalid node name in PORT2_REQ")
@@ -189,7 +197,7 @@ class StopRequest(NamedTuple):
     def parse(cls, packet: bytes) -> StopRequest:
         """Raises ProtocolError for a packet that is nothing but its tag."""
         if len(packet) == 1:
-            raise ProtocolError("packet too small for request STOP_REQ (1)")
+            raise ProtocolError("packet too small for request STOP_REQ", "(1)")
         return cls(packet[1:].split(b"\0", 1)[0])
 
     def packet(self) -> bytes:

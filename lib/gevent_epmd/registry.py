@@ -41,7 +41,7 @@ class Holder(Protocol):
 
 
 class Refused(Exception):
-    """The node cannot be registered; the text is for the log."""
+    """The node cannot be registered; the text, one of few, is for the log."""
 
 
 class Node:

@@ -89,6 +89,7 @@ class Deadlines:
             if deadline > now:
                 self._start_timer(deadline - now)
                 return
+            del self._table[connection]
             connection.abort("closing because timed out")
 
 
@@ -201,12 +202,15 @@ class Mapper:
 
     def node_reg(self, request: Alive2Request, connection: Connection) -> Node:
         """Raises registry.Refused."""
-        name = shown(request.name)
-        if self.log.level and self.registry.remembers(request.name):
-            self.log.tty(1, f"reusing slot with same name '{name}'")
+        owner = self.registry.find(request.name)
+        known = owner is not None or self.registry.remembers(request.name)
         node = self.registry.register(request, connection, connection.fd)
-        self._log_node("registering", node)
         if self.log.level:
+            if owner is not None:
+                self._log_node("unregistering", owner)
+            if known:
+                self.log.tty(1, f"reusing slot with same name '{shown(request.name)}'")
+            self._log_node("registering", node)
             versions = f"highvsn {request.highest} lowvsn {request.lowest}"
             self.log.tty(1, f"type {request.node_type} proto {request.protocol} {versions}")
             self._log_tables()

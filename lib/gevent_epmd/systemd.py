@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 
 from .listeners import MAX_LISTEN_SOCKETS, ListenError
 
 FIRST_DESCRIPTOR = 3
+
+
+def descriptors(environ: Mapping[str, str]) -> range:
+    """The descriptors that were handed to this very process; where they are too many, one too many."""
+    count = environ.get("LISTEN_FDS", "")
+    if environ.get("LISTEN_PID") != str(os.getpid()) or not count.isdecimal() or len(count) > 9:
+        return range(0)
+    return range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + min(int(count), MAX_LISTEN_SOCKETS + 1))
 
 
 def take_sockets(environ: MutableMapping[str, str]) -> list[socket.socket]:
@@ -18,13 +26,14 @@ def take_sockets(environ: MutableMapping[str, str]) -> list[socket.socket]:
     reach another program.  Raises ListenError where there are none, too many, or others than
     listening TCP sockets.
     """
-    for_pid, count = environ.pop("LISTEN_PID", ""), environ.pop("LISTEN_FDS", "")
-    environ.pop("LISTEN_FDNAMES", None)
-    if for_pid != str(os.getpid()) or not count.isdigit() or int(count) == 0:
+    passed = descriptors(environ)
+    for variable in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
+        environ.pop(variable, None)
+    if not passed:
         raise ListenError("systemd provides no sockets")
-    if int(count) > MAX_LISTEN_SOCKETS:
+    if len(passed) > MAX_LISTEN_SOCKETS:
         raise ListenError(f"cannot listen on more than {MAX_LISTEN_SOCKETS} IP addresses")
-    return [_adopt(FIRST_DESCRIPTOR + number) for number in range(int(count))]
+    return [_adopt(descriptor) for descriptor in passed]
 
 
 def _adopt(descriptor: int) -> socket.socket:
