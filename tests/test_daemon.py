@@ -181,6 +181,11 @@ def test_caller_without_standard_descriptors(closed: str) -> None:
         end(port, pid)
 
 
+def test_caller_that_ignores_sigchld() -> None:
+    with daemon(SOURCE, preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN)) as (port, _):
+        assert not names(port)
+
+
 REAPER = """
 import ctypes, os, subprocess, sys, time
 PR_SET_CHILD_SUBREAPER = 36

@@ -53,7 +53,7 @@ def detach() -> Callable[[], None] | None:
     intermediate = os.fork()
     if intermediate:
         os.close(writing)
-        os.waitpid(intermediate, 0)
+        _reap(intermediate)
         with os.fdopen(reading, "rb") as pipe:
             if pipe.read() != _READY:
                 raise ChildProcessError("the daemon ended before it could serve")
@@ -71,6 +71,13 @@ def detach() -> Callable[[], None] | None:
         os.close(writing)
 
     return ready
+
+
+def _reap(child: int) -> None:
+    try:
+        os.waitpid(child, 0)
+    except ChildProcessError:
+        pass  # whoever started us ignores SIGCHLD, and so do we: the kernel was faster
 
 
 def _leave() -> None:
