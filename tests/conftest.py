@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import resource
+import signal
 
 import pytest
 from forms import OURS
+
+# Whoever runs the tests in the background may ignore Ctrl-C, and what they start would do so too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Some tests hold thousands of connections.
 _, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)

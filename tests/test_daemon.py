@@ -138,6 +138,16 @@ def test_signal_ends_it_in_the_foreground(form, name: str) -> None:
         assert server.process.wait(PATIENCE) == -signal.Signals[name]
 
 
+@forms(processes_only=True)
+def test_ctrl_c_stays_ignored(form, monkeypatch) -> None:
+    """So a shell script starts what it puts in the background."""
+    ignore = staticmethod(lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
+    monkeypatch.setattr(form, "prepare", ignore)
+    with form() as server:
+        server.process.send_signal(signal.SIGINT)
+        assert answers(server.port)
+
+
 @pytest.mark.parametrize("options", [["-daemon"], []], ids=["daemon", "foreground"])
 def test_port_in_use_is_no_error(command, options: list[str]) -> None:
     with daemon(SOURCE) as (port, pid):

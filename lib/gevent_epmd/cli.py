@@ -19,8 +19,9 @@ from .options import USAGE, Options, UsageError, ValueProblem, read_options
 def main() -> int:
     """Do what the command line says; gives the exit status."""
     daemon.open_standard_descriptors()
-    # As a C program: Ctrl-C ends it without a traceback.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # As a C program: Ctrl-C ends it without a traceback, unless whoever started it ignores Ctrl-C.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         options = read_options(sys.argv[1:], os.environ)
     except UsageError as error:
