@@ -8,7 +8,9 @@ import signal
 import pytest
 from forms import OURS
 
-# Whoever runs the tests in the background may ignore Ctrl-C, and what they start would do so too.
+# Whoever runs the tests in the background, or with nohup, ignores signals, and so would what they start.
+for _number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1):
+    signal.signal(_number, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Some tests hold thousands of connections.
