@@ -71,7 +71,11 @@ def _serve(options: Options) -> int:
         tell_caller()
 
     server.raise_descriptor_limit()
-    server.run(options, sockets, log, ready)
+    try:
+        server.run(options, sockets, log, ready)
+    except Exception as error:  # noqa: BLE001 - a daemon's last words would be lost
+        log.say(0, f"cannot serve: {error!r}")
+        return 1
     return 0
 
 

@@ -37,7 +37,7 @@ def close_inherited(keep: Container[int] = ()) -> None:
 
 def _descriptors() -> Iterable[int]:
     try:
-        return [int(name) for name in os.listdir("/dev/fd")]  # noqa: PTH208 - pathlib is start-up time
+        return [int(name) for name in os.listdir("/dev/fd")]
     except OSError:  # no /proc, as in a bare chroot
         return range(1024)
 

@@ -105,7 +105,7 @@ def printable(text: str) -> str:
     """The text with its control characters escaped, so that no name can forge a line."""
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _hex_row(data: bytes, start: int) -> str:

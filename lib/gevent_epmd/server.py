@@ -22,6 +22,7 @@ from gevent import get_hub
 from gevent.event import Event
 from gevent.server import StreamServer
 
+from . import bundle
 from . import registry as nodes
 from .connection import Connection
 from .log import Log, shown
@@ -276,8 +277,11 @@ def run(
 ) -> None:
     """Serve the listening sockets until somebody sends KILL; `ready` is called once requests are
     answered."""
+    bundle.load_everything()
     mapper = Mapper(options, sockets, log)
     mapper.start()
+    if bundle.is_bundled():
+        bundle.settle(has_launcher=not options.daemon)
     log.tty(2, "entering the main loop")
     ready()
     mapper.finished.wait()

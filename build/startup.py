@@ -1,0 +1,111 @@
+"""How long an epmd takes to start: startup.py EXECUTABLE [ROUNDS].
+
+Medians in milliseconds, C's epmd beside it in the same rounds where it is installed; Markdown.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+C_EPMD = "/usr/bin/epmd"
+PATIENCE = 20.0
+
+
+def answers(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as sock:
+            sock.sendall(b"\0\1n")
+            return len(sock.recv(4)) == 4
+    except OSError:
+        return False
+
+
+def wait_for(port: int) -> None:
+    end = time.monotonic() + PATIENCE
+    while not answers(port):
+        if time.monotonic() > end:
+            sys.exit("it does not answer")
+        time.sleep(0.0005)
+
+
+def call(epmd: str, port: int, *options: str) -> None:
+    subprocess.run([epmd, "-port", str(port), *options], stdout=subprocess.DEVNULL, check=False, timeout=PATIENCE)
+
+
+def timed(action: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    action()
+    return (time.perf_counter() - start) * 1000
+
+
+def interactive(epmd: str, port: int, option: str) -> float:
+    call(epmd, port, "-daemon")
+    wait_for(port)
+    took = timed(lambda: call(epmd, port, option))
+    call(epmd, port, "-kill")
+    return took
+
+
+def daemon(epmd: str, port: int) -> float:
+    def start() -> None:
+        call(epmd, port, "-daemon")
+        wait_for(port)
+
+    took = timed(start)
+    call(epmd, port, "-kill")
+    return took
+
+
+def foreground(epmd: str, port: int) -> float:
+    start = time.perf_counter()
+    process = subprocess.Popen([epmd, "-port", str(port)], stderr=subprocess.DEVNULL, start_new_session=True)
+    wait_for(port)
+    took = (time.perf_counter() - start) * 1000
+    call(epmd, port, "-kill")
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(PATIENCE)
+    if process.returncode is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    return took
+
+
+CELLS: dict[str, Callable[[str, int], float]] = {
+    "`-names`": lambda epmd, port: interactive(epmd, port, "-names"),
+    "`-started`": lambda epmd, port: interactive(epmd, port, "-started"),
+    "`-daemon`, one is running": lambda epmd, port: interactive(epmd, port, "-daemon"),
+    "`-daemon` to the first answer": daemon,
+    "in the foreground to the first answer": foreground,
+}
+
+
+def main(executable: str, rounds: int) -> None:
+    epmds = {"this one": executable}
+    if os.path.exists(C_EPMD):
+        epmds["C"] = C_EPMD
+    print(f"{executable}: {os.path.getsize(executable) / 1e6:.1f} MB; medians of {rounds} alternating rounds, ms\n")
+    print(f"| start-up | {' | '.join(epmds)} |\n|---|{'---|' * len(epmds)}")
+    with socket.socket() as reserved:
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind(("127.0.0.1", 0))
+        port = reserved.getsockname()[1]
+        for cell, measure in CELLS.items():
+            took: dict[str, list[float]] = {name: [] for name in epmds}
+            for _ in range(rounds):
+                for name, epmd in epmds.items():
+                    took[name].append(measure(epmd, port))
+            print(f"| {cell} | {' | '.join(f'{statistics.median(times):.0f}' for times in took.values())} |")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2 or not shutil.which(sys.argv[1]):
+        sys.exit(__doc__)
+    main(os.path.abspath(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 30)

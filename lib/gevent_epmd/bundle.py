@@ -1,0 +1,94 @@
+"""What is different in the single executable that PyInstaller makes.
+
+Its launcher unpacks a folder, runs the real process as its child, and removes the folder when that
+child ends.  A daemon has left that child behind and lives on without the folder; so nothing may be
+imported once it serves.  In the foreground the launcher waits; where it is killed, nobody would end the
+child and nobody would remove the folder, so the child does both.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, NoReturn
+
+from gevent import config, get_hub
+
+#: How often to look for the launcher where the kernel cannot tell, in seconds.
+_LOOK_EVERY = 1.0
+
+
+def is_bundled() -> bool:
+    return bool(getattr(sys, "frozen", False))
+
+
+def load_everything() -> None:
+    """Import what gevent would import only when it is first used."""
+    # Its default imports pprint, dataclasses and inspect, for a report that nobody will read.
+    config.format_context = "builtins.repr"
+    get_hub().loop  # noqa: B018 - made when it is first asked for
+
+
+def settle(*, has_launcher: bool) -> None:
+    """Become independent of the folder, now that everything is loaded; in the foreground, end with the
+    launcher.  For the bundle only."""
+    sys.meta_path.insert(0, _NoMoreImports())
+    if has_launcher:
+        folder: str = sys._MEIPASS  # type: ignore[attr-defined]
+        _empty(folder)
+        _watch_launcher(folder)
+
+
+class _NoMoreImports:
+    """A finder, the first that is asked, and the last: from here on an import fails in a way that
+    cannot be mistaken for anything else."""
+
+    @staticmethod
+    def find_spec(name: str, *_: object) -> NoReturn:
+        raise ImportError(f"{name} is not part of the executable")
+
+
+def _empty(folder: str) -> None:
+    for path, folders, files in os.walk(folder, topdown=False):
+        for name in files:
+            os.unlink(os.path.join(path, name))
+        for name in folders:
+            os.rmdir(os.path.join(path, name))
+
+
+def _watch_launcher(folder: str) -> None:
+    launcher = os.getppid()
+
+    def leave() -> NoReturn:
+        try:
+            os.rmdir(folder)
+        except OSError:
+            pass  # a launcher that was not killed removes it
+        os._exit(1)
+
+    def look() -> None:
+        if os.getppid() != launcher:
+            leave()
+
+    if not _is_launcher(launcher):
+        leave()
+    loop = get_hub().loop
+    try:
+        _watchers.append(loop.io(os.pidfd_open(launcher), 1))
+        _watchers[-1].start(leave)
+    except OSError:
+        _watchers.append(loop.timer(_LOOK_EVERY, _LOOK_EVERY))
+        _watchers[-1].start(look)
+    look()
+
+
+#: A watcher that nobody refers to is stopped.
+_watchers: list[Any] = []
+
+
+def _is_launcher(pid: int) -> bool:
+    """It was killed while this process was starting, if the parent runs another program."""
+    try:
+        return os.readlink(f"/proc/{pid}/exe") == os.readlink("/proc/self/exe")
+    except OSError:
+        return True  # another user's, or no /proc: it cannot be told
