@@ -38,7 +38,9 @@ def wait_for(port: int) -> None:
 
 
 def call(epmd: str, port: int, *options: str) -> None:
-    subprocess.run([epmd, "-port", str(port), *options], stdout=subprocess.DEVNULL, check=False, timeout=PATIENCE)
+    subprocess.run(
+        [epmd, "-port", str(port), *options], stdout=subprocess.DEVNULL, check=False, timeout=PATIENCE
+    )
 
 
 def timed(action: Callable[[], None]) -> float:
@@ -91,7 +93,8 @@ def main(executable: str, rounds: int) -> None:
     epmds = {"this one": executable}
     if os.path.exists(C_EPMD):
         epmds["C"] = C_EPMD
-    print(f"{executable}: {os.path.getsize(executable) / 1e6:.1f} MB; medians of {rounds} alternating rounds, ms\n")
+    size = os.path.getsize(executable) / 1e6
+    print(f"{executable}: {size:.1f} MB; medians of {rounds} alternating rounds, in ms\n")
     print(f"| start-up | {' | '.join(epmds)} |\n|---|{'---|' * len(epmds)}")
     with socket.socket() as reserved:
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

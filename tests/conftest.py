@@ -6,7 +6,7 @@ import resource
 import signal
 
 import pytest
-from forms import OURS
+from forms import COMMANDS, real
 
 # Whoever runs the tests in the background, or with nohup, ignores signals, and so would what they start.
 for _number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1):
@@ -18,7 +18,18 @@ _, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (_hard, _hard))
 
 
-@pytest.fixture(params=OURS, ids=lambda form: form.__name__)
-def ours(request):
-    """Each form of ours, to be started with options."""
-    return request.param
+@pytest.fixture(params=COMMANDS)
+def command(request) -> list[str]:
+    """The beginning of a command line, for each form that is a program."""
+    return command_of(request.param)
+
+
+@pytest.fixture(params=[name for name in COMMANDS if name != "C"])
+def ours(request) -> list[str]:
+    """The same, for each form that is ours."""
+    return command_of(request.param)
+
+
+def command_of(name: str) -> list[str]:
+    program, *arguments = COMMANDS[name]
+    return [real(program), *arguments]

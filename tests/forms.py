@@ -29,6 +29,7 @@ from gevent_epmd.options import read_options
 
 ROOT = Path(__file__).parent.parent
 SOURCE = [sys.executable, str(ROOT / "epmd.py")]
+BUILT = str(ROOT / "dist" / "epmd")
 C_EPMD = "/usr/bin/epmd"
 
 #: How long anything may take that should take no time at all.
@@ -190,9 +191,13 @@ class Process(Server):
             return
         # Asked politely where it agrees: under coverage it then saves what was measured.
         if not self._agrees_to_end():
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(PATIENCE)
+            # Not with KILL, and not the whole group: an executable's launcher has a folder to remove.
+            self.process.terminate()
+        try:
+            self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            raise
 
     def _agrees_to_end(self) -> bool:
         try:
@@ -209,6 +214,16 @@ class Process(Server):
 
 class Source(Process):
     command = tuple(SOURCE)
+
+
+class Built(Process):
+    """The single executable; scripts/build makes it."""
+
+    command = (BUILT,)
+
+    def __init__(self, *options: str, environ: dict[str, str] | None = None) -> None:
+        real(BUILT)
+        super().__init__(*options, environ=environ)
 
 
 class C(Process):
@@ -287,8 +302,9 @@ class InProcess(Server):
             raise self._failure
 
 
-FORMS = [InProcess, Source, C]
-OURS = [InProcess, Source]
+FORMS = [InProcess, Source, Built, C]
+OURS = [InProcess, Source, Built]
+COMMANDS = {"source": SOURCE, "built": [BUILT], "C": [C_EPMD]}
 
 
 def is_listed(difference: str) -> bool:

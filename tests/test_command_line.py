@@ -12,11 +12,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from forms import C_EPMD, ROOT, SOURCE, C, Source, forms, real, reserved_port, run
+from forms import ROOT, SOURCE, Built, C, Source, forms, reserved_port, run
 from peer import names, node, register
 
-ASKERS = [pytest.param(SOURCE, id="ours"), pytest.param([C_EPMD], id="C")]
-SERVERS = [Source, C]
+SERVERS = [Source, Built, C]
 
 CANNOT_CONNECT = b"epmd: Cannot connect to local epmd\n"
 NO_EPMD = {
@@ -33,19 +32,9 @@ NO_EPMD = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _c_is_there() -> None:
-    real(C_EPMD)
-
-
 def outcome(command: list[str], *options: str, **how) -> tuple[bytes, bytes, int]:
     done = run([*command, *options], **how)
     return done.stdout, done.stderr, done.returncode
-
-
-@pytest.fixture(params=ASKERS)
-def asker(request) -> list[str]:
-    return request.param
 
 
 @pytest.fixture(params=SERVERS, ids=lambda form: form.__name__)
@@ -54,12 +43,12 @@ def form(request):
 
 
 @pytest.mark.parametrize("options", NO_EPMD, ids=" ".join)
-def test_without_an_epmd(asker, options: tuple[str, ...]) -> None:
+def test_without_an_epmd(command, options: tuple[str, ...]) -> None:
     with reserved_port() as port:
-        assert outcome(asker, "-port", str(port), *options) == NO_EPMD[options]
+        assert outcome(command, "-port", str(port), *options) == NO_EPMD[options]
 
 
-def test_calls_of_an_empty_epmd(asker, form) -> None:
+def test_calls_of_an_empty_epmd(command, form) -> None:
     with form() as server:
         up = f"epmd: up and running on port {server.port} with data:\n".encode()
         for options, expected in {
@@ -72,40 +61,40 @@ def test_calls_of_an_empty_epmd(asker, form) -> None:
             ("-kill", ""): (b"", CANNOT_CONNECT, 1),
         }.items():
             call = [option for option in options if option or options[0] == "-stop"]
-            assert outcome(asker, "-port", str(server.port), *call) == expected, options
+            assert outcome(command, "-port", str(server.port), *call) == expected, options
 
 
-def test_calls_of_an_epmd_with_nodes(asker, form) -> None:
+def test_calls_of_an_epmd_with_nodes(command, form) -> None:
     with form() as server, ExitStack() as nodes:
         for request in (node("old"), node("foo"), node("узел", port=1)):
             nodes.enter_context(register(server.port, request)[0])
         up = f"epmd: up and running on port {server.port} with data:\n"
         listed = up + "name узел at port 1\nname foo at port 4711\nname old at port 4711\n"
         port = ["-port", str(server.port)]
-        assert outcome(asker, *port, "-names") == (listed.encode(), b"", 0)
-        out, err, status = outcome(asker, *port, "-dump")
+        assert outcome(command, *port, "-names") == (listed.encode(), b"", 0)
+        out, err, status = outcome(command, *port, "-dump")
         assert out.startswith(f"{up}active name     <узел> at port 1, fd = ".encode())
         assert out.endswith(b"\n\0")
         assert out.count(b"\n\0") == 3
         assert (err, status) == (b"", 0)
         refusal = b"Killing not allowed - living nodes in database.\n"
-        assert outcome(asker, *port, "-kill") == (refusal, b"", 1)
-        assert outcome(asker, *port, "-started") == (b"", b"", 0)
+        assert outcome(command, *port, "-kill") == (refusal, b"", 1)
+        assert outcome(command, *port, "-started") == (b"", b"", 0)
 
 
-def test_calls_of_a_relaxed_epmd(asker, form) -> None:
+def test_calls_of_a_relaxed_epmd(command, form) -> None:
     with form("-relaxed_command_check") as server, ExitStack() as nodes:
         for name in ("foo", "-names", "узел", "bar"):
             nodes.enter_context(register(server.port, node(name))[0])
         port = ["-port", str(server.port)]
         for name in ("foo", "-names", "узел"):
-            assert outcome(asker, *port, "-stop", name) == (b"STOPPED\n", b"", 0)
-        assert outcome(asker, *port, "-stop", "nobody") == (b"NOEXIST\n", b"", 0)
+            assert outcome(command, *port, "-stop", name) == (b"STOPPED\n", b"", 0)
+        assert outcome(command, *port, "-stop", "nobody") == (b"NOEXIST\n", b"", 0)
         assert names(server.port) == ["bar at port 4711"]
-        assert outcome(asker, *port, "-kill") == (b"Killed\n", b"", 0)
+        assert outcome(command, *port, "-kill") == (b"Killed\n", b"", 0)
 
 
-def test_environment_names_the_port(asker, form) -> None:
+def test_environment_names_the_port(command, form) -> None:
     with form() as server:
         up = f"epmd: up and running on port {server.port} with data:\n".encode()
         port = str(server.port)
@@ -115,7 +104,7 @@ def test_environment_names_the_port(asker, form) -> None:
             ({"ERL_EPMD_PORT": port, "ERL_EPMD_ADDRESS": "nonsense"}, []),
             ({}, ["-port", "1", "-port", port]),
         ):
-            assert outcome(asker, *options, "-names", environ=environ) == (up, b"", 0)
+            assert outcome(command, *options, "-names", environ=environ) == (up, b"", 0)
 
 
 USAGE_ERRORS = [
@@ -169,23 +158,23 @@ BAD_VALUES_FOR_US_ALONE = [
 
 
 @pytest.mark.parametrize("options", USAGE_ERRORS, ids=" ".join)
-def test_usage(asker, options: list[str]) -> None:
-    out, err, status = outcome(asker, *options)
+def test_usage(command, options: list[str]) -> None:
+    out, err, status = outcome(command, *options)
     assert (out, status) == (b"", 1)
     assert b"usage: epmd " in err
     assert b"Traceback" not in err
 
 
 @pytest.mark.parametrize("options", BAD_VALUES, ids=" ".join)
-def test_bad_value(asker, options: list[str]) -> None:
-    out, err, status = outcome(asker, *options)
+def test_bad_value(command, options: list[str]) -> None:
+    out, err, status = outcome(command, *options)
     assert (out, status) == (b"", 1)
     assert b"usage: epmd " in err or is_one_line(err, options[1])
 
 
 @pytest.mark.parametrize("options", BAD_VALUES_FOR_US_ALONE, ids=" ".join)
-def test_bad_value_that_c_takes(options: list[str]) -> None:
-    out, err, status = outcome(SOURCE, *options)
+def test_bad_value_that_c_takes(ours, options: list[str]) -> None:
+    out, err, status = outcome(ours, *options)
     assert (out, status) == (b"", 1)
     assert is_one_line(err, options[1])
 
@@ -196,8 +185,8 @@ def is_one_line(err: bytes, about: str) -> bool:
 
 @pytest.mark.parametrize("value", ["abc", "", "0", "70966", "-1"])
 @pytest.mark.parametrize("call", [["-names"], []], ids=["asking", "serving"])
-def test_bad_port_in_the_environment(value: str, call: list[str]) -> None:
-    out, err, status = outcome(SOURCE, *call, environ={"ERL_EPMD_PORT": value})
+def test_bad_port_in_the_environment(ours, value: str, call: list[str]) -> None:
+    out, err, status = outcome(ours, *call, environ={"ERL_EPMD_PORT": value})
     assert (out, status) == (b"", 1)
     assert is_one_line(err, "ERL_EPMD_PORT")
 
@@ -217,9 +206,9 @@ def test_bad_port_in_the_environment_is_no_random_port(form) -> None:
     ],
     ids=" ".join,
 )
-def test_bad_address(asker, options: list[str]) -> None:
+def test_bad_address(command, options: list[str]) -> None:
     with reserved_port() as port:
-        out, err, status = outcome(asker, "-port", str(port), *options)
+        out, err, status = outcome(command, "-port", str(port), *options)
         assert (out, status) == (b"", 1)
         assert err.startswith(b"epmd: ")
         assert err.count(b"\n") == 1
@@ -281,9 +270,9 @@ ODD_ANSWERS = [
 
 
 @pytest.mark.parametrize(("call", "says", "out", "status"), ODD_ANSWERS)
-def test_what_answers_is_no_epmd(asker, call, says: bytes, out: bytes, status: int) -> None:
+def test_what_answers_is_no_epmd(command, call, says: bytes, out: bytes, status: int) -> None:
     with Odd(says) as odd:
-        assert outcome(asker, "-port", str(odd.port), *call) == (out, b"", status)
+        assert outcome(command, "-port", str(odd.port), *call) == (out, b"", status)
 
 
 @pytest.mark.parametrize(
@@ -295,34 +284,34 @@ def test_what_answers_is_no_epmd(asker, call, says: bytes, out: bytes, status: i
         (["-stop", "foo"], b"epmd: failed to read answer from local epmd\n"),
     ],
 )
-def test_what_answers_resets(asker, call, out: bytes) -> None:
+def test_what_answers_resets(command, call, out: bytes) -> None:
     with Odd(b"", reset=True) as odd:
-        assert outcome(asker, "-port", str(odd.port), *call) == (out, b"", 1)
+        assert outcome(command, "-port", str(odd.port), *call) == (out, b"", 1)
 
 
-def test_listing_that_ends_with_a_reset(asker) -> None:
+def test_listing_that_ends_with_a_reset(command) -> None:
     with Odd(b"\0\0\0\1name foo", reset=True) as odd:
         expected = b"epmd: up and running on port 1 with data:\nname foo"
-        assert outcome(asker, "-port", str(odd.port), "-names") == (expected, b"", 0)
+        assert outcome(command, "-port", str(odd.port), "-names") == (expected, b"", 0)
 
 
-def test_output_that_nobody_takes(asker) -> None:
+def test_output_that_nobody_takes(command) -> None:
     with Source() as server, register(server.port, node("foo"))[0], Path("/dev/full").open("wb") as full:
         how = {"capture_output": False, "stdout": full, "stderr": full}
-        assert run([*asker, "-port", str(server.port), "-names"], **how).returncode == 0
+        assert run([*command, "-port", str(server.port), "-names"], **how).returncode == 0
 
 
-def test_broken_pipe_ends_it_as_it_ends_c(asker) -> None:
+def test_broken_pipe_ends_it_as_it_ends_c(command) -> None:
     with Source() as server:
         reading, writing = os.pipe()
         os.close(reading)
         how = {"capture_output": False, "stdout": writing}
-        assert run([*asker, "-port", str(server.port), "-names"], **how).returncode == -13
+        assert run([*command, "-port", str(server.port), "-names"], **how).returncode == -13
         os.close(writing)
 
 
-def test_closed_standard_descriptors(asker) -> None:
+def test_closed_standard_descriptors(command) -> None:
     with Source() as server:
         for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
             shell = f'exec "$@" -port {server.port} -names {closed}'
-            assert run(["sh", "-c", shell, "sh", *asker]).returncode == 0
+            assert run(["sh", "-c", shell, "sh", *command]).returncode == 0

@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 from forms import C_EPMD, PATIENCE, SOURCE, answers, clean_environment, real, reserved_port, run, wait_until
 from peer import look_up, names
-
 from test_daemon import end, serving_pid
 
 #: Reads an expression a line, and says what it is worth.

@@ -4,6 +4,8 @@ Its launcher unpacks a folder, runs the real process as its child, and removes t
 child ends.  A daemon has left that child behind and lives on without the folder; so nothing may be
 imported once it serves.  In the foreground the launcher waits; where it is killed, nobody would end the
 child and nobody would remove the folder, so the child does both.
+
+Imports gevent in the functions that serve only: the start of every interactive call imports this.
 """
 
 from __future__ import annotations
@@ -11,8 +13,6 @@ from __future__ import annotations
 import os
 import sys
 from typing import Any, NoReturn
-
-from gevent import config, get_hub
 
 #: How often to look for the launcher where the kernel cannot tell, in seconds.
 _LOOK_EVERY = 1.0
@@ -22,9 +22,21 @@ def is_bundled() -> bool:
     return bool(getattr(sys, "frozen", False))
 
 
+def launcher_environ() -> dict[str, str]:
+    """The environment in which the launcher was started; it has changed what it handed on."""
+    try:
+        with open(f"/proc/{os.getppid()}/environ", "rb") as environ:
+            pairs = (pair.partition(b"=") for pair in environ.read().split(b"\0"))
+            return {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs}
+    except OSError:
+        return {}
+
+
 def load_everything() -> None:
     """Import what gevent would import only when it is first used."""
     # Its default imports pprint, dataclasses and inspect, for a report that nobody will read.
+    from gevent import config, get_hub
+
     config.format_context = "builtins.repr"
     get_hub().loop  # noqa: B018 - made when it is first asked for
 
@@ -57,6 +69,8 @@ def _empty(folder: str) -> None:
 
 
 def _watch_launcher(folder: str) -> None:
+    from gevent import get_hub
+
     launcher = os.getppid()
 
     def leave() -> NoReturn:

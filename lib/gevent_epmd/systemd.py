@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Mapping, MutableMapping
 
+from . import bundle
 from .listeners import MAX_LISTEN_SOCKETS, ListenError
 
 FIRST_DESCRIPTOR = 3
@@ -14,9 +15,16 @@ FIRST_DESCRIPTOR = 3
 def descriptors(environ: Mapping[str, str]) -> range:
     """The descriptors that were handed to this very process; where they are too many, one too many."""
     count = environ.get("LISTEN_FDS", "")
-    if environ.get("LISTEN_PID") != str(os.getpid()) or not count.isdecimal() or len(count) > 9:
+    if not _for_us(environ) or not count.isdecimal() or len(count) > 9:
         return range(0)
     return range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + min(int(count), MAX_LISTEN_SOCKETS + 1))
+
+
+def _for_us(environ: Mapping[str, str]) -> bool:
+    if bundle.is_bundled():
+        # The launcher writes its child's number over LISTEN_PID, whomever the sockets were meant for.
+        return bundle.launcher_environ().get("LISTEN_PID") == str(os.getppid())
+    return environ.get("LISTEN_PID") == str(os.getpid())
 
 
 def take_sockets(environ: MutableMapping[str, str]) -> list[socket.socket]:
