@@ -7,14 +7,14 @@ from contextlib import ExitStack
 
 import pytest
 from forms import FORMS, C, InProcess, is_listed, wait_until
-from peer import Peer, barrier, names, register
+from peer import Peer, ask, barrier, names, register
 from wire_cases import CASES, Case
 
 from gevent_epmd.protocol import HEADER, MAX_PACKET
 
 MODES = ["whole", "byte by byte", "glued", "later"]
 #: Of a long request only so many bytes at either end go one by one.
-ONE_BY_ONE = 24
+ONE_BY_ONE = 16
 
 
 @pytest.fixture(scope="module", params=FORMS, ids=lambda form: form.__name__)
@@ -67,8 +67,12 @@ def send(peer: Peer, case: Case, mode: str, port: int) -> None:
             peer.send(piece)
         except ConnectionError:
             return  # closed in the middle of a bad request
-        if piece is not pieces[-1]:
+        if piece is pieces[-1]:
+            return
+        if mode == "later":
             barrier(port)
+        else:
+            ask(port, b"n")  # bytes that come together now and then do no harm here
 
 
 @pytest.mark.parametrize("mode", MODES)
