@@ -62,12 +62,12 @@ def send(peer: Peer, case: Case, mode: str, port: int) -> None:
             "glued": [request + b"more"],
             "later": [request[:HEADER], request[HEADER:] + b"more"],
         }[mode]
-    for piece in pieces:
+    for number, piece in enumerate(pieces, 1):
         try:
             peer.send(piece)
         except ConnectionError:
             return  # closed in the middle of a bad request
-        if piece is pieces[-1]:
+        if number == len(pieces):
             return
         if mode == "later":
             barrier(port)
