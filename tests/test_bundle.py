@@ -1,0 +1,216 @@
+"""The single executable: no orphan, no litter, and nothing imported once it serves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from forms import BUILT, PATIENCE, SOURCE, answers, clean_environment, real, reserved_port, run, wait_until
+from peer import Peer, ask, barrier, names, node, register
+from test_daemon import daemon, is_zombie
+
+from gevent_epmd.protocol import frame
+
+#: Starts an epmd from source as the launcher starts the real process: as its child, with a folder.
+LAUNCHER = """
+import subprocess, sys
+folder, *epmd = sys.argv[1:]
+child = "import sys; sys.frozen = True; sys._MEIPASS = sys.argv.pop(1); " \\
+    "from gevent_epmd.cli import main; sys.exit(main())"
+sys.exit(subprocess.call([sys.executable, "-c", child, folder, *epmd]))
+"""
+
+
+@pytest.fixture(params=["source", "built"])
+def launcher(request, tmp_path: Path):
+    """A launcher's command line, and where its folder is to be looked for."""
+    folder = tmp_path / "temp"
+    if request.param == "source":
+        (folder / "_MEI" / "lib").mkdir(parents=True)
+        (folder / "_MEI" / "lib" / "module.so").write_text("")
+        return [SOURCE[0], "-c", LAUNCHER, str(folder / "_MEI")], folder
+    folder.mkdir()
+    return [real(BUILT)], folder
+
+
+def start(command: list[str], folder: Path, port: int) -> subprocess.Popen:
+    process = subprocess.Popen(
+        [*command, "-port", str(port)],
+        env=clean_environment(TMPDIR=str(folder)),
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    wait_until(lambda: answers(port), "it to answer")
+    return process
+
+
+def test_killed_launcher_takes_all_with_it(launcher) -> None:
+    command, folder = launcher
+    with reserved_port() as port:
+        process = start(command, folder, port)
+        assert list(folder.rglob("*.so")) == [], "the folder is emptied once all is loaded"
+        held, _ = register(port, node("foo"))
+        killed = time.monotonic()
+        process.kill()
+        assert held.read_all() == b""
+        wait_until(lambda: not answers(port), "the port to be free")
+        took = time.monotonic() - killed
+        wait_until(lambda: not list(folder.iterdir()), "the folder to go")
+        process.wait(PATIENCE)
+        held.close()
+        assert took < 0.1
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"])
+def test_signal_leaves_no_litter(name: str, tmp_path: Path) -> None:
+    with reserved_port() as port:
+        process = start([real(BUILT)], tmp_path, port)
+        process.send_signal(signal.Signals[name])
+        assert process.wait(PATIENCE) == -signal.Signals[name]
+        assert not answers(port)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_end_by_kill_leaves_no_litter(launcher) -> None:
+    command, folder = launcher
+    with reserved_port() as port:
+        process = start(command, folder, port)
+        assert ask(port, b"k") == b"OK"
+        assert process.wait(PATIENCE) == 0
+    assert [path.name for path in folder.iterdir()] in ([], ["_MEI"]), "this launcher removes nothing"
+
+
+@pytest.mark.parametrize("options", [["-names"], ["-started"], ["-foo"], ["-port", "x"]], ids=" ".join)
+def test_calls_leave_no_litter(options: list[str], tmp_path: Path) -> None:
+    run([real(BUILT), *options], environ={"TMPDIR": str(tmp_path), "ERL_EPMD_PORT": "1"})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_daemon_has_no_launcher_and_no_folder(tmp_path: Path) -> None:
+    with daemon([real("env"), f"TMPDIR={tmp_path}", real(BUILT)]) as (port, pid):
+        assert list(tmp_path.iterdir()) == []
+        assert Path(f"/proc/{pid}/comm").read_text() == "epmd\n"
+        parent = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1]
+        assert Path(f"/proc/{parent}/comm").read_text() != "epmd\n"
+        scenes_of_trouble(port)
+        assert answers(port)
+
+
+def test_folder_for_temporary_files_is_read_only(tmp_path: Path) -> None:
+    script = f'mount -t tmpfs -o ro none {tmp_path} && exec "$@"'
+    prefix = [real("unshare"), "--map-root-user", "--mount", "sh", "-c", script, "sh"]
+    with daemon([*prefix, "env", f"TMPDIR={tmp_path}", real(BUILT)]) as (port, _):
+        assert not names(port)
+
+
+def scenes_of_trouble(port: int) -> None:
+    """What makes an epmd say or do what it does not do every day."""
+    kept, _ = register(port, node("ж\n\u2028"))
+    for packet in (b"?", b"z", b"z\xff", b"d", b"sfoo", b"k", b"n" * 3000, node("foo\0").packet()):
+        ask(port, packet)
+    for data in (b"", b"\0", b"\0\0", b"\xff\xff", b"\0\x04zfo"):
+        for end in ("close", "reset"):
+            peer = Peer(port)
+            peer.send(data)
+            getattr(peer, end)()
+    refused = Peer(port)
+    refused.send(frame(node("ж\n\u2028").packet()))
+    refused.read(6)
+    idle = [Peer(port) for _ in range(300)]
+    barrier(port)
+    assert kept.is_open()
+    for peer in (kept, refused, *idle):
+        peer.close()
+
+
+AUDIT = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
+from gevent_epmd import cli, server
+
+def hook(event, arguments):
+    if serving and event == "import":
+        sys.__stderr__.write(f"late import: {arguments[0]}\\\\n")
+
+serving = []
+run = server.run
+
+def watched(options, sockets, log, ready):
+    run(options, sockets, log, lambda: (ready(), serving.append(True)))
+
+server.run = watched
+sys.addaudithook(hook)
+sys.exit(cli.main())
+"""
+
+
+@pytest.mark.parametrize("options", [[], ["-d", "-d", "-d"]], ids=["quiet", "debug"])
+def test_nothing_is_imported_once_it_serves(options: list[str], tmp_path: Path) -> None:
+    said = tmp_path / "stderr"
+    with reserved_port() as port, said.open("wb") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-c", AUDIT, "-port", str(port), "-packet_timeout", "1", *options],
+            stderr=stderr,
+            env=clean_environment(),
+            start_new_session=True,
+        )
+        wait_until(lambda: answers(port), "it to answer")
+        with Peer(port) as idle:
+            scenes_of_trouble(port)
+            assert idle.read_all() == b"", "it times out, or has to make room"
+        assert ask(port, b"k") == b"OK"
+        assert process.wait(PATIENCE) == 0
+    log = said.read_text()
+    assert "no room for a connection" in log
+    assert "late import" not in log
+    assert "internal error" not in log
+
+
+def test_pid_1_has_no_zombies_and_ends_by_term() -> None:
+    """In a process namespace: the executable is PID 1, and one that detaches is its descendant."""
+    with reserved_port() as port, reserved_port() as other:
+        unshare = [real("unshare"), "--map-root-user", "--pid", "--fork", "--mount-proc"]
+        process = subprocess.Popen(
+            [*unshare, real(BUILT), "-port", str(port)], env=clean_environment(), start_new_session=True
+        )
+        wait_until(lambda: answers(port), "it to answer")
+        first = int(children(process.pid)[0])
+        assert (
+            run(["nsenter", "-t", str(first), "-p", "-m", BUILT, "-port", str(other), "-daemon"]).returncode
+            == 0
+        )
+        assert answers(other)
+        assert ask(other, b"k") == b"OK"
+        os.kill(first, signal.SIGTERM)
+        wait_until(lambda: not answers(port), "it to end")
+        process.wait(PATIENCE)
+
+
+def children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+@pytest.mark.parametrize("rounds", [20])
+def test_daemon_under_a_shell_that_is_pid_1(rounds: int) -> None:
+    """Started and ended again and again by a PID 1 that reaps nobody else's children."""
+    with reserved_port() as port:
+        script = f"""
+            for i in $(seq {rounds}); do
+                {real(BUILT)} -port {port} -daemon || exit 1
+                {BUILT} -port {port} -names >/dev/null || exit 2
+                {BUILT} -port {port} -kill >/dev/null || exit 3
+            done
+            cat /proc/[0-9]*/stat
+        """
+        unshare = [real("unshare"), "--map-root-user", "--pid", "--fork", "--mount-proc"]
+        done = run([*unshare, "sh", "-c", script])
+        assert done.returncode == 0
+        assert is_zombie(os.getpid()) is False
+        states = [line.rsplit(")", 1)[1].split()[0] for line in done.stdout.decode().splitlines()]
+        # Each daemon that was ended is its PID 1's child; dash reaps them, as it reaps all.
+        assert states.count("Z") <= 1
