@@ -7,7 +7,8 @@ import sys
 
 import gevent_epmd.cli
 import gevent_epmd.client
-import gevent_epmd.server  # noqa: F401 - imported for the record
+import gevent_epmd.server
+import gevent_epmd.start  # noqa: F401 - imported for the record
 from gevent_epmd import bundle
 from gevent_epmd.log import Log
 

@@ -1,19 +1,17 @@
 """The program: reads the line, and asks an epmd, serves, or serves detached (C: main() of epmd.c).
 
-What is imported here is paid for at every start of every Erlang node; what only serving needs is
-imported when it is known that we serve: the port was free.
+What is imported here is paid for at every start of every Erlang node; what a call needs, and what
+serving needs, is imported when it is known which of them it is.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 
-from . import daemon, listeners, systemd
-from .log import Log
-from .options import USAGE, Options, UsageError, ValueProblem, read_options
+from . import daemon
+from .options import USAGE, UsageError, ValueProblem, read_options
 
 
 def main() -> int:
@@ -34,58 +32,11 @@ def main() -> int:
         from . import client
 
         return client.call(options)
-    return _serve(options)
+    from . import start
+
+    return start.serve(options)
 
 
 def _fail(text: str) -> int:
     os.write(2, text.encode("utf-8", "backslashreplace"))
     return 1
-
-
-def _serve(options: Options) -> int:
-    if options.daemon:
-        # Before anything of our own is open, the connection to syslog among it.
-        daemon.close_inherited(keep=systemd.descriptors(os.environ) if options.systemd else ())
-    log = Log(options.debug, to_syslog=options.daemon)
-    log.say(1, f"epmd running - daemon = {int(options.daemon)}")
-    try:
-        sockets = _sockets(options, log)
-    except listeners.PortInUse as error:
-        log.tty(1, str(error))
-        return 0
-    except listeners.ListenError as error:
-        log.say(0, str(error))
-        return 1
-    from . import server
-
-    try:
-        tell_caller = daemon.detach() if options.daemon else _nobody_waits
-    except OSError as error:
-        log.say(0, f"cannot start the daemon: {error}")
-        return 1
-    if tell_caller is None:
-        return 0
-
-    def ready() -> None:
-        systemd.notify_ready(os.environ)
-        tell_caller()
-
-    server.raise_descriptor_limit()
-    try:
-        server.run(options, sockets, log, ready)
-    except Exception as error:  # noqa: BLE001 - a daemon's last words would be lost
-        log.say(0, f"cannot serve: {error!r}")
-        return 1
-    return 0
-
-
-def _nobody_waits() -> None:
-    pass
-
-
-def _sockets(options: Options, log: Log) -> list[socket.socket]:
-    if options.systemd:
-        log.say(2, "try to obtain sockets from systemd")
-        return systemd.take_sockets(os.environ)
-    log.say(2, f"try to initiate listening port {options.port}")
-    return listeners.open_listeners(options.addresses, options.port)

@@ -1,12 +1,13 @@
 """Options -> bound, listening sockets (C: the first half of run() in epmd_srv.c).
 
-Plain sockets, no gevent: a port in use is found out before anything slow is imported.
+Plain sockets, no gevent: a port in use is found out before anything slow is imported; what the module
+socket puts around _socket is 4 ms.
 """
 
 from __future__ import annotations
 
+import _socket
 import errno
-import socket
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -27,18 +28,18 @@ class ListenError(Exception):
 class Place(NamedTuple):
     """Where to listen; `asked` is False for what nobody named and nobody may miss."""
 
-    family: socket.AddressFamily
+    family: int
     host: str
     asked: bool
 
 
-def open_listeners(addresses: Iterable[str], port: int) -> list[socket.socket]:
+def open_listeners(addresses: Iterable[str], port: int) -> list[_socket.socket]:
     """Listen on the addresses and on both loopbacks, or everywhere if there are no addresses.
 
     The sockets do not block.  Port 0 lets the system choose, once for all of them.
     Raises PortInUse and ListenError, and leaves nothing open then.
     """
-    listening: list[socket.socket] = []
+    listening: list[_socket.socket] = []
     try:
         for place in places(addresses):
             sock = _open(place, port)
@@ -53,7 +54,7 @@ def open_listeners(addresses: Iterable[str], port: int) -> list[socket.socket]:
     return listening
 
 
-def close_all(sockets: Iterable[socket.socket]) -> None:
+def close_all(sockets: Iterable[_socket.socket]) -> None:
     for sock in sockets:
         sock.close()
 
@@ -74,18 +75,18 @@ def places(addresses: Iterable[str]) -> list[Place]:
     return list(chosen.values())
 
 
-def _family(address: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in address else socket.AF_INET
+def _family(address: str) -> int:
+    return _socket.AF_INET6 if ":" in address else _socket.AF_INET
 
 
-def _canonical(family: socket.AddressFamily, address: str) -> str:
+def _canonical(family: int, address: str) -> str:
     try:
-        return socket.inet_ntop(family, socket.inet_pton(family, address))
+        return _socket.inet_ntop(family, _socket.inet_pton(family, address))
     except (OSError, ValueError):
         raise ListenError(f'cannot parse IP address "{address}"') from None
 
 
-def _open(place: Place, port: int) -> socket.socket | None:
+def _open(place: Place, port: int) -> _socket.socket | None:
     """A listening socket, or None where a place that nobody asked for is not to be had (on a host
     without IPv6, for one)."""
     try:
@@ -99,16 +100,16 @@ def _open(place: Place, port: int) -> socket.socket | None:
         return None
 
 
-def _listen(place: Place, port: int) -> socket.socket:
-    sock = socket.socket(place.family, socket.SOCK_STREAM)
+def _listen(place: Place, port: int) -> _socket.socket:
+    sock = _socket.socket(place.family, _socket.SOCK_STREAM)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if place.family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+        if place.family == _socket.AF_INET6:
+            sock.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 1)
         sock.setblocking(False)
         sock.bind((place.host, port))
         # Linux tells two listeners of one port apart only here, where SO_REUSEADDR is set.
-        sock.listen(socket.SOMAXCONN)
+        sock.listen(_socket.SOMAXCONN)
     except BaseException:
         sock.close()
         raise

@@ -97,10 +97,10 @@ class Deadlines:
 class Listener(StreamServer):
     """Accepts on one listening socket, as fast as connections come and for as long as there is room."""
 
-    def __init__(self, mapper: Mapper, sock: socket.socket) -> None:
-        super().__init__(sock, handle=mapper.do_accept)
+    def __init__(self, mapper: Mapper, sock: _socket.socket) -> None:
+        super().__init__(socket.socket(fileno=sock.detach()), handle=mapper.do_accept)
         self._mapper = mapper
-        self._family = sock.family
+        self._family = self.family
 
     #: How many to accept before those who are connected are looked at again.  gevent's 100 is no
     #: faster here, and lets a few who come again and again keep the others waiting.
@@ -155,7 +155,7 @@ class Listener(StreamServer):
 class Mapper:
     """What all connections share: options, log, nodes, and who waits for what."""
 
-    def __init__(self, options: Options, sockets: Iterable[socket.socket], log: Log) -> None:
+    def __init__(self, options: Options, sockets: Iterable[_socket.socket], log: Log) -> None:
         self.options = options
         self.log = log
         self.hub = get_hub()
@@ -275,7 +275,7 @@ def _most_nodes() -> int | None:
 
 def run(
     options: Options,
-    sockets: Iterable[socket.socket],
+    sockets: Iterable[_socket.socket],
     log: Log,
     ready: Callable[[], None] = lambda: None,
 ) -> None:

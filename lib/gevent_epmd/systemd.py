@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import _socket
 import os
-import socket
 from collections.abc import Mapping, MutableMapping
+from contextlib import closing
 
 from . import bundle
 from .listeners import MAX_LISTEN_SOCKETS, ListenError
@@ -27,7 +28,7 @@ def _for_us(environ: Mapping[str, str]) -> bool:
     return environ.get("LISTEN_PID") == str(os.getpid())
 
 
-def take_sockets(environ: MutableMapping[str, str]) -> list[socket.socket]:
+def take_sockets(environ: MutableMapping[str, str]) -> list[_socket.socket]:
     """The listening sockets that were handed to this very process, ready to be served.
 
     To be called before anything forks.  The variables are removed, and the descriptors do not
@@ -44,14 +45,14 @@ def take_sockets(environ: MutableMapping[str, str]) -> list[socket.socket]:
     return [_adopt(descriptor) for descriptor in passed]
 
 
-def _adopt(descriptor: int) -> socket.socket:
+def _adopt(descriptor: int) -> _socket.socket:
     try:
         os.set_inheritable(descriptor, False)
-        sock = socket.socket(fileno=descriptor)
-        listening = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        sock = _socket.socket(fileno=descriptor)
+        listening = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN)
     except OSError as error:
         raise ListenError(f"cannot obtain sockets from systemd: {error.strerror}") from None
-    if not listening or sock.family not in (socket.AF_INET, socket.AF_INET6):
+    if not listening or sock.family not in (_socket.AF_INET, _socket.AF_INET6):
         raise ListenError(f"descriptor {descriptor} from systemd is no listening TCP socket")
     sock.setblocking(False)
     return sock
@@ -65,7 +66,7 @@ def notify_ready(environ: MutableMapping[str, str]) -> None:
     # A name that starts with @ is in the abstract namespace.
     address = "\0" + path[1:] if path.startswith("@") else path
     text = f"READY=1\nSTATUS=Processing port mapping requests...\nMAINPID={os.getpid()}"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+    with closing(_socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)) as sock:
         try:
             sock.sendto(text.encode(), address)
         except OSError:
