@@ -8,13 +8,25 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
-from forms import C_EPMD, PATIENCE, SOURCE, answers, clean_environment, real, reserved_port, run, wait_until
+from forms import (
+    BUILT,
+    C_EPMD,
+    PATIENCE,
+    SOURCE,
+    answers,
+    clean_environment,
+    real,
+    reserved_port,
+    run,
+    wait_until,
+)
 from peer import look_up, names
 from test_daemon import end, serving_pid
 
@@ -91,7 +103,7 @@ class Host:
     def __init__(self, port: int, folder: Path, how: str, protocol: str) -> None:
         self.port = port
         self.how = how
-        self.epmd = [C_EPMD] if how == "C" else SOURCE
+        self.epmd = {"C": [C_EPMD], "built": [BUILT]}.get(how, SOURCE)
         self.at = "@sixbox" if protocol == "inet6_tcp" else ""
         inetrc = folder / "inetrc"
         inetrc.write_text(INETRC)
@@ -100,7 +112,7 @@ class Host:
         self._erl = ["erl"]
         if how == "-epmd":
             self.flags += ["-epmd", shlex.join([*SOURCE, "-daemon"])]
-        if how == "BINDIR":
+        if how in ("BINDIR", "built"):
             self._erl = self._in_a_bindir(folder)
         self._nodes: list[Node] = []
 
@@ -112,8 +124,11 @@ class Host:
         for program in real_bin.iterdir():
             if program.name != "epmd":
                 (ours / program.name).symlink_to(program)
-        (ours / "epmd").write_text(f'#!/bin/sh\nexec {shlex.join(SOURCE)} "$@"\n')
-        (ours / "epmd").chmod(0o755)
+        if self.epmd == [BUILT]:
+            shutil.copy(real(BUILT), ours / "epmd")
+        else:
+            (ours / "epmd").write_text(f'#!/bin/sh\nexec {shlex.join(self.epmd)} "$@"\n')
+            (ours / "epmd").chmod(0o755)
         self.environ |= {"BINDIR": str(ours), "ROOTDIR": "/usr/lib/erlang", "EMU": "beam", "PROGNAME": "erl"}
         return [str(ours / "erlexec")]
 
@@ -149,7 +164,7 @@ def protocol(request) -> str:
     return request.param
 
 
-@pytest.fixture(params=["-epmd", "BINDIR", "C"])
+@pytest.fixture(params=["-epmd", "BINDIR", "built", "C"])
 def host(request, protocol, tmp_path: Path):
     real("erl")
     with reserved_port() as port:

@@ -10,8 +10,19 @@ import sys
 from pathlib import Path
 
 import pytest
-from forms import PATIENCE, SOURCE, ReservedPort, Source, clean_environment, run, wait_until
-from peer import ask, names, node, register
+from forms import (
+    PATIENCE,
+    SOURCE,
+    ReservedPort,
+    Source,
+    answers,
+    clean_environment,
+    real,
+    reserved_port,
+    run,
+    wait_until,
+)
+from peer import Peer, ask, names, node, register, try_to_register
 from scenes import dual_stack_sockets_know_who_is_local, run_scene
 
 #: Runs in the child: puts the descriptors where systemd puts them, and says that they are for this pid.
@@ -180,6 +191,23 @@ def test_descriptor_that_cannot_be_served(ours, kind: str, tmp_path: Path) -> No
 
 def test_dual_stack_sockets_know_who_is_local() -> None:
     run_scene(dual_stack_sockets_know_who_is_local, DualStack)
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:{}", "[::1]:{}", "{}"], ids=["v4", "v6", "dual"])
+def test_activation_by_systemds_own_tool(ours, listen: str, tmp_path: Path) -> None:
+    with reserved_port() as port, (tmp_path / "stderr").open("wb") as stderr:
+        activate = [real("systemd-socket-activate"), "-l", listen.format(port)]
+        process = subprocess.Popen(
+            [*activate, *ours, "-systemd"], env=clean_environment(), stderr=stderr, start_new_session=True
+        )
+        # It starts the epmd at the first connection, which a refused one is not.
+        for host in ["::1"] if "::1" in listen else ["127.0.0.1"] if "." in listen else ["::1", "127.0.0.1"]:
+            wait_until(lambda host=host: answers(port, host), "an answer")
+            with Peer(port, host) as peer:
+                assert try_to_register(peer, node("foo"))[:2] == b"v\0"
+            wait_until(lambda host=host: ask(port, b"n", host)[4:] == b"", "foo to go")
+        assert ask(port, b"k", host) == b"OK"
+        assert process.wait(PATIENCE) == 0
 
 
 def test_reserved_port_is_ours_alone() -> None:
