@@ -10,6 +10,7 @@ Imports gevent in the functions that serve only: the start of every interactive 
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import Any, NoReturn
@@ -44,6 +45,7 @@ def load_everything() -> None:
 def settle(*, has_launcher: bool) -> None:
     """Become independent of the folder, now that everything is loaded; in the foreground, end with the
     launcher.  For the bundle only."""
+    gc.enable()  # build/hooks/first.py has switched it off
     sys.meta_path.insert(0, _NoMoreImports())
     if has_launcher:
         folder: str = sys._MEIPASS  # type: ignore[attr-defined]
