@@ -63,11 +63,14 @@ class _NoMoreImports:
 
 
 def _empty(folder: str) -> None:
-    for path, folders, files in os.walk(folder, topdown=False):
-        for name in files:
-            os.unlink(os.path.join(path, name))
-        for name in folders:
-            os.rmdir(os.path.join(path, name))
+    try:
+        for path, folders, files in os.walk(folder, topdown=False):
+            for name in files:
+                os.unlink(os.path.join(path, name))
+            for name in folders:
+                os.rmdir(os.path.join(path, name))
+    except OSError:
+        pass  # somebody cleans up there too; what is left is the launcher's to remove
 
 
 def _watch_launcher(folder: str) -> None:
