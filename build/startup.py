@@ -112,12 +112,14 @@ def main(executable: str, rounds: int) -> None:
         reserved.bind(("127.0.0.1", 0))
         port = reserved.getsockname()[1]
         call(executable, port, "-daemon")
-        for cell, option in CALLS.items():
-            row(cell, epmds, lambda epmd, option=option: timed(lambda: call(epmd, port, option)), rounds)
-        if shutil.which("erl"):
-            row("`erl`, an epmd is running", epmds, lambda epmd: timed(lambda: erl(epmd, port)), rounds)
-            STARTS["`erl`, none is running"] = first_erl
-        call(executable, port, "-kill")
+        try:
+            for cell, option in CALLS.items():
+                row(cell, epmds, lambda epmd, option=option: timed(lambda: call(epmd, port, option)), rounds)
+            if shutil.which("erl"):
+                row("`erl`, an epmd is running", epmds, lambda epmd: timed(lambda: erl(epmd, port)), rounds)
+                STARTS["`erl`, none is running"] = first_erl
+        finally:
+            call(executable, port, "-kill")
         for cell, start in STARTS.items():
             row(cell, epmds, lambda epmd, start=start: start(epmd, port), rounds)
 
