@@ -76,6 +76,14 @@ def seconds_until_the_port_is_free(command: list[str], folder: Path) -> float:
     return took
 
 
+def test_daemon_outlives_its_launcher(launcher) -> None:
+    command, folder = launcher
+    with reserved_port() as port:
+        call = [*command, "-port", str(port), "-daemon"]
+        assert run(call, environ={"TMPDIR": str(folder)}).returncode == 0
+        assert ask(port, b"k") == b"OK"
+
+
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"])
 def test_signal_leaves_no_litter(name: str, tmp_path: Path) -> None:
     with reserved_port() as port:

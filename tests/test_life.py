@@ -230,9 +230,10 @@ def test_name_comes_back_at_once(form) -> None:
             assert new.read(6)[:2] == b"v\0"
 
 
+@pytest.mark.parametrize("options", [(), ("-d",)], ids=["quiet", "debug"])
 @pytest.mark.parametrize("form", OURS, ids=lambda form: form.__name__)
-def test_name_comes_back_after_a_reset_or_a_byte(form) -> None:
-    with form() as server:
+def test_name_comes_back_after_a_reset_or_a_byte(form, options: tuple[str, ...]) -> None:
+    with form(*options) as server:
         peer = Peer(server.port)
         assert try_to_register(peer, node("foo"))[1] == 0
         for number in range(300):
@@ -245,6 +246,9 @@ def test_name_comes_back_after_a_reset_or_a_byte(form) -> None:
             peer.close()
             peer = following
         peer.close()
+        if options:
+            wait_until(lambda: not names(server.port), "foo to go")
+            assert server.log().count("unregistering 'foo:") == 301
 
 
 @pytest.mark.parametrize("form", OURS, ids=lambda form: form.__name__)

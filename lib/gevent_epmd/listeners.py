@@ -46,8 +46,6 @@ def open_listeners(addresses: Iterable[str], port: int) -> list[_socket.socket]:
             if sock is not None:
                 listening.append(sock)
                 port = port or sock.getsockname()[1]
-        if not listening:
-            raise ListenError("no address to listen on")
     except BaseException:
         close_all(listening)
         raise
