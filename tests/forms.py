@@ -160,6 +160,7 @@ class Process(Server):
     descriptors: tuple[int, ...] = ()
 
     def _start(self, options: list[str], environ: dict[str, str]) -> None:
+        real(self.command[0])
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the server
         self.process = subprocess.Popen(
             [*self.command, *options],
@@ -221,18 +222,10 @@ class Built(Process):
 
     command = (BUILT,)
 
-    def __init__(self, *options: str, environ: dict[str, str] | None = None) -> None:
-        real(BUILT)
-        super().__init__(*options, environ=environ)
-
 
 class C(Process):
     is_c = True
     command = (C_EPMD,)
-
-    def __init__(self, *options: str, environ: dict[str, str] | None = None) -> None:
-        real(C_EPMD)
-        super().__init__(*options, environ=environ)
 
 
 class Recorder(Log):
@@ -305,6 +298,9 @@ class InProcess(Server):
 FORMS = [InProcess, Source, Built, C]
 OURS = [InProcess, Source, Built]
 COMMANDS = {"source": SOURCE, "built": [BUILT], "C": [C_EPMD]}
+
+
+each_of_ours = pytest.mark.parametrize("form", OURS, ids=lambda form: form.__name__)
 
 
 def is_listed(difference: str) -> bool:

@@ -13,7 +13,7 @@ import time
 from contextlib import ExitStack
 
 import pytest
-from forms import OURS, forms, wait_until
+from forms import OURS, each_of_ours, forms, wait_until
 from peer import Peer, ask, barrier, look_up, names, node, register, try_to_register
 
 from gevent_epmd.protocol import NOEXIST, STOPPED, alive2_refusal, frame
@@ -121,7 +121,10 @@ def test_dripped_bytes_do_not_prolong_the_deadline(form) -> None:
         while drip.is_open():
             assert time.monotonic() - start < 4, "it is still open"
             time.sleep(0.1)  # the rate of the drip
-            drip.send(b"a")
+            try:
+                drip.send(b"a")
+            except ConnectionError:
+                break  # closed with a byte unread, and so by a reset
         assert 0.9 < time.monotonic() - start < 3
 
 
@@ -158,7 +161,7 @@ def slow_reader(port: int) -> Peer:
     return peer
 
 
-@pytest.mark.parametrize("form", OURS, ids=lambda form: form.__name__)
+@each_of_ours
 def test_reader_that_is_only_slow_gets_everything(form) -> None:
     with ExitStack() as stack:
         server = stack.enter_context(form())
@@ -182,7 +185,7 @@ def test_stop_closes_the_connection_of_the_node(form) -> None:
         peer.close()
 
 
-@pytest.mark.parametrize("form", OURS, ids=lambda form: form.__name__)
+@each_of_ours
 def test_stop_of_a_node_that_has_just_gone(form) -> None:
     with form("-relaxed_command_check") as server:
         for _ in range(50):
@@ -200,7 +203,7 @@ def test_relaxed_by_the_environment(form) -> None:
         peer.close()
 
 
-@pytest.mark.parametrize("form", OURS, ids=lambda form: form.__name__)
+@each_of_ours
 def test_name_comes_back_5000_times(form) -> None:
     with form() as server:
         refused, creations = 0, []
@@ -231,7 +234,7 @@ def test_name_comes_back_at_once(form) -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("-d",)], ids=["quiet", "debug"])
-@pytest.mark.parametrize("form", OURS, ids=lambda form: form.__name__)
+@each_of_ours
 def test_name_comes_back_after_a_reset_or_a_byte(form, options: tuple[str, ...]) -> None:
     with form(*options) as server:
         peer = Peer(server.port)
@@ -251,7 +254,7 @@ def test_name_comes_back_after_a_reset_or_a_byte(form, options: tuple[str, ...])
             assert server.log().count("unregistering 'foo:") == 301
 
 
-@pytest.mark.parametrize("form", OURS, ids=lambda form: form.__name__)
+@each_of_ours
 def test_kill_is_not_refused_for_a_node_that_has_just_gone(form) -> None:
     with form() as server:
         peer, _ = register(server.port, node("foo"))
@@ -273,7 +276,7 @@ def test_kill_closes_every_connection(form) -> None:
         wait_until(lambda: server.ended() == 0, "the server to end")
 
 
-@pytest.mark.parametrize("form", OURS, ids=lambda form: form.__name__)
+@each_of_ours
 def test_port_is_free_when_kill_answers(form) -> None:
     for _ in range(20):
         with form() as server:
@@ -352,7 +355,7 @@ def test_busy_server_is_slow(form, option: str) -> None:
         assert time.monotonic() - start > 0.9
 
 
-@pytest.mark.parametrize("form", OURS, ids=lambda form: form.__name__)
+@each_of_ours
 def test_busy_server_is_slow_for_each_alone(form) -> None:
     with form("-delay_write", "1") as server, ExitStack() as stack:
         start = time.monotonic()
@@ -363,13 +366,13 @@ def test_busy_server_is_slow_for_each_alone(form) -> None:
         assert time.monotonic() - start < 5
 
 
-@pytest.mark.parametrize("form", OURS, ids=lambda form: form.__name__)
+@each_of_ours
 def test_write_delay_is_longer_than_the_packet_timeout(form) -> None:
     with form("-delay_write", "2", "-packet_timeout", "1") as server:
         assert look_up(server.port, "foo") == b"w\1"
 
 
-@pytest.mark.parametrize("form", OURS, ids=lambda form: form.__name__)
+@each_of_ours
 @pytest.mark.parametrize("what", [b"", b"\0", b"\0\x04z", frame(b"n"), frame(node("foo").packet())])
 def test_resets_leave_nothing_behind(form, what: bytes) -> None:
     with form("-packet_timeout", "60") as server:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from forms import OURS
+from forms import OURS, each_of_ours
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from peer import Peer, barrier, look_up, names, node, register
@@ -33,7 +33,7 @@ PIECES = st.one_of(
 CUTS = st.lists(st.integers(1, 40), max_size=6)
 
 
-@pytest.mark.parametrize("form", OURS, ids=lambda form: form.__name__)
+@each_of_ours
 @pytest.mark.parametrize("options", [(), ("-d", "-d", "-d")], ids=["quiet", "debug"])
 def test_any_bytes_in_any_chunks(form, options: tuple[str, ...]) -> None:
     with form(*options) as server:
