@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from comparison.differences import is_listed
 from gevent import get_hub
 
 from gevent_epmd import listeners, server
@@ -303,15 +304,10 @@ COMMANDS = {"source": SOURCE, "built": [BUILT], "C": [C_EPMD]}
 each_of_ours = pytest.mark.parametrize("form", OURS, ids=lambda form: form.__name__)
 
 
-def is_listed(difference: str) -> bool:
-    """Whether a row of the README's table of deliberate differences starts with this."""
-    return f"\n| {difference} |" in (ROOT / "README.md").read_text(encoding="utf-8")
-
-
 def forms(*, but_not_c: str = "", processes_only: bool = False) -> pytest.MarkDecorator:
-    """Run a test against every form.  `but_not_c` is the row of the README's table of deliberate
-    differences that says why C must fail it: if C passes, the row is wrong."""
-    assert not but_not_c or is_listed(but_not_c), f"the README does not list: {but_not_c}"
+    """Run a test against every form.  `but_not_c` is the scene of the deliberate difference for which C
+    must fail it: if C passes, the list is wrong."""
+    assert not but_not_c or is_listed(but_not_c), f"not in comparison/differences.py: {but_not_c}"
     wanted = [form for form in FORMS if not processes_only or form is not InProcess]
     differs = [pytest.mark.xfail(reason=but_not_c, strict=True)] if but_not_c else []
     parameters = [pytest.param(form, id=form.__name__, marks=differs if form.is_c else []) for form in wanted]

@@ -6,7 +6,8 @@ import re
 from contextlib import ExitStack
 
 import pytest
-from forms import FORMS, C, InProcess, is_listed, wait_until
+from comparison.differences import is_listed
+from forms import FORMS, C, InProcess, wait_until
 from peer import Peer, ask, barrier, names, register
 from wire_cases import CASES, Case
 
@@ -122,7 +123,7 @@ def listed(port: int) -> list[str]:
     return [re.sub(r" at port \d+$", "", line) for line in names(port)]
 
 
-def test_table_is_large_enough_and_its_differences_are_in_the_readme() -> None:
+def test_table_is_large_enough_and_its_differences_are_listed() -> None:
     assert len(CASES) >= 80
     differences = {case.difference for case in CASES if case.c_reply is not None}
     assert differences

@@ -1,0 +1,1 @@
+"""The C epmd and ours, fed the same: what `scripts/compare` runs."""

@@ -1,0 +1,79 @@
+"""Compare the C epmd with ours, side by side, and show where they differ.
+
+usage: compare [options] [GROUP...]
+       compare --write-docs
+
+Groups: wire, commands, traffic, log, life; all of them if none is named. Status 1 if any scene is DIFFERENT.
+
+options:
+    --c PATH           The C epmd [default: /usr/bin/epmd].
+    --ours FORM        source or built [default: source].
+    --connections N    How many connections of random traffic [default: 100000].
+    --seed N           Where random traffic starts [default: 1].
+    --all              Show every scene, not only those that differ.
+    --write-docs       Write docs/differences.md, and compare nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+
+from comparison import differences, groups
+from comparison.rows import DIFFERENT, SAME, Row
+from docopt import docopt
+from forms import ROOT, Built, C, Source
+
+DOCS = ROOT / "docs" / "differences.md"
+_WIDEST = 48
+
+
+def cell(text: str) -> str:
+    """A text on one line, short, for a Markdown table."""
+    line = repr(text)[1:-1].replace("|", "\\|")
+    return line if len(line) <= _WIDEST else f"{line[: _WIDEST - 3]}..."
+
+
+def show(row: Row, *, everything: bool) -> None:
+    if everything or row.verdict != SAME:
+        verdict = f"{row.verdict}: {row.difference}" if row.difference else row.verdict
+        print(
+            f"| {row.group}: {cell(row.scene)} | {cell(row.c)} | {cell(row.ours)} | {verdict} |", flush=True
+        )
+    if row.verdict == DIFFERENT:
+        print(f"    C:    {row.c!r}\n    ours: {row.ours!r}", flush=True)
+        if row.more:
+            print(f"    {row.more}", flush=True)
+
+
+def compare(rows: Iterator[Row], *, everything: bool) -> Counter[tuple[str, str]]:
+    found: Counter[tuple[str, str]] = Counter()
+    for row in rows:
+        show(row, everything=everything)
+        found[row.group, row.verdict] += 1
+    return found
+
+
+def main() -> int:
+    asked = docopt(__doc__)
+    if asked["--write-docs"]:
+        DOCS.parent.mkdir(exist_ok=True)
+        DOCS.write_text(differences.page(), encoding="utf-8")
+        return 0
+    c = type("C", (C,), {"command": (asked["--c"],)})
+    ours = {"source": Source, "built": Built}[asked["--ours"]]
+    chosen = asked["GROUP"] or list(groups.GROUPS)
+    plan = groups.Plan(int(asked["--connections"]), int(asked["--seed"]))
+    print("| scene | C | ours | verdict |\n|---|---|---|---|", flush=True)
+    found: Counter[tuple[str, str]] = Counter()
+    for name in chosen:
+        found += compare(groups.GROUPS[name](c, ours, plan), everything=asked["--all"])
+    print()
+    for (group, verdict), times in sorted(found.items()):
+        print(f"{group}: {times} {verdict}")
+    return int(any(verdict == DIFFERENT for _, verdict in found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

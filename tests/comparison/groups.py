@@ -1,0 +1,20 @@
+"""The groups of scenes, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from comparison.rows import Form, Row
+
+
+class Plan(NamedTuple):
+    """How much random traffic, and from which seed."""
+
+    connections: int
+    seed: int
+
+
+Group = Callable[[Form, Form, Plan], Iterator[Row]]
+
+GROUPS: dict[str, Group] = {}

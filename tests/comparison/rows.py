@@ -1,0 +1,55 @@
+"""What a comparison finds: a row for each scene, what either side did, and the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from comparison.differences import is_listed
+from forms import Process
+
+SAME = "same"
+DELIBERATE = "deliberate difference"
+DIFFERENT = "DIFFERENT"
+
+#: A form of an epmd that is a program: a class whose instances are running servers.
+Form = type[Process]
+
+
+class Seen(NamedTuple):
+    """What one side did in a scene, masked; and the title of the deliberate difference, if the scene
+    is one in which the sides must differ."""
+
+    scene: str
+    what: str
+    difference: str = ""
+
+
+class Row(NamedTuple):
+    """`more` is for a reader who wants to see it again: a seed, a command."""
+
+    group: str
+    scene: str
+    c: str
+    ours: str
+    difference: str = ""
+    more: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """A listed difference that is none is a mistake, too: it would hide one."""
+        if self.difference and not is_listed(self.difference):
+            return DIFFERENT
+        if (self.c == self.ours) == (not self.difference):
+            return DELIBERATE if self.difference else SAME
+        return DIFFERENT
+
+
+def side_by_side(group: str, play: Callable[[Form], Iterable[Seen]], c: Form, ours: Form) -> Iterator[Row]:
+    """The rows of a group whose scenes are played on one side after the other."""
+    theirs = {seen.scene: seen for seen in play(c)}
+    for seen in play(ours):
+        other = theirs.pop(seen.scene, Seen(seen.scene, "(not played)"))
+        yield Row(group, seen.scene, other.what, seen.what, seen.difference)
+    for seen in theirs.values():
+        yield Row(group, seen.scene, seen.what, "(not played)", seen.difference)
