@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -124,6 +126,39 @@ def test_folder_for_temporary_files_is_read_only(tmp_path: Path) -> None:
     prefix = [real("unshare"), "--map-root-user", "--mount", "sh", "-c", script, "sh"]
     with daemon([*prefix, "env", f"TMPDIR={tmp_path}", real(BUILT)]) as (port, _):
         assert not names(port)
+
+
+def clear(folder: Path) -> None:
+    """What tmpreaper and its like do to what they find."""
+    for path in folder.iterdir():
+        shutil.rmtree(path)
+
+
+@pytest.fixture
+def other_file_system():
+    """A folder on a file system that is not the one of the other tests' folders."""
+    if os.stat("/dev/shm").st_dev == os.stat(tempfile.gettempdir()).st_dev:
+        pytest.skip("there is only one file system")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        yield Path(folder)
+
+
+def test_daemon_does_without_its_folder(other_file_system: Path) -> None:
+    with daemon([real("env"), f"TMPDIR={other_file_system}", real(BUILT)]) as (port, _):
+        clear(other_file_system)
+        scenes_of_trouble(port)
+        assert answers(port)
+
+
+def test_foreground_goes_on_where_its_folder_is_cleared(other_file_system: Path) -> None:
+    with reserved_port() as port:
+        process = start([real(BUILT)], other_file_system, port)
+        assert list(other_file_system.iterdir()), "it unpacks here"
+        clear(other_file_system)
+        scenes_of_trouble(port)
+        assert ask(port, b"k") == b"OK"
+        assert process.wait(PATIENCE) == 0
+    assert list(other_file_system.iterdir()) == []
 
 
 def scenes_of_trouble(port: int) -> None:
