@@ -133,10 +133,17 @@ class Host:
         return [str(ours / "erlexec")]
 
     def erl(self, name: str) -> list[str]:
-        return [*self._erl, "-sname", f"{name}{self.at}", *self.flags]
+        kind = "-name" if "@" in name else "-sname"
+        return [*self._erl, kind, name if "@" in name else f"{name}{self.at}", *self.flags]
 
-    def start(self, name: str) -> Node:
-        node = Node(self.erl(name), self.environ)
+    def start(self, name: str, *flags: str) -> Node:
+        return self._started([*self.erl(name), *flags])
+
+    def start_without_a_name(self) -> Node:
+        return self._started([*self._erl, *self.flags])
+
+    def _started(self, command: list[str]) -> Node:
+        node = Node(command, self.environ)
         self._nodes.append(node)
         return node
 
@@ -228,13 +235,56 @@ def test_mesh_survives_the_loss_of_the_mapper(host) -> None:
 @only_inet
 def test_hidden_node_is_listed(host) -> None:
     a = host.start("a")
-    hidden = Node([*host.erl("h"), "-hidden"], host.environ)
-    try:
-        assert host.registered() == {"a", "h"}
-        assert hidden.eval(f"net_adm:ping({a.eval('node()')})") == "pong"
-        assert a.eval("{nodes(), length(nodes(hidden))}") == "{[],1}"
-    finally:
-        hidden.kill()
+    hidden = host.start("h", "-hidden")
+    assert host.registered() == {"a", "h"}
+    assert hidden.eval(f"net_adm:ping({a.eval('node()')})") == "pong"
+    assert a.eval("{nodes(), length(nodes(hidden))}") == "{[],1}"
+
+
+@only_inet
+def test_long_names(host) -> None:
+    a, b = host.start("a@127.0.0.1"), host.start("b@127.0.0.1")
+    assert a.eval("net_adm:ping('b@127.0.0.1')") == "pong"
+    assert b.eval("nodes()") == "['a@127.0.0.1']"
+    assert host.registered() == {"a", "b"}
+
+
+def test_three_nodes_share_names_and_call_each_other(host) -> None:
+    a, b, c = (host.start(name) for name in "abc")
+    names_of = [node.eval("node()") for node in (a, b, c)]
+    assert [a.eval(f"net_adm:ping({name})") for name in names_of] == ["pong"] * 3
+    for node in (a, b, c):
+        wait_until(lambda node=node: node.eval("length(nodes())") == "2", "the mesh to be whole")
+    assert b.eval("global:sync()") == "ok"
+    assert b.eval("global:register_name(here, self())") == "yes"
+    assert c.eval("node(global:whereis_name(here))") == names_of[1]
+    assert a.eval(f"rpc:call({names_of[2]}, erlang, node, [])") == names_of[2]
+    assert a.eval("element(1, rpc:multicall(erlang, length, [[x, y]]))") == "[2,2,2]"
+
+
+@only_inet  # net_adm asks for IPv4 addresses alone
+def test_world_finds_every_node_of_the_host(host, tmp_path: Path) -> None:
+    a, b = host.start("a"), host.start("b")
+    machine = a.eval("node()").strip("'").partition("@")[2]
+    (tmp_path / ".hosts.erlang").write_text(f"'{machine}'.\n")
+    assert a.eval(f'file:set_cwd("{tmp_path}")') == "ok"
+    world = a.eval("lists:sort(net_adm:world())")
+    assert world == f"[{a.eval('node()')},{b.eval('node()')}]"
+
+
+@only_inet
+def test_client_module_of_erlang(host) -> None:
+    """What `erl_epmd` says, called by hand in a node that has no name."""
+    host.start_epmd()
+    node = host.start_without_a_name()
+    assert node.eval("element(1, erl_epmd:start_link())") == "ok"
+    assert node.eval("{ok, Creation} = erl_epmd:register_node(foo, 4711, inet), Creation >= 4") == "true"
+    assert node.eval("erl_epmd:register_node(foo, 4711, inet)") == "{error,already_registered}"
+    assert node.eval("erl_epmd:names({127,0,0,1})") == '{ok,[{"foo",4711}]}'
+    assert node.eval('erl_epmd:port_please("foo", {127,0,0,1})') == "{port,4711,6}"
+    assert node.eval('erl_epmd:port_please("bar", {127,0,0,1})') == "noport"
+    node.halt()
+    assert host.registered() == set()
 
 
 @only_inet
@@ -267,7 +317,7 @@ def test_erl_call_finds_a_node(host) -> None:
 
 @only_inet
 def test_many_nodes_at_once(host) -> None:
-    count = 6
+    count = 60 if host.how in ("built", "C") else 6
     command = ["-noshell", "-eval", "receive stop -> ok end."]
     nodes = [
         subprocess.Popen(
