@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from contextlib import ExitStack
-
 import pytest
 from comparison.differences import is_listed
 from forms import FORMS, C, InProcess, wait_until
-from peer import Peer, ask, barrier, names, register
+from peer import Peer, barrier
 from wire_cases import CASES, Case
+from wire_play import Servers, listed, nodes_of, send
 
 from gevent_epmd.protocol import HEADER, MAX_PACKET
 
 MODES = ["whole", "byte by byte", "glued", "later"]
-#: Of a long request only so many bytes at either end go one by one.
-ONE_BY_ONE = 16
 
 
 @pytest.fixture(scope="module", params=FORMS, ids=lambda form: form.__name__)
@@ -25,68 +21,21 @@ def form(request):
 
 @pytest.fixture(scope="module")
 def servers(form):
-    """Servers of one form, started when first asked for: strict and relaxed."""
-    running = {}
-
-    def get(*, relaxed: bool):
-        if relaxed not in running or running[relaxed].ended() is not None:
-            running[relaxed] = form(*(["-relaxed_command_check"] if relaxed else []))
-        return running[relaxed]
-
-    yield get
-    for server in running.values():
-        server.stop()
+    with Servers(form) as running:
+        yield running
 
 
 @pytest.fixture
-def server(case: Case, form, servers):
+def server(case: Case, servers):
     """A server that knows no late names where the case would see them, and no nodes at all."""
-    if case.ends or b"DUMP" in case.title.encode():
-        with form(*(["-relaxed_command_check"] if case.relaxed else [])) as fresh:
-            yield fresh
-    else:
-        shared = servers(relaxed=case.relaxed)
-        wait_until(lambda: not names(shared.port), "the last case's nodes to go")
-        yield shared
-
-
-def send(peer: Peer, case: Case, mode: str, port: int) -> None:
-    request = case.request
-    if mode == "byte by byte":
-        middle = max(ONE_BY_ONE, len(request) - ONE_BY_ONE)
-        pieces = [request[i : i + 1] for i in range(min(ONE_BY_ONE, len(request)))]
-        pieces += [request[ONE_BY_ONE:middle]] if len(request) > ONE_BY_ONE else []
-        pieces += [request[i : i + 1] for i in range(middle, len(request))]
-    else:
-        pieces = {
-            "whole": [request],
-            "glued": [request + b"more"],
-            "later": [request[:HEADER], request[HEADER:] + b"more"],
-        }[mode]
-    for number, piece in enumerate(pieces, 1):
-        try:
-            peer.send(piece)
-        except ConnectionError:
-            return  # closed in the middle of a bad request
-        if number == len(pieces):
-            return
-        if mode == "later":
-            barrier(port)
-        else:
-            ask(port, b"n")  # bytes that come together now and then do no harm here
+    with servers.server_for(case) as fitting:
+        yield fitting
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.title)
 def test_case(case: Case, mode: str, server) -> None:
-    port = server.port
-    for node in case.gone:
-        peer, _ = register(port, node)
-        peer.close()
-        wait_until(lambda: not names(port), "the late node to go")
-    with ExitStack() as holders:
-        for node in case.nodes:
-            holders.enter_context(register(port, node)[0])
+    with nodes_of(case, server.port):
         check(case, mode, server)
 
 
@@ -94,7 +43,7 @@ def check(case: Case, mode: str, server) -> None:
     port = server.port
     already = [node.name.decode() for node in reversed(case.nodes)]
     with Peer(port) as peer:
-        send(peer, case, mode, port)
+        send(peer, case.request, mode, port)
         # A packet as long as it may be fills the read: what is glued to it is not seen.
         if mode == "glued" and len(case.request) < HEADER + MAX_PACKET:
             assert peer.read_all() == b""
@@ -117,10 +66,6 @@ def check(case: Case, mode: str, server) -> None:
         wait_until(lambda: listed(port) == already, "the node to go")
     else:
         assert listed(port) == (already if case.left is None else list(case.left))
-
-
-def listed(port: int) -> list[str]:
-    return [re.sub(r" at port \d+$", "", line) for line in names(port)]
 
 
 def test_table_is_large_enough_and_its_differences_are_listed() -> None:
