@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from comparison.rows import Form, Row
+from comparison.wire import wire
 
 
 class Plan(NamedTuple):
@@ -17,4 +18,6 @@ class Plan(NamedTuple):
 
 Group = Callable[[Form, Form, Plan], Iterator[Row]]
 
-GROUPS: dict[str, Group] = {}
+GROUPS: dict[str, Group] = {
+    "wire": wire,
+}
