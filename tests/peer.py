@@ -6,7 +6,7 @@ import select
 import socket
 import struct
 
-from forms import PATIENCE
+from forms import PATIENCE, Server, wait_until
 
 from gevent_epmd.protocol import Alive2Request, Port2Request, frame
 from gevent_epmd.server import Listener
@@ -96,6 +96,16 @@ def barrier(port: int) -> None:
     connected, and it may do the one or the other first."""
     for _ in range(2 * Listener.max_accept + 1):
         assert len(ask(port, b"n")) >= 4
+
+
+def lives(server: Server) -> bool:
+    """Whether the server outlives what was sent before, once it has seen it."""
+    try:
+        barrier(server.port)
+    except (AssertionError, OSError):
+        wait_until(lambda: server.ended() is not None, "the server to answer or to end")
+        return False
+    return True
 
 
 def register(port: int, request: Alive2Request) -> tuple[Peer, int]:

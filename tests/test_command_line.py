@@ -191,7 +191,7 @@ def test_bad_port_in_the_environment(ours, value: str, call: list[str]) -> None:
     assert is_one_line(err, "ERL_EPMD_PORT")
 
 
-@forms(but_not_c="a port that is no port", processes_only=True)
+@forms(but_not_c="a port or a time that is none", processes_only=True)
 def test_bad_port_in_the_environment_is_no_random_port(form) -> None:
     assert outcome(list(form.command), "-d", environ={"ERL_EPMD_PORT": "abc"}, timeout=1)[2] == 1
 

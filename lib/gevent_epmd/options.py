@@ -160,6 +160,7 @@ def _numbers(found: dict[str, Any], name: str, most: int = _MOST_SECONDS) -> int
 
 def _number(where: str, value: str, most: int) -> int:
     # int() alone would take "1_0", " 10 " and the digits of every script.
-    if value.isascii() and value.isdigit() and len(value) <= 10 and 1 <= int(value) <= most:
-        return int(value)
+    digits = value.lstrip("0")
+    if digits.isascii() and digits.isdigit() and len(digits) <= 10 and int(digits) <= most:
+        return int(digits)
     raise ValueProblem(f'{where}: "{value}" is not a number from 1 to {most}')

@@ -76,8 +76,13 @@ DIFFERENCES = (
         "is done without, unless it was asked for",
     ),
     Difference(
-        "a port that is no port",
-        "`ERL_EPMD_PORT=abc` binds a random port, `-port 70966` binds 5430",
+        "an address that is named twice",
+        "finds its port taken, by itself, and ends with status 0",
+        "is listened on once",
+    ),
+    Difference(
+        "a port or a time that is none",
+        "`ERL_EPMD_PORT=abc` binds a random port, `-port 70966` binds 5430, `-packet_timeout 5x` is 5",
         "a clear error, status 1",
     ),
 )

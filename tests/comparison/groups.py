@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from comparison.commands import commands
 from comparison.rows import Form, Row
 from comparison.wire import wire
 
@@ -20,4 +21,5 @@ Group = Callable[[Form, Form, Plan], Iterator[Row]]
 
 GROUPS: dict[str, Group] = {
     "wire": wire,
+    "commands": commands,
 }

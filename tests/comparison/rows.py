@@ -12,6 +12,9 @@ SAME = "same"
 DELIBERATE = "deliberate difference"
 DIFFERENT = "DIFFERENT"
 
+#: How `what` starts where a side could not play a scene, which is never as it should be.
+NOT_PLAYED = "(not played)"
+
 #: A form of an epmd that is a program: a class whose instances are running servers.
 Form = type[Process]
 
@@ -38,6 +41,8 @@ class Row(NamedTuple):
     @property
     def verdict(self) -> str:
         """A listed difference that is none is a mistake, too: it would hide one."""
+        if self.c.startswith(NOT_PLAYED) or self.ours.startswith(NOT_PLAYED):
+            return DIFFERENT
         if self.difference and not is_listed(self.difference):
             return DIFFERENT
         if (self.c == self.ours) == (not self.difference):
@@ -49,7 +54,7 @@ def side_by_side(group: str, play: Callable[[Form], Iterable[Seen]], c: Form, ou
     """The rows of a group whose scenes are played on one side after the other."""
     theirs = {seen.scene: seen for seen in play(c)}
     for seen in play(ours):
-        other = theirs.pop(seen.scene, Seen(seen.scene, "(not played)"))
+        other = theirs.pop(seen.scene, Seen(seen.scene, NOT_PLAYED))
         yield Row(group, seen.scene, other.what, seen.what, seen.difference)
     for seen in theirs.values():
-        yield Row(group, seen.scene, seen.what, "(not played)", seen.difference)
+        yield Row(group, seen.scene, seen.what, NOT_PLAYED, seen.difference)

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from comparison.masks import masked
-from comparison.rows import Form, Row, Seen, side_by_side
-from forms import Server, wait_until
-from peer import Peer, barrier
+from comparison.rows import NOT_PLAYED, Form, Row, Seen, side_by_side
+from forms import Server
+from peer import Peer, barrier, lives
 from wire_cases import CASES, Case
 from wire_play import Servers, listed, nodes_of, send
 
@@ -41,7 +41,7 @@ def what_happens(case: Case, mode: str, server: Server) -> str:
     try:
         with nodes_of(case, server.port), Peer(server.port) as peer:
             send(peer, case.request, mode, server.port)
-            there = _settled(server)
+            there = lives(server)
             seen = f"{shown(_all_that_came(peer), server.port)}, {'open' if peer.is_open() else 'closed'}"
             if there:
                 seen += f", lists {listed(server.port)}"
@@ -49,18 +49,8 @@ def what_happens(case: Case, mode: str, server: Server) -> str:
                 barrier(server.port)
                 seen += f" and then {listed(server.port)}"
     except (AssertionError, OSError) as error:
-        return f"(not played: {error!r})"
+        return f"{NOT_PLAYED}: {error!r}"
     return f"{seen}, ended: {server.ended()}"
-
-
-def _settled(server: Server) -> bool:
-    """Wait until the server has seen all that was sent; False if it has ended by that."""
-    try:
-        barrier(server.port)
-    except (AssertionError, OSError):
-        wait_until(lambda: server.ended() is not None, "the server to answer or to end")
-        return False
-    return True
 
 
 def _all_that_came(peer: Peer) -> bytes:

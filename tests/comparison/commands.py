@@ -1,0 +1,220 @@
+"""The command lines of `calls`: what either side says and where, its status, and what it does to the epmd at
+the port; and of those that serve, where they listen and how they let themselves be ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from comparison.calls import CALLS, NOBODY, Call, Place
+from comparison.masks import masked
+from comparison.rows import NOT_PLAYED, Form, Row, Seen, side_by_side
+from forms import PATIENCE, Process, answers, clean_environment, real, reserved_port, wait_until
+from peer import ask, lives, names, node, register
+from test_daemon import end as end_daemon
+from test_daemon import serving_pid
+
+if TYPE_CHECKING:
+    from comparison.groups import Plan
+
+#: Calls wait more than they work.
+_AT_ONCE = 4
+#: How long a daemon may take to answer after its caller has returned: C's returns before it listens.
+_UNTIL_A_DAEMON_ANSWERS = 1.0
+#: Loopback, two addresses that the calls name, and one that only a wildcard covers.
+_HOSTS = ("127.0.0.1", "::1", "127.0.0.5", "127.0.0.6", "127.0.0.77")
+
+#: A second's delay is one for us, and two for C where it has two things to do for a request.
+_LATE = 0.9
+
+_USAGE = "usage: epmd "
+_BAD_VALUE = re.compile(r'epmd: -?\w+: ".*" is not a number from 1 to \d+\n')
+#: How a log with -d begins.  What else is in it is for the group `log`.
+_LOG = re.compile(r"epmd: TIME: epmd running - daemon = 0\r\n")
+
+
+def commands(c: Form, ours: Form, _plan: Plan) -> Iterator[Row]:
+    return side_by_side("commands", play, c, ours)
+
+
+def play(form: Form) -> Iterator[Seen]:
+    with Stage(form) as stage, ThreadPoolExecutor(_AT_ONCE) as pool:
+        yield from pool.map(stage.play, CALLS)
+
+
+class Stage:
+    """Plays calls of one form, several at once.  Those that alter nothing share an epmd."""
+
+    def __init__(self, form: Form) -> None:
+        self._form = form
+        self._lock = threading.Lock()
+        self._left_open = contextlib.ExitStack()
+        self._shared: dict[Place, Process] = {}
+
+    def play(self, call: Call) -> Seen:
+        try:
+            what = self._play(call)
+        except (AssertionError, OSError, subprocess.TimeoutExpired) as error:
+            what = f"{NOT_PLAYED}: {error!r}"
+        return Seen(call.title, what, call.difference)
+
+    def _play(self, call: Call) -> str:
+        if call.place is NOBODY:
+            with reserved_port() as port, Run(self._form, call, port) as run:
+                return run.what_happens()
+        if call.alters:
+            with self._epmd(call.place) as server:
+                return self._ask(call, server)
+        return self._ask(call, self._shared_epmd(call.place))
+
+    def _ask(self, call: Call, server: Process) -> str:
+        with Run(self._form, call, server.port) as run:
+            seen = run.what_happens()
+        there = f"lists {names(server.port)}" if lives(server) else f"ended with {server.ended()}"
+        return f"{seen}; there: {there}"
+
+    def _shared_epmd(self, place: Place) -> Process:
+        with self._lock:
+            if place not in self._shared or self._shared[place].ended() is not None:
+                self._shared[place] = self._left_open.enter_context(self._epmd(place))
+            return self._shared[place]
+
+    @contextlib.contextmanager
+    def _epmd(self, place: Place) -> Iterator[Process]:
+        with (
+            self._form(*(place.options or ()), environ=dict(place.variables)) as server,
+            contextlib.ExitStack() as nodes,
+        ):
+            for name in place.names:
+                nodes.enter_context(register(server.port, node(name))[0])
+            yield server
+
+    def __enter__(self) -> Stage:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._left_open.close()
+
+
+class Run:
+    """One call of a program, in a session of its own, which is over when this is."""
+
+    def __init__(self, form: Form, call: Call, port: int) -> None:
+        self._call, self._port = call, port
+        self._open = contextlib.ExitStack()
+        self._outputs = tuple(self._open.enter_context(file()) for file in [tempfile.TemporaryFile] * 2)
+        apart = [real("unshare"), "--map-root-user", "--net"] if call.apart else []
+        self._process = subprocess.Popen(
+            [*apart, *form.command, *(self._filled(word) for word in call.words)],
+            stdin=subprocess.DEVNULL,
+            stdout=self._outputs[0],
+            stderr=self._outputs[1],
+            env=clean_environment(**{name: self._filled(value) for name, value in call.variables}),
+            start_new_session=True,
+        )
+
+    def _filled(self, text: str) -> str:
+        return text.replace("PORT", str(self._port))
+
+    def what_happens(self) -> str:
+        """Waits until it has ended or serves; what serves is asked to end."""
+        wait_until(lambda: self._process.poll() is not None or self._serves(), f"{self._call.title} to end")
+        did = ""
+        if self._process.poll() is None:
+            if self._call.apart:
+                return "serves"  # at a port that nobody asked for
+            did = f"{how_it_serves(self._port, self._hosts())}, then "
+            self._process.wait(PATIENCE)
+        elif self._may_have_left_a_daemon():
+            did = f"leaves {self._daemon()}, "
+        out, err = (self._said(output) for output in self._outputs)
+        return f"{did}status {self._process.returncode}, stdout {out}, stderr {err}"
+
+    def _serves(self) -> bool:
+        if self._call.apart:
+            return listens_somewhere(self._process.pid)
+        return self._call.place is NOBODY and "-daemon" not in self._call.words and answers(self._port)
+
+    def _hosts(self) -> tuple[str, ...]:
+        """Where to ask; one that plays busy is not asked, which would take long."""
+        return () if any(word.startswith("-delay_") for word in self._call.words) else _HOSTS
+
+    def _may_have_left_a_daemon(self) -> bool:
+        call = self._call
+        return call.place is NOBODY and "-daemon" in call.words and not call.asks and not call.bad_value
+
+    def _daemon(self) -> str:
+        end = time.monotonic() + _UNTIL_A_DAEMON_ANSWERS
+        while not answers(self._port):
+            if time.monotonic() > end:
+                return "no daemon"
+            time.sleep(0.005)
+        pid = serving_pid(self._port)
+        try:
+            return f"a daemon that {how_it_serves(self._port, self._hosts())}"
+        finally:
+            end_daemon(self._port, pid)
+
+    def _said(self, output: IO[bytes]) -> str:
+        output.seek(0)
+        text = output.read().decode("utf-8", "backslashreplace")
+        if self._call.bad_value and (_USAGE in text or _BAD_VALUE.fullmatch(text)):
+            return "(an error)"
+        if _USAGE in text:
+            return "(usage)"
+        text = masked(text, self._port)
+        return f"(a log of level {log_level(text)})" if _LOG.match(text) else repr(text)
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            if self._process.poll() is None:
+                # Not with KILL at once: an executable's launcher has a folder to remove.
+                self._process.terminate()
+                self._process.wait(PATIENCE)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._open.close()
+
+
+def how_it_serves(port: int, hosts: Iterable[str]) -> str:
+    """At which of the hosts the epmd answers, and whether it lets itself be killed while it has a node; which
+    it does not survive."""
+    where = [host for host in hosts if answers(port, host)]
+    holder, _ = register(port, node("foo"))
+    with holder:
+        asked = time.monotonic()
+        answer = ask(port, b"k")
+        speed = "late" if time.monotonic() - asked > _LATE else "at once"
+    if answer != b"OK":
+        # What another thread has just forked may hold the connection open until it is a program.
+        wait_until(lambda: not names(port), "the node to go")
+        answer += b" and then " + ask(port, b"k")
+    return f"answers at {where}, and KILL {speed}: {answer.decode()}"
+
+
+def log_level(log: str) -> int:
+    """How many -d a log comes from: packets are dumped from the second on, and tables from the third."""
+    return 1 + ("***** 00000000" in log) + ("reg calculated count" in log)
+
+
+def listens_somewhere(pid: int) -> bool:
+    """Whether anybody listens in the network of a process, if it has not ended."""
+    try:
+        lines = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()
+    except OSError:
+        return False
+    return any(line.split()[3] == "0A" for line in lines[1:])
