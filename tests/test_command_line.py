@@ -103,6 +103,8 @@ def test_environment_names_the_port(command, form) -> None:
             ({"ERL_EPMD_PORT": "1"}, ["-port", port]),
             ({"ERL_EPMD_PORT": port, "ERL_EPMD_ADDRESS": "nonsense"}, []),
             ({}, ["-port", "1", "-port", port]),
+            ({"ERL_EPMD_PORT": f"000000{port}"}, []),
+            ({}, ["-port", f"000000{port}"]),
         ):
             assert outcome(command, *options, "-names", environ=environ) == (up, b"", 0)
 

@@ -120,9 +120,9 @@ USAGE = [
 ]
 
 _TIMES = ("-packet_timeout", "-delay_accept", "-delay_write")
-_NO_NUMBERS = ("0", "x", "", "-names", "-", "+", "0x10", ".5")
+_NO_NUMBERS = ("0", "x", "", "-names", "-", "+", "0x10", ".5", "\u0663")
 #: C reads as far as it can, and drops what does not fit.
-_HALF_NUMBERS = ("4369x", "-1", "70966", " 4369", "+4369", "4369.5", "1_0", "\u0663", "65536")
+_HALF_NUMBERS = ("4369x", "-1", "70966", " 4369", "+4369", "4369.5", "1_0", "65536")
 _HALF_TIMES = ("5x", "-5", " 5", "1e3", "9" * 30)
 NUMBERS = [
     *(Call((*_AT, option, bad), bad_value=True) for option in ("-port", *_TIMES) for bad in _NO_NUMBERS),

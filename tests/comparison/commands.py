@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from comparison.groups import Plan
 
 #: Calls wait more than they work.
-_AT_ONCE = 4
+_AT_ONCE = 8
 #: How long a daemon may take to answer after its caller has returned: C's returns before it listens.
 _UNTIL_A_DAEMON_ANSWERS = 1.0
 #: Loopback, two addresses that the calls name, and one that only a wildcard covers.
@@ -47,9 +47,9 @@ def commands(c: Form, ours: Form, _plan: Plan) -> Iterator[Row]:
     return side_by_side("commands", play, c, ours)
 
 
-def play(form: Form) -> Iterator[Seen]:
+def play(form: Form, calls: Iterable[Call] = CALLS) -> Iterator[Seen]:
     with Stage(form) as stage, ThreadPoolExecutor(_AT_ONCE) as pool:
-        yield from pool.map(stage.play, CALLS)
+        yield from pool.map(stage.play, calls)
 
 
 class Stage:
