@@ -10,6 +10,7 @@ options:
     --ours FORM        source or built [default: source].
     --connections N    How many connections of random traffic [default: 100000].
     --seed N           Where random traffic starts [default: 1].
+    --batch N          Play only this batch of the random traffic.
     --all              Show every scene, not only those that differ.
     --write-docs       Write docs/differences.md, and compare nothing.
 """
@@ -64,7 +65,8 @@ def main() -> int:
     c = type("C", (C,), {"command": (asked["--c"],)})
     ours = {"source": Source, "built": Built}[asked["--ours"]]
     chosen = asked["GROUP"] or list(groups.GROUPS)
-    plan = groups.Plan(int(asked["--connections"]), int(asked["--seed"]))
+    batch = None if asked["--batch"] is None else int(asked["--batch"])
+    plan = groups.Plan(int(asked["--connections"]), int(asked["--seed"]), batch)
     print("| scene | C | ours | verdict |\n|---|---|---|---|", flush=True)
     found: Counter[tuple[str, str]] = Counter()
     for name in chosen:
