@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import socket
 import time
 from collections.abc import Callable
 from typing import ClassVar, NamedTuple
@@ -43,6 +44,19 @@ from gevent_epmd.protocol import (
 LOOK_UP_255 = "a look-up of a 255-character name"
 STOP_UNKNOWN = "STOP of an unknown name"
 EMPTY_NAME = "a registration of an empty name"
+
+
+def _can_be_bound(host: str) -> bool:
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
+            sock.bind((host, 0))
+    except OSError:
+        return False
+    return True
+
+
+#: To which addresses connections go; all of them are local, and there are only so many ports at each.
+_HOSTS = [host for host in ("127.0.0.1", "127.0.0.2", "127.255.255.254", "::1") if _can_be_bound(host)]
 
 _DESCRIPTOR = re.compile(rb"(?<=fd = )\d+(?= ?\n\0)")
 _DUE = b"(the answer that is due)"
@@ -103,13 +117,13 @@ class _Talk:
     def heard(self) -> bytes | None:
         return heard(self.pieces)
 
-    def has_more(self, packet: bytes) -> bool:
-        """Whether bytes were sent after the packet."""
-        return sum(map(len, self.pieces)) > HEADER + len(packet)
+    def has_more(self, packet: bytes, still: bytes = b"") -> bool:
+        """Whether bytes were sent after the packet; `still` is what is still to be sent."""
+        return sum(map(len, [*self.pieces, still])) > HEADER + len(packet)
 
     def shut(self) -> None:
         with contextlib.suppress(OSError):
-            self.peer.sock.shutdown(1)
+            self.peer.sock.shutdown(socket.SHUT_WR)
 
 
 def play(server: Process, batch: Batch) -> list[Seen]:
@@ -157,7 +171,7 @@ class _Player:
         if talk is None:
             return Seen(state="not begun")
         packet = heard([*talk.pieces, step.data])
-        if packet and len(talk.pieces[0]) >= HEADER:
+        if packet and talk.has_more(packet, step.data):
             # What comes after the packet is seen or not by whether its beginning has been read.
             barrier(self._port)
         talk.send(step.data)
@@ -215,8 +229,8 @@ class _Player:
     # Connections.
 
     def _begun(self, step: Step) -> _Talk:
-        # Over more than one address: there are only so many ports between two.
-        talk = _Talk(self._opened.enter_context(Peer(self._port, f"127.0.0.{1 + step.label % 4}")))
+        host = _HOSTS[step.label % len(_HOSTS)]
+        talk = _Talk(self._opened.enter_context(Peer(self._port, host)))
         talk.send(step.data)
         return talk
 
