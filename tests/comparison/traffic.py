@@ -16,7 +16,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
 from comparison.rows import Form, Row
-from comparison.traffic_play import DELIBERATE, Seen, play
+from comparison.traffic_play import DELIBERATE, FAILS, Seen, play
 from comparison.traffic_steps import CONNECTIONS, Batch, Step, batch_of, heard
 from forms import Built
 
@@ -98,6 +98,8 @@ def _filled(seen: list[Seen], size: int) -> list[Seen]:
 
 
 def _differ(c: Seen, ours: Seen) -> bool:
+    if c.state.startswith(FAILS) or ours.state.startswith(FAILS):
+        return True
     if c.difference or ours.difference:
         same_scene = (c.difference, c.state) == (ours.difference, ours.state)
         return not same_scene or (c.reply, ours.reply) != DELIBERATE[c.difference]

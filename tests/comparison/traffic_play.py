@@ -63,6 +63,8 @@ _DUE = b"(the answer that is due)"
 _REGISTERED, _REFUSED = b"(registered)", b"(refused)"
 
 CLOSED, OPEN = "closed", "open"
+#: How the state begins of a step that must not be, whatever the other side says.
+FAILS = "fails:"
 
 
 class Seen(NamedTuple):
@@ -136,9 +138,10 @@ def play(server: Process, batch: Batch) -> list[Seen]:
             try:
                 seen.append(player.do(step))
             except TimeoutError:
-                return [*seen, Seen(state=f"nothing for {PATIENCE} s")]
-            except (ConnectionError, AssertionError):
-                seen.append(Seen(state="nobody answers"))
+                return [*seen, Seen(state=f"{FAILS} nothing for {PATIENCE} s")]
+            except (ConnectionError, AssertionError) as error:
+                has_ended = server.ended() is not None
+                seen.append(Seen(state="nobody answers" if has_ended else f"{FAILS} {error!r}"))
         return seen
 
 
