@@ -17,6 +17,7 @@ options:
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -57,6 +58,8 @@ def compare(rows: Iterator[Row], *, everything: bool) -> Counter[tuple[str, str]
 
 
 def main() -> int:
+    # As Ctrl-C does: whatever was started is ended on the way out.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     asked = docopt(__doc__)
     if asked["--write-docs"]:
         DOCS.parent.mkdir(exist_ok=True)
