@@ -33,7 +33,7 @@ _WIDEST = 48
 
 def cell(text: str) -> str:
     """A text on one line, short, for a Markdown table."""
-    line = repr(text)[1:-1].replace("|", "\\|")
+    line = text.encode("unicode_escape").decode().replace("|", "\\|")
     return line if len(line) <= _WIDEST else f"{line[: _WIDEST - 3]}..."
 
 
