@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,13 @@ from peer import ask, names, node, register
 
 def serving_pid(port: int) -> int:
     """The process that listens at this port of 127.0.0.1 or of all addresses."""
+    found: list[int] = []
+    # While sockets come and go, the kernel's list may leave out one that is there.
+    wait_until(lambda: found.extend(_listening_at(port)) or found, f"somebody to listen at {port}")
+    return found[0]
+
+
+def _listening_at(port: int) -> Iterator[int]:
     inodes = set()
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         fields = line.split()
@@ -36,8 +44,7 @@ def serving_pid(port: int) -> int:
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if any(os.readlink(fd) in inodes for fd in (process / "fd").iterdir()):
-                return int(process.name)
-    raise AssertionError(f"nobody listens at {port}")
+                yield int(process.name)
 
 
 @contextlib.contextmanager

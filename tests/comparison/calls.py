@@ -71,6 +71,10 @@ class Call(NamedTuple):
         return bool({"-names", "-dump", "-started", "-kill", "-stop"}.intersection(self.words))
 
     @property
+    def plays_busy(self) -> bool:
+        return any(word.startswith("-delay_") for word in self.words)
+
+    @property
     def alters(self) -> bool:
         """Whether the epmd at the port may be another one afterwards."""
         if self.words[-1:] == ("-kill",):

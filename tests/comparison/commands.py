@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
 #: Calls wait more than they work.
 _AT_ONCE = 8
-#: How long a daemon may take to answer after its caller has returned: C's returns before it listens.
-_UNTIL_A_DAEMON_ANSWERS = 1.0
+#: How long to look for a daemon that there should not be.  One that there should be may take its time: C's
+#: caller returns before it listens.
+_UNTIL_THERE_IS_NO_DAEMON = 1.0
 #: Loopback, two addresses that the calls name, and one that only a wildcard covers.
 _HOSTS = ("127.0.0.1", "::1", "127.0.0.5", "127.0.0.6", "127.0.0.77")
 
@@ -133,7 +134,7 @@ class Run:
         if self._process.poll() is None:
             if self._call.apart:
                 return "serves"  # at a port that nobody asked for
-            did = f"{how_it_serves(self._port, self._hosts())}, then "
+            did = f"{how_it_serves(self._port, busy=self._call.plays_busy)}, then "
             self._process.wait(PATIENCE)
         elif self._may_have_left_a_daemon():
             did = f"leaves {self._daemon()}, "
@@ -142,26 +143,23 @@ class Run:
 
     def _serves(self) -> bool:
         if self._call.apart:
-            return listens_somewhere(self._process.pid)
+            return serves_apart(self._process.pid)
         return self._call.place is NOBODY and "-daemon" not in self._call.words and answers(self._port)
-
-    def _hosts(self) -> tuple[str, ...]:
-        """Where to ask; one that plays busy is not asked, which would take long."""
-        return () if any(word.startswith("-delay_") for word in self._call.words) else _HOSTS
 
     def _may_have_left_a_daemon(self) -> bool:
         call = self._call
         return call.place is NOBODY and "-daemon" in call.words and not call.asks and not call.bad_value
 
     def _daemon(self) -> str:
-        end = time.monotonic() + _UNTIL_A_DAEMON_ANSWERS
+        expected = self._process.returncode == 0 and not self._call.difference
+        end = time.monotonic() + (PATIENCE if expected else _UNTIL_THERE_IS_NO_DAEMON)
         while not answers(self._port):
             if time.monotonic() > end:
                 return "no daemon"
             time.sleep(0.005)
         pid = serving_pid(self._port)
         try:
-            return f"a daemon that {how_it_serves(self._port, self._hosts())}"
+            return f"a daemon that {how_it_serves(self._port, busy=self._call.plays_busy)}"
         finally:
             end_daemon(self._port, pid)
 
@@ -179,31 +177,30 @@ class Run:
         return self
 
     def __exit__(self, *_: object) -> None:
-        try:
-            if self._process.poll() is None:
-                # Not with KILL at once: an executable's launcher has a folder to remove.
-                self._process.terminate()
+        with self._open:
+            # Not with KILL at once: an executable's launcher has a folder to remove.
+            self._process.terminate()
+            try:
                 self._process.wait(PATIENCE)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
+            except subprocess.TimeoutExpired:
                 os.killpg(self._process.pid, signal.SIGKILL)
-            self._open.close()
+                raise
 
 
-def how_it_serves(port: int, hosts: Iterable[str]) -> str:
-    """At which of the hosts the epmd answers, and whether it lets itself be killed while it has a node; which
-    it does not survive."""
-    where = [host for host in hosts if answers(port, host)]
+def how_it_serves(port: int, *, busy: bool) -> str:
+    """Where the epmd answers, or how soon if it plays busy, and whether it lets itself be killed while it has
+    a node; which it does not survive."""
+    where = "" if busy else f"answers at {[host for host in _HOSTS if answers(port, host)]}, and "
     holder, _ = register(port, node("foo"))
     with holder:
         asked = time.monotonic()
         answer = ask(port, b"k")
-        speed = "late" if time.monotonic() - asked > _LATE else "at once"
+        late = busy and time.monotonic() - asked > _LATE
     if answer != b"OK":
         # What another thread has just forked may hold the connection open until it is a program.
         wait_until(lambda: not names(port), "the node to go")
         answer += b" and then " + ask(port, b"k")
-    return f"answers at {where}, and KILL {speed}: {answer.decode()}"
+    return f"{where}says to KILL{' late' if late else ''}: {answer.decode()}"
 
 
 def log_level(log: str) -> int:
@@ -211,10 +208,12 @@ def log_level(log: str) -> int:
     return 1 + ("***** 00000000" in log) + ("reg calculated count" in log)
 
 
-def listens_somewhere(pid: int) -> bool:
-    """Whether anybody listens in the network of a process, if it has not ended."""
+def serves_apart(pid: int) -> bool:
+    """Whether the process has a network of its own by now, in which somebody listens."""
     try:
+        if Path(f"/proc/{pid}/ns/net").readlink() == Path("/proc/self/ns/net").readlink():
+            return False
         lines = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()
     except OSError:
-        return False
+        return False  # it has ended
     return any(line.split()[3] == "0A" for line in lines[1:])
