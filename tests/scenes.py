@@ -21,12 +21,17 @@ SET_UP = {
 
 
 def run_scene(scene, form, network: str = "plain") -> None:
+    me = [sys.executable, str(ROOT / "tests" / "scenes.py"), scene.__name__, form.__name__]
+    done = run_apart(me, network)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def run_apart(command: list[str], network: str = "plain", **how):
+    """Run a program to its end in a network namespace of its own."""
     real("ip")
     script = f'ip link set lo up; {SET_UP[network]}; exec "$@"'
     unshare = [real("unshare"), "--map-root-user", "--net", "sh", "-e", "-c", script, "sh"]
-    me = [sys.executable, str(ROOT / "tests" / "scenes.py"), scene.__name__, form.__name__]
-    done = run([*unshare, *me])
-    assert done.returncode == 0, done.stderr.decode()
+    return run([*unshare, *command], **how)
 
 
 def strangers_may_only_look_up(form) -> None:

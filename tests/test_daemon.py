@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from comparison.settled import listening_inodes
 from forms import (
     BUILT,
     C_EPMD,
@@ -30,17 +31,13 @@ from peer import ask, names, node, register
 def serving_pid(port: int) -> int:
     """The process that listens at this port of 127.0.0.1 or of all addresses."""
     found: list[int] = []
-    # While sockets come and go, the kernel's list may leave out one that is there.
+    # The list of a process's descriptors may change while it is read.
     wait_until(lambda: found.extend(_listening_at(port)) or found, f"somebody to listen at {port}")
     return found[0]
 
 
 def _listening_at(port: int) -> Iterator[int]:
-    inodes = set()
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        if fields[3] == "0A" and int(fields[1].split(":")[1], 16) == port:
-            inodes.add(f"socket:[{fields[9]}]")
+    inodes = {f"socket:[{inode}]" for inode in listening_inodes(port)}
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if any(os.readlink(fd) in inodes for fd in (process / "fd").iterdir()):

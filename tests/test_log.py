@@ -125,11 +125,11 @@ def test_what_was_left_out_is_counted(monkeypatch) -> None:
     monkeypatch.setattr("gevent_epmd.log.time.monotonic", lambda: now[0])
     log = Recorder(0)
     for _ in range(5):
-        log.complain("this", "detail")
+        log.complain("this %s", "detail")
         log.complain("that")
         now[0] += 0.1
     now[0] += 1
-    log.complain("this", "again")
+    log.complain("this %s", "again")
     assert [LINE.fullmatch(line)[1] for line in log.lines] == [
         "this detail",
         "that",

@@ -93,7 +93,7 @@ def test_any_payload_gives_a_request_or_a_protocol_error(tag: int, payload: byte
     # Whatever was accepted has one meaning, and can be said again.
     assert parse_request(request.packet()) == request
     if isinstance(request, Alive2Request):
-        assert request.refusal() is None or request.refusal().isprintable()
+        assert request.refusal() is None or request.refusal().kind.isprintable()
     if isinstance(request, Port2Request):
         assert 1 <= len(request.name.decode()) <= 255
 

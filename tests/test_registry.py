@@ -156,7 +156,7 @@ class Model(RuleBasedStateMachine):
         assert self.registry.names_text().decode() == "".join(lines)
         dump = [f"active name     <{name}> at port {port}, fd = {port}\n\0" for name, port in self.live]
         dump += [f"old/unused name <{name}>, port = {port}, fd = {port} \n\0" for name, port in self.late]
-        assert self.registry.dump_text().decode() == "".join(dump)
+        assert b"".join(self.registry.dump_lines()).decode() == "".join(dump)
 
 
 TestModel = Model.TestCase

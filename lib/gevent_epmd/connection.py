@@ -15,7 +15,7 @@ Invariants:
 from __future__ import annotations
 
 import _socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from struct import pack
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -51,13 +51,14 @@ def is_local(peer: str, own: str) -> bool:
 class Connection:
     """`peer` is the other end's address as accept gave it (C: struct Connection)."""
 
-    __slots__ = ("_greenlet", "_mapper", "_peer", "fd", "sock")
+    __slots__ = ("_greenlet", "_hung_up", "_mapper", "_peer", "fd", "sock")
 
     def __init__(self, mapper: Mapper, sock: _socket.socket, peer: tuple[Any, ...]) -> None:
         self.sock = sock
         self.fd = sock.fileno()
         self._mapper = mapper
         self._peer = peer
+        self._hung_up = False
         self._greenlet = greenlet(self._run, mapper.hub)
 
     def start(self) -> None:
@@ -81,38 +82,44 @@ class Connection:
 
     def hang_up(self) -> None:
         """Let the other end see the close at once; the greenlet sees it too, and does the rest."""
+        self.log_closing()
+        self._hung_up = True
         try:
             self.sock.shutdown(_socket.SHUT_RDWR)
         except OSError:
             pass  # the other end was faster
 
+    def log_closing(self) -> None:
+        if not self._hung_up:
+            self._mapper.log.tty(2, f"closing connection on file descriptor {self.fd}")
+
     def _run(self) -> None:
         mapper = self._mapper
         try:
             if mapper.log.level >= 2:
-                mapper.log.tty(2, f"{'Local' if self._local() else 'Non-local'} peer connected")
-                mapper.log.tty(2, f"opening connection on file descriptor {self.fd}")
+                self._log_opening()
             if mapper.options.delay_accept:
                 gevent.sleep(mapper.options.delay_accept)
             packet = self._do_read()
             if packet is not None:
                 self._do_request(packet)
         except ProtocolError as error:
-            mapper.log.complain(error.kind, error.detail)
+            mapper.log.complain(error.kind, *error.details)
         except Aborted as reason:
+            mapper.log.seconds()
             mapper.log.tty(1, str(reason))
-        except OSError as error:
-            mapper.log.complain("connection failed:", error.strerror or str(error))
         except Exception as error:  # noqa: BLE001 - nobody else would
-            mapper.log.complain("internal error:", repr(error))
+            mapper.log.complain("internal error: %s", repr(error))
         finally:
-            mapper.log.tty(2, f"closing connection on file descriptor {self.fd}")
+            if mapper.log.level >= 2:
+                self.log_closing()
             self.sock.close()
 
     def _do_read(self) -> bytes | None:
         """The one packet of this connection; None if the other end closes before it is whole."""
         reader = protocol.PacketReader()
         deadlines = self._mapper.deadlines
+        log = self._mapper.log
         try:
             while True:
                 try:
@@ -121,12 +128,18 @@ class Connection:
                     deadlines.add(self)
                     self._wait(_READ)
                     continue
-                if not data:
-                    where = f"on file descriptor {self.fd} ({reader.got})"
-                    self._mapper.log.complain("got partial packet only", where)
+                except OSError as error:
+                    self._log_read(b"")
+                    log.complain("error in read: %s", error.strerror)
                     return None
-                self._mapper.log.packet(data)
+                if log.level:
+                    self._log_read(data)
+                if not data:
+                    log.complain("got partial packet only on file descriptor %s (%s)", self.fd, reader.got)
+                    return None
                 packet = reader.receive_data(data)
+                if log.level:
+                    log.seconds()
                 if packet is not None:
                     return packet
         finally:
@@ -135,40 +148,51 @@ class Connection:
     def _do_request(self, packet: bytes) -> None:
         """The one place that decides who may make a request, and who answers it."""
         title = protocol.request_title(packet)
-        if self._mapper.log.level:
+        allowed = packet[0] in _FOR_ALL or self._local()
+        if self._mapper.log.level and (allowed or packet[0] != protocol.KILL_REQ):
             self._mapper.log.say(1, f"** got {title}")
-        if packet[0] not in _FOR_ALL and not self._local():
+        if not allowed:
             raise ProtocolError(f"{title} from non local address")
+        if packet[0] == protocol.STOP_REQ and not self._mapper.options.relaxed:
+            raise ProtocolError("Disallowed STOP_REQ, no relaxed_command_check")
         self._HANDLERS[packet[0]](self, protocol.parse_request(packet))
 
     def _do_alive2(self, request: Alive2Request) -> None:
         try:
             node = self._mapper.node_reg(request, self)
         except Refused as reason:
-            self._mapper.log.complain(str(reason), shown(request.name))
+            self._mapper.log.complain(reason.kind, *reason.details)
             self._stay_refused(request)
         else:
             self._stay_registered(request, node)
 
     def _stay_refused(self, request: Alive2Request) -> None:
         self._mapper.add_refused(self)
+        log = self._mapper.log
         try:
-            self._reply(protocol.alive2_refusal(request.highest), "ALIVE2_RESP", request.name)
-            self._wait_for_close()
+            sent = self._reply(protocol.alive2_refusal(request.highest))
+            self._log_reply("ALIVE2_RESP", request.name, sent=sent)
+            if sent:
+                self._wait_for_close()
+                log.tty(1, f"trying to unregister node with unknown file descriptor {self.fd}")
         finally:
             self._mapper.discard_refused(self)
 
     def _stay_registered(self, request: Alive2Request, node: Node) -> None:
         """The name lives as long as the connection."""
         try:
-            reply = protocol.alive2_reply(request.highest, node.creation)
-            self._reply(reply, "ALIVE2_RESP", request.name)
-            self._wait_for_close()
+            sent = self._reply(protocol.alive2_reply(request.highest, node.creation))
+            if sent:
+                self._log_reply("ALIVE2_RESP", request.name, sent=True)
+                self._wait_for_close()
         finally:
             self._mapper.node_unreg(node)
+        if not sent:
+            self._log_reply("ALIVE2_RESP", request.name, sent=False)
 
     def _wait_for_close(self) -> None:
         """Wait for EOF, a reset, or any byte at all: each ends a node's connection."""
+        log = self._mapper.log
         while True:
             try:
                 data = self.sock.recv(protocol.MAX_PACKET)
@@ -176,49 +200,63 @@ class Connection:
                 self._wait(_READ)
                 continue
             except OSError as error:
-                self._mapper.log.tty(1, f"error on ALIVE socket {self.fd} ({error.strerror})")
+                log.seconds()
+                log.tty(1, f"error on ALIVE socket {self.fd} (-1; errno=0x{error.errno:x})")
                 return
+            if not self._hung_up:
+                log.seconds()
             if data:
-                log = self._mapper.log
                 log.tty(1, f"got more than expected on ALIVE socket {self.fd} ({len(data)})")
                 log.packet(data)
             return
 
     def _do_port2(self, request: Port2Request) -> None:
         node = self._mapper.registry.find(request.name)
-        if node is None:
-            self._reply(protocol.PORT2_NOT_FOUND, "PORT2_RESP (error)", request.name)
-        else:
-            self._reply(node.port2_reply, "PORT2_RESP (ok)", request.name)
+        reply, result = (node.port2_reply, "ok") if node else (protocol.PORT2_NOT_FOUND, "error")
+        sent = self._reply(reply)
+        if self._mapper.log.level:
+            self._log_reply(f"PORT2_RESP ({result})", request.name, sent=sent)
 
     def _do_names(self, _request: BareRequest) -> None:
-        text = self._mapper.registry.names_text()
-        self._reply(protocol.listing_reply(self._mapper.port, text), "NAMES_RESP")
+        registry = self._mapper.registry
+        lines = registry.names_lines() if self._mapper.log.level >= 2 else ()
+        self._reply_listing(registry.names_text(), lines, "NAMES_RESP")
 
     def _do_dump(self, _request: BareRequest) -> None:
-        text = self._mapper.registry.dump_text()
-        self._reply(protocol.listing_reply(self._mapper.port, text), "DUMP_RESP")
+        lines = self._mapper.registry.dump_lines()
+        self._reply_listing(b"".join(lines), lines, "DUMP_RESP")
+
+    def _reply_listing(self, text: bytes, lines: Iterable[bytes], what: str) -> None:
+        """The lines are for the log, which shows them one by one, as C writes them."""
+        head = protocol.listing_reply(self._mapper.port, b"")
+        sent = self._reply(head + text, (head, *lines))
+        self._log_reply(what, sent=sent)
 
     def _do_kill(self, _request: BareRequest) -> None:
         mapper = self._mapper
         if not mapper.may_be_killed():
             mapper.log.complain("Disallowed KILL_REQ, live nodes")
-            self._reply(protocol.KILL_NO)
+            self._reply_to_kill(protocol.KILL_NO)
             return
         # Whoever reads "OK" may start the next epmd at once: the port must be free by then.
         mapper.close_listeners()
         try:
-            self._reply(protocol.KILL_OK)
+            self._reply_to_kill(protocol.KILL_OK)
         finally:
+            mapper.log.tty(1, "epmd killed")
+            self.hang_up()
             mapper.log.say(0, "got KILL_REQ - terminates normal")
             mapper.finished.set()
 
+    def _reply_to_kill(self, data: bytes) -> None:
+        if not self._reply(data):
+            self._mapper.log.complain("failed to send reply to KILL_REQ")
+
     def _do_stop(self, request: StopRequest) -> None:
-        if not self._mapper.options.relaxed:
-            raise ProtocolError("Disallowed STOP_REQ, no relaxed_command_check")
         stopped = self._mapper.node_stop(request.name)
         reply = protocol.STOPPED if stopped else protocol.NOEXIST
-        self._reply(reply, f"STOP_RESP {reply.decode()}")
+        sent = self._reply(reply)
+        self._log_reply(f"STOP_RESP {reply.decode()}", sent=sent)
 
     _HANDLERS: ClassVar[dict[int, Callable[[Connection, Any], None]]] = {
         protocol.ALIVE2_REQ: _do_alive2,
@@ -235,15 +273,42 @@ class Connection:
         except OSError:
             return False  # it is gone: nothing is known of it
 
-    def _reply(self, data: bytes, what: str = "", name: bytes | None = None) -> None:
+    def _reply(self, data: bytes, pieces: Sequence[bytes] = ()) -> bool:
+        """Whether it could be sent.  `pieces` is how the log shows it, where that is not at once."""
         if self._mapper.options.delay_write:
             gevent.sleep(self._mapper.options.delay_write)
-        self._send_all(data)
         log = self._mapper.log
+        sent = True
+        try:
+            self._send_all(data)
+        except OSError as error:
+            sent = False
+            log.complain("error in write, errno=%s: %s", error.errno, error.strerror)
+            pieces = pieces[:1]
         if log.level:
+            for piece in pieces or (data,):
+                log.packet(piece)
+        return sent
+
+    def _log_read(self, data: bytes) -> None:
+        log = self._mapper.log
+        log.seconds()
+        if data:
             log.packet(data)
-            if what:
-                log.tty(1, f"** sent {what}" + (f' for "{shown(name)}"' if name is not None else ""))
+
+    def _log_reply(self, what: str, name: bytes | None = None, *, sent: bool) -> None:
+        if not self._mapper.log.level:
+            return
+        of_node = "" if name is None else f' for "{shown(name)}"'
+        # C marks a failure only where it names the node.
+        mark = "** " if sent or of_node else ""
+        self._mapper.log.tty(1, f"{mark}{'sent' if sent else 'failed to send'} {what}{of_node}")
+
+    def _log_opening(self) -> None:
+        log = self._mapper.log
+        log.tty(2, f"{'Local' if self._local() else 'Non-local'} peer connected")
+        log.seconds()
+        log.tty(2, f"opening connection on file descriptor {self.fd}")
 
     def _send_all(self, data: bytes) -> None:
         """Send it; a reader who does not take it gets the packet timeout, and then a reset."""

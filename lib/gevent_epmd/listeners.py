@@ -62,12 +62,13 @@ def places(addresses: Iterable[str]) -> list[Place]:
     hosts = [(_family(address), address) for address in addresses]
     asked = [Place(family, _canonical(family, host), True) for family, host in hosts]
     implied = _LOOPBACK if asked else _ANY
-    wanted = asked + [Place(_family(host), host, not asked and ":" not in host) for host in implied]
+    # Loopback first, as in C: where an epmd runs, no address that is wrong matters any more.
+    wanted = [Place(_family(host), host, not asked and ":" not in host) for host in implied] + asked
     wild = {place.family for place in wanted if place.host in _ANY}
     chosen: dict[tuple[int, str], Place] = {}
     for place in wanted:
         if place.host in _ANY or place.family not in wild:
-            chosen.setdefault((place.family, place.host), place)
+            chosen[place.family, place.host] = place
     if len(chosen) > MAX_LISTEN_SOCKETS:
         raise ListenError(f"cannot listen on more than {MAX_LISTEN_SOCKETS} IP addresses")
     return list(chosen.values())

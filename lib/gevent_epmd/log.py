@@ -40,9 +40,16 @@ class Log:
         if self.level >= level and not self._syslog:
             self._line(text)
 
-    def complain(self, kind: str, detail: str = "") -> None:
-        """Level 0, for what a peer did.  Without -d each kind is said once a second at most, and how
-        many were left out goes with the next.  There must be few kinds: each is remembered."""
+    def seconds(self) -> None:
+        """The time, at level 3 (C: current_time).  C says it whenever it looks at its clock, which it does
+        every few seconds while nothing happens, too; this one sleeps then."""
+        if self.level >= 3:
+            self.say(3, f"time in seconds: {int(time.time())}")
+
+    def complain(self, kind: str, *details: object) -> None:
+        """Level 0, for what a peer did: a text with a %s for each detail, of which bytes are a name.
+        Without -d each kind is said once a second at most, and how many were left out goes with the
+        next.  There must be few kinds: each is remembered."""
         now = time.monotonic()
         last, missed = self._complaints.get(kind, (float("-inf"), 0))
         if not self.level and now - last < _SECONDS_BETWEEN_COMPLAINTS:
@@ -50,7 +57,7 @@ class Log:
             return
         self._complaints[kind] = (now, 0)
         more = f" (and {missed} more like this)" if missed else ""
-        self.say(0, " ".join(filter(None, (kind, detail))) + more)
+        self.say(0, kind % tuple(shown(d) if isinstance(d, bytes) else d for d in details) + more)
 
     def packet(self, data: bytes) -> None:
         """The bytes that came or went, at level 2 (C: dbg_print_buf)."""

@@ -44,13 +44,18 @@ _U16 = Struct("!H")
 _U32 = Struct("!I")
 
 
-class ProtocolError(Exception):
-    """What ends a connection without a reply, for the log: `kind` is one of few, `detail` anything."""
+class Complaint(Exception):
+    """Something for the log: `kind` is one of few texts with a %s for each of the details, which are
+    anything.  The texts are C's to the letter, small mistakes included: an operator may look for them."""
 
-    def __init__(self, kind: str, detail: str = "") -> None:
-        super().__init__(f"{kind} {detail}".rstrip())
+    def __init__(self, kind: str, *details: object) -> None:
+        super().__init__(kind, *details)
         self.kind = kind
-        self.detail = detail
+        self.details = details
+
+
+class ProtocolError(Complaint):
+    """What ends a connection without a reply."""
 
 
 class PacketReader:
@@ -93,11 +98,9 @@ class PacketReader:
     def _announced(got: bytes) -> int:
         size = got[0] << 8 | got[1]
         if not 1 <= size <= MAX_PACKET:
-            raise ProtocolError("invalid packet size", f"({size})")
+            raise ProtocolError("invalid packet size (%s)", size)
         if len(got) > size + HEADER:
-            raise ProtocolError(
-                "too many bytes:", f"got {len(got) - HEADER} bytes in packet, expected {size}"
-            )
+            raise ProtocolError("got %s bytes in packet, expected %s", len(got) - HEADER, size)
         return size + HEADER
 
 
@@ -131,15 +134,15 @@ class Alive2Request(NamedTuple):
     def parse(cls, packet: bytes) -> Alive2Request:
         """Raises ProtocolError where a length points past the packet or the name holds a NUL."""
         if len(packet) < _ALIVE2_SMALLEST:
-            raise ProtocolError("packet too small for request ALIVE2_REQ", f"({len(packet)})")
+            raise ProtocolError("packet to small for request ALIVE2_REQ (%s)", len(packet))
         port, node_type, transport, highest, lowest, name_size = _ALIVE2_FIXED.unpack_from(packet, 1)
         name_end = 1 + _ALIVE2_FIXED.size + name_size
         if name_end + _U16.size > len(packet):
-            raise ProtocolError("node name size error in ALIVE2_REQ")
+            raise ProtocolError("Node name size error in ALIVE2_REQ")
         extra_start = name_end + _U16.size
         extra_end = extra_start + _U16.unpack_from(packet, name_end)[0]
         if extra_end > len(packet):
-            raise ProtocolError("extra info size error in ALIVE2_REQ")
+            raise ProtocolError("Extra info size error in ALIVE2_REQ")
         name = packet[name_end - name_size : name_end]
         _no_nul(name, "ALIVE2_REQ")
         extra = packet[extra_start:extra_end]
@@ -151,18 +154,18 @@ class Alive2Request(NamedTuple):
         tail = self.name + _U16.pack(len(self.extra)) + self.extra
         return bytes((ALIVE2_REQ,)) + fixed + tail
 
-    def refusal(self) -> str | None:
-        """Why no port mapper may take this node, one of few texts, or None (C: the checks that open
-        node_reg2)."""
+    def refusal(self) -> Complaint | None:
+        """Why no port mapper may take this node, or None (C: the checks that open node_reg2)."""
         characters = name_characters(self.name)
         if len(self.name) > MAX_SYMBOL_BYTES or (characters or 0) > MAX_NAME_CHARACTERS:
-            return "node name is too long"
+            return Complaint("node name is too long (%s) %s", len(self.name), self.name)
         if characters is None:
-            return "invalid node name encoding"
+            return Complaint("invalid node name encoding")
         if not self.name:
-            return "node name is empty"
+            return Complaint("node name is empty")
         if len(self.extra) > MAX_SYMBOL_BYTES:
-            return "extra data is too long"
+            text = self.extra.split(b"\0", 1)[0]
+            return Complaint("extra data is too long (%s) %s", len(self.extra), text)
         return None
 
 
@@ -178,7 +181,7 @@ class Port2Request(NamedTuple):
         if name.endswith(b"\0"):
             name = name[:-1]
         if not name:
-            raise ProtocolError("packet too small for request PORT2_REQ", f"({len(packet)})")
+            raise ProtocolError("packet too small for request PORT2_REQ (%s)", 1 + len(name))
         _no_nul(name, "PORT2_REQ")
         if not 1 <= (name_characters(name) or 0) <= MAX_NAME_CHARACTERS:
             raise ProtocolError("invalid node name in PORT2_REQ")
@@ -197,7 +200,7 @@ class StopRequest(NamedTuple):
     def parse(cls, packet: bytes) -> StopRequest:
         """Raises ProtocolError for a packet that is nothing but its tag."""
         if len(packet) == 1:
-            raise ProtocolError("packet too small for request STOP_REQ", "(1)")
+            raise ProtocolError("packet too small for request STOP_REQ (%s)", len(packet))
         return cls(packet[1:].split(b"\0", 1)[0])
 
     def packet(self) -> bytes:
@@ -249,7 +252,7 @@ def _look_up(packet: bytes) -> tuple[str, _Parser]:
     try:
         return _REQUESTS[packet[0]]
     except KeyError:
-        raise ProtocolError("got garbage") from None
+        raise ProtocolError("got garbage ") from None
 
 
 def _no_nul(name: bytes, request: str) -> None:

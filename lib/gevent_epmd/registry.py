@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from . import protocol
-from .protocol import Alive2Request
+from .protocol import Alive2Request, Complaint
 
 #: How many late names are remembered; when more are, a new name makes the oldest be forgotten.
 REMEMBERED = 1000
@@ -40,8 +40,8 @@ class Holder(Protocol):
         """Whether the other end has gone already, though nobody has noticed."""
 
 
-class Refused(Exception):
-    """The node cannot be registered; the text, one of few, is for the log."""
+class Refused(Complaint):
+    """The node cannot be registered."""
 
 
 class Node:
@@ -112,12 +112,16 @@ class Registry:
         """Whether the name belonged to a node that is gone."""
         return name in self._late
 
+    def is_full(self) -> bool:
+        """Whether a new name makes the oldest remembered one be forgotten."""
+        return len(self._late) > self._remember
+
     def register(self, request: Alive2Request, holder: Holder, fd: int) -> Node:
         """Give the name to the holder.  Raises Refused where the request is not a node's, the name
         is taken by somebody who is still there, or there are too many nodes."""
         reason = request.refusal() or self._obstacle(request.name)
         if reason:
-            raise Refused(reason)
+            raise Refused(reason.kind, *reason.details)
         node = Node(request, self._next_count(request.name), holder, fd)
         self._live[request.name] = node
         self._names = None
@@ -141,24 +145,27 @@ class Registry:
     def names_text(self) -> bytes:
         """What NAMES lists."""
         if self._names is None:
-            self._names = b"".join([node.names_line for node in self.live()])
+            self._names = b"".join(self.names_lines())
         return self._names
 
-    def dump_text(self) -> bytes:
-        """What DUMP lists."""
+    def names_lines(self) -> list[bytes]:
+        """The lines of NAMES."""
+        return [node.names_line for node in self.live()]
+
+    def dump_lines(self) -> list[bytes]:
+        """The lines of DUMP."""
         active, unused = protocol.dump_active_line, protocol.dump_unused_line
         lines = [active(node.name, node.port, node.fd) for node in self.live()]
-        lines += [unused(node.name, node.port, node.fd) for node in self.late()]
-        return b"".join(lines)
+        return lines + [unused(node.name, node.port, node.fd) for node in self.late()]
 
-    def _obstacle(self, name: bytes) -> str | None:
+    def _obstacle(self, name: bytes) -> Complaint | None:
         owner = self._live.get(name)
         # The node that had the name may have closed its connection a moment ago, and come back on
         # a new one that was served first.  C refuses it then.
         if owner is not None and not self._drop_if_gone(owner):
-            return "node name already occupied"
+            return Complaint("node name already occupied %s", name)
         if self._limit is not None and len(self._live) >= self._limit:
-            return "no descriptor is left for another node"
+            return Complaint("no descriptor is left for another node")
         return None
 
     def _drop_if_gone(self, node: Node) -> bool:
@@ -168,7 +175,7 @@ class Registry:
         late = self._late.pop(name, None)
         if late is not None:
             return late.count + 1
-        if len(self._late) > self._remember:
+        if self.is_full():
             oldest = self._late.pop(next(iter(self._late)))
             self._floor = max(self._floor, oldest.count + 1)
         return max(int(self._clock()), self._floor)

@@ -15,7 +15,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from itertools import islice
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from gevent import get_hub
@@ -67,10 +67,12 @@ class Deadlines:
             return deadline - self._seconds, connection
         return None
 
-    def stop(self) -> list[Connection]:
-        """Let nobody's time end any more; gives those who were waiting."""
-        self._stop_timer()
+    def waiting(self) -> list[Connection]:
         return list(self._table)
+
+    def stop(self) -> None:
+        """Let nobody's time end any more."""
+        self._stop_timer()
 
     def _start_timer(self, seconds: float) -> None:
         self._timer = self._loop.timer(seconds)
@@ -91,7 +93,7 @@ class Deadlines:
                 self._start_timer(deadline - now)
                 return
             del self._table[connection]
-            connection.abort("closing because timed out")
+            connection.abort("closing because timed out on receive")
 
 
 class Listener(StreamServer):
@@ -128,11 +130,11 @@ class Listener(StreamServer):
     def _may_try_again(self, error: OSError) -> bool:
         if error.errno not in _NO_ROOM:
             # The other end has gone before it was accepted, or the network has a trouble of its own.
-            self._mapper.log.complain("error in accept:", str(error.strerror))
+            self._mapper.log.complain("error in accept: %s", error.strerror)
             return False
         if not self._somebody_waits():
             return False
-        self._mapper.log.complain("no room for a connection:", str(error.strerror))
+        self._mapper.log.complain("no room for a connection: %s", error.strerror)
         if self._mapper.make_room():
             return True
         self._pause()
@@ -176,10 +178,20 @@ class Mapper:
     def stop(self) -> None:
         """Close all that is open.  For the hub only."""
         self.close_listeners()
+        for connection in self._connections():
+            connection.abort("the mapper ends")
+        self.deadlines.stop()
+
+    def log_end(self) -> None:
+        """C closes what is still open one after the other."""
+        if self.log.level >= 2:
+            for connection in sorted(self._connections(), key=attrgetter("fd")):
+                connection.log_closing()
+
+    def _connections(self) -> list[Connection]:
         holders = [node.holder for node in self.registry.live()]
-        for connection in [*self.deadlines.stop(), *self._refused, *holders]:
-            if isinstance(connection, Connection):
-                connection.abort("the mapper ends")
+        known = [*self.deadlines.waiting(), *self._refused, *holders]
+        return [connection for connection in known if isinstance(connection, Connection)]
 
     def close_listeners(self) -> None:
         for listener in self._listeners:
@@ -209,10 +221,13 @@ class Mapper:
         """Raises registry.Refused."""
         owner = self.registry.find(request.name)
         known = owner is not None or self.registry.remembers(request.name)
+        replaces = self.registry.is_full()
         node = self.registry.register(request, connection, connection.fd)
         if self.log.level:
             if owner is not None:
                 self._log_node("unregistering", owner)
+            if not known and not replaces:
+                self.log.seconds()
             if known:
                 self.log.tty(1, f"reusing slot with same name '{shown(request.name)}'")
             self._log_node("registering", node)
@@ -238,6 +253,7 @@ class Mapper:
         self.node_unreg(node)
         if isinstance(holder, Connection):
             holder.hang_up()
+        self.log.tty(1, "epmd connection stopped")
         return True
 
     def may_be_killed(self) -> bool:
@@ -286,6 +302,7 @@ def run(
     mapper.start()
     if bundle.is_bundled():
         bundle.settle(has_launcher=not options.daemon)
-    log.tty(2, "entering the main loop")
+    log.tty(2, "entering the main select() loop")
     ready()
     mapper.finished.wait()
+    mapper.log_end()

@@ -85,6 +85,36 @@ DIFFERENCES = (
         "`ERL_EPMD_PORT=abc` binds a random port, `-port 70966` binds 5430, `-packet_timeout 5x` is 5",
         "a clear error, status 1",
     ),
+    Difference(
+        "a control character in a name",
+        "goes into the log as it is, as do bytes that are not UTF-8",
+        "is escaped, so that no name can forge a line or reach a terminal",
+    ),
+    Difference(
+        "a complaint that comes again and again",
+        "fills the log",
+        "is said once a second, and how often it was left out; each time with `-d`",
+    ),
+    Difference(
+        "a packet in pieces, in the log of `-d -d`",
+        "shows the packet's beginning again for each piece",
+        "shows what came",
+    ),
+    Difference(
+        "the log of `-d -d -d` while nothing happens",
+        "gets a line with the time every few seconds",
+        "gets none: this one sleeps",
+    ),
+    Difference(
+        "an error of the system, in syslog",
+        "is told without its reason, which stderr is told",
+        "is told with its reason",
+    ),
+    Difference(
+        "a log file that may not grow any more",
+        "ends it, by SIGXFSZ, and with it every registration",
+        "is done without",
+    ),
 )
 
 

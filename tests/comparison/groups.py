@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from comparison import traffic
+from comparison import life, log, traffic
 from comparison.commands import commands
 from comparison.rows import Form, Row
 from comparison.wire import wire
@@ -25,4 +25,6 @@ GROUPS: dict[str, Group] = {
     "wire": wire,
     "commands": commands,
     "traffic": traffic.rows,
+    "log": log.rows,
+    "life": life.rows,
 }

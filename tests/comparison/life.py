@@ -1,0 +1,269 @@
+"""How either side starts, detaches, and ends: signals, exit statuses, what a daemon holds on to, syslog."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import re
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from comparison.masks import masked
+from comparison.rows import Form, Row, Seen, side_by_side
+from comparison.settled import settle
+from forms import PATIENCE, answers, real, reserved_port, run, wait_until
+from peer import Peer, ask, node, register, try_to_register
+from test_daemon import PRIVATE_DEV, daemon, is_zombie, serving_pid
+
+if TYPE_CHECKING:
+    from comparison.groups import Plan
+
+GROUP = "life"
+
+_CANNOT_SERVE = "`-daemon` that cannot serve"
+_NO_REASON = "an error of the system, in syslog"
+_SIZE_LIMIT = "a log file that may not grow any more"
+
+_SIGNALS = ("TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "ALRM", "PIPE", "CHLD", "XFSZ", "WINCH")
+_SIGNALS_TO_A_DAEMON = ("TERM", "INT", "HUP", "QUIT", "USR1", "PIPE", "XFSZ")
+#: How long a signal may take that ends it; so long it is watched.
+_SOON = 1.0
+
+
+def signals(form: Form) -> Iterator[Seen]:
+    """Signals to a process in the foreground, as its parent sees them end it."""
+    for name in _SIGNALS:
+        with form() as server:
+            server.process.send_signal(signal.Signals[f"SIG{name}"])
+            try:
+                seen = f"status {server.process.wait(_SOON)}"
+            except subprocess.TimeoutExpired:
+                seen = "serves" if answers(server.port) else "does not answer"
+        yield Seen(f"SIG{name} in the foreground", seen, _SIZE_LIMIT if name == "XFSZ" else "")
+
+
+def signals_to_a_daemon(form: Form) -> Iterator[Seen]:
+    for name in _SIGNALS_TO_A_DAEMON:
+        with daemon([*form.command]) as (port, pid):
+            os.kill(pid, signal.Signals[f"SIG{name}"])
+            with contextlib.suppress(AssertionError):
+                wait_until(lambda pid=pid: _is_gone(pid), "its end", _SOON)
+            seen = "ended" if _is_gone(pid) else "serves" if answers(port) else "does not answer"
+        yield Seen(f"SIG{name} to a daemon", seen, _SIZE_LIMIT if name == "XFSZ" else "")
+
+
+def _is_gone(pid: int) -> bool:
+    return not Path(f"/proc/{pid}").exists() or is_zombie(pid)
+
+
+def belongings(form: Form) -> Iterator[Seen]:
+    """What a process of either kind keeps of its caller's, and what it does with signals."""
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as file:
+        how = {"cwd": folder, "pass_fds": [file.fileno()], "preexec_fn": lambda: os.umask(0o027)}
+        with daemon([*form.command], **how) as (_, pid):
+            yield from _belongings("a daemon", pid, pid, folder)
+    with form() as server:
+        started = server.process.pid
+        yield from _belongings("in the foreground", started, serving_pid(server.port), os.getcwd())
+
+
+def _belongings(title: str, started: int, pid: int, folder: str) -> Iterator[Seen]:
+    """`started` is what the caller started, if that is still there: the executable serves in a child."""
+    process = Path(f"/proc/{pid}")
+    status = dict(line.split(":\t", 1) for line in (process / "status").read_text().splitlines())
+    _, _, _, session, terminal, terminal_group = (process / "stat").read_text().rsplit(")", 1)[1].split()[:6]
+    descriptors = {int(fd.name): os.readlink(fd) for fd in (process / "fd").iterdir()}
+    files = [what for fd, what in descriptors.items() if fd > 2 and what.startswith("/")]
+    group = os.getpgid(pid)
+    for what, seen in {
+        "working directory": os.readlink(process / "cwd").replace(folder, "the caller's"),
+        "umask": status["Umask"],
+        "standard descriptors are /dev/null": [descriptors[fd] == os.devnull for fd in (0, 1, 2)],
+        "inherited files": len(files),
+        "leads its session": int(session) == started,
+        "is in its caller's session": int(session) == os.getsid(0),
+        "leads its group": group == started,
+        "its session has the number of its group": int(session) == group,
+        "terminal": (terminal, terminal_group),
+        "is the caller's child": int(status["PPid"]) in {os.getpid(), started},
+        "ignored signals": _names(status["SigIgn"]),
+        "blocked signals": _names(status["SigBlk"]),
+    }.items():
+        yield Seen(f"{title}: {what}", f"{seen}")
+
+
+def _names(mask: str) -> str:
+    """The signals of a mask but SIGXFSZ, which has a scene of its own."""
+    mine = int(mask, 16) & ~(1 << signal.SIGXFSZ - 1)
+    found = [number for number in signal.valid_signals() if mine >> (number - 1) & 1]
+    return " ".join(signal.Signals(number).name for number in sorted(found))
+
+
+def statuses(form: Form) -> Iterator[Seen]:
+    """What the caller sees of calls that come to their end."""
+    with reserved_port() as port:
+        call = [*form.command, "-port", str(port)]
+        yield _ended("-kill of nobody", [*call, "-kill"])
+        yield _ended(
+            "-daemon at an address that is not there", [*call, *_ELSEWHERE, "-daemon"], _CANNOT_SERVE
+        )
+        yield _ended(
+            "-daemon at an address that is none", [*call, "-address", "here", "-daemon"], _CANNOT_SERVE
+        )
+        yield _ended("-daemon", [*call, "-daemon"])
+        wait_until(lambda: answers(port), "the daemon to answer")
+        pid = serving_pid(port)
+        for options in (["-daemon"], [], ["-daemon", *_ELSEWHERE], ["-daemon", "-relaxed_command_check"]):
+            yield _ended(f"a second one: {' '.join(options)}", [*call, *options])
+        with register(port, node("foo"))[0]:
+            yield _ended("-kill with a node", [*call, "-kill"])
+            yield _ended("-stop", [*call, "-stop", "foo"])
+        settle(pid, port)
+        yield _ended("-kill", [*call, "-kill"])
+        wait_until(lambda: _is_gone(pid), "the daemon to end")
+        yield _ended("-daemon -relaxed_command_check", [*call, "-daemon", "-relaxed_command_check"])
+        wait_until(lambda: answers(port), "the daemon to answer")
+        with register(port, node("foo"))[0]:
+            yield _ended("-kill with a node, relaxed", [*call, "-kill"])
+
+
+#: An address that no host has (RFC 5737).
+_ELSEWHERE = ["-address", "203.0.113.7"]
+_IN_VAIN = {"an address that is not there": _ELSEWHERE, "an address that is none": ["-address", "here"]}
+
+
+def _ended(title: str, command: list[str], difference: str = "") -> Seen:
+    port = int(command[command.index("-port") + 1])
+    ended = run(command)
+    said = masked((ended.stdout + ended.stderr).decode(), port)
+    return Seen(title, f"{said}status {ended.returncode}", difference)
+
+
+def syslog(form: Form) -> Iterator[Seen]:
+    """What a daemon tells syslog: whole datagrams."""
+    with _Syslog() as log, reserved_port() as port:
+        for (title, options), difference in zip(_IN_VAIN.items(), (_NO_REASON, _CANNOT_SERVE), strict=True):
+            run([*log.prefix, *form.command, "-port", str(port), "-daemon", *options])
+            yield log.heard(f"{title}, in syslog", port, wait=_SOON, difference=difference)
+        with daemon([*log.prefix, *form.command], "-relaxed_command_check") as (port, pid):
+            yield log.heard("a daemon starts, in syslog", port)
+            run([*log.prefix, *form.command, "-port", str(port), "-daemon"])
+            yield log.heard("a second daemon, in syslog", port)
+            for title in _events(port):
+                settle(pid, port)
+                difference = _NO_REASON if title == "a reset" else ""
+                yield log.heard(f"{title}, in syslog", port, difference=difference)
+        for level in (1, 2, 3):
+            debug = ["-d"] * level
+            with daemon([*log.prefix, *form.command], *debug) as (port, pid):
+                for title in ["it starts", *_debug_events(port)]:
+                    settle(pid, port)
+                    yield log.heard(f"-daemon {' '.join(debug)}: {title}, in syslog", port)
+
+
+def _events(port: int) -> Iterator[str]:
+    ask(port, b"?")
+    yield "an unknown tag"
+    with Peer(port) as peer:
+        peer.send(b"\0\0")
+        peer.read_all()
+    yield "length 0"
+    Peer(port).close()
+    yield "a connection in vain"
+    Peer(port).reset()
+    yield "a reset"
+    with register(port, node("foo"))[0]:
+        yield "a node registers"
+        with Peer(port) as peer:
+            try_to_register(peer, node("foo"))
+            yield "a name that is taken"
+        ask(port, b"zfoo")
+        yield "a look-up"
+    yield "the node goes"
+    ask(port, b"k")
+    yield "KILL"
+
+
+def _debug_events(port: int) -> list[str]:
+    """All of them together: one after the other is what the group of the log is for."""
+    with register(port, node("foo"))[0]:
+        for packet in (b"zfoo", b"n", b"d", b"k", b"?"):
+            ask(port, packet)
+    return ["requests"]
+
+
+class _Syslog:
+    """A listener at /dev/log, for whoever is started with `prefix`: in a mount namespace with a /dev of its
+    own.  It reads all the time: where few lines wait, whoever says the next one waits too."""
+
+    def __enter__(self) -> _Syslog:
+        self._folder = tempfile.TemporaryDirectory()
+        self._path = f"{self._folder.name}/log"
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._sock.bind(self._path)
+        self._came: queue.Queue[bytes] = queue.Queue()
+        self._thread = threading.Thread(target=self._listen)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._send(_END)
+        self._thread.join(PATIENCE)
+        self._sock.close()
+        self._folder.cleanup()
+
+    @property
+    def prefix(self) -> list[str]:
+        """The beginning of a command line; each has a folder of its own, as it makes things there."""
+        folder = tempfile.mkdtemp(dir=self._folder.name)
+        os.symlink(self._path, f"{folder}/log")
+        return [real("unshare"), "--map-root-user", "--mount", "sh", "-c", PRIVATE_DEV, "sh", folder]
+
+    def heard(self, title: str, port: int, *, wait: float = 0, difference: str = "") -> Seen:
+        """What has been sent since the last call; `wait` is for what nobody knows whether it comes."""
+        time.sleep(wait)
+        self._send(_MARK)
+        lines = "\n".join(iter(lambda: self._came.get(timeout=PATIENCE).decode(), _MARK.decode()))
+        text = re.sub(r"(?m)^(<\d+>)\w{3} [ \d]\d \d\d:\d\d:\d\d ", r"\1TIME ", lines)
+        return Seen(title, masked(re.sub(r"\[\d+\]:", "[PID]:", text), port), difference)
+
+    def _listen(self) -> None:
+        for line in iter(lambda: self._sock.recv(1 << 16), _END):
+            self._came.put(line)
+
+    def _send(self, line: bytes) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.sendto(line, self._path)
+
+
+_MARK, _END = b"mark", b"end"
+
+
+_PLAYS: tuple[Callable[[Form], Iterator[Seen]], ...] = (
+    signals,
+    signals_to_a_daemon,
+    belongings,
+    statuses,
+    syslog,
+)
+
+
+def rows(c: Form, ours: Form, _plan: Plan) -> Iterator[Row]:
+    """Most of the time is spent waiting, so all are played at once."""
+    with ThreadPoolExecutor(2 * len(_PLAYS)) as pool:
+        plays = [{form: pool.submit(_played, play, form) for form in (c, ours)} for play in _PLAYS]
+        for play in plays:
+            yield from side_by_side(GROUP, lambda form, play=play: play[form].result(), c, ours)
+
+
+def _played(play: Callable[[Form], Iterator[Seen]], form: Form) -> list[Seen]:
+    return list(play(form))
