@@ -182,8 +182,9 @@ class Process(Server):
     def log(self) -> str:
         if self.process is None:
             return ""
-        self._stderr.seek(0)
-        return self._stderr.read().decode(errors="replace")
+        # Without moving the offset, which is the server's too.
+        descriptor = self._stderr.fileno()
+        return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode(errors="replace")
 
     def ended(self) -> int | None:
         return self.process.poll()

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from comparison.masks import masked
 from comparison.rows import Form, Row, Seen, side_by_side
-from comparison.settled import settle
+from comparison.settled import settle, stay_on_one_processor
 from forms import PATIENCE, answers, real, reserved_port, run, wait_until
 from peer import Peer, ask, node, register, try_to_register
 from test_daemon import PRIVATE_DEV, daemon, is_zombie, serving_pid
@@ -110,6 +110,7 @@ def _names(mask: str) -> str:
 
 def statuses(form: Form) -> Iterator[Seen]:
     """What the caller sees of calls that come to their end."""
+    stay_on_one_processor()
     with reserved_port() as port:
         call = [*form.command, "-port", str(port)]
         yield _ended("-kill of nobody", [*call, "-kill"])
@@ -127,7 +128,7 @@ def statuses(form: Form) -> Iterator[Seen]:
         with register(port, node("foo"))[0]:
             yield _ended("-kill with a node", [*call, "-kill"])
             yield _ended("-stop", [*call, "-stop", "foo"])
-        settle(pid, port)
+        settle(pid)
         yield _ended("-kill", [*call, "-kill"])
         wait_until(lambda: _is_gone(pid), "the daemon to end")
         yield _ended("-daemon -relaxed_command_check", [*call, "-daemon", "-relaxed_command_check"])
@@ -150,6 +151,7 @@ def _ended(title: str, command: list[str], difference: str = "") -> Seen:
 
 def syslog(form: Form) -> Iterator[Seen]:
     """What a daemon tells syslog: whole datagrams."""
+    stay_on_one_processor()
     with _Syslog() as log, reserved_port() as port:
         for (title, options), difference in zip(_IN_VAIN.items(), (_NO_REASON, _CANNOT_SERVE), strict=True):
             run([*log.prefix, *form.command, "-port", str(port), "-daemon", *options])
@@ -159,14 +161,14 @@ def syslog(form: Form) -> Iterator[Seen]:
             run([*log.prefix, *form.command, "-port", str(port), "-daemon"])
             yield log.heard("a second daemon, in syslog", port)
             for title in _events(port):
-                settle(pid, port)
+                settle(pid)
                 difference = _NO_REASON if title == "a reset" else ""
                 yield log.heard(f"{title}, in syslog", port, difference=difference)
         for level in (1, 2, 3):
             debug = ["-d"] * level
             with daemon([*log.prefix, *form.command], *debug) as (port, pid):
                 for title in ["it starts", *_debug_events(port)]:
-                    settle(pid, port)
+                    settle(pid)
                     yield log.heard(f"-daemon {' '.join(debug)}: {title}, in syslog", port)
 
 

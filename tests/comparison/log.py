@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from comparison.masks import masked
 from comparison.rows import Form, Row, Seen, side_by_side
-from comparison.settled import settle
+from comparison.settled import settle, stay_on_one_processor
 from forms import PATIENCE, ROOT, Process, run
 from peer import Peer, ask, node, register, try_to_register
 from scenes import OTHER_V4, run_apart
@@ -296,11 +296,12 @@ def strangers(port: int) -> Iterator[str]:
 
 def played(script: Script, options: list[str], form: Form) -> list[Seen]:
     """What one side says of each event of a script."""
+    stay_on_one_processor()
     seen = []
     with form(*options) as server:
         pid, said = _serving_pid(server.process.pid), ""
         for title in _with_start(script, server.port):
-            settle(pid, server.port)
+            settle(pid)
             log = server.log()
             new = masked(log.removeprefix(said), server.port)
             level, difference = _DELIBERATE.get(title, (0, ""))
