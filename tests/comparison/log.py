@@ -1,8 +1,10 @@
 """What an operator reads: the log of either side at each debug level, event by event.
 
 Each script is a generator that does something and then yields what it was; when the server has
-nothing more to do, what it has written since is what it says of that event.  Run as a program, with
-a server's command, this plays the script that needs a network of its own.
+nothing more to do, what it has written since is what it says of that event.
+
+Each script is played by a process of its own, this module run as a program: where several threads of one
+play, what one of them closes stays open for as long as another is starting a program.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 Script = Callable[[int], Iterator[str]]
 
 GROUP = "log"
+_AT_ONCE = 4
 
 #: The events of which the sides speak differently on purpose, from which debug level on, and the
 #: title of the difference.
@@ -328,10 +332,12 @@ def _line(options: list[str]) -> str:
     return " ".join(options) or "no option"
 
 
-def played_apart(options: list[str], form: Form) -> list[Seen]:
-    """The script that needs an address of this host that is no loopback address."""
-    me = [sys.executable, "-m", "comparison.log", json.dumps(form.command), *options]
-    done = run_apart(me, environ={"PYTHONPATH": str(ROOT / "tests")}, timeout=3 * PATIENCE)
+def played_by_a_process(script: Script, options: list[str], form: Form) -> list[Seen]:
+    """The same; in a network of its own where the script needs an address of this host that is no
+    loopback address."""
+    me = [sys.executable, "-m", "comparison.log", script.__name__, json.dumps(form.command), *options]
+    how = run_apart if script is strangers else run
+    done = how(me, environ={"PYTHONPATH": str(ROOT / "tests")}, timeout=3 * PATIENCE)
     assert done.returncode == 0, done.stderr.decode()
     return [Seen(*seen) for seen in json.loads(done.stdout)]
 
@@ -354,32 +360,27 @@ def starts(options: list[str], form: Form) -> list[Seen]:
 
 def _plays() -> Iterator[Callable[[Form], list[Seen]]]:
     for options in ([], ["-d"], ["-d", "-d"], ["-d", "-d", "-d"]):
-        yield lambda form, o=options: starts(o, form)
-        yield lambda form, o=options: played(relaxed, [*o, "-relaxed_command_check"], form)
-        if options:
-            yield lambda form, o=options: played(requests, o, form)
-            yield lambda form, o=options: played(odd, o, form)
-            yield lambda form, o=options: played(registrations, o, form)
-            yield lambda form, o=options: played_apart(o, form)
-        else:
-            yield lambda form: played(complaints, [], form)
-    yield lambda form: played(timed_out, ["-d", "-d", "-packet_timeout", "1"], form)
-    yield lambda form: played(not_to_be_answered, ["-d", "-d", "-delay_write", "1"], form)
-    yield lambda form: played(idle, ["-d", "-d", "-d", "-packet_timeout", "1"], form)
+        yield partial(starts, options)
+        yield partial(played_by_a_process, relaxed, [*options, "-relaxed_command_check"])
+        for script in (requests, odd, registrations, strangers) if options else (complaints,):
+            yield partial(played_by_a_process, script, options)
+    yield partial(played_by_a_process, timed_out, ["-d", "-d", "-packet_timeout", "1"])
+    yield partial(played_by_a_process, not_to_be_answered, ["-d", "-d", "-delay_write", "1"])
+    yield partial(played_by_a_process, idle, ["-d", "-d", "-d", "-packet_timeout", "1"])
 
 
 def rows(c: Form, ours: Form, _plan: Plan) -> Iterator[Row]:
     """Most of the time is spent waiting, so several are played at once."""
-    with ThreadPoolExecutor(6) as pool:
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
         plays = [{form: pool.submit(play, form) for form in (c, ours)} for play in _plays()]
         for play in plays:
             yield from side_by_side(GROUP, lambda form, play=play: play[form].result(), c, ours)
 
 
 def _main() -> None:
-    command, *options = sys.argv[1:]
+    script, command, *options = sys.argv[1:]
     form = type("Form", (Process,), {"command": tuple(json.loads(command))})
-    json.dump(played(strangers, options, form), sys.stdout)
+    json.dump(played(globals()[script], options, form), sys.stdout)
 
 
 if __name__ == "__main__":
