@@ -133,7 +133,8 @@ class Connection:
                     log.complain("error in read: %s", error.strerror)
                     return None
                 if log.level:
-                    self._log_read(data)
+                    # Of a packet in pieces C shows the beginning each time, not the piece.
+                    self._log_read((reader.so_far + data)[: len(data)])
                 if not data:
                     log.complain("got partial packet only on file descriptor %s (%s)", self.fd, reader.got)
                     return None

@@ -82,6 +82,11 @@ class PacketReader:
         """How many bytes have come, header included."""
         return len(self._got)
 
+    @property
+    def so_far(self) -> bytes:
+        """The bytes that have come, header included."""
+        return self._got
+
     def receive_data(self, data: bytes) -> bytes | None:
         """Take the next bytes; give the packet without its header once it is whole, else None.
 

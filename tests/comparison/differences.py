@@ -96,11 +96,6 @@ DIFFERENCES = (
         "is said once a second, and how often it was left out; each time with `-d`",
     ),
     Difference(
-        "a packet in pieces, in the log of `-d -d`",
-        "shows the packet's beginning again for each piece",
-        "shows what came",
-    ),
-    Difference(
         "the log of `-d -d -d` while nothing happens",
         "gets a line with the time every few seconds",
         "gets none: this one sleeps",

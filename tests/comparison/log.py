@@ -48,7 +48,6 @@ _DELIBERATE = {
     "the end of an empty name with extra data": (0, "a registration of an empty name"),
     "STOP of an unknown name": (1, "STOP of an unknown name"),
     "an unknown tag, again and again": (0, "a complaint that comes again and again"),
-    "the rest of a packet": (2, "a packet in pieces, in the log of `-d -d`"),
     "nothing, for a while": (3, "the log of `-d -d -d` while nothing happens"),
 }
 
