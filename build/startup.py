@@ -1,11 +1,13 @@
 """How long an epmd takes to start: startup.py EXECUTABLE [ROUNDS].
 
-Medians in milliseconds, C's epmd beside it in the same rounds where it is installed; Markdown.
+Medians in milliseconds, C's epmd beside it in the same rounds where it is installed; Markdown.  An
+epmd is here the beginning of a command line.
 """
 
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -13,10 +15,12 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 C_EPMD = "/usr/bin/epmd"
 PATIENCE = 20.0
+
+Epmd = list[str]
 
 
 def answers(port: int) -> bool:
@@ -36,9 +40,9 @@ def wait_for(port: int) -> None:
         time.sleep(0.0005)
 
 
-def call(epmd: str, port: int, *options: str) -> None:
+def call(epmd: Epmd, port: int, *options: str) -> None:
     # Without a timeout: with one, subprocess looks at the process in ever longer steps, 32 ms in the end.
-    subprocess.call([epmd, "-port", str(port), *options], stdout=subprocess.DEVNULL)
+    subprocess.call([*epmd, "-port", str(port), *options], stdout=subprocess.DEVNULL)
 
 
 def timed(action: Callable[[], None]) -> float:
@@ -47,11 +51,11 @@ def timed(action: Callable[[], None]) -> float:
     return (time.perf_counter() - start) * 1000
 
 
-def first_answer(epmd: str, port: int, *options: str) -> float:
+def first_answer(epmd: Epmd, port: int, *options: str) -> float:
     """From the start of the command to the first answer on the socket."""
     start = time.perf_counter()
     process = subprocess.Popen(
-        [epmd, "-port", str(port), *options], stderr=subprocess.DEVNULL, start_new_session=True
+        [*epmd, "-port", str(port), *options], stderr=subprocess.DEVNULL, start_new_session=True
     )
     wait_for(port)
     took = (time.perf_counter() - start) * 1000
@@ -65,13 +69,13 @@ def first_answer(epmd: str, port: int, *options: str) -> float:
     return took
 
 
-def erl(epmd: str, port: int) -> None:
+def erl(epmd: Epmd, port: int) -> None:
     """A node that starts, starts an epmd if none runs, registers, and ends."""
-    flags = ["-noshell", "-sname", "startup", "-epmd", f"{epmd} -daemon", "-eval", "halt()."]
+    flags = ["-noshell", "-sname", "startup", "-epmd", shlex.join([*epmd, "-daemon"]), "-eval", "halt()."]
     subprocess.call(["erl", *flags], env=os.environ | {"ERL_EPMD_PORT": str(port)}, stdout=subprocess.DEVNULL)
 
 
-def first_erl(epmd: str, port: int) -> float:
+def first_erl(epmd: Epmd, port: int) -> float:
     took = timed(lambda: erl(epmd, port))
     end = time.monotonic() + PATIENCE
     # C's refuses to end while it has not noticed that the node is gone.
@@ -85,43 +89,57 @@ CALLS = {
     "`-started`": "-started",
     "`-daemon`, one is running": "-daemon",
 }
-STARTS: dict[str, Callable[[str, int], float]] = {
+STARTS: dict[str, Callable[[Epmd, int], float]] = {
     "`-daemon` to the first answer": lambda epmd, port: first_answer(epmd, port, "-daemon"),
     "in the foreground to the first answer": first_answer,
 }
 
 
-def row(cell: str, epmds: dict[str, str], measure: Callable[[str], float], rounds: int) -> None:
-    """In turns, so that what else the machine does meets all alike."""
+def in_turns(epmds: dict[str, Epmd], measure: Callable[[Epmd], float], rounds: int) -> dict[str, list[float]]:
+    """So that what else the machine does meets all alike."""
     took: dict[str, list[float]] = {name: [] for name in epmds}
     for _ in range(rounds):
         for name, epmd in epmds.items():
             took[name].append(measure(epmd))
-    print(f"| {cell} | {' | '.join(f'{statistics.median(times):.0f}' for times in took.values())} |")
+    return took
 
 
-def main(executable: str, rounds: int) -> None:
-    epmds = {"this one": executable}
-    if os.path.exists(C_EPMD):
-        epmds["C"] = C_EPMD
-    size = os.path.getsize(executable) / 1e6
-    print(f"{executable}: {size:.1f} MB; medians of {rounds} alternating rounds, in ms\n")
-    print(f"| start-up | {' | '.join(epmds)} |\n|---|{'---|' * len(epmds)}")
+def measure(epmds: dict[str, Epmd], rounds: int) -> Iterator[tuple[str, dict[str, list[float]]]]:
+    """What was measured, and the milliseconds that each epmd took in each round."""
+    running = next(iter(epmds.values()))
+    calls = {
+        cell: lambda epmd, option=option: timed(lambda: call(epmd, port, option))
+        for cell, option in CALLS.items()
+    }
+    starts = dict(STARTS)
+    if shutil.which("erl"):
+        calls["`erl`, an epmd is running"] = lambda epmd: timed(lambda: erl(epmd, port))
+        starts["`erl`, none is running"] = first_erl
     with socket.socket() as reserved:
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         reserved.bind(("127.0.0.1", 0))
         port = reserved.getsockname()[1]
-        call(executable, port, "-daemon")
+        call(running, port, "-daemon")
         try:
-            for cell, option in CALLS.items():
-                row(cell, epmds, lambda epmd, option=option: timed(lambda: call(epmd, port, option)), rounds)
-            if shutil.which("erl"):
-                row("`erl`, an epmd is running", epmds, lambda epmd: timed(lambda: erl(epmd, port)), rounds)
-                STARTS["`erl`, none is running"] = first_erl
+            # C's -daemon returns before it answers.
+            wait_for(port)
+            for cell, timing in calls.items():
+                yield cell, in_turns(epmds, timing, rounds)
         finally:
-            call(executable, port, "-kill")
-        for cell, start in STARTS.items():
-            row(cell, epmds, lambda epmd, start=start: start(epmd, port), rounds)
+            call(running, port, "-kill")
+        for cell, start in starts.items():
+            yield cell, in_turns(epmds, lambda epmd, start=start: start(epmd, port), rounds)
+
+
+def main(executable: str, rounds: int) -> None:
+    epmds = {"this one": [executable]}
+    if os.path.exists(C_EPMD):
+        epmds["C"] = [C_EPMD]
+    size = os.path.getsize(executable) / 1e6
+    print(f"{executable}: {size:.1f} MB; medians of {rounds} alternating rounds, in ms\n")
+    print(f"| start-up | {' | '.join(epmds)} |\n|---|{'---|' * len(epmds)}")
+    for cell, took in measure(epmds, rounds):
+        print(f"| {cell} | {' | '.join(f'{statistics.median(times):.0f}' for times in took.values())} |")
 
 
 if __name__ == "__main__":

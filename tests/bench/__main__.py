@@ -1,0 +1,111 @@
+"""Measure the C epmd and ours under the same load, in turns.
+
+usage: bench [options]
+
+A cell is called like "lookup, 1,000 nodes, 8 at a time"; the others are register and names, and "startup"
+is a cell too. Prints Markdown. The servers run on the first core, the load generator on the last.
+
+options:
+    --ours FORM      source or built [default: source].
+    --rounds N       How often each cell is measured on each epmd [default: 5].
+    --seconds S      How long each time [default: 1].
+    --quick          A look: 3 rounds of 0.2 s, and fewer starts.
+    --only PATTERN   Only cells with this in what they are called [default: ].
+    --json=FILE      Write every round there.
+    --write-docs     Write docs/benchmarks.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import resource
+import shlex
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import startup
+from bench import report
+from bench.cells import Cores, cells, measure
+from docopt import docopt
+from forms import BUILT, C_EPMD, ROOT, SOURCE, Built, Source
+
+DOCS = ROOT / "docs" / "benchmarks"
+FORMS = {"source": (Source, SOURCE), "built": (Built, [BUILT])}
+STARTS = 15
+
+
+def about(arguments: list[str], form: str) -> dict[str, str]:
+    """What the numbers hold for.  Nothing that names the machine."""
+    cores = Cores.found()
+    python = f"Python {platform.python_version()}"
+    return {
+        "command": command_line(arguments),
+        "date": datetime.date.today().isoformat(),
+        "machine": f"{len(os.sched_getaffinity(0))} cores, {processor()}, Linux {platform.release()}",
+        "cores": f"servers on {cores.server}, load generator on {cores.load}",
+        "C": f"epmd of {erts_version()}",
+        "ours": f"{metadata.version('gevent-epmd')}, {form}; {python}, gevent {metadata.version('gevent')}",
+    }
+
+
+def command_line(arguments: list[str]) -> str:
+    """Without what says only where the results went."""
+    kept = [argument for argument in arguments if not argument.startswith("--json")]
+    return shlex.join(["scripts/bench", *kept])
+
+
+def processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def erts_version() -> str:
+    """As Debian calls it; elsewhere nobody knows which erts an epmd is of."""
+    query = ["dpkg-query", "--show", "--showformat", "${Package} ${Version}", "erlang-base"]
+    try:
+        return subprocess.run(query, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return "an unknown version"
+
+
+def startup_times(command: list[str], rounds: int) -> dict[str, dict[str, list[float]]]:
+    found = {}
+    for cell, took in startup.measure({"C": [C_EPMD], "ours": command}, rounds):
+        print(f"start-up: {cell}", file=sys.stderr, flush=True)
+        found[cell] = took
+    return found
+
+
+def main(arguments: list[str]) -> None:
+    asked = docopt(__doc__, argv=arguments)
+    form, command = FORMS[asked["--ours"]]
+    rounds, seconds, starts = int(asked["--rounds"]), float(asked["--seconds"]), STARTS
+    if asked["--quick"]:
+        rounds, seconds, starts = 3, 0.2, 3
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    pattern = asked["--only"]
+    results: report.Results = {
+        "about": about(arguments, asked["--ours"]),
+        "how": {"rounds": rounds, "seconds": seconds},
+        "scenes": measure(cells(pattern), form, rounds, seconds),
+        "startup": startup_times(command, starts) if pattern in "startup" else {},
+    }
+    print(report.page(results))
+    if asked["--json"]:
+        Path(asked["--json"]).write_text(json.dumps(results, indent=1), encoding="utf-8")
+    if asked["--write-docs"]:
+        DOCS.mkdir(parents=True, exist_ok=True)
+        (DOCS / "README.md").write_text(report.page(results), encoding="utf-8")
+        (DOCS / "throughput.svg").write_text(report.chart(results), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
