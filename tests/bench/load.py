@@ -187,7 +187,7 @@ def main() -> None:
     gc.disable()
     try:
         print(json.dumps(measure(**plan)))
-    except WrongReplyError as error:
+    except (WrongReplyError, OSError) as error:
         sys.exit(f"wrong reply: {error}")
 
 

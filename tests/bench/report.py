@@ -29,6 +29,10 @@ reads, says always the same and closes: no server can be faster on this machine 
 """
 
 
+#: Of fewer nodes nobody can tell what one takes.
+_ENOUGH = 1000
+
+
 def page(results: Results) -> str:
     """Everything."""
     about = results["about"]
@@ -88,6 +92,7 @@ def memory_table(results: Results) -> str:
     rows = [
         [f"{name}, {scene['nodes']:,} nodes", *_memory(memory)]
         for scene in results["scenes"]
+        if scene["nodes"] >= _ENOUGH
         for name, memory in scene["memory"].items()
     ]
     return _table(["", "idle RSS, MB", "a registered node, KB", "most there was, MB"], rows)
@@ -120,7 +125,7 @@ def _ratio(number: float | None) -> str:
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
     lines = [head, ["---"] + ["--:"] * (len(head) - 1), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) if rows else "Not measured."
 
 
 # --- The chart: a bar a cell, to the right of the middle line where ours is faster; each further line
