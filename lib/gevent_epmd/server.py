@@ -167,6 +167,8 @@ class Mapper:
             limit=_most_nodes(),
         )
         self.deadlines = Deadlines(self.hub.loop, options.packet_timeout)
+        #: Greenlets that have no connection to serve; see `connection`.
+        self.idle: list[Any] = []
         self._refused: OrderedDict[Connection, float] = OrderedDict()
         self._listeners = [Listener(self, sock) for sock in sockets]
         self.port: int = self._listeners[0].address[1]
@@ -181,6 +183,8 @@ class Mapper:
         for connection in self._connections():
             connection.abort("the mapper ends")
         self.deadlines.stop()
+        while self.idle:
+            self.idle.pop().throw()
 
     def log_end(self) -> None:
         """C closes what is still open one after the other."""
