@@ -164,4 +164,4 @@ def test_an_asked_for_ipv6_address_is_missed() -> None:
     ],
 )
 def test_is_local(peer: str, own: str, *, local: bool) -> None:
-    assert is_local(peer, own) == local
+    assert is_local(peer, lambda: (own, 4369)) == local

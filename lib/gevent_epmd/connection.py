@@ -46,11 +46,12 @@ class Aborted(Exception):
     """Thrown into a connection's greenlet to end it; the text is for the log."""
 
 
-def is_local(peer: str, own: str) -> bool:
-    """Whether a peer at this address, connected to this address of ours, is on this host: over
-    loopback, or from the very address that it connected to (C: conn_open)."""
+def is_local(peer: str, own: Callable[[], tuple[Any, ...]]) -> bool:
+    """Whether a peer at this address is on this host: over loopback, or from the very address that it
+    connected to (C: conn_open), which `own` gives as getsockname does where it matters."""
     plain = peer.removeprefix("::ffff:")  # IPv4 on a dual-stack socket
-    return peer in ("::1", own) or (":" not in plain and plain.startswith("127."))
+    loopback = peer == "::1" or (":" not in plain and plain.startswith("127."))
+    return loopback or peer == own()[0]
 
 
 class Connection:
@@ -214,10 +215,11 @@ class Connection:
         """Wait for EOF, a reset, or any byte at all: each ends a node's connection."""
         log = self._mapper.log
         while True:
+            # A node stays: to look whether it has gone already would cost more than to wait.
+            self._wait(_READ)
             try:
                 data = self.sock.recv(protocol.MAX_PACKET)
             except BlockingIOError:
-                self._wait(_READ)
                 continue
             except OSError as error:
                 log.seconds()
@@ -289,7 +291,7 @@ class Connection:
 
     def _local(self) -> bool:
         try:
-            return is_local(self._peer[0], self.sock.getsockname()[0])
+            return is_local(self._peer[0], self.sock.getsockname)
         except OSError:
             return False  # it is gone: nothing is known of it
 
