@@ -39,6 +39,8 @@ _FOR_ALL = frozenset((protocol.PORT2_REQ, protocol.NAMES_REQ))
 _MOST_IDLE = 64
 
 _READ, _WRITE = 1, 2
+#: With each call, since a connection's socket is one that blocks: to change that is a system call more.
+_NOW = _socket.MSG_DONTWAIT
 _RESET_ON_CLOSE = pack("ii", 1, 0)  # struct linger: on, no seconds
 
 
@@ -81,7 +83,7 @@ class Connection:
     def gone(self) -> bool:
         """Whether the other end has closed, or has sent what ends a registration."""
         try:
-            self.sock.recv(1, _socket.MSG_PEEK)
+            self.sock.recv(1, _socket.MSG_PEEK | _NOW)
         except BlockingIOError:
             return False
         except OSError:
@@ -143,7 +145,7 @@ class Connection:
         try:
             while True:
                 try:
-                    data = self.sock.recv(reader.wanted)
+                    data = self.sock.recv(reader.wanted, _NOW)
                 except BlockingIOError:
                     deadlines.add(self)
                     self._wait(_READ)
@@ -218,7 +220,7 @@ class Connection:
             # A node stays: to look whether it has gone already would cost more than to wait.
             self._wait(_READ)
             try:
-                data = self.sock.recv(protocol.MAX_PACKET)
+                data = self.sock.recv(protocol.MAX_PACKET, _NOW)
             except BlockingIOError:
                 continue
             except OSError as error:
@@ -353,7 +355,7 @@ class Connection:
 
     def _send_some(self, data: bytes | memoryview) -> int:
         try:
-            return self.sock.send(data)
+            return self.sock.send(data, _NOW)
         except BlockingIOError:
             return 0
 

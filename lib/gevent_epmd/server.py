@@ -119,9 +119,7 @@ class Listener(StreamServer):
                     break
             else:
                 # With all four arguments: asked for one alone, it costs three system calls.
-                sock = _socket.socket(self._family, _socket.SOCK_STREAM, 0, descriptor)
-                sock.setblocking(False)
-                return sock, peer
+                return _socket.socket(self._family, _socket.SOCK_STREAM, 0, descriptor), peer
         return None
 
     def do_handle(self, *args: Any) -> None:
