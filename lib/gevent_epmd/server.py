@@ -103,13 +103,15 @@ class Listener(StreamServer):
         super().__init__(socket.socket(fileno=sock.detach()), handle=mapper.do_accept)
         self._mapper = mapper
         self._family = self.family
+        self._poll = select.poll()
+        self._poll.register(self.socket, select.POLLIN)
 
     #: How many to accept before those who are connected are looked at again.  gevent's 100 is no
     #: faster here, and lets a few who come again and again keep the others waiting.
     max_accept = 4
 
     def do_read(self) -> tuple[_socket.socket, tuple[Any, ...]] | None:
-        while not self.closed:
+        while not self.closed and self._somebody_waits():
             try:
                 descriptor, peer = self.socket._accept()
             except BlockingIOError:
@@ -130,8 +132,6 @@ class Listener(StreamServer):
             # The other end has gone before it was accepted, or the network has a trouble of its own.
             self._mapper.log.complain("error in accept: %s", error.strerror)
             return False
-        if not self._somebody_waits():
-            return False
         self._mapper.log.complain("no room for a connection: %s", error.strerror)
         if self._mapper.make_room():
             return True
@@ -139,11 +139,9 @@ class Listener(StreamServer):
         return False
 
     def _somebody_waits(self) -> bool:
-        """Linux looks for a free descriptor before it looks for a connection, and so says that there
-        is no room where there is no need of any."""
-        poll = select.poll()
-        poll.register(self.socket, select.POLLIN)
-        return bool(poll.poll(0))
+        """To ask is cheap.  An accept in vain makes a socket and a file first, and takes ten times as long;
+        and where no descriptor is free Linux says so, even if nobody waits for one."""
+        return bool(self._poll.poll(0))
 
     def _pause(self) -> None:
         """Without this the loop would come back at once, for as long as somebody waits."""
