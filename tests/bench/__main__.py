@@ -12,7 +12,8 @@ options:
     --quick          A look: 3 rounds of 0.2 s, and fewer starts.
     --only PATTERN   Only cells with this in what they are called [default: ].
     --json=FILE      Write every round there.
-    --write-docs     Write docs/benchmarks.
+    --write-docs     Write docs/benchmarks; when the machine has nothing else to do: what others take of
+                     a core is missing in the throughput, though hardly in the CPU time.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ def about(arguments: list[str], form: str) -> dict[str, str]:
         "date": datetime.date.today().isoformat(),
         "machine": f"{len(os.sched_getaffinity(0))} cores, {processor()}, Linux {platform.release()}",
         "cores": f"servers on {cores.server}, load generator on {cores.load}",
+        "other load": f"{os.getloadavg()[0]:.1f} processes wanted to run in the minute before",
         "C": f"epmd of {erts_version()}",
         "ours": f"{metadata.version('gevent-epmd')}, {form}; {python}, gevent {metadata.version('gevent')}",
     }
