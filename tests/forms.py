@@ -151,6 +151,12 @@ class Server:
         self.stop()
 
 
+def serving(process: subprocess.Popen) -> int:
+    """The process that serves: the launcher's child where there is a launcher."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return int(children[0]) if children else process.pid
+
+
 class Process(Server):
     """An epmd that is a process of its own, in the foreground."""
 
@@ -188,6 +194,18 @@ class Process(Server):
 
     def ended(self) -> int | None:
         return self.process.poll()
+
+    @property
+    def pid(self) -> int:
+        """The process that serves."""
+        return serving(self.process)
+
+    def kill_and_start_again(self) -> None:
+        """As after a crash, at the same port, with no options."""
+        os.kill(self.pid, signal.SIGKILL)
+        self.process.wait(PATIENCE)
+        self._stderr.close()
+        self._start(["-port", str(self.port)], {})
 
     def _stop(self) -> None:
         if self.process is None:

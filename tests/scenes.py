@@ -1,18 +1,21 @@
 """What needs a network of its own: `python scenes.py SCENE FORM` in a network namespace.
 
-`run_scene` makes such a namespace, with loopback and with addresses that are this host's but no
-loopback, and runs a scene there.  A scene fails by an exception.
+`run_scene` makes such a namespace, with loopback, and runs a scene there.  Where a scene has to do with
+strangers, they are in another namespace.  A scene fails by an exception.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
 from forms import ROOT, Process, answers, real, run
+from neighbour import HERE_V4, HERE_V6, Neighbour
 from peer import Peer, ask, names, node, register, try_to_register
 
-from gevent_epmd.protocol import PORT2_NOT_FOUND, frame
+from gevent_epmd.protocol import PORT2_NOT_FOUND
 
+#: Addresses that are this host's but no loopback.
 OTHER_V4, OTHER_V6 = "10.77.0.1", "fd77::1"
 SET_UP = {
     "plain": f"ip addr add {OTHER_V4}/32 dev lo; ip addr add {OTHER_V6}/128 dev lo nodad",
@@ -27,27 +30,31 @@ def run_scene(scene, form, network: str = "plain") -> None:
 
 
 def run_apart(command: list[str], network: str = "plain", **how):
-    """Run a program to its end in a network namespace of its own."""
+    """Run a program to its end in a network namespace of its own, as root of it; in a process namespace
+    too, so that nobody whom it has started outlives it."""
     real("ip")
     script = f'ip link set lo up; {SET_UP[network]}; exec "$@"'
-    unshare = [real("unshare"), "--map-root-user", "--net", "sh", "-e", "-c", script, "sh"]
-    return run([*unshare, *command], **how)
+    alone = ["--map-root-user", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    return run([real("unshare"), *alone, "sh", "-e", "-c", script, "sh", *command], **how)
 
 
 def strangers_may_only_look_up(form) -> None:
-    with form("-relaxed_command_check") as server:
+    """A stranger is on another host, or uses an address of ours that is not the one it connects to."""
+    with form("-relaxed_command_check") as server, contextlib.closing(Neighbour()) as neighbour:
         holder, _ = register(server.port, node("foo"))
-        for host, other in (("127.0.0.1", OTHER_V4), ("::1", OTHER_V6)):
-            may_only_look_up(server.port, host, other)
-            with Peer(server.port, other, source=other) as local:
+        for host, own in (("127.0.0.1", HERE_V4), ("::1", HERE_V6)):
+            may_only_look_up(server.port, host, own)
+            with neighbour.inside():
+                may_only_look_up(server.port, own)
+            with Peer(server.port, own, source=own) as local:
                 assert try_to_register(local, node("bar"))[1] == 0, "this host's own address is local"
-            with Peer(server.port, other, source=host) as local:
+            with Peer(server.port, own, source=host) as local:
                 assert try_to_register(local, node("baz"))[1] == 0, "loopback is local"
         assert holder.is_open()
         holder.close()
 
 
-def may_only_look_up(port: int, host: str, source: str) -> None:
+def may_only_look_up(port: int, host: str, source: str = "") -> None:
     for packet in (node("bar").packet(), b"d", b"k", b"sfoo"):
         assert ask(port, packet, host, source) == b"", packet
     assert ask(port, b"zbar", host, source) == PORT2_NOT_FOUND
@@ -71,13 +78,15 @@ def an_asked_for_ipv6_address_is_missed(form) -> None:
 
 def dual_stack_sockets_know_who_is_local(form) -> None:
     assert issubclass(form, Process)
-    with form("-systemd") as server:
+    with form("-systemd") as server, contextlib.closing(Neighbour()) as neighbour:
         holder, _ = register(server.port, node("foo"))
-        may_only_look_up(server.port, "127.0.0.1", OTHER_V4)
-        may_only_look_up(server.port, "::1", OTHER_V6)
-        with Peer(server.port, OTHER_V4, source=OTHER_V4) as peer:
-            peer.send(frame(node("bar").packet()))
-            assert peer.read(6)[:2] == b"v\0"
+        may_only_look_up(server.port, "127.0.0.1", HERE_V4)
+        may_only_look_up(server.port, "::1", HERE_V6)
+        with neighbour.inside():
+            may_only_look_up(server.port, HERE_V4)
+            may_only_look_up(server.port, HERE_V6)
+        with Peer(server.port, HERE_V4, source=HERE_V4) as peer:
+            assert try_to_register(peer, node("bar"))[:2] == b"v\0"
         holder.close()
 
 

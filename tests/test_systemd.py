@@ -20,6 +20,7 @@ from forms import (
     real,
     reserved_port,
     run,
+    serving,
     wait_until,
 )
 from peer import Peer, ask, names, node, register, try_to_register
@@ -95,12 +96,6 @@ def test_sockets_and_notification(command, tmp_path: Path) -> None:
             peer.close()
         finally:
             finish(process)
-
-
-def serving(process: subprocess.Popen) -> int:
-    """The process that serves: the launcher's child where there is a launcher."""
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return int(children[0]) if children else process.pid
 
 
 def finish(process: subprocess.Popen) -> str:
