@@ -3,6 +3,7 @@
 Levels are C's: 0 is always said, 1 to 3 with as many -d.  `tty` is for what has no place in syslog.
 A peer must not be able to write the log: control characters are escaped, and what a peer can bring
 about without end goes through `complain`, which says each kind of thing once a second.
+Nobody waits for a log: a line for which stderr or syslog has no room is lost.
 
 Source: dbg_printf, dbg_tty_printf, dbg_print_buf and print_names of epmd.c and epmd_srv.c.
 """
@@ -16,6 +17,9 @@ from collections.abc import Callable, Iterable
 _DUMPED = 1024
 _ROW = 16
 _SECONDS_BETWEEN_COMPLAINTS = 1.0
+
+_SYSLOG = "/dev/log"
+_LOG_USER_ERR = 1 << 3 | 3
 
 
 class Log:
@@ -89,18 +93,35 @@ class Log:
         self._put(f"***** {text}")
 
     def _put(self, text: str) -> None:
-        # A stderr that is full or gone must not end anything.
+        import select
+
+        # A stderr that is full or gone must neither end anything nor keep it waiting: a pipe that can be
+        # written takes so many bytes at once.
+        line = text.encode("utf-8", "surrogateescape")[: select.PIPE_BUF - 2]
+        poll = select.poll()
+        poll.register(2, select.POLLOUT)
         try:
-            os.write(2, f"{text}\r\n".encode("utf-8", "surrogateescape"))
+            if poll.poll(0):
+                os.write(2, line + b"\r\n")
         except OSError:
             pass
 
 
 def _open_syslog() -> Callable[[str], None]:
-    import syslog  # only a detached daemon needs it
+    """What syslog(3) does, but for a logger that is slow, which that one waits for."""
+    import _socket  # only a detached daemon needs it
 
-    syslog.openlog("epmd")
-    return lambda text: syslog.syslog(syslog.LOG_ERR, text)
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
+
+    def send(text: str) -> None:
+        line = f"<{_LOG_USER_ERR}>{time.strftime('%b %e %T')} epmd: {text}"
+        try:
+            # By its path each time: a logger that was started again is found again.
+            sock.sendto(line.encode("utf-8", "surrogateescape"), _socket.MSG_DONTWAIT, _SYSLOG)
+        except OSError:
+            pass  # nobody listens, or too slowly
+
+    return send
 
 
 def shown(name: bytes) -> str:
