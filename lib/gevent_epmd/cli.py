@@ -20,6 +20,10 @@ def main() -> int:
     # As a C program: Ctrl-C ends it without a traceback, unless whoever started it ignores Ctrl-C.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if os.getpid() == 1:
+        from . import pid1
+
+        pid1.end_by_signals()
     try:
         options = read_options(sys.argv[1:], os.environ)
     except UsageError as error:

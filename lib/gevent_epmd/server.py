@@ -22,7 +22,7 @@ from gevent import get_hub
 from gevent.event import Event
 from gevent.server import StreamServer
 
-from . import bundle
+from . import bundle, pid1
 from . import registry as nodes
 from .connection import Connection
 from .log import Log, shown
@@ -300,6 +300,7 @@ def run(
     bundle.load_everything()
     mapper = Mapper(options, sockets, log)
     mapper.start()
+    pid1.watch_signals(mapper.hub.loop)
     if bundle.is_bundled():
         bundle.settle(has_launcher=not options.daemon)
     log.tty(2, "entering the main select() loop")
