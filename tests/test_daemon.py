@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -25,7 +26,7 @@ from forms import (
     run,
     wait_until,
 )
-from peer import ask, names, node, register
+from peer import ask, barrier, names, node, register
 
 
 def serving_pid(port: int) -> int:
@@ -241,6 +242,14 @@ def syslog(tmp_path: Path):
         yield sock, [*unshare, "sh", "-c", PRIVATE_DEV, "sh", str(tmp_path)]
 
 
+def received(sock: socket.socket) -> Iterator[bytes]:
+    """What has come and was not read; the socket no longer blocks."""
+    sock.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            yield sock.recv(4096)
+
+
 def test_errors_go_to_syslog(command, syslog) -> None:
     sock, prefix = syslog
     with reserved_port() as port:
@@ -261,6 +270,36 @@ def test_daemon_logs_to_syslog(command, syslog) -> None:
         assert any(b" epmd: epmd: Disallowed KILL_REQ, live nodes" in line for line in lines)
         peer.close()
         wait_until(lambda: not names(port), "foo to go")
+
+
+def test_syslog_that_was_full_or_away_is_found_again(ours, syslog, tmp_path: Path) -> None:
+    sock, prefix = syslog
+    with daemon([*prefix, *ours], "-d") as (port, _):
+        for _ in range(100):
+            ask(port, b"znobody")
+        assert len(list(received(sock))) < 100
+        ask(port, b"?")
+        assert any(line.endswith(b"got garbage") for line in received(sock))
+        sock.close()
+        ask(port, b"znobody")
+        os.unlink(tmp_path / "log")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as again:
+            again.bind(str(tmp_path / "log"))
+            again.setblocking(False)
+            ask(port, b"n")
+            barrier(port)
+            assert re.match(rb"<11>\w{3} [ \d]\d \d\d:\d\d:\d\d epmd: epmd: \*\* got NAMES", again.recv(4096))
+
+
+def test_daemon_whose_caller_was_killed_serves() -> None:
+    impatient = (
+        "import os, sys; from gevent_epmd import cli, daemon; "
+        "daemon._reap = lambda child: os._exit(3); sys.exit(cli.main())"
+    )
+    with reserved_port() as port:
+        assert run([SOURCE[0], "-c", impatient, "-port", str(port), "-daemon"]).returncode == 3
+        wait_until(lambda: answers(port), "the daemon to answer")
+        end(port, serving_pid(port))
 
 
 def test_daemon_without_a_syslog_serves(ours, tmp_path: Path) -> None:

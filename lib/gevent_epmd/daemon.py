@@ -67,7 +67,10 @@ def detach() -> Callable[[], None] | None:
     _leave()
 
     def ready() -> None:
-        os.write(writing, _READY)
+        try:
+            os.write(writing, _READY)
+        except OSError:
+            pass  # the caller was ended while it waited: nobody hears it
         os.close(writing)
 
     return ready
