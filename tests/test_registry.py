@@ -100,9 +100,18 @@ def test_clock_that_is_absurd(now: float) -> None:
 
 def test_creation_goes_round_below_2_to_the_32() -> None:
     clock = Clock()
-    clock.now = 2.0**32 - 2
+    clock.now = 2.0**32 - 3
     registry = Registry(clock)
     assert [creation_of(registry, "foo") for _ in range(3)] == [2**32 - 2, 2**32 - 1, 4]
+
+
+def test_registry_after_one_that_was_killed_in_the_same_second() -> None:
+    clock = Clock()
+    killed = Registry(clock)
+    clock.now += 10.1
+    before = creation_of(killed, "foo")
+    clock.now += 0.5
+    assert creation_of(Registry(clock), "foo") > before
 
 
 class Model(RuleBasedStateMachine):

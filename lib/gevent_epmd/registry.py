@@ -8,8 +8,8 @@ Invariants:
 - a name is live at most once, and never live and remembered at once;
 - a count, once given to a name, is never given to it again while this registry lives, wherever
   the clock goes: a name that comes back gets the successor of its last count, and a name that
-  was forgotten starts above every count that was forgotten.  The creation is the count, brought into
-  32 bits;
+  was forgotten starts above every count that was forgotten, and above the second of the start.  The
+  creation is the count, brought into 32 bits;
 - `unregister` takes away the node that it is given, and never another one of the same name.
 
 Source: node_reg2, node_unreg and node_unreg_sock of epmd_srv.c.
@@ -89,7 +89,8 @@ class Registry:
         self._limit = limit
         self._live: dict[bytes, Node] = {}
         self._late: dict[bytes, Node] = {}
-        self._floor = _FIRST_CREATION
+        # One that was killed in this very second may have given away the number of the second.
+        self._floor = max(_FIRST_CREATION, int(clock()) + 1)
         self._names: bytes | None = None
 
     def __len__(self) -> int:
