@@ -242,18 +242,17 @@ class Connection:
             self._log_reply(f"PORT2_RESP ({result})", request.name, sent=sent)
 
     def _do_names(self, _request: BareRequest) -> None:
-        registry = self._mapper.registry
-        lines = registry.names_lines() if self._mapper.log.level >= 2 else ()
-        self._reply_listing(registry.names_text(), lines, "NAMES_RESP")
+        mapper = self._mapper
+        lines = mapper.registry.names_lines() if mapper.log.level >= 2 else ()
+        self._reply_listing(mapper.names_reply(), lines, "NAMES_RESP")
 
     def _do_dump(self, _request: BareRequest) -> None:
         lines = self._mapper.registry.dump_lines()
-        self._reply_listing(b"".join(lines), lines, "DUMP_RESP")
+        self._reply_listing(protocol.listing_reply(self._mapper.port, b"".join(lines)), lines, "DUMP_RESP")
 
-    def _reply_listing(self, text: bytes, lines: Iterable[bytes], what: str) -> None:
+    def _reply_listing(self, reply: bytes, lines: Iterable[bytes], what: str) -> None:
         """The lines are for the log, which shows them one by one, as C writes them."""
-        head = protocol.listing_reply(self._mapper.port, b"")
-        sent = self._reply(head + text, (head, *lines))
+        sent = self._reply(reply, (reply[: protocol.LISTING_PORT_SIZE], *lines))
         self._log_reply(what, sent=sent)
 
     def _do_kill(self, _request: BareRequest) -> None:

@@ -27,7 +27,7 @@ from . import registry as nodes
 from .connection import Connection
 from .log import Log, shown
 from .options import Options
-from .protocol import Alive2Request
+from .protocol import Alive2Request, listing_reply
 from .registry import Node, Registry
 
 #: Descriptors that nodes may not take, so that there is always room for somebody who asks: ours
@@ -165,6 +165,8 @@ class Mapper:
         self.deadlines = Deadlines(self.hub.loop, options.packet_timeout)
         #: Greenlets that have no connection to serve; see `connection`.
         self.idle: list[Any] = []
+        self._listed = b""
+        self._names_reply = b""
         self._refused: OrderedDict[Connection, float] = OrderedDict()
         self._listeners = [Listener(self, sock) for sock in sockets]
         self.port: int = self._listeners[0].address[1]
@@ -255,6 +257,14 @@ class Mapper:
             holder.hang_up()
         self.log.tty(1, "epmd connection stopped")
         return True
+
+    def names_reply(self) -> bytes:
+        """One and the same for all who ask until a node comes or goes: those who do not read it keep it."""
+        text = self.registry.names_text()
+        if text is not self._listed or not self._names_reply:
+            self._listed = text
+            self._names_reply = listing_reply(self.port, text)
+        return self._names_reply
 
     def may_be_killed(self) -> bool:
         if not self.options.relaxed:
