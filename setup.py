@@ -24,6 +24,7 @@ setup(
     extras_require={
         "test": ["pytest>=8", "hypothesis>=6", "coverage>=7.10", "mypy", "ruff"],
         "build": ["pyinstaller>=6.22"],
+        "fuzz": ["atheris>=3"],
     },
     entry_points={"console_scripts": ["epmd = gevent_epmd.cli:main"]},
     # build/ is tracked: what setuptools makes on its way goes elsewhere.

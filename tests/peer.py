@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import select
 import socket
 import struct
@@ -54,7 +55,18 @@ class Peer:
 
     def is_open(self) -> bool:
         """Whether the other end has neither sent nor closed.  Ask after a `barrier`."""
-        return not select.select([self.sock], [], [], 0)[0]
+        poll = select.poll()  # select(2) knows 1,024 descriptors
+        poll.register(self.sock, select.POLLIN)
+        return not poll.poll(0)
+
+    def was_reset(self) -> bool:
+        """Whether the other end has reset it, which one who does not read only hears of like this.  Closes
+        it then: the socket says so once."""
+        if self.sock.fileno() >= 0:
+            if self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != errno.ECONNRESET:
+                return False
+            self.close()
+        return True
 
     def reset(self) -> None:
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)

@@ -5,7 +5,6 @@ Where C must fail, `but_not_c` names the row of the README's table of deliberate
 
 from __future__ import annotations
 
-import errno
 import resource
 import signal
 import socket
@@ -144,13 +143,8 @@ def test_slow_reader_delays_nobody_and_is_gone_in_time(form) -> None:
             other.sendall(frame(b"zfoo"))
             assert other.recv(2) == b"w\1"
         start = time.monotonic()
-        wait_until(lambda: was_reset(slow), "the slow reader to be cut off")
+        wait_until(slow.was_reset, "the slow reader to be cut off")
         assert time.monotonic() - start < 5
-
-
-def was_reset(peer: Peer) -> bool:
-    """Whether the connection is gone; one who does not read only hears of it like this."""
-    return peer.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNRESET
 
 
 def slow_reader(port: int) -> Peer:

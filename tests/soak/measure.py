@@ -1,0 +1,80 @@
+"""What /proc says of a process, and a peer in a process of its own who keeps asking."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from forms import PATIENCE, ROOT, clean_environment
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def resident(pid: int) -> int:
+    """Resident memory in KB."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1])
+    raise AssertionError(f"process {pid} has ended")
+
+
+def descriptors(pid: int) -> int:
+    """How many descriptors it has open."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def cpu_seconds(pid: int) -> float:
+    """How long it has kept a core busy, in user and system mode."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def held_back(pid: int | str) -> float:
+    """For how long it could have run while the machine was busy with others, in seconds."""
+    with contextlib.suppress(OSError):
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    return 0.0
+
+
+def share_of_a_core(pid: int, seconds: float) -> float:
+    """How busy it is for so long, from now; 1.0 is a whole core."""
+    before, start = cpu_seconds(pid), time.monotonic()
+    time.sleep(seconds)  # the time over which it is measured
+    return (cpu_seconds(pid) - before) / (time.monotonic() - start)
+
+
+class Worker:
+    """A function of `soak.workers` that runs in a process of its own, until it is done or until it is
+    asked for its result."""
+
+    def __init__(self, function: str, **arguments: object) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "soak.workers", function, json.dumps(arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=clean_environment(PYTHONPATH=str(ROOT / "tests")),
+            start_new_session=True,
+        )
+
+    def wait_until_it_works(self) -> None:
+        assert self._process.stdout.readline() == b"ready\n", "the worker has failed"
+
+    def result(self, patience: float = PATIENCE) -> Any:
+        """What the function gave."""
+        said, _ = self._process.communicate(timeout=patience)
+        assert self._process.returncode == 0, "the worker has failed"
+        return json.loads(said.splitlines()[-1])
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate()

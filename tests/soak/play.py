@@ -1,0 +1,85 @@
+"""The scenes by name, and how one is played, in a network of its own where it needs one."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import NamedTuple
+
+from forms import ROOT, Built, C, Process, Source
+from scenes import run_apart
+
+#: What a scene has measured, by what it is.
+Figures = dict[str, object]
+
+#: A form of an epmd that is a program: a class whose instances are running servers.
+Form = type[Process]
+
+#: Longer than any scene lasts, in seconds.
+_LONGEST = 1800.0
+
+
+class Scale(NamedTuple):
+    """How much of everything: for `scripts/soak`, or for the tests."""
+
+    short: bool
+
+    def of(self, much: int, little: int) -> int:
+        return little if self.short else much
+
+
+class Scene(NamedTuple):
+    """`play` gives figures, or raises AssertionError or OSError; `network` says that it is played in a
+    network namespace of its own."""
+
+    title: str
+    play: Callable[[Form, Scale], Figures]
+    network: bool
+
+
+SCENES: dict[str, Scene] = {}
+
+
+def scene(title: str, *, network: bool = False):
+    """Puts a function into the list, under its own name."""
+
+    def put(function):
+        SCENES[function.__name__.replace("_", "-")] = Scene(title, function, network)
+        return function
+
+    return put
+
+
+def form_of(which: str) -> Form:
+    """source, built, or the path of a C epmd."""
+    ours = {"source": Source, "built": Built}.get(which)
+    return ours or type("C", (C,), {"command": (which,)})
+
+
+def play(name: str, which: str, scale: Scale) -> Figures:
+    """Raises AssertionError or OSError with what went wrong."""
+    if not SCENES[name].network:
+        return SCENES[name].play(form_of(which), scale)
+    command = [sys.executable, "-m", "soak.play", name, which, *(["short"] if scale.short else [])]
+    done = run_apart(command, environ={"PYTHONPATH": str(ROOT / "tests")}, timeout=_LONGEST)
+    said = done.stderr.decode().strip().splitlines()
+    assert done.returncode == 0, said[-1] if said else f"status {done.returncode}"
+    return json.loads(done.stdout)
+
+
+def variant(form: Form, **changes: object) -> Form:
+    """The form with other class attributes, such as `prepare`."""
+    return type(form.__name__, (form,), changes)
+
+
+def main() -> None:
+    import soak.families  # noqa: F401 - they put themselves into the list of the module soak.play
+    from soak import play as module  # and this one is __main__
+
+    name, which, *short = sys.argv[1:]
+    print(json.dumps(module.SCENES[name].play(form_of(which), Scale(bool(short)))))
+
+
+if __name__ == "__main__":
+    main()

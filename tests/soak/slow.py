@@ -1,0 +1,103 @@
+"""Slow peers: those who do not read their answer, and those who drip their request."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+from forms import wait_until
+from neighbour import HERE_V4, Neighbour
+from peer import Peer, node, register
+from soak.crowd import Crowd, still_serves, ticks
+from soak.measure import Worker, resident
+from soak.play import Figures, Form, Scale, scene
+
+from gevent_epmd.protocol import frame
+
+_NODES = 900
+_LISTING = 4 + _NODES * len("name  at port 4711\n" + "n" * 255)
+
+
+@scene("clients who ask for 250 KB of names and do not read", network=True)
+def slow_readers(form: Form, scale: Scale) -> Figures:
+    timeout, count = scale.of(6, 2), scale.of(50, 20)
+    with contextlib.ExitStack() as stack:
+        neighbour = stack.enter_context(contextlib.closing(Neighbour()))
+        server = stack.enter_context(form("-packet_timeout", str(timeout)))
+        for number in range(_NODES):
+            stack.enter_context(register(server.port, node(f"{number:04}" + "n" * 251))[0])
+        keeper = stack.enter_context(register(server.port, node("keeper"))[0])
+        before = resident(server.pid)
+        probe = stack.enter_context(Worker("probe", port=server.port, name="keeper", pid=server.pid))
+        probe.wait_until_it_works()
+        start = time.monotonic()
+        slow = [stack.enter_context(who_does_not_read(server.port, neighbour)) for _ in range(count)]
+        peak = 0
+        while time.monotonic() - start < timeout - 0.5:
+            peak = max(peak, resident(server.pid))
+            assert not any(peer.was_reset() for peer in slow), "cut off before its time"
+            time.sleep(0.1)
+        while not all(peer.was_reset() for peer in slow) and time.monotonic() - start < timeout + 2:
+            time.sleep(0.05)
+        took = time.monotonic() - start
+        seen = probe.result()
+        assert seen["unanswered"] == 0, f"{seen['unanswered']} of {seen['asked']} requests were not answered"
+        wait_until(lambda: resident(server.pid) <= before * 1.1, "the memory to come back", 5)
+        still_serves(server)
+        assert keeper.is_open()
+    assert seen["worst"] < 50, f"an answer took {seen['worst']} ms"
+    assert took < timeout + 2, f"cut off after {took:.1f} s"
+    grown = peak - before
+    assert grown * 1024 <= count * _LISTING + (1 << 21), f"grown by {grown} KB"
+    return seen | {"cut off after s": round(took, 1), "timeout s": timeout, "grown KB": grown}
+
+
+def who_does_not_read(port: int, neighbour: Neighbour) -> Peer:
+    with neighbour.inside():
+        peer = Peer(port, HERE_V4, narrow=True)
+    peer.send(frame(b"n"))
+    return peer
+
+
+@scene("connections that drip a byte a second")
+def slow_writers(form: Form, scale: Scale) -> Figures:
+    timeout, count = scale.of(10, 3), scale.of(2000, 400)
+    with form("-packet_timeout", str(timeout)) as server, Crowd(server.port) as crowd:
+        keeper, _ = register(server.port, node("keeper"))
+        probe = Worker("probe", port=server.port, name="keeper", pid=server.pid)
+        with keeper, probe:
+            probe.wait_until_it_works()
+            start = time.monotonic()
+            for _ in range(count):
+                crowd.join(b"\x0b\xf1z")
+            opened = time.monotonic() - start
+            closed: list[float] = []
+            for now in ticks(timeout + opened + 2, every=1.0):
+                closed += [now + opened] * drip(crowd)
+            still_serves(server)
+            seen = probe.result()
+            left = len(crowd.peers)
+            assert keeper.is_open()
+    assert seen["unanswered"] == 0, f"{seen['unanswered']} of {seen['asked']} requests were not answered"
+    assert seen["worst"] < 250, f"an answer took {seen['worst']} ms"
+    assert left == 0, f"{left} are still connected"
+    assert closed[0] >= timeout - 0.5, "closed before its time"
+    return seen | {"connections": count, "all closed after s": round(closed[-1], 1), "timeout s": timeout}
+
+
+def drip(crowd: Crowd) -> int:
+    """One byte from each; how many have found that they are closed, and are no longer of the crowd."""
+    gone = 0
+    for _ in range(len(crowd.peers)):
+        peer = crowd.peers.popleft()
+        try:
+            peer.send(b"a")
+            is_open = peer.is_open()
+        except OSError:
+            is_open = False
+        if is_open:
+            crowd.peers.append(peer)
+        else:
+            peer.close()
+            gone += 1
+    return gone
