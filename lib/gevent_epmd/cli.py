@@ -20,7 +20,7 @@ def main() -> int:
     # As a C program: Ctrl-C ends it without a traceback, unless whoever started it ignores Ctrl-C.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if os.getpid() == 1:
+    if 1 in (os.getpid(), os.getppid() if hasattr(sys, "frozen") else 0):
         from . import pid1
 
         pid1.end_by_signals()

@@ -1,7 +1,8 @@
 """What is different for process 1, which this program is in a container that holds nothing else.
 
 The kernel keeps from process 1 every signal that it has not asked for, and so `docker stop` waits in vain
-for C's epmd.  In the executable process 1 is the launcher, which asks for them and passes them on.
+for C's epmd.  In the executable process 1 is the launcher, which asks for them and passes them on; but it
+cannot end by one itself, and makes a 1 of the status of a child that does.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
 
 def end_by_signals() -> None:
-    """From the very start let each signal end process 1 as it would end another, but for those that are
-    ignored; the status is what a shell would say."""
+    """From the very start let each signal end this process as it would end another, but for those that are
+    ignored; the status is what a shell would say.  For process 1, or its child in the executable."""
     for number in _ENDING:
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, _end)
