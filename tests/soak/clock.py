@@ -11,7 +11,7 @@ from forms import real, wait_until
 from peer import Peer, barrier, look_up, names, node, register
 from soak.play import Figures, Form, Scale, scene
 
-_TIMEOUT = 3
+_TIMEOUT = 2
 _JUMPS = {"back": -86_400, "forward": 86_400}
 
 
@@ -45,7 +45,7 @@ def jump(port: int, setting: Path, seconds: int) -> float:
             look_up(port, "foo")
             time.sleep(0.05)
         took = time.monotonic() - start
-    assert took > _TIMEOUT - 1, f"{seconds} s: timed out after {took:.1f} s of {_TIMEOUT}"
+    assert took > _TIMEOUT - 0.5, f"{seconds} s: timed out after {took:.1f} s of {_TIMEOUT}"
     seen += [creation_of(port) for _ in range(5)]
     assert len(set(seen)) == len(seen), f"a creation was repeated: {seen}"
     return round(took, 1)

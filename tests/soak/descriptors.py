@@ -11,7 +11,6 @@ from soak.crowd import Crowd, still_serves
 from soak.measure import Worker, descriptors, share_of_a_core
 from soak.play import Figures, Form, Scale, scene, variant
 
-_TIMES = 20
 #: How many connections of the flood are kept at once, in limits: the server has closed the others long ago.
 _KEPT = 4
 #: In short, how many connections the server may be behind: how fast the machine is does not count then.
@@ -20,15 +19,15 @@ _AHEAD = 128
 
 @scene("idle connections without end, `ulimit -n 256`")
 def flood_of_256(form: Form, scale: Scale) -> Figures:
-    return flood(form, 256, scale)
+    return flood(form, 256, 20, scale)
 
 
 @scene("idle connections without end, `ulimit -n 1024`")
 def flood_of_1024(form: Form, scale: Scale) -> Figures:
-    return flood(form, 1024, scale)
+    return flood(form, 1024, scale.of(20, 4), scale)
 
 
-def flood(form: Form, limit: int, scale: Scale) -> Figures:
+def flood(form: Form, limit: int, times: int, scale: Scale) -> Figures:
     few = variant(
         form, prepare=staticmethod(lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit)))
     )
@@ -39,7 +38,7 @@ def flood(form: Form, limit: int, scale: Scale) -> Figures:
         probe = Worker("probe", port=server.port, name="keeper", pid=server.pid)
         with keeper, probe, Crowd(server.port) as crowd:
             probe.wait_until_it_works()
-            for number in range(_TIMES * limit):
+            for number in range(times * limit):
                 connect_another(crowd, server)
                 if scale.short and number % _AHEAD == 0:
                     look_up(server.port, "keeper")
