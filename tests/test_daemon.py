@@ -279,7 +279,7 @@ def test_syslog_that_was_full_or_away_is_found_again(ours, syslog, tmp_path: Pat
             ask(port, b"znobody")
         assert len(list(received(sock))) < 100
         ask(port, b"?")
-        assert any(line.endswith(b"got garbage") for line in received(sock))
+        assert any(b"got garbage" in line for line in received(sock))
         sock.close()
         ask(port, b"znobody")
         os.unlink(tmp_path / "log")
