@@ -3,8 +3,11 @@
 Run by the spec, with the Python and the packages that go into the bundle.
 """
 
+import ipaddress  # noqa: F401 - for -allow
+import json  # noqa: F401 - for -json
 import sys
 
+import gevent_epmd.calls
 import gevent_epmd.cli
 import gevent_epmd.client
 import gevent_epmd.server

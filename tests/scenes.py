@@ -90,6 +90,27 @@ def dual_stack_sockets_know_who_is_local(form) -> None:
         holder.close()
 
 
+def loopback_is_all_there_is(form) -> None:
+    for options, environ in ((["-loopback"], {}), ([], {"ERL_EPMD_LOOPBACK": ""})):
+        with form(*options, environ=environ) as server:
+            assert answers(server.port)
+            assert answers(server.port, "::1")
+            assert not answers(server.port, OTHER_V4)
+            assert not answers(server.port, OTHER_V6)
+
+
+def only_the_allowed_may_ask(form) -> None:
+    """A peer at another address of this host than it connects to counts as one of another host."""
+    with form("-allow", "10.77.0.0/16, fd99::/16") as server:
+        holder, _ = register(server.port, node("foo"))
+        may_only_look_up(server.port, "127.0.0.1", OTHER_V4)
+        for packet in (b"n", b"zfoo", node("bar").packet()):
+            assert ask(server.port, packet, "::1", OTHER_V6) == b"", packet
+        for host in ("127.0.0.1", "::1", OTHER_V6):
+            assert ask(server.port, b"zfoo", host).startswith(b"w\0"), "this host may always"
+        holder.close()
+
+
 if __name__ == "__main__":
     import forms
     import test_systemd

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 
-from . import daemon
+from . import __version__, daemon
 from .options import USAGE, UsageError, ValueProblem, read_options
 
 
@@ -30,12 +30,15 @@ def main() -> int:
         return _fail(f"epmd: {error}\n\n{USAGE}")
     except ValueProblem as error:
         return _fail(f"epmd: {error}\n")
+    if options.command in ("help", "version"):
+        os.write(1, (USAGE if options.command == "help" else f"epmd {__version__}\n").encode())
+        return 0
     if options.command:
         # As `epmd -names | head -1` ends a C program.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-        from . import client
+        from . import calls
 
-        return client.call(options)
+        return calls.call(options)
     from . import start
 
     return start.serve(options)

@@ -1,157 +1,295 @@
-"""The interactive calls: ask the epmd of this host (C: epmd_cli.c).
+"""Ask an epmd: list nodes, look one up, register, stop, kill (C: epmd_cli.c, and what erl_epmd and ei do).
 
-Plain blocking sockets and nothing else: these calls are made at every start of an Erlang node, and
-what they import is paid for there; what the module socket puts around _socket is 4 ms.  Everything goes
-to stdout with os.write, so that the bytes of a node's name reach it as they are.
+    >>> from gevent_epmd import client
+    >>> client.names()
+    [NamedPort(name='rabbit', port=25672)]
+
+Everywhere `host` is a host's name or IP address, "" for this host (::1, then 127.0.0.1), `port` the
+mapper's (None: ERL_EPMD_PORT, or else 4369), and `timeout` how many seconds the whole call may take (None:
+any time).  Every function raises NoEpmd where nobody can be reached, and BadAnswer where what answers is
+no epmd, does not let us, or takes too long.
+
+Plain blocking sockets and nothing else: the interactive calls are made at every start of an Erlang
+node, and what they import is paid for there.
 """
 
 from __future__ import annotations
 
 import _socket
 import os
-from collections.abc import Callable
-from contextlib import closing
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 from . import protocol
-from .options import Options
+from .protocol import Alive2Request, BareRequest, NamedPort, Port2Request, StopRequest
+
+TIMEOUT = 10.0
+DEFAULT_PORT = 4369
+
+NORMAL_NODE, HIDDEN_NODE = 77, 72
 
 _HOSTS = ((_socket.AF_INET6, "::1"), (_socket.AF_INET, "127.0.0.1"))
 _BUFFER = 65536
-#: C puts the name into a buffer of its own, and refuses more.
-_LONGEST_STOP_NAME = 1000
 
 
-class NoAnswer(Exception):
-    """The call was made in vain; the text is for stdout, as C has it."""
+class EpmdError(Exception):
+    """An epmd did not do what it was asked for; the text says why."""
 
 
-class _NoEpmd(NoAnswer):
-    """There is nobody to ask; the text, unlike all others, is for stderr."""
+class NoEpmd(EpmdError):
+    """There is nobody to ask."""
 
 
-def call(options: Options) -> int:
-    """Make the call that the options name; gives the exit status."""
-    try:
-        return _CALLS[options.command or ""](options)
-    except NoAnswer as error:
-        _write(2 if isinstance(error, _NoEpmd) else 1, str(error).encode())
-        return 1
+class BadAnswer(EpmdError):
+    """Somebody is there, but the answer is none."""
 
 
-def _names(options: Options) -> int:
-    return _list(options, protocol.NAMES_REQ)
+class NoReply(BadAnswer):
+    """The connection was closed without a whole reply."""
 
 
-def _dump(options: Options) -> int:
-    return _list(options, protocol.DUMP_REQ)
+class Refused(EpmdError):
+    """The epmd does not do it: a name is taken, nodes are living, or the check is not relaxed."""
 
 
-def _started(options: Options) -> int:
-    try:
-        with closing(_ask(options.port, protocol.BareRequest(protocol.NAMES_REQ).packet())) as sock:
-            _mapper_port(sock)
-            return 0
-    except NoAnswer:
-        return 1
+class Mapper(NamedTuple):
+    """Which epmd to ask, and how long the whole call may take; as the module's text says."""
+
+    host: str = ""
+    port: int | None = None
+    timeout: float | None = TIMEOUT
 
 
-def _list(options: Options, tag: int) -> int:
-    with closing(_ask(options.port, protocol.BareRequest(tag).packet())) as sock:
-        port = _mapper_port(sock)
-        _write(1, f"epmd: up and running on port {port} with data:\n".encode())
+class Registration:
+    """A registered node: the name lives until `close`, or the end of the `with` block.  `creation` tells
+    it from other registrations of the name."""
+
+    def __init__(self, sock: Any, name: str, creation: int) -> None:
+        self._sock = sock
+        self.name = name
+        self.creation = creation
+
+    def lost(self) -> bool:
+        """Whether the epmd has ended the registration, or has ended itself."""
         try:
-            while text := sock.recv(_BUFFER):
-                _write(1, text)
+            self._sock.settimeout(0)
+            self._sock.recv(1)
+        except BlockingIOError:
+            return False
         except OSError:
-            pass  # a reset ends the listing as a close does
-    return 0
+            pass
+        return True
+
+    def close(self) -> None:
+        self._sock.close()
+
+    def __enter__(self) -> Registration:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
-def _mapper_port(sock: _socket.socket) -> int:
+def names(host: str = "", port: int | None = None, timeout: float | None = TIMEOUT) -> list[NamedPort]:
+    """The registered nodes with their ports, newest first."""
+    return protocol.parse_names(_text(Mapper(host, port, timeout), protocol.NAMES_REQ))
+
+
+def dump(host: str = "", port: int | None = None, timeout: float | None = TIMEOUT) -> protocol.Dump:
+    """The registered nodes and the names of late ones, with their descriptors.  For this host only."""
+    return protocol.parse_dump(_text(Mapper(host, port, timeout), protocol.DUMP_REQ))
+
+
+def started(host: str = "", port: int | None = None, timeout: float | None = TIMEOUT) -> bool:
+    """Whether an epmd answers."""
     try:
-        head = _read(sock, protocol.LISTING_PORT_SIZE)
-    except OSError:
-        head = b""
-    if len(head) < protocol.LISTING_PORT_SIZE:
-        raise NoAnswer("epmd: no response from local epmd\n")
-    return protocol.listing_port(head)
+        with listing(Mapper(host, port, timeout), protocol.NAMES_REQ):
+            return True
+    except EpmdError:
+        return False
 
 
-def _kill(options: Options) -> int:
-    packet = protocol.BareRequest(protocol.KILL_REQ).packet()
-    killed = _answer(options.port, packet, len(protocol.KILL_OK)) == protocol.KILL_OK
-    _write(1, b"Killed\n" if killed else b"Killing not allowed - living nodes in database.\n")
-    return 0 if killed else 1
+def port_please(
+    name: str, host: str = "", port: int | None = None, timeout: float | None = TIMEOUT
+) -> Alive2Request | None:
+    """What the node of this name has registered with, its port among it; None if there is none."""
+    request = Port2Request(os.fsencode(name))
+    with _asked(Mapper(host, port, timeout), request.packet()) as call:
+        answer = call.read_all()
+    try:
+        return protocol.parse_port2_reply(answer)
+    except protocol.ProtocolError as error:
+        raise BadAnswer(f"the epmd answers a look-up with {answer[:20]!r}") from error
 
 
-def _stop(options: Options) -> int:
-    name = os.fsencode(options.stop_name)
-    if len(name) > _LONGEST_STOP_NAME:
-        raise NoAnswer("epmd: Name too long!")
-    packet = protocol.StopRequest(name).packet()
-    _write(1, _answer(options.port, packet, len(protocol.STOPPED)) + b"\n")
-    return 0
+def register(
+    name: str,
+    node_port: int,
+    *,
+    hidden: bool = False,
+    extra: bytes = b"",
+    port: int | None = None,
+    timeout: float | None = TIMEOUT,
+) -> Registration:
+    """Give the name to a node of this host that listens at `node_port`.  Raises Refused where the name is
+    taken, or none."""
+    kind = HIDDEN_NODE if hidden else NORMAL_NODE
+    request = Alive2Request(node_port, kind, 0, 6, 5, os.fsencode(name), extra)
+    call = _Call(Mapper("", port, timeout), request.packet())
+    try:
+        creation = protocol.parse_alive2_reply(call.read(protocol.ALIVE2_X_RESP_SIZE))
+    except protocol.ProtocolError as error:
+        call.close()
+        raise BadAnswer(f"the epmd does not answer a registration: {error}") from error
+    except BaseException:
+        call.close()
+        raise
+    if creation is None:
+        call.close()
+        raise Refused(f"the epmd refuses the name {name}")
+    return Registration(call.sock, name, creation)
 
 
-_CALLS: dict[str, Callable[[Options], int]] = {
-    "names": _names,
-    "dump": _dump,
-    "started": _started,
-    "kill": _kill,
-    "stop": _stop,
-}
+def stop(name: str, port: int | None = None, timeout: float | None = TIMEOUT) -> bool:
+    """Unregister a node by force; False if there is none of this name.  Raises Refused where the epmd's
+    check is not relaxed."""
+    try:
+        return stop_answer(Mapper("", port, timeout), name) == protocol.STOPPED
+    except NoReply:
+        raise Refused("the epmd does not let a node be stopped: its check is not relaxed") from None
 
 
-def _answer(port: int, packet: bytes, size: int) -> bytes:
+def kill(port: int | None = None, timeout: float | None = TIMEOUT) -> None:
+    """End the epmd.  Raises Refused where nodes are living and its check is not relaxed."""
+    packet = BareRequest(protocol.KILL_REQ).packet()
+    if _fixed_answer(Mapper("", port, timeout), packet, len(protocol.KILL_OK)) != protocol.KILL_OK:
+        raise Refused("the epmd does not end: nodes are living")
+
+
+def stop_answer(mapper: Mapper, name: str) -> bytes:
+    """What `stop` is answered, as it came.  Raises NoReply where the check is not relaxed."""
+    return _fixed_answer(mapper, StopRequest(os.fsencode(name)).packet(), len(protocol.STOPPED))
+
+
+def _fixed_answer(mapper: Mapper, packet: bytes, size: int) -> bytes:
     """The reply to a request whose every reply has the same size."""
-    with closing(_ask(port, packet)) as sock:
-        try:
-            answer = _read(sock, size)
-        except OSError:
-            raise NoAnswer("epmd: failed to read answer from local epmd\n") from None
+    with _asked(mapper, packet) as call:
+        answer = call.read(size)
     if len(answer) < size:
-        raise NoAnswer("epmd: local epmd responded with <>\n")
+        raise NoReply(f"{_called(mapper)} responded with <>")
     return answer
 
 
-def _ask(port: int, packet: bytes) -> _socket.socket:
-    """A connection over which the request is already on its way."""
-    sock = _connect(port)
-    try:
-        sock.sendall(protocol.frame(packet))
-    except OSError:
-        sock.close()
-        raise NoAnswer("epmd: Can't write to epmd\n") from None
-    return sock
-
-
-def _connect(port: int) -> _socket.socket:
-    for family, host in _HOSTS:
+@contextmanager
+def listing(mapper: Mapper, tag: int) -> Iterator[tuple[int, Iterator[bytes]]]:
+    """NAMES or DUMP: the mapper's own port, and its text in pieces, as they come."""
+    with _asked(mapper, BareRequest(tag).packet()) as call:
         try:
-            sock = _socket.socket(family, _socket.SOCK_STREAM)
-        except OSError:
-            continue  # a kernel without IPv6
-        try:
-            sock.connect((host, port))
-        except OSError:
-            sock.close()
-        else:
-            return sock
-    raise _NoEpmd("epmd: Cannot connect to local epmd\n")
+            head = call.read(protocol.LISTING_PORT_SIZE)
+        except BadAnswer:
+            head = b""
+        if len(head) < protocol.LISTING_PORT_SIZE:
+            raise BadAnswer(f"no response from {_called(mapper)}")
+        yield protocol.listing_port(head), call.pieces()
 
 
-def _read(sock: _socket.socket, size: int) -> bytes:
-    """So many bytes, or fewer where the other end closes first.  Raises OSError."""
-    got = b""
-    while len(got) < size and (more := sock.recv(size - len(got))):
-        got += more
-    return got
+def _text(mapper: Mapper, tag: int) -> bytes:
+    with listing(mapper, tag) as (_, pieces):
+        return b"".join(pieces)
 
 
-def _write(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
+@contextmanager
+def _asked(mapper: Mapper, packet: bytes) -> Iterator[_Call]:
+    call = _Call(mapper, packet)
     try:
-        while view:
-            view = view[os.write(descriptor, view) :]
-    except OSError:
-        pass  # a full disk changes neither what is said elsewhere nor the status, as in C
+        yield call
+    finally:
+        call.close()
+
+
+class _Call:
+    """A connection over which a request is on its way."""
+
+    def __init__(self, mapper: Mapper, packet: bytes) -> None:
+        self._mapper = mapper
+        self._end = None if mapper.timeout is None else time.monotonic() + mapper.timeout
+        self.sock = self._connect()
+        try:
+            self.sock.sendall(protocol.frame(packet))
+        except OSError:
+            self.sock.close()
+            raise BadAnswer("Can't write to epmd") from None
+
+    def close(self) -> None:
+        self.sock.close()
+
+    def read(self, size: int) -> bytes:
+        """So many bytes, or fewer where the other end closes first."""
+        got = b""
+        while len(got) < size and (more := self._recv(size - len(got))):
+            got += more
+        return got
+
+    def read_all(self) -> bytes:
+        return b"".join(self.pieces())
+
+    def pieces(self) -> Iterator[bytes]:
+        while piece := self._recv(_BUFFER):
+            yield piece
+
+    def _recv(self, size: int) -> bytes:
+        self._hurry(self.sock)
+        try:
+            data: bytes = self.sock.recv(size)
+        except TimeoutError:
+            raise BadAnswer(f"no answer from {_called(self._mapper)} in {self._mapper.timeout} s") from None
+        except OSError:
+            raise BadAnswer(f"failed to read answer from {_called(self._mapper)}") from None
+        return data
+
+    def _hurry(self, sock: Any) -> None:
+        if self._end is not None:
+            sock.settimeout(max(self._end - time.monotonic(), 0.001))
+
+    def _connect(self) -> Any:
+        reason = ""
+        for family, address in _addresses(self._mapper):
+            try:
+                sock = _new_socket(family)
+            except OSError:
+                continue  # a kernel without IPv6
+            try:
+                self._hurry(sock)
+                sock.connect(address)
+            except OSError as error:
+                sock.close()
+                reason = f": {error.strerror or error}"
+            else:
+                return sock
+        raise NoEpmd(f"Cannot connect to {_called(self._mapper)}{reason if self._mapper.host else ''}")
+
+
+def _new_socket(family: int) -> Any:
+    # Where the module socket is there already it may have been patched, by gevent for one, whose other
+    # greenlets then run while this one waits.  To import it is 4 ms.
+    module = sys.modules.get("socket", _socket)
+    return module.socket(family, _socket.SOCK_STREAM)
+
+
+def _addresses(mapper: Mapper) -> list[tuple[int, Any]]:
+    port = mapper.port or int(os.environ.get("ERL_EPMD_PORT") or DEFAULT_PORT)
+    if not mapper.host:
+        return [(family, (host, port)) for family, host in _HOSTS]
+    try:
+        # As bytes: a str would make Python import its tables of international names.
+        found = _socket.getaddrinfo(os.fsencode(mapper.host), port, 0, _socket.SOCK_STREAM)
+    except _socket.gaierror as error:
+        raise NoEpmd(f"cannot find the host {mapper.host}: {error.strerror}") from None
+    return [(family, address) for family, _, _, _, address in found]
+
+
+def _called(mapper: Mapper) -> str:
+    return f"epmd on {mapper.host}" if mapper.host else "local epmd"

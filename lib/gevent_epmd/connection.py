@@ -30,6 +30,8 @@ from .protocol import Alive2Request, BareRequest, Port2Request, ProtocolError, S
 from .registry import Node, Refused
 
 if TYPE_CHECKING:
+    from ipaddress import IPv4Network, IPv6Network
+
     from .server import Mapper
 
 #: The requests that peers on other hosts may make too.
@@ -54,6 +56,14 @@ def is_local(peer: str, own: Callable[[], tuple[Any, ...]]) -> bool:
     plain = peer.removeprefix("::ffff:")  # IPv4 on a dual-stack socket
     loopback = peer == "::1" or (":" not in plain and plain.startswith("127."))
     return loopback or peer == own()[0]
+
+
+def is_in(peer: str, networks: Iterable[IPv4Network | IPv6Network]) -> bool:
+    """Whether a peer's address is in one of these networks; IPv4 on a dual-stack socket is IPv4."""
+    from ipaddress import ip_address  # loaded already where networks were named
+
+    address = ip_address(peer.removeprefix("::ffff:").partition("%")[0])
+    return any(address in network for network in networks)
 
 
 class Connection:
@@ -171,7 +181,7 @@ class Connection:
     def _do_request(self, packet: bytes) -> None:
         """The one place that decides who may make a request, and who answers it."""
         title = protocol.request_title(packet)
-        allowed = packet[0] in _FOR_ALL or self._local()
+        allowed = self._may_ask(packet[0])
         if self._mapper.log.level and (allowed or packet[0] != protocol.KILL_REQ):
             self._mapper.log.say(1, f"** got {title}")
         if not allowed:
@@ -179,6 +189,13 @@ class Connection:
         if packet[0] == protocol.STOP_REQ and not self._mapper.options.relaxed:
             raise ProtocolError("Disallowed STOP_REQ, no relaxed_command_check")
         self._HANDLERS[packet[0]](self, protocol.parse_request(packet))
+
+    def _may_ask(self, tag: int) -> bool:
+        """Everything is for peers on this host; some is for those on others too, where they are welcome."""
+        networks = self._mapper.options.allow
+        if networks is None:
+            return tag in _FOR_ALL or self._local()
+        return self._local() or (tag in _FOR_ALL and is_in(self._peer[0], networks))
 
     def _do_alive2(self, request: Alive2Request) -> None:
         try:

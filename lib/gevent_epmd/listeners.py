@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import _socket
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 MAX_LISTEN_SOCKETS = 16
+
+#: How often to choose a free port that turns out not to be free everywhere.
+_TRIES = 20
 
 _ANY = ("0.0.0.0", "::")
 _LOOPBACK = ("127.0.0.1", "::1")
@@ -33,12 +36,21 @@ class Place(NamedTuple):
     asked: bool
 
 
-def open_listeners(addresses: Iterable[str], port: int) -> list[_socket.socket]:
+def open_listeners(addresses: Sequence[str], port: int) -> list[_socket.socket]:
     """Listen on the addresses and on both loopbacks, or everywhere if there are no addresses.
 
     The sockets do not block.  Port 0 lets the system choose, once for all of them.
     Raises PortInUse and ListenError, and leaves nothing open then.
     """
+    for _ in range(_TRIES if port == 0 else 0):
+        try:
+            return _open_all(addresses, 0)
+        except PortInUse:
+            pass  # free on the first address, but not on all
+    return _open_all(addresses, port)
+
+
+def _open_all(addresses: Sequence[str], port: int) -> list[_socket.socket]:
     listening: list[_socket.socket] = []
     try:
         for place in places(addresses):

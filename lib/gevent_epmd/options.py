@@ -9,20 +9,27 @@ Source: ERTS Reference Manual, epmd(1); the options that it leaves out are in ma
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from docopt import DocoptExit, docopt
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Network, IPv6Network
 
 DEFAULT_PORT = 4369
 DEFAULT_PACKET_TIMEOUT = 60
 _MOST_PORT = 65535
 _MOST_SECONDS = 2**31 - 1
+#: The other loopback comes with it, where there is one.
+_LOOPBACK = ("127.0.0.1",)
 
 USAGE = """\
 usage: epmd [options]...
        epmd [options]... (-names | -dump | -started | -kill | -stop Name)
+       epmd (--help | --version)
 
 The Erlang port mapper daemon: it tells Erlang nodes at which port the other nodes of this host listen.
 Without an interactive option it serves, in the foreground.
@@ -37,6 +44,13 @@ Serving:
                              ERL_EPMD_RELAXED_COMMAND_CHECK in the environment does the same.
     -systemd                 Serve the sockets that systemd hands over, and tell it when ready.
 
+Serving, not in C's epmd:
+    -loopback                Listen on loopback only. ERL_EPMD_LOOPBACK in the environment does the same.
+    -allow List              Answer other hosts only if they are in these networks, separated by commas.
+    -idle_exit Seconds       End when no node has been registered for so long.
+    -port_file Path          Write the port to this file once requests are answered, and remove the file
+                             at the end. With it, -port 0 takes any free port.
+
 Debugging:
     -d, -debug               Log each request on stderr and remember only 5 names of late nodes.
                              Twice: connections and packets too. Three times: the tables too.
@@ -50,10 +64,16 @@ Interactive, the last on the line:
     -started                 Say nothing; status 0 if an epmd answers, 1 if none does.
     -kill                    End the running epmd, if no node is registered or its check is relaxed.
     -stop Name               Unregister this node by force, if the check is relaxed.
+
+Interactive, not in C's epmd:
+    -host Host               With -names or -started: ask the epmd of another host.
+    -json                    With -names or -dump: print JSON.
+    --help                   Print this text.
+    --version                Print the version.
 """
 
-_INTERACTIVE = ("names", "dump", "started", "kill", "stop")
-_OPTION_LINE = re.compile(r"^    -(\w+)(?:, -(\w+))?(?: ([A-Z]\w*))?(?=  )", re.MULTILINE)
+_INTERACTIVE = ("-names", "-dump", "-started", "-kill", "-stop", "--help", "--version")
+_OPTION_LINE = re.compile(r"^    (--?\w+)(?:, (-\w+))?(?: ([A-Z]\w*))?(?=  )", re.MULTILINE)
 
 
 class UsageError(Exception):
@@ -65,8 +85,9 @@ class ValueProblem(Exception):
 
 
 class Options(NamedTuple):
-    """What was asked for.  Times are seconds; `command` is the interactive option without its
-    dash, or None for serving; `stop_name` is the name that goes with `stop`."""
+    """What was asked for.  Times are seconds, and 0 is for none; `command` is the interactive option
+    without its dashes, or None for serving; `stop_name` is the name that goes with `stop`.  Port 0 is any
+    that is free; `allow` None is every network, and `port_file` an absolute path."""
 
     port: int = DEFAULT_PORT
     addresses: tuple[str, ...] = ()
@@ -79,6 +100,11 @@ class Options(NamedTuple):
     delay_write: int = 0
     command: str | None = None
     stop_name: str = ""
+    allow: tuple[IPv4Network | IPv6Network, ...] | None = None
+    idle_exit: int = 0
+    port_file: str = ""
+    host: str = ""
+    json: bool = False
 
 
 def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
@@ -87,10 +113,10 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Option
     Raises UsageError, and ValueProblem."""
     found = _docopt(_two_dashes(arguments))
     # -stop may come with an empty name, which is no False.
-    command = next((c for c in _INTERACTIVE if found["--" + c] not in (None, False)), None)
-    return Options(
-        port=_numbers(found, "port", _MOST_PORT) or _default_port(environ),
-        addresses=_addresses(found["--address"], environ),
+    command = next((c for c in _INTERACTIVE if found[_dashes(c)] not in (None, False)), None)
+    options = Options(
+        port=_port(found, environ),
+        addresses=_addresses(found, environ),
         debug=found["--debug"],
         daemon=bool(found["--daemon"]),
         relaxed=bool(found["--relaxed_command_check"]) or "ERL_EPMD_RELAXED_COMMAND_CHECK" in environ,
@@ -98,13 +124,32 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Option
         packet_timeout=_numbers(found, "packet_timeout") or DEFAULT_PACKET_TIMEOUT,
         delay_accept=_numbers(found, "delay_accept"),
         delay_write=_numbers(found, "delay_write"),
-        command=command,
+        command=command.lstrip("-") if command else None,
         stop_name=found["--stop"] or "",
+        allow=_networks(found["--allow"]),
+        idle_exit=_numbers(found, "idle_exit"),
+        port_file=_port_file(found["--port_file"]),
+        host=(found["--host"] or [""])[-1],
+        json=bool(found["--json"]),
     )
+    _must_go_together(options, loopback=bool(found["--loopback"]))
+    return options
+
+
+def _must_go_together(options: Options, *, loopback: bool) -> None:
+    """Raises ValueProblem for an option of our own where it would do nothing."""
+    if options.host and options.command not in ("names", "started"):
+        raise ValueProblem("-host goes with -names and -started")
+    if options.json and options.command not in ("names", "dump"):
+        raise ValueProblem("-json goes with -names and -dump")
+    if loopback and options.systemd:
+        raise ValueProblem("-loopback: with -systemd it is systemd that says where to listen")
+    if options.port == 0 and options.command:
+        raise ValueProblem("-port 0 is for serving")
 
 
 def _known_options() -> dict[str, bool]:
-    """Each option of USAGE without its dash: does a value follow it?"""
+    """Each option of USAGE: does a value follow it?"""
     known = {}
     for name, alias, value in _OPTION_LINE.findall(USAGE):
         known.update({spelling: bool(value) for spelling in (name, alias) if spelling})
@@ -118,18 +163,18 @@ def _two_dashes(arguments: Sequence[str]) -> list[str]:
     rest = list(arguments)
     while rest:
         word = rest.pop(0)
-        name = word[1:]
-        if not word.startswith("-") or name not in known:
+        if word not in known:
             raise UsageError(f'unknown option "{word}"')
-        if known[name] and not rest:
+        if known[word] and not rest:
             raise UsageError(f"{word} needs a value")
-        line.append(_dashes(name) + (f"={rest.pop(0)}" if known[name] else ""))
-        if name in _INTERACTIVE and rest:
+        line.append(_dashes(word) + (f"={rest.pop(0)}" if known[word] else ""))
+        if word in _INTERACTIVE and rest:
             raise UsageError(f"{word} must be the last option")
     return line
 
 
-def _dashes(name: str) -> str:
+def _dashes(option: str) -> str:
+    name = option.lstrip("-")
     return f"-{name}" if len(name) == 1 else f"--{name}"
 
 
@@ -144,23 +189,53 @@ def _docopt(line: list[str]) -> dict[str, Any]:
         raise UsageError("this line is not understood") from error
 
 
-def _default_port(environ: Mapping[str, str]) -> int:
-    return _number("ERL_EPMD_PORT", environ.get("ERL_EPMD_PORT", str(DEFAULT_PORT)), _MOST_PORT)
+def _port(found: dict[str, Any], environ: Mapping[str, str]) -> int:
+    # Nobody could know which port it is, but for the file.
+    least = 0 if found["--port_file"] else 1
+    values = [_number("-port", value, _MOST_PORT, least) for value in found["--port"]]
+    if values:
+        return values[-1]
+    return _number("ERL_EPMD_PORT", environ.get("ERL_EPMD_PORT", str(DEFAULT_PORT)), _MOST_PORT, least)
 
 
-def _addresses(values: list[str], environ: Mapping[str, str]) -> tuple[str, ...]:
-    text = values[-1] if values else environ.get("ERL_EPMD_ADDRESS", "")
+def _addresses(found: dict[str, Any], environ: Mapping[str, str]) -> tuple[str, ...]:
+    """What the line says counts more than the environment, and there loopback more than a list."""
+    if found["--loopback"] and found["--address"]:
+        raise ValueProblem("-loopback and -address exclude each other")
+    if found["--loopback"] or ("ERL_EPMD_LOOPBACK" in environ and not found["--address"]):
+        return _LOOPBACK
+    return _list((found["--address"] or [environ.get("ERL_EPMD_ADDRESS", "")])[-1])
+
+
+def _list(text: str) -> tuple[str, ...]:
     return tuple(re.split(r"[ ,]+", text.strip(" ,"))) if text.strip(" ,") else ()
 
 
-def _numbers(found: dict[str, Any], name: str, most: int = _MOST_SECONDS) -> int:
+def _networks(values: list[str]) -> tuple[IPv4Network | IPv6Network, ...] | None:
+    if not values:
+        return None
+    from ipaddress import ip_network  # 4 ms that nobody else pays
+
+    try:
+        return tuple(map(ip_network, _list(values[-1])))
+    except ValueError as error:
+        raise ValueProblem(f"-allow: {error}") from None
+
+
+def _port_file(values: list[str]) -> str:
+    if "" in values:
+        raise ValueProblem("-port_file: the path is empty")
+    return os.path.abspath(values[-1]) if values else ""
+
+
+def _numbers(found: dict[str, Any], name: str) -> int:
     """The last value of an option, each of which must be a number; 0 if there is none."""
-    return [0, *(_number("-" + name, value, most) for value in found["--" + name])][-1]
+    return [0, *(_number("-" + name, value, _MOST_SECONDS) for value in found["--" + name])][-1]
 
 
-def _number(where: str, value: str, most: int) -> int:
+def _number(where: str, value: str, most: int, least: int = 1) -> int:
     # int() alone would take "1_0", " 10 " and the digits of every script.
-    digits = value.lstrip("0")
-    if digits.isascii() and digits.isdigit() and len(digits) <= 10 and int(digits) <= most:
+    digits = value.lstrip("0") or value[-1:]
+    if digits.isascii() and digits.isdigit() and len(digits) <= 10 and least <= int(digits) <= most:
         return int(digits)
-    raise ValueProblem(f'{where}: "{value}" is not a number from 1 to {most}')
+    raise ValueProblem(f'{where}: "{value}" is not a number from {least} to {most}')

@@ -96,6 +96,20 @@ class Deadlines:
             connection.abort("closing because timed out on receive")
 
 
+class IdleExit:
+    """Ends the mapper when no node has been registered for so many seconds."""
+
+    def __init__(self, loop: Any, seconds: float, end: Callable[[], None]) -> None:
+        self._timer = loop.timer(seconds)
+        self._end = end
+
+    def look(self, nodes: int) -> None:
+        """To be told how many nodes are live, at the start and whenever that changes."""
+        self._timer.stop()
+        if nodes == 0:
+            self._timer.start(self._end)
+
+
 class Listener(StreamServer):
     """Accepts on one listening socket, as fast as connections come and for as long as there is room."""
 
@@ -170,10 +184,14 @@ class Mapper:
         self._refused: OrderedDict[Connection, float] = OrderedDict()
         self._listeners = [Listener(self, sock) for sock in sockets]
         self.port: int = self._listeners[0].address[1]
+        self._idle_exit: IdleExit | None = None
+        if options.idle_exit:
+            self._idle_exit = IdleExit(self.hub.loop, options.idle_exit, self._end_idle)
 
     def start(self) -> None:
         for listener in self._listeners:
             listener.start()
+        self._look_whether_idle()
 
     def stop(self) -> None:
         """Close all that is open.  For the hub only."""
@@ -219,6 +237,15 @@ class Mapper:
     def discard_refused(self, connection: Connection) -> None:
         self._refused.pop(connection, None)
 
+    def _end_idle(self) -> None:
+        self.log.say(0, f"no node for {self.options.idle_exit} seconds - terminates normal")
+        self.close_listeners()
+        self.finished.set()
+
+    def _look_whether_idle(self) -> None:
+        if self._idle_exit:
+            self._idle_exit.look(len(self.registry))
+
     def node_reg(self, request: Alive2Request, connection: Connection) -> Node:
         """Raises registry.Refused."""
         owner = self.registry.find(request.name)
@@ -236,6 +263,7 @@ class Mapper:
             versions = f"highvsn {request.highest} lowvsn {request.lowest}"
             self.log.tty(1, f"type {request.node_type} proto {request.protocol} {versions}")
             self._log_tables()
+        self._look_whether_idle()
         return node
 
     def node_unreg(self, node: Node) -> bool:
@@ -244,6 +272,7 @@ class Mapper:
         if unregistered:
             self._log_node("unregistering", node)
             self._log_tables()
+        self._look_whether_idle()
         return unregistered
 
     def node_stop(self, name: bytes) -> bool:
@@ -303,10 +332,10 @@ def run(
     options: Options,
     sockets: Iterable[_socket.socket],
     log: Log,
-    ready: Callable[[], None] = lambda: None,
+    ready: Callable[[int], None] = lambda _port: None,
 ) -> None:
-    """Serve the listening sockets until somebody sends KILL; `ready` is called once requests are
-    answered."""
+    """Serve the listening sockets until somebody sends KILL; `ready` is called with the port once
+    requests are answered."""
     bundle.load_everything()
     mapper = Mapper(options, sockets, log)
     mapper.start()
@@ -314,6 +343,6 @@ def run(
     if bundle.is_bundled():
         bundle.settle(has_launcher=not options.daemon)
     log.tty(2, "entering the main select() loop")
-    ready()
+    ready(mapper.port)
     mapper.finished.wait()
     mapper.log_end()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import _socket
 import os
 from collections.abc import Callable
+from contextlib import closing
 
 from . import daemon, listeners, systemd
 from .log import Log
@@ -25,8 +26,9 @@ def serve(options: Options) -> int:
     try:
         sockets = _sockets(options, log)
     except listeners.PortInUse as error:
-        log.tty(1, str(error))
-        return 0
+        # Whoever waits for the file would wait in vain.
+        log.say(0, str(error)) if options.port_file else log.tty(1, str(error))
+        return 1 if options.port_file else 0
     except listeners.ListenError as error:
         log.say(0, str(error))
         return 1
@@ -48,19 +50,49 @@ def _serve_sockets(options: Options, sockets: list[_socket.socket], log: Log) ->
         tell_caller = daemon.detach() if options.daemon else _nobody_waits
         if tell_caller is not None:
             server.raise_descriptor_limit()
-            server.run(options, sockets, log, _ready(tell_caller))
+            with closing(PortFile(options.port_file)) as port_file:
+                server.run(options, sockets, log, _ready(port_file, tell_caller))
     except Exception as error:  # noqa: BLE001 - a daemon's last words would be lost
         log.say(0, f"cannot serve: {error!r}")
         return 1
     return 0
 
 
-def _ready(tell_caller: Callable[[], None]) -> Callable[[], None]:
-    def ready() -> None:
+def _ready(port_file: PortFile, tell_caller: Callable[[], None]) -> Callable[[int], None]:
+    def ready(port: int) -> None:
+        port_file.write(port)
         systemd.notify_ready(os.environ)
         tell_caller()
 
     return ready
+
+
+class PortFile:
+    """Says at which port the mapper serves, from when it does until it ends; an empty path is none."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._written = False
+
+    def write(self, port: int) -> None:
+        """Whole or not at all: somebody is waiting for it.  Raises OSError."""
+        if not self._path:
+            return
+        aside = f"{self._path}.{os.getpid()}"
+        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        try:
+            os.write(descriptor, b"%d\n" % port)
+        finally:
+            os.close(descriptor)
+        os.replace(aside, self._path)
+        self._written = True
+
+    def close(self) -> None:
+        if self._written:
+            try:
+                os.unlink(self._path)
+            except OSError:
+                pass  # somebody was faster
 
 
 def _nobody_waits() -> None:

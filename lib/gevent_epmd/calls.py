@@ -1,0 +1,106 @@
+"""The interactive calls of the command line: what is said where, and the exit status (C: epmd_cli.c).
+
+Everything goes out with os.write, so that the bytes of a node's name reach stdout as they are.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from . import client, protocol
+from .options import Options
+
+#: C puts the name into a buffer of its own, and refuses more.
+_LONGEST_STOP_NAME = 1000
+
+
+def call(options: Options) -> int:
+    """Make the call that the options name; gives the exit status."""
+    try:
+        return _CALLS[options.command or ""](options)
+    except client.NoEpmd as error:
+        _write(2, f"epmd: {error}\n".encode())
+    except client.EpmdError as error:
+        # To stdout, as C has it; of another host C knows nothing.
+        _write(2 if options.host else 1, f"epmd: {error}\n".encode())
+    return 1
+
+
+def _mapper(options: Options) -> client.Mapper:
+    # C waits for the local one for as long as it takes.
+    return client.Mapper(options.host, options.port, client.TIMEOUT if options.host else None)
+
+
+def _names(options: Options) -> int:
+    return _list(options, protocol.NAMES_REQ)
+
+
+def _dump(options: Options) -> int:
+    return _list(options, protocol.DUMP_REQ)
+
+
+def _started(options: Options) -> int:
+    return 0 if client.started(*_mapper(options)) else 1
+
+
+def _list(options: Options, tag: int) -> int:
+    with client.listing(_mapper(options), tag) as (port, pieces):
+        if options.json:
+            return _list_json(port, b"".join(pieces), tag)
+        _write(1, f"epmd: up and running on port {port} with data:\n".encode())
+        try:
+            for text in pieces:
+                _write(1, text)
+        except client.BadAnswer:
+            pass  # a reset ends the listing as a close does
+    return 0
+
+
+def _list_json(port: int, text: bytes, tag: int) -> int:
+    import json
+
+    if tag == protocol.NAMES_REQ:
+        found = {"nodes": [node._asdict() for node in protocol.parse_names(text)]}
+    else:
+        found = {
+            kind: [n._asdict() for n in nodes] for kind, nodes in protocol.parse_dump(text)._asdict().items()
+        }
+    _write(1, f"{json.dumps({'port': port} | found, ensure_ascii=False)}\n".encode())
+    return 0
+
+
+def _kill(options: Options) -> int:
+    try:
+        client.kill(options.port, None)
+    except client.Refused:
+        _write(1, b"Killing not allowed - living nodes in database.\n")
+        return 1
+    _write(1, b"Killed\n")
+    return 0
+
+
+def _stop(options: Options) -> int:
+    if len(os.fsencode(options.stop_name)) > _LONGEST_STOP_NAME:
+        _write(1, b"epmd: Name too long!")
+        return 1
+    _write(1, client.stop_answer(_mapper(options), options.stop_name) + b"\n")
+    return 0
+
+
+_CALLS: dict[str, Callable[[Options], int]] = {
+    "names": _names,
+    "dump": _dump,
+    "started": _started,
+    "kill": _kill,
+    "stop": _stop,
+}
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    try:
+        while view:
+            view = view[os.write(descriptor, view) :]
+    except OSError:
+        pass  # a full disk changes neither what is said elsewhere nor the status, as in C

@@ -1,0 +1,207 @@
+"""The options that C's epmd has not: a good call of each, a bad one, and what becomes of a client of C's."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from forms import (
+    C_EPMD,
+    PATIENCE,
+    Built,
+    Source,
+    answers,
+    clean_environment,
+    real,
+    reserved_port,
+    run,
+    wait_until,
+)
+from peer import ask, names, node, register
+from scenes import loopback_is_all_there_is, only_the_allowed_may_ask, run_scene
+from test_daemon import end, serving_pid
+
+from test_command_line import outcome
+
+each_program = pytest.mark.parametrize("form", [Source, Built], ids=lambda form: form.__name__)
+
+
+def test_help_and_version(ours) -> None:
+    out, err, status = outcome(ours, "--help")
+    assert out.startswith(b"usage: epmd ")
+    assert (err, status) == (b"", 0)
+    out, err, status = outcome(ours, "--version")
+    assert out.startswith(b"epmd ")
+    assert (err, status) == (b"", 0)
+    assert outcome(ours, "-help")[0] == b"", "as C"
+
+
+BAD = {
+    ("-idle_exit", "0"): b"-idle_exit",
+    ("-idle_exit", "soon"): b"-idle_exit",
+    ("-port", "0"): b"-port",
+    ("-port_file", ""): b"-port_file",
+    ("-port_file", "x", "-port", "0", "-names"): b"-port 0",
+    ("-allow", "nonsense"): b"-allow",
+    ("-allow", "10.0.0.1/8"): b"host bits",
+    ("-loopback", "-address", "127.0.0.1"): b"exclude each other",
+    ("-loopback", "-systemd"): b"systemd",
+    ("-host", "localhost", "-kill"): b"-host goes with",
+    ("-host", "localhost"): b"-host goes with",
+    ("-json", "-started"): b"-json goes with",
+    ("-host", "nosuch.invalid", "-names"): b"cannot find the host nosuch.invalid",
+}
+
+
+@pytest.mark.parametrize("options", BAD, ids=" ".join)
+def test_bad_call(ours, options: tuple[str, ...]) -> None:
+    out, err, status = outcome(ours, *options)
+    assert (out, status) == (b"", 1)
+    assert err.startswith(b"epmd: ")
+    assert err.count(b"\n") == 1
+    assert BAD[options] in err
+
+
+@pytest.mark.parametrize("option", ["-host", "-allow", "-idle_exit", "-port_file"])
+def test_value_is_missing(ours, option: str) -> None:
+    out, err, status = outcome(ours, option)
+    assert (out, status) == (b"", 1)
+    assert b"usage: epmd " in err
+
+
+@each_program
+def test_idle_exit(form) -> None:
+    with form("-idle_exit", "1") as server:
+        held, _ = register(server.port, node("foo"))
+        start = time.monotonic()
+        while time.monotonic() - start < 1.5:
+            assert ask(server.port, b"n").endswith(b"name foo at port 4711\n"), "it serves on for the node"
+        start = time.monotonic()
+        held.close()
+        wait_until(lambda: server.ended() == 0, "it to end")
+        assert 0.9 < time.monotonic() - start < 3
+        assert "no node for 1 seconds" in server.log()
+
+
+@each_program
+def test_idle_exit_where_nobody_comes(form) -> None:
+    with form("-idle_exit", "1") as server:
+        wait_until(lambda: server.ended() == 0, "it to end")
+
+
+def start(command: list[str], *options: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [*command, *options], env=clean_environment(), stderr=subprocess.DEVNULL, start_new_session=True
+    )
+
+
+def port_in(path: Path) -> int:
+    wait_until(path.exists, "the port file")
+    return int(path.read_text())
+
+
+@pytest.mark.parametrize("how", ["KILL", "TERM", "INT"])
+def test_any_port_is_in_the_file_until_the_end(ours, how: str, tmp_path: Path) -> None:
+    path = tmp_path / "port"
+    process = start(ours, "-port", "0", "-port_file", str(path), "-loopback")
+    port = port_in(path)
+    assert answers(port), "it serves when the file is there"
+    assert answers(port, "::1")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    if how == "KILL":
+        assert ask(port, b"k") == b"OK"
+        assert process.wait(PATIENCE) == 0
+    else:
+        process.send_signal(signal.Signals[f"SIG{how}"])
+        assert process.wait(PATIENCE) == -signal.Signals[f"SIG{how}"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_daemon_has_written_the_file_when_it_returns(ours, tmp_path: Path) -> None:
+    done = run([*ours, "-port", "0", "-port_file", "port", "-daemon"], cwd=tmp_path)
+    assert done.returncode == 0
+    port = int((tmp_path / "port").read_text())
+    pid = serving_pid(port)
+    try:
+        listing = run([real(C_EPMD), "-port", str(port), "-names"])
+        assert listing.stdout == b"epmd: up and running on port %d with data:\n" % port
+    finally:
+        end(port, pid)
+    assert not (tmp_path / "port").exists()
+
+
+def test_port_file_that_cannot_be_written(ours, tmp_path: Path) -> None:
+    done = run([*ours, "-port", "0", "-port_file", str(tmp_path / "no" / "port"), "-loopback"])
+    assert done.returncode == 1
+    assert b"No such file or directory" in done.stderr
+
+
+def test_port_file_where_the_port_is_taken(ours, tmp_path: Path) -> None:
+    with Source() as server:
+        done = run([*ours, "-port", str(server.port), "-port_file", str(tmp_path / "port")])
+        assert done.returncode == 1
+        assert b"already a epmd running" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@each_program
+def test_json(form, ours) -> None:
+    with form() as server, ExitStack() as held:
+        register(server.port, node("late"))[0].close()
+        wait_until(lambda: not names(server.port), "it to go")
+        for name in ("foo", "a\nb"):
+            held.enter_context(register(server.port, node(name))[0])
+        port = ["-port", str(server.port)]
+        out, err, status = outcome(ours, *port, "-json", "-names")
+        assert (err, status) == (b"", 0)
+        foo, odd = {"name": "foo", "port": 4711}, {"name": "a\nb", "port": 4711}
+        assert json.loads(out) == {"port": server.port, "nodes": [odd, foo]}
+        dump = json.loads(outcome(ours, *port, "-json", "-dump")[0])
+        assert [{k: n[k] for k in ("name", "port")} for n in dump["active"]] == [odd, foo]
+        assert [n["name"] for n in dump["unused"]] == ["late"]
+        assert dump["active"][0]["fd"] > 2
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1"])
+def test_names_of_a_host(ours, host: str) -> None:
+    with Source() as server, register(server.port, node("foo"))[0]:
+        port = ["-port", str(server.port)]
+        expected = f"epmd: up and running on port {server.port} with data:\nname foo at port 4711\n".encode()
+        assert outcome(ours, *port, "-host", host, "-names") == (expected, b"", 0)
+        assert outcome(ours, *port, "-host", host, "-started") == (b"", b"", 0)
+    with reserved_port() as free:
+        out, err, status = outcome(ours, "-port", str(free), "-host", host, "-names")
+        assert (out, status) == (b"", 1)
+        assert err == f"epmd: Cannot connect to epmd on {host}: Connection refused\n".encode()
+
+
+@each_program
+def test_loopback(form) -> None:
+    run_scene(loopback_is_all_there_is, form)
+
+
+@each_program
+def test_allow(form) -> None:
+    run_scene(only_the_allowed_may_ask, form)
+
+
+def test_loopback_of_the_environment_and_an_address_of_the_line() -> None:
+    with Source("-address", "127.0.0.5", environ={"ERL_EPMD_LOOPBACK": ""}) as server:
+        assert answers(server.port, "127.0.0.5")
+    with Source("-loopback", environ={"ERL_EPMD_ADDRESS": "127.0.0.5"}) as server:
+        assert not answers(server.port, "127.0.0.5")
+
+
+def test_c_knows_none_of_them() -> None:
+    for option in ("-loopback", "-idle_exit", "-json", "--help", "--version"):
+        done = run([real(C_EPMD), option, *(["5"] if option == "-idle_exit" else [])])
+        assert done.returncode == 1
+        assert b"sage: epmd" in done.stderr
+    assert os.environ.get("ERL_EPMD_LOOPBACK") is None
