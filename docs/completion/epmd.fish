@@ -1,0 +1,56 @@
+# Made by scripts/docs from the usage text. For fish: put it as "epmd.fish" into ~/.config/fish/completions.
+
+function __epmd_goes_on
+    set -l value none
+    for word in (commandline -opc)[2..]
+        switch "$value $word"
+            case "last *"
+                return 1
+            case "some *"
+                set value none
+            case "none "{-names,-dump,-started,-kill,--help,--version,}
+                return 1
+            case "none "{-stop,}
+                set value last
+            case "none "{-address,-port,-allow,-idle_exit,-port_file,-packet_timeout,-delay_accept,-delay_write,-stop,-host,}
+                set value some
+        end
+    end
+    # A value that begins with a dash is no option.
+    test $value = none
+    or not string match -q -- "-*" (commandline -ct)
+end
+
+function __epmd_nodes
+    set -l words (commandline -opc)
+    set -l port
+    if set -l where (contains -i -- -port $words)
+        set port $words[$where..(math $where + 1)]
+    end
+    $words[1] $port -names 2>/dev/null | string replace -rf '^name (.*) at port \d+$' '$1'
+end
+
+complete -c epmd -f
+complete -c epmd -n __epmd_goes_on -o address -x -d 'Listen on these IP addresses, separated by commas, and on loopback'
+complete -c epmd -n __epmd_goes_on -o port -x -d 'The TCP port to serve or to ask'
+complete -c epmd -n __epmd_goes_on -o daemon -d 'Serve detached from the terminal; return once requests are answered'
+complete -c epmd -n __epmd_goes_on -o relaxed_command_check -d 'Let -kill work while nodes are registered, and let -stop work at all'
+complete -c epmd -n __epmd_goes_on -o systemd -d 'Serve the sockets that systemd hands over, and tell it when ready'
+complete -c epmd -n __epmd_goes_on -o loopback -d 'Listen on loopback only'
+complete -c epmd -n __epmd_goes_on -o allow -x -d 'Answer other hosts only if they are in these networks, separated by commas'
+complete -c epmd -n __epmd_goes_on -o idle_exit -x -d 'End when no node has been registered for so long'
+complete -c epmd -n __epmd_goes_on -o port_file -rF -d 'Write the port to this file once requests are answered, and remove the file at the end'
+complete -c epmd -n __epmd_goes_on -s d -d 'Log each request on stderr and remember only 5 names of late nodes'
+complete -c epmd -n __epmd_goes_on -o debug -d 'Log each request on stderr and remember only 5 names of late nodes'
+complete -c epmd -n __epmd_goes_on -o packet_timeout -x -d 'Close a connection that has not sent its request by then'
+complete -c epmd -n __epmd_goes_on -o delay_accept -x -d 'Play a busy server: wait before a new connection is looked at'
+complete -c epmd -n __epmd_goes_on -o delay_write -x -d 'Play a busy server: wait before each reply'
+complete -c epmd -n __epmd_goes_on -o names -d 'List the registered nodes and their ports'
+complete -c epmd -n __epmd_goes_on -o dump -d 'The same, with the names of late nodes, for debugging'
+complete -c epmd -n __epmd_goes_on -o started -d 'Say nothing; status 0 if an epmd answers, 1 if none does'
+complete -c epmd -n __epmd_goes_on -o kill -d 'End the running epmd, if no node is registered or its check is relaxed'
+complete -c epmd -n __epmd_goes_on -o stop -xa '(__epmd_nodes)' -d 'Unregister this node by force, if the check is relaxed'
+complete -c epmd -n __epmd_goes_on -o host -xa '(__fish_print_hostnames)' -d 'With -names or -started: ask the epmd of another host'
+complete -c epmd -n __epmd_goes_on -o json -d 'With -names or -dump: print JSON'
+complete -c epmd -n __epmd_goes_on -l help -d 'Print this text'
+complete -c epmd -n __epmd_goes_on -l version -d 'Print the version'
