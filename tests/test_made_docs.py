@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
-from forms import ROOT, SOURCE, Source, real, run
+from forms import BUILT, ROOT, SOURCE, Source, real, run
 from peer import node, register
 
 sys.path.append(str(ROOT / "build"))
@@ -48,6 +49,15 @@ def test_is_what_scripts_docs_makes(path: Path) -> None:
     done = run([sys.executable, str(ROOT / "build" / generator), *arguments])
     assert (done.returncode, done.stderr) == (0, b"")
     assert path.read_bytes() == done.stdout, "run scripts/docs"
+
+
+def test_session_is_what_the_executable_says() -> None:
+    for program in (BUILT, "erl", "ip", "unshare"):
+        real(program)
+    done = run([sys.executable, str(ROOT / "build" / "session.py")], timeout=90)
+    assert done.returncode == 0, done.stderr.decode()
+    assert (ROOT / "docs" / "session.svg").read_bytes() == done.stdout, "run scripts/docs"
+    assert ElementTree.fromstring(done.stdout).tag.endswith("svg")
 
 
 def test_usage_is_taken_apart_as_the_program_does() -> None:
