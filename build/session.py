@@ -80,9 +80,10 @@ def picture(lines: list[tuple[bool, str]]) -> str:
     height = LINE * len(lines) + 3 * MARGIN
     rows = [_row(number, *line) for number, line in enumerate(lines)]
     dots = [f'<circle cx="{20 + 18 * n}" cy="20" r="6" fill="{colour}"/>' for n, colour in enumerate(DOTS)]
+    size = f'viewBox="0 0 {width} {height}" width="{width}"'
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" role="img">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">',
             "<title>A session with epmd</title>",
             f"<style>{STYLE}</style>",
             # Dark with a border: to be read on a light page and on a dark one.
