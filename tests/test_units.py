@@ -76,10 +76,21 @@ until epmd -names | grep 'name a at port'; do sleep 0.05; done
 kill %1
 wait %1 || true
 
-: a stop is a success, and leaves nothing in its /tmp
+: a stop is a success
 systemctl stop epmd.socket epmd.service
 is epmd.service ActiveState inactive
 is epmd.service Result success
+
+: the examples of drop-ins
+cp -r /run/outside/drop-ins/* /run/units
+systemctl daemon-reload
+systemctl start epmd.socket
+ss -ltnH 'sport = 4369' | grep -F '*:4369'
+epmd -names
+main=$(systemctl show epmd.service -p MainPID --value)
+tr '\\0' ' ' <"/proc/$main/cmdline" | grep -F -- '-allow 10.0.0.0/8'
+systemctl stop epmd.socket epmd.service
+: nothing is left in its /tmp
 ! ls -d /tmp/systemd-private-*-epmd.service-*/tmp/*
 """
 
@@ -121,6 +132,7 @@ def test_service_of_a_real_systemd(tmp_path: Path) -> None:
         pytest.skip("a systemd of our own needs root")
     units, programs = tmp_path / "units", tmp_path / "programs"
     shutil.copytree(UNITS, units)
+    shutil.copytree(ROOT / "docs" / "examples" / "drop-ins", tmp_path / "drop-ins")
     programs.mkdir()
     shutil.copy(BUILT, programs / "epmd")
     for target in TARGETS:
