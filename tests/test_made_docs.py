@@ -129,7 +129,8 @@ def test_nodes_to_stop(complete, tmp_path: Path) -> None:
             held.enter_context(register(server.port, node(name))[0])
         port = ["-port", str(server.port)]
         found = complete([str(program), *port, "-stop", "a"], tmp_path)
-        assert [name.replace("\\", "") for name in found] == [odd, "apple"]
+        # bash puts what it is given on the line as it is; fish quotes it itself.
+        assert found == ["a\\$\\(touch\\ was_run\\)" if complete is bash else odd, "apple"]
         assert complete([str(program), *port, "-stop", ""], tmp_path)[-1] == "pear"
     assert not (tmp_path / "was_run").exists()
     assert complete([str(program), *port, "-stop", ""], tmp_path) == []
