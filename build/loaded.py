@@ -10,6 +10,7 @@ import sys
 import gevent_epmd.calls
 import gevent_epmd.cli
 import gevent_epmd.client
+import gevent_epmd.processes
 import gevent_epmd.server
 import gevent_epmd.start  # noqa: F401 - imported for the record
 from gevent_epmd import bundle

@@ -7,6 +7,7 @@ import os
 import signal
 import stat
 import subprocess
+import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,6 +29,7 @@ from peer import ask, names, node, register
 from scenes import loopback_is_all_there_is, only_the_allowed_may_ask, run_scene
 from test_daemon import end, serving_pid
 
+from gevent_epmd.processes import gone
 from test_command_line import outcome
 
 each_program = pytest.mark.parametrize("form", [Source, Built], ids=lambda form: form.__name__)
@@ -49,6 +51,10 @@ BAD = {
     ("-port", "0"): b"-port",
     ("-port_file", ""): b"-port_file",
     ("-port_file", "x", "-port", "0", "-names"): b"-port 0",
+    ("-port_file", "-", "-daemon"): b"no stdout",
+    ("-pid_exit", "0"): b"-pid_exit",
+    ("-pid_exit", " ,"): b"-pid_exit",
+    ("-pid_exit", "1,self"): b"-pid_exit",
     ("-allow", "nonsense"): b"-allow",
     ("-allow", "10.0.0.1/8"): b"host bits",
     ("-loopback", "-address", "127.0.0.1"): b"exclude each other",
@@ -69,7 +75,7 @@ def test_bad_call(ours, options: tuple[str, ...]) -> None:
     assert BAD[options] in err
 
 
-@pytest.mark.parametrize("option", ["-host", "-allow", "-idle_exit", "-port_file"])
+@pytest.mark.parametrize("option", ["-host", "-allow", "-idle_exit", "-pid_exit", "-port_file"])
 def test_value_is_missing(ours, option: str) -> None:
     out, err, status = outcome(ours, option)
     assert (out, status) == (b"", 1)
@@ -94,6 +100,88 @@ def test_idle_exit(form) -> None:
 def test_idle_exit_where_nobody_comes(form) -> None:
     with form("-idle_exit", "1") as server:
         wait_until(lambda: server.ended() == 0, "it to end")
+
+
+@pytest.fixture
+def others():
+    """Two processes that live until their stdin is closed."""
+    processes = [subprocess.Popen(["cat"], stdin=subprocess.PIPE) for _ in range(2)]
+    yield processes
+    for process in processes:
+        process.stdin.close()
+        process.wait(PATIENCE)
+
+
+def pids(processes: list[subprocess.Popen]) -> str:
+    return ",".join(str(process.pid) for process in processes)
+
+
+@each_program
+@pytest.mark.parametrize("which", [0, 1])
+def test_pid_exit(form, which: int, others) -> None:
+    with form("-pid_exit", pids(others)) as server:
+        held, _ = register(server.port, node("foo"))
+        assert not others[which].stdin.close()
+        wait_until(lambda: server.ended() == 0, "it to end", patience=2)
+        assert held.read_all() == b""
+        held.close()
+        assert f"process {others[which].pid} has ended" in server.log()
+
+
+def test_pid_exit_of_a_daemon(ours, others) -> None:
+    with reserved_port() as port:
+        assert run([*ours, "-daemon", "-port", str(port), "-pid_exit", pids(others)]).returncode == 0
+        pid = serving_pid(port)
+        others[0].kill()
+        wait_until(lambda: gone(pid), "it to end", patience=2)
+
+
+@each_program
+def test_pid_exit_where_the_process_is_gone(form, others) -> None:
+    others[0].kill()
+    others[0].wait(PATIENCE)
+    with reserved_port() as port:
+        done = run([*form.command, "-port", str(port), "-pid_exit", pids(others)])
+        assert done.returncode == 0
+        assert b"has ended" in done.stderr
+
+
+def test_pid_exit_without_help_of_the_kernel(others) -> None:
+    """It looks now and then; nobody has reaped the process, and it is gone all the same."""
+    script = "import os, sys; del os.pidfd_open; from gevent_epmd.cli import main; sys.exit(main())"
+    with reserved_port() as port:
+        process = start([sys.executable, "-c", script], "-port", str(port), "-pid_exit", pids(others))
+        wait_until(lambda: answers(port), "it to answer")
+        others[1].kill()
+        assert process.wait(2) == 0
+
+
+def test_gone(others) -> None:
+    assert not gone(os.getpid())
+    assert not gone(1), "another user's, perhaps"
+    pid = others[0].pid
+    assert not gone(pid)
+    others[0].kill()
+    wait_until(lambda: gone(pid), "the zombie to be seen")
+    others[0].wait(PATIENCE)
+    assert gone(pid)
+
+
+@each_program
+def test_port_on_stdout(form) -> None:
+    command = [*form.command, "-port", "0", "-port_file", "-", "-loopback"]
+    with subprocess.Popen(command, env=clean_environment(), stdout=subprocess.PIPE) as process:
+        port = int(process.stdout.readline())
+        assert answers(port)
+        assert ask(port, b"k") == b"OK"
+        assert process.stdout.read() == b""
+        assert process.wait(PATIENCE) == 0
+
+
+def test_module_is_the_program() -> None:
+    done = run([sys.executable, "-m", "gevent_epmd", "--version"])
+    assert done.stdout.startswith(b"epmd ")
+    assert run([sys.executable, "-m", "gevent_epmd", "-nonsense"]).returncode == 1
 
 
 def start(command: list[str], *options: str) -> subprocess.Popen:

@@ -9,7 +9,8 @@ in the end, which took a fifth of the time of a look-up.
 
 Invariants:
 - a connection that waits for a request or for a slow reader is in the table of deadlines, one that
-  was refused is in the table of the refused, and one that is neither belongs to a node;
+  was refused is in the table of the refused, one that plays busy is among the sleeping, and one that is
+  none of these belongs to a node;
 - whatever ends the greenlet, its node is unregistered, and then its socket is closed;
 - `abort` is for the hub only: from a greenlet it would never come back.
 """
@@ -21,7 +22,6 @@ from collections.abc import Callable, Iterable, Sequence
 from struct import pack
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import gevent
 from greenlet import getcurrent, greenlet
 
 from . import protocol
@@ -130,7 +130,7 @@ class Connection:
             if mapper.log.level >= 2:
                 self._log_opening()
             if mapper.options.delay_accept:
-                gevent.sleep(mapper.options.delay_accept)
+                mapper.sleep(self, mapper.options.delay_accept)
             packet = self._do_read()
             if packet is not None:
                 self._do_request(packet)
@@ -140,7 +140,7 @@ class Connection:
             mapper.log.seconds()
             mapper.log.tty(1, str(reason))
         except Exception as error:  # noqa: BLE001 - nobody else would
-            mapper.log.complain("internal error: %s", repr(error))
+            mapper.log.failed(error)
         finally:
             if mapper.log.level >= 2:
                 self.log_closing()
@@ -316,7 +316,7 @@ class Connection:
     def _reply(self, data: bytes, pieces: Sequence[bytes] = ()) -> bool:
         """Whether it could be sent.  `pieces` is how the log shows it, where that is not at once."""
         if self._mapper.options.delay_write:
-            gevent.sleep(self._mapper.options.delay_write)
+            self._mapper.sleep(self, self._mapper.options.delay_write)
         log = self._mapper.log
         sent = True
         try:

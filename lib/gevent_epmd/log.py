@@ -63,6 +63,10 @@ class Log:
         more = f" (and {missed} more like this)" if missed else ""
         self.say(0, kind % tuple(shown(d) if isinstance(d, bytes) else d for d in details) + more)
 
+    def failed(self, error: BaseException) -> None:
+        """Level 0, for what must not happen: a mistake in this program."""
+        self.complain("internal error: %s", repr(error))
+
     def packet(self, data: bytes) -> None:
         """The bytes that came or went, at level 2 (C: dbg_print_buf)."""
         if self.level < 2 or self._syslog:

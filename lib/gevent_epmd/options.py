@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 DEFAULT_PORT = 4369
 DEFAULT_PACKET_TIMEOUT = 60
 _MOST_PORT = 65535
-_MOST_SECONDS = 2**31 - 1
+_MOST_SECONDS = _MOST_PID = 2**31 - 1
+#: The -port_file that is no file.
+STDOUT = "-"
 #: The other loopback comes with it, where there is one.
-_LOOPBACK = ("127.0.0.1",)
+LOOPBACK = ("127.0.0.1",)
 
 USAGE = """\
 usage: epmd [options]...
@@ -48,8 +50,9 @@ Serving, not in C's epmd:
     -loopback                Listen on loopback only. ERL_EPMD_LOOPBACK in the environment does the same.
     -allow List              Answer other hosts only if they are in these networks, separated by commas.
     -idle_exit Seconds       End when no node has been registered for so long.
+    -pid_exit Pids           End as soon as one of these processes has ended; commas between them.
     -port_file Path          Write the port to this file once requests are answered, and remove the file
-                             at the end. With it, -port 0 takes any free port.
+                             at the end; - is stdout. With it, -port 0 takes any free port.
 
 Debugging:
     -d, -debug               Log each request on stderr and remember only 5 names of late nodes.
@@ -87,7 +90,7 @@ class ValueProblem(Exception):
 class Options(NamedTuple):
     """What was asked for.  Times are seconds, and 0 is for none; `command` is the interactive option
     without its dashes, or None for serving; `stop_name` is the name that goes with `stop`.  Port 0 is any
-    that is free; `allow` None is every network, and `port_file` an absolute path."""
+    that is free; `allow` None is every network, and `port_file` an absolute path, or STDOUT."""
 
     port: int = DEFAULT_PORT
     addresses: tuple[str, ...] = ()
@@ -102,6 +105,7 @@ class Options(NamedTuple):
     stop_name: str = ""
     allow: tuple[IPv4Network | IPv6Network, ...] | None = None
     idle_exit: int = 0
+    pid_exit: tuple[int, ...] = ()
     port_file: str = ""
     host: str = ""
     json: bool = False
@@ -128,6 +132,7 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Option
         stop_name=found["--stop"] or "",
         allow=_networks(found["--allow"]),
         idle_exit=_numbers(found, "idle_exit"),
+        pid_exit=_processes(found["--pid_exit"]),
         port_file=_port_file(found["--port_file"]),
         host=(found["--host"] or [""])[-1],
         json=bool(found["--json"]),
@@ -146,6 +151,8 @@ def _must_go_together(options: Options, *, loopback: bool) -> None:
         raise ValueProblem("-loopback: with -systemd it is systemd that says where to listen")
     if options.port == 0 and options.command:
         raise ValueProblem("-port 0 is for serving")
+    if options.port_file == STDOUT and options.daemon:
+        raise ValueProblem("-port_file -: a daemon has no stdout")
 
 
 def _known_options() -> dict[str, bool]:
@@ -203,7 +210,7 @@ def _addresses(found: dict[str, Any], environ: Mapping[str, str]) -> tuple[str, 
     if found["--loopback"] and found["--address"]:
         raise ValueProblem("-loopback and -address exclude each other")
     if found["--loopback"] or ("ERL_EPMD_LOOPBACK" in environ and not found["--address"]):
-        return _LOOPBACK
+        return LOOPBACK
     return _list((found["--address"] or [environ.get("ERL_EPMD_ADDRESS", "")])[-1])
 
 
@@ -225,7 +232,15 @@ def _networks(values: list[str]) -> tuple[IPv4Network | IPv6Network, ...] | None
 def _port_file(values: list[str]) -> str:
     if "" in values:
         raise ValueProblem("-port_file: the path is empty")
-    return os.path.abspath(values[-1]) if values else ""
+    if not values or values[-1] == STDOUT:
+        return "".join(values[-1:])
+    return os.path.abspath(values[-1])
+
+
+def _processes(values: list[str]) -> tuple[int, ...]:
+    if not values:
+        return ()
+    return tuple(_number("-pid_exit", pid, _MOST_PID) for pid in _list(values[-1]) or ("",))
 
 
 def _numbers(found: dict[str, Any], name: str) -> int:

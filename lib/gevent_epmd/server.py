@@ -14,11 +14,12 @@ import socket
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import islice
 from operator import attrgetter, itemgetter
 from typing import Any
 
-from gevent import get_hub
+from gevent import get_hub, sleep
 from gevent.event import Event
 from gevent.server import StreamServer
 
@@ -109,6 +110,10 @@ class IdleExit:
         if nodes == 0:
             self._timer.start(self._end)
 
+    def stop(self) -> None:
+        self._timer.stop()
+        self._timer.close()
+
 
 class Listener(StreamServer):
     """Accepts on one listening socket, as fast as connections come and for as long as there is room."""
@@ -182,11 +187,13 @@ class Mapper:
         self._listed = b""
         self._names_reply = b""
         self._refused: OrderedDict[Connection, float] = OrderedDict()
+        self._sleeping: set[Connection] = set()
         self._listeners = [Listener(self, sock) for sock in sockets]
         self.port: int = self._listeners[0].address[1]
         self._idle_exit: IdleExit | None = None
         if options.idle_exit:
-            self._idle_exit = IdleExit(self.hub.loop, options.idle_exit, self._end_idle)
+            reason = f"no node for {options.idle_exit} seconds"
+            self._idle_exit = IdleExit(self.hub.loop, options.idle_exit, partial(self.end, reason))
 
     def start(self) -> None:
         for listener in self._listeners:
@@ -194,13 +201,16 @@ class Mapper:
         self._look_whether_idle()
 
     def stop(self) -> None:
-        """Close all that is open.  For the hub only."""
+        """Close all that is open, at most once.  For the hub only."""
         self.close_listeners()
         for connection in self._connections():
             connection.abort("the mapper ends")
         self.deadlines.stop()
         while self.idle:
             self.idle.pop().throw()
+        if self._idle_exit:
+            self._idle_exit.stop()
+            self._idle_exit = None
 
     def log_end(self) -> None:
         """C closes what is still open one after the other."""
@@ -210,7 +220,7 @@ class Mapper:
 
     def _connections(self) -> list[Connection]:
         holders = [node.holder for node in self.registry.live()]
-        known = [*self.deadlines.waiting(), *self._refused, *holders]
+        known = {*self.deadlines.waiting(), *self._refused, *self._sleeping, *holders}
         return [connection for connection in known if isinstance(connection, Connection)]
 
     def close_listeners(self) -> None:
@@ -237,8 +247,17 @@ class Mapper:
     def discard_refused(self, connection: Connection) -> None:
         self._refused.pop(connection, None)
 
-    def _end_idle(self) -> None:
-        self.log.say(0, f"no node for {self.options.idle_exit} seconds - terminates normal")
+    def sleep(self, connection: Connection, seconds: int) -> None:
+        """Play a busy server for this connection; the others go on."""
+        self._sleeping.add(connection)
+        try:
+            sleep(seconds)
+        finally:
+            self._sleeping.discard(connection)
+
+    def end(self, reason: str) -> None:
+        """End without being asked to by a peer."""
+        self.log.say(0, f"{reason} - terminates normal")
         self.close_listeners()
         self.finished.set()
 
@@ -340,6 +359,11 @@ def run(
     mapper = Mapper(options, sockets, log)
     mapper.start()
     pid1.watch_signals(mapper.hub.loop)
+    if options.pid_exit:
+        from .processes import when_gone
+
+        for pid in options.pid_exit:
+            when_gone(mapper.hub.loop, pid, partial(mapper.end, f"process {pid} has ended"))
     if bundle.is_bundled():
         bundle.settle(has_launcher=not options.daemon)
     log.tty(2, "entering the main select() loop")

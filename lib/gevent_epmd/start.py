@@ -13,7 +13,7 @@ from contextlib import closing
 
 from . import daemon, listeners, systemd
 from .log import Log
-from .options import Options
+from .options import STDOUT, Options
 
 
 def serve(options: Options) -> int:
@@ -68,7 +68,8 @@ def _ready(port_file: PortFile, tell_caller: Callable[[], None]) -> Callable[[in
 
 
 class PortFile:
-    """Says at which port the mapper serves, from when it does until it ends; an empty path is none."""
+    """Says at which port the mapper serves, from when it does until it ends.  The path may be STDOUT, or
+    empty: then nobody wants to know."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -76,12 +77,17 @@ class PortFile:
 
     def write(self, port: int) -> None:
         """Whole or not at all: somebody is waiting for it.  Raises OSError."""
-        if not self._path:
-            return
+        text = b"%d\n" % port
+        if self._path == STDOUT:
+            os.write(1, text)
+        elif self._path:
+            self._write_file(text)
+
+    def _write_file(self, text: bytes) -> None:
         aside = f"{self._path}.{os.getpid()}"
         descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         try:
-            os.write(descriptor, b"%d\n" % port)
+            os.write(descriptor, text)
         finally:
             os.close(descriptor)
         os.replace(aside, self._path)

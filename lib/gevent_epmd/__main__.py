@@ -1,0 +1,8 @@
+"""`python -m gevent_epmd` is `epmd`."""
+
+import sys
+
+from .cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

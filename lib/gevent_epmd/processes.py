@@ -1,0 +1,49 @@
+"""Waiting for the end of a process that is no child of this one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+#: How often to look where the kernel cannot tell, in seconds.
+_LOOK_EVERY = 0.5
+
+
+def when_gone(loop: Any, pid: int, call: Callable[[], object]) -> None:
+    """Call once, in the loop, when this process has ended; where it has ended already, now."""
+    try:
+        watcher = loop.io(os.pidfd_open(pid), 1)
+    except ProcessLookupError:
+        call()
+        return
+    except (AttributeError, OSError):  # a Python or a kernel without it, or a sandbox
+        watcher = loop.timer(_LOOK_EVERY, _LOOK_EVERY)
+
+    def look() -> None:
+        if gone(pid):
+            watcher.stop()
+            _watchers.remove(watcher)
+            call()
+
+    _watchers.append(watcher)
+    watcher.start(look)
+
+
+#: A watcher that nobody refers to is stopped.
+_watchers: list[Any] = []
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended.  One that nobody has reaped yet has ended, too."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass  # another user's
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            return stat.read().rpartition(b")")[2].split()[0] in (b"Z", b"X")
+    except OSError:
+        return False  # no /proc
