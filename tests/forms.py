@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import inspect
 import os
 import shutil
 import signal
@@ -15,17 +16,14 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from comparison.differences import is_listed
-from gevent import get_hub
 
-from gevent_epmd import listeners, server
-from gevent_epmd.log import Log
+from gevent_epmd import ThreadedPortMapper
 from gevent_epmd.options import read_options
 
 ROOT = Path(__file__).parent.parent
@@ -248,72 +246,32 @@ class C(Process):
     command = (C_EPMD,)
 
 
-class Recorder(Log):
-    """A log that keeps its lines."""
-
-    def __init__(self, level: int) -> None:
-        super().__init__(level)
-        self.lines: list[str] = []
-
-    def _put(self, text: str) -> None:
-        self.lines.append(text)
-
-
 class InProcess(Server):
-    """Served by a hub of its own in a thread of this process."""
+    """Served by the library, in a thread of this process."""
 
-    _thread: threading.Thread | None = None
-    _log: Recorder | None = None
+    _embedded: ThreadedPortMapper | None = None
 
     def _start(self, options: list[str], environ: dict[str, str]) -> None:
         parsed = read_options(options, environ)
-        sockets = listeners.open_listeners(parsed.addresses, parsed.port)
-        started = threading.Event()
-        self._failure: BaseException | None = None
-        self._log = Recorder(parsed.debug)
-        self._thread = threading.Thread(target=self._serve, args=(parsed, sockets, started), daemon=True)
-        self._thread.start()
-        assert started.wait(PATIENCE)
-
-    def _serve(self, options, sockets, started) -> None:
-        hub = get_hub()
-        hub.exception_stream = None
-        try:
-            self.mapper = server.Mapper(options, sockets, self._log)
-            self._asked = hub.loop.async_()
-            self._asked.start(self.mapper.finished.set)
-            self.mapper.start()
-            started.set()
-            self.mapper.finished.wait()
-            self._in_hub(hub, self.mapper.stop)
-        except BaseException as error:  # noqa: BLE001 - it fails the test, in stop
-            self._failure = error
-        finally:
-            started.set()
-            hub.destroy(destroy_loop=True)
-
-    @staticmethod
-    def _in_hub(hub, function) -> None:
-        done = hub.loop.async_()
-        hub.loop.run_callback(lambda: (function(), done.send()))
-        hub.wait(done)
+        self._lines: list[str] = []
+        self._embedded = ThreadedPortMapper(
+            **{keyword: getattr(parsed, keyword) for keyword in KEYWORDS}, log=self._lines.append
+        )
+        self._embedded.start()
 
     def log(self) -> str:
-        return "\r\n".join(self._log.lines) if self._log else ""
+        return "\r\n".join(self._lines)
 
     def ended(self) -> int | None:
-        return None if self._thread.is_alive() else 0
+        return 0 if self._embedded.wait(0) else None
 
     def _stop(self) -> None:
-        if self._thread is None:
-            return
-        if self._thread.is_alive():
-            self._asked.send()
-            self._thread.join(PATIENCE)
-        assert not self._thread.is_alive(), "the mapper does not end"
-        if self._failure:
-            raise self._failure
+        if self._embedded is not None:
+            self._embedded.close()
 
+
+#: What an embedded mapper takes, under the names that Options has for it.
+KEYWORDS = inspect.signature(ThreadedPortMapper).parameters.keys() - {"log"}
 
 FORMS = [InProcess, Source, Built, C]
 OURS = [InProcess, Source, Built]

@@ -1,0 +1,221 @@
+"""An epmd inside another program: in its gevent hub, or in a thread of its own.
+
+    >>> with PortMapper(port=0) as mapper:  # in a program that runs on gevent
+    ...     client.register("foo", 4711, port=mapper.port)
+
+    >>> with ThreadedPortMapper(port=0) as mapper:  # in any other
+    ...     client.names(port=mapper.port)
+
+Both serve from `start` to `close`, or in a `with` block.  What a peer does wrong is logged; a mistake of
+this program's own, in a connection or in the thread, is raised by `close`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Any, TypeVar
+
+from gevent import get_hub, monkey
+from gevent.event import Event
+
+from . import listeners, server
+from .listeners import ListenError, PortInUse
+from .log import Log
+from .options import DEFAULT_PACKET_TIMEOUT, DEFAULT_PORT, LOOPBACK, Options
+
+__all__ = ["ListenError", "PortInUse", "PortMapper", "ThreadedPortMapper"]
+
+Self = TypeVar("Self", bound="PortMapper")
+
+
+class PortMapper:
+    """An epmd in the gevent hub of the thread that starts it, and that must close it.
+
+    `port` 0 is any that is free on all `addresses`; the attribute says which, once it serves.
+    Loopback is always among the addresses, and no address at all means every one of this host.
+    `relaxed`, `allow`, `idle_exit`, `debug` and the delays are the options of `epmd --help`, times in
+    seconds.  `log` is called with each line of the log, without its end; None is stderr.
+
+    `start` raises PortInUse where somebody listens already, ListenError for an address that is
+    not to be had, and the constructor ValueError for a value that cannot be.
+    """
+
+    def __init__(
+        self,
+        port: int = DEFAULT_PORT,
+        *,
+        addresses: Iterable[str] = LOOPBACK,
+        relaxed: bool = False,
+        allow: Iterable[str | IPv4Network | IPv6Network] | None = None,
+        packet_timeout: int = DEFAULT_PACKET_TIMEOUT,
+        idle_exit: int = 0,
+        delay_accept: int = 0,
+        delay_write: int = 0,
+        debug: int = 0,
+        log: Callable[[str], object] | None = None,
+    ) -> None:
+        if not 0 <= port <= 65535:
+            raise ValueError(f"{port} is no TCP port")
+        self._options = Options(
+            port=port,
+            addresses=tuple(addresses),
+            relaxed=relaxed,
+            allow=None if allow is None else tuple(map(ip_network, allow)),
+            packet_timeout=packet_timeout,
+            idle_exit=idle_exit,
+            delay_accept=delay_accept,
+            delay_write=delay_write,
+            debug=debug,
+        )
+        self._log = _Log(debug, log)
+        self._mapper: server.Mapper | None = None
+        self._stopped: Event | None = None
+        self.port = port
+
+    def start(self) -> None:
+        """Serve from here on."""
+        if self._mapper is not None:
+            raise RuntimeError("it serves already")
+        self._open()
+
+    def _open(self) -> server.Mapper:
+        sockets = listeners.open_listeners(self._options.addresses, self._options.port)
+        mapper = self._mapper = server.Mapper(self._options, sockets, self._log)
+        stopped = self._stopped = Event()
+        # However it ends, it ends in the hub: only there may connections be aborted.
+        mapper.finished.rawlink(lambda _: self._end(mapper, stopped))
+        mapper.start()
+        self.port = mapper.port
+        return mapper
+
+    def close(self) -> None:
+        """End all connections and free the port; nothing happens where that is done already."""
+        mapper, self._mapper = self._mapper, None
+        if mapper is not None:
+            mapper.finished.set()
+            self.wait()
+            self._log.raise_failure()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it ends, by `-kill`, by `idle_exit` or by `close`; False where that takes longer."""
+        return self._stopped is None or bool(self._stopped.wait(timeout))
+
+    def _end(self, mapper: server.Mapper, stopped: Event) -> None:
+        try:
+            mapper.stop()
+        except Exception as error:  # noqa: BLE001 - the hub would print it, and go on
+            self._log.failed(error)
+        finally:
+            stopped.set()
+
+    def __enter__(self: Self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class ThreadedPortMapper(PortMapper):
+    """The same in a thread with a hub of its own, for programs without gevent; any thread may close it.
+
+    Where gevent has patched the threads there is none of its own, and `start` raises RuntimeError.
+    """
+
+    _thread: threading.Thread | None = None
+    _ended: threading.Event | None = None
+    #: Wakes the thread's hub; None where there is no hub to wake.
+    _asked: Any = None
+    _lock = threading.Lock()
+
+    def start(self) -> None:
+        """Serve from here on; returns once requests are answered."""
+        if monkey.is_module_patched("threading"):
+            raise RuntimeError("gevent has patched the threads here: PortMapper serves in its hub")
+        if self._thread is not None:
+            raise RuntimeError("it serves already")
+        started, ended = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(started, ended), name="epmd", daemon=True)
+        self._ended = ended
+        self._thread.start()
+        started.wait()
+        if ended.is_set():
+            self.close()  # which raises what was in the way
+
+    def close(self) -> None:
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            with self._lock:
+                if self._asked is not None:
+                    self._asked.send()
+            thread.join()
+            self._log.raise_failure()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return self._ended is None or self._ended.wait(timeout)
+
+    def _run(self, started: threading.Event, ended: threading.Event) -> None:
+        hub = get_hub()
+        self._hear_of_failures(hub)
+        try:
+            self._serve(hub, self._open(), started)
+        except BaseException as error:  # noqa: BLE001 - `close` raises it
+            self._log.keep(error)
+        finally:
+            self._mapper = None
+            hub.destroy(destroy_loop=True)
+            ended.set()
+            started.set()
+
+    def _serve(self, hub: Any, mapper: server.Mapper, started: threading.Event) -> None:
+        asked = hub.loop.async_()
+        asked.start(mapper.finished.set)
+        self._asked = asked
+        started.set()
+        try:
+            super().wait()
+        finally:
+            with self._lock:
+                self._asked = None
+            asked.close()
+
+    def _hear_of_failures(self, hub: Any) -> None:
+        """Of those that are in nobody's greenlet; the hub would print them."""
+        hub_handles = hub.handle_error
+
+        def handle_error(context: Any, kind: Any, error: Any, traceback: Any) -> None:
+            if isinstance(error, Exception):
+                self._log.failed(error)
+            hub_handles(context, kind, error, traceback)
+
+        hub.exception_stream = None
+        hub.handle_error = handle_error
+
+
+class _Log(Log):
+    """Calls `put` with each line, and keeps the first failure."""
+
+    def __init__(self, level: int, put: Callable[[str], object] | None) -> None:
+        super().__init__(level)
+        self._call = put or super()._put
+        self._failure: BaseException | None = None
+
+    def failed(self, error: BaseException) -> None:
+        self.keep(error)
+        super().failed(error)
+
+    def raise_failure(self) -> None:
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    def _put(self, text: str) -> None:
+        try:
+            self._call(text)
+        except Exception as error:  # noqa: BLE001 - no connection may suffer for it
+            self.keep(error)
+
+    def keep(self, error: BaseException) -> None:
+        self._failure = self._failure or error
