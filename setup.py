@@ -22,11 +22,22 @@ setup(
     python_requires=">=3.10",
     install_requires=["gevent>=24.10", "docopt-ng>=0.9"],
     extras_require={
-        "test": ["pytest>=8", "hypothesis>=6", "coverage>=7.10", "mypy", "ruff"],
+        "test": [
+            "pytest>=8",
+            "pytest-xdist>=3.6",
+            "hypothesis>=6",
+            "coverage>=7.10",
+            "setuptools>=70.1",
+            "mypy",
+            "ruff",
+        ],
         "build": ["pyinstaller>=6.22"],
         "fuzz": ["atheris>=3"],
     },
-    entry_points={"console_scripts": ["epmd = gevent_epmd.cli:main"]},
+    entry_points={
+        "console_scripts": ["epmd = gevent_epmd.cli:main"],
+        "pytest11": ["gevent_epmd = gevent_epmd.pytest_plugin"],
+    },
     # build/ is tracked: what setuptools makes on its way goes elsewhere.
     options={"build": {"build_base": ".scratch/setuptools"}},
     classifiers=[

@@ -8,6 +8,9 @@ import signal
 import pytest
 from forms import COMMANDS, real
 
+#: Projects of their own, which the tests run.
+collect_ignore = ["examples"]
+
 # Whoever runs the tests in the background, or with nohup, ignores signals, and so would what they start.
 for _number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1):
     signal.signal(_number, signal.SIG_DFL)

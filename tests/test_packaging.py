@@ -1,0 +1,185 @@
+"""The wheel and the sdist: what they hold, and that what they bring works where nothing else is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from forms import ROOT, real, run
+
+#: What an installation may take, from the network perhaps.
+PATIENCE = 300
+#: In CI there is a network, and each of these is there.
+IN_CI = bool(os.environ.get("CI"))
+EXAMPLE = ROOT / "tests" / "examples" / "pytest_project"
+CONSTRAINTS = ROOT / "build" / "constraints.txt"
+
+
+def tracked(*under: str) -> set[str]:
+    """The files of the project, by git where this is a checkout."""
+    done = subprocess.run(["git", "ls-files", *under], cwd=ROOT, capture_output=True, check=False, text=True)
+    if done.returncode:
+        pytest.skip("this is no checkout")
+    return set(done.stdout.splitlines())
+
+
+def build(what: str, source: Path, to: Path) -> Path:
+    """Build a wheel or an sdist as pip does, and give its path."""
+    script = f"from setuptools import build_meta; print(build_meta.build_{what}({str(to)!r}))"
+    done = run([sys.executable, "-c", script], cwd=source, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr.decode()
+    return to / done.stdout.decode().split()[-1]
+
+
+@pytest.fixture(scope="session")
+def sdist(tmp_path_factory) -> Path:
+    """Of a copy, so that nothing is left in the checkout, and nothing untracked gets into it."""
+    copy, out = tmp_path_factory.mktemp("checkout"), tmp_path_factory.mktemp("sdist")
+    for name in tracked():
+        if (ROOT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, copy / name)
+    return build("sdist", copy, out)
+
+
+@pytest.fixture(scope="session")
+def unpacked(sdist: Path, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("unpacked")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(folder, filter="data")
+    return next(folder.iterdir())
+
+
+@pytest.fixture(scope="session")
+def wheel(unpacked: Path, tmp_path_factory) -> Path:
+    """Of the sdist, as pip would."""
+    return build("wheel", unpacked, tmp_path_factory.mktemp("wheel"))
+
+
+def test_contents_of_the_wheel(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        info = {name for name in names if ".dist-info/" in name}
+        entry_points = archive.read(next(n for n in info if n.endswith("entry_points.txt"))).decode()
+        metadata = archive.read(next(n for n in info if n.endswith("METADATA"))).decode()
+    assert names - info == {name.removeprefix("lib/") for name in tracked("lib")}
+    assert "gevent_epmd/py.typed" in names
+    assert any(name.endswith("/LICENSE") for name in info)
+    assert entry_points.split("\n\n") == [
+        "[console_scripts]\nepmd = gevent_epmd.cli:main",
+        "[pytest11]\ngevent_epmd = gevent_epmd.pytest_plugin\n",
+    ]
+    required = [line for line in metadata.splitlines() if line.startswith("Requires-Dist: ")]
+    assert [line for line in required if "extra ==" not in line] == [
+        "Requires-Dist: gevent>=24.10",
+        "Requires-Dist: docopt-ng>=0.9",
+    ]
+
+
+def test_contents_of_the_sdist(unpacked: Path) -> None:
+    names = {str(path.relative_to(unpacked)) for path in unpacked.rglob("*") if path.is_file()}
+    made = {name for name in names if name in ("PKG-INFO", "setup.cfg") or ".egg-info/" in name}
+    assert names - made == tracked() - {".gitignore"}
+
+
+def pythons() -> dict[tuple[int, ...], str]:
+    """The Pythons that are supported, and are here: {version: command}."""
+    found = {sys.version_info[:2]: sys.executable}
+    for minor in range(10, 14):
+        command = shutil.which(f"python3.{minor}")
+        if command and (3, minor) not in found and run([command, "-c", "import venv, ssl"]).returncode == 0:
+            found[3, minor] = command
+    return found
+
+
+@pytest.fixture(scope="session", params=["oldest", "newest"])
+def python(request) -> str:
+    found = pythons()
+    if request.param == "newest" and len(found) == 1:
+        pytest.skip("only one supported Python is here: put python3.10 to python3.13 on PATH")
+    return found[min(found) if request.param == "oldest" else max(found)]
+
+
+def environment(python: str, folder: Path, *packages: str) -> Path:
+    """The bin directory of a fresh virtual environment with these packages, as pip takes them."""
+    assert run([python, "-m", "venv", "--without-pip", str(folder)], timeout=PATIENCE).returncode == 0
+    pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install", "--quiet"]
+    done = run([*pip, "--retries", "1", "-c", str(CONSTRAINTS), *packages], timeout=PATIENCE)
+    if done.returncode and not IN_CI and b"No matching distribution" in done.stderr:
+        pytest.skip("the packages are out of reach: no network")
+    assert done.returncode == 0, done.stderr.decode()
+    return folder / "bin"
+
+
+@pytest.fixture(scope="session")
+def installed(python: str, wheel: Path, tmp_path_factory) -> Path:
+    """A fresh environment with the wheel, pytest and nothing of the checkout."""
+    return environment(python, tmp_path_factory.mktemp("venv"), str(wheel), "pytest", "pytest-xdist")
+
+
+def test_entry_points(installed: Path, tmp_path: Path) -> None:
+    version = run([str(installed / "epmd"), "--version"], cwd=tmp_path)
+    assert version.stdout.startswith(b"epmd "), version.stderr
+    assert (
+        run([str(installed / "python"), "-m", "gevent_epmd", "--version"], cwd=tmp_path).stdout
+        == version.stdout
+    )
+    fixtures = run([str(installed / "pytest"), "--fixtures"], cwd=tmp_path).stdout.decode()
+    for name in ("epmd", "epmd_session", "epmd_options"):
+        assert f"\n{name} " in fixtures
+
+
+@pytest.mark.parametrize("options", [(), ("-n", "4")], ids=["alone", "workers"])
+def test_sample_project(installed: Path, options: tuple[str, ...], tmp_path: Path) -> None:
+    project = shutil.copytree(EXAMPLE, tmp_path / "project")
+    path = {"PATH": f"{installed}{os.pathsep}{os.environ['PATH']}"}
+    done = run([str(installed / "pytest"), "-q", *options], cwd=project, environ=path, timeout=PATIENCE)
+    assert done.returncode == 0, done.stdout.decode()
+    assert b"passed" in done.stdout
+    if IN_CI:
+        assert b"skipped" not in done.stdout
+
+
+def test_sdist_installs_and_its_tests_run(unpacked: Path, tmp_path: Path) -> None:
+    """`pip install '.[test]'`, and then pytest, without a program that is not Python's."""
+    bin_folder = environment(sys.executable, tmp_path / "venv", f"{unpacked}[test]")
+    tests = [f"tests/test_{name}.py" for name in ("registry", "protocol", "client", "embedding")]
+    # In CI what is not there must be there; here it must not be needed.
+    environ = {"PATH": str(bin_folder), "CI": ""}
+    pytest_there = [str(bin_folder / "pytest"), "-q", "-p", "no:cacheprovider", *tests]
+    done = run(pytest_there, cwd=unpacked, environ=environ, timeout=PATIENCE)
+    assert done.returncode == 0, done.stdout.decode()
+    assert b" passed" in done.stdout
+
+
+CONSUMER = """
+from gevent_epmd import PortMapper, ThreadedPortMapper, client
+from gevent_epmd.testing import EpmdProcess
+
+with PortMapper(port=0, relaxed=True) as mapper, ThreadedPortMapper(0) as other:
+    reveal_type(mapper.port)
+    reveal_type(other)
+    reveal_type(client.names(port=mapper.port))
+
+def test_it(epmd: EpmdProcess) -> None:
+    reveal_type(epmd.environ)
+
+PortMapper(port="4369")
+"""
+
+
+def test_types_reach_a_consumer(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "consumer.py").write_text(CONSUMER)
+    mypy = [real(str(Path(sys.executable).parent / "mypy")), "--strict", "--python-executable"]
+    done = run([*mypy, str(installed / "python"), "consumer.py"], cwd=tmp_path, timeout=PATIENCE)
+    said = done.stdout.decode()
+    for kind in ('"int"', "embedding.ThreadedPortMapper", "protocol.NamedPort", '"dict[str, str]"'):
+        assert kind in said, said
+    assert said.count("error:") == 1, said
+    assert 'has incompatible type "str"; expected "int"' in said
