@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import stat
 import subprocess
@@ -171,6 +172,7 @@ def test_gone(others) -> None:
 def test_port_on_stdout(form) -> None:
     command = [*form.command, "-port", "0", "-port_file", "-", "-loopback"]
     with subprocess.Popen(command, env=clean_environment(), stdout=subprocess.PIPE) as process:
+        assert select.select([process.stdout], [], [], PATIENCE)[0] or process.kill()
         port = int(process.stdout.readline())
         assert answers(port)
         assert ask(port, b"k") == b"OK"
