@@ -193,8 +193,8 @@ def hook(event, arguments):
 serving = []
 run = server.run
 
-def watched(options, sockets, log, ready):
-    run(options, sockets, log, lambda: (ready(), serving.append(True)))
+def watched(options, sockets, log, ready, leave):
+    run(options, sockets, log, lambda port: (ready(port), serving.append(True)), leave)
 
 server.run = watched
 sys.addaudithook(hook)

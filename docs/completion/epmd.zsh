@@ -18,7 +18,8 @@ _arguments \
     '*-loopback[Listen on loopback only]' \
     '*-allow[Answer other hosts only if they are in these networks, separated by commas]:List: ' \
     '*-idle_exit[End when no node has been registered for so long]:Seconds: ' \
-    '*-port_file[Write the port to this file once requests are answered, and remove the file at the end]:Path:_files' \
+    '*-pid_exit[End as soon as one of these processes has ended; commas between them]:Pids: ' \
+    '*-port_file[Write the port to this file once requests are answered, and remove the file at the end; - is stdout]:Path:_files' \
     '*-d[Log each request on stderr and remember only 5 names of late nodes]' \
     '*-debug[Log each request on stderr and remember only 5 names of late nodes]' \
     '*-packet_timeout[Close a connection that has not sent its request by then]:Seconds: ' \

@@ -21,9 +21,9 @@ def main() -> int:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     if 1 in (os.getpid(), os.getppid() if hasattr(sys, "frozen") else 0):
-        from . import pid1
+        from . import ending
 
-        pid1.end_by_signals()
+        ending.exit_by_signals()
     try:
         options = read_options(sys.argv[1:], os.environ)
     except UsageError as error:

@@ -23,7 +23,7 @@ from gevent import get_hub, sleep
 from gevent.event import Event
 from gevent.server import StreamServer
 
-from . import bundle, pid1
+from . import bundle, ending
 from . import registry as nodes
 from .connection import Connection
 from .log import Log, shown
@@ -352,13 +352,14 @@ def run(
     sockets: Iterable[_socket.socket],
     log: Log,
     ready: Callable[[int], None] = lambda _port: None,
+    leave: Callable[[], None] | None = None,
 ) -> None:
     """Serve the listening sockets until somebody sends KILL; `ready` is called with the port once
-    requests are answered."""
+    requests are answered, and `leave`, if there is something to do, before a signal ends it."""
     bundle.load_everything()
     mapper = Mapper(options, sockets, log)
     mapper.start()
-    pid1.watch_signals(mapper.hub.loop)
+    ending.watch_signals(mapper.hub.loop, leave)
     if options.pid_exit:
         from .processes import when_gone
 

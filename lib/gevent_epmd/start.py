@@ -51,7 +51,8 @@ def _serve_sockets(options: Options, sockets: list[_socket.socket], log: Log) ->
         if tell_caller is not None:
             server.raise_descriptor_limit()
             with closing(PortFile(options.port_file)) as port_file:
-                server.run(options, sockets, log, _ready(port_file, tell_caller))
+                leave = port_file.close if options.port_file else None
+                server.run(options, sockets, log, _ready(port_file, tell_caller), leave)
     except Exception as error:  # noqa: BLE001 - a daemon's last words would be lost
         log.say(0, f"cannot serve: {error!r}")
         return 1
