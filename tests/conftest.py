@@ -21,6 +21,13 @@ _, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (_hard, _hard))
 
 
+@pytest.fixture
+def unmeasured(monkeypatch) -> None:
+    """What is started imports what it needs itself, and nothing for coverage."""
+    for variable in ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"):
+        monkeypatch.delenv(variable, raising=False)
+
+
 @pytest.fixture(params=COMMANDS)
 def command(request) -> list[str]:
     """The beginning of a command line, for each form that is a program."""

@@ -207,6 +207,7 @@ except RuntimeError as error: print(error)
     assert done.stdout.startswith(b"foo\ngevent has patched the threads"), done.stderr
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_package_imports_gevent_only_where_it_serves() -> None:
     script = """
 import sys, gevent_epmd

@@ -120,8 +120,10 @@ def test_mapper_that_does_not_start() -> None:
 
 def test_mapper_that_plays_busy_is_ended_all_the_same(monkeypatch) -> None:
     monkeypatch.setattr(testing, "_PATIENCE_AT_END", 0.2)
+    monkeypatch.setattr(client.names, "__defaults__", ("", None, 0.2))
     with EpmdProcess("-delay_accept", "600") as epmd:
         pid = epmd.pid
+        epmd.check()
     assert gone(pid)
 
 
@@ -317,6 +319,7 @@ def test_it(epmd_session, epmd, worker_id, number):
         assert gone(int(mapper.split()[1]))
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_it_costs_nothing_where_it_is_not_used(project) -> None:
     project.write(
         "test_it.py",

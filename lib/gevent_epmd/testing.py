@@ -152,11 +152,18 @@ class EpmdProcess:
         """Raises MapperFailed if the mapper has ended by itself, and then it may be started again; or if
         something has gone wrong inside since the last check."""
         running = self._must_run()
-        # An answer also means that all that was asked before is done.
-        if running.ended() or not client.started(port=self.port):
+        if running.ended() or (not self._answers() and running.ends_soon()):
             self.close()
             raise MapperFailed("the epmd was told to end")
         running.check()
+
+    def _answers(self) -> bool:
+        """An answer, to its end, also means that all that was asked before is done, and logged."""
+        try:
+            self.names()
+        except client.EpmdError:
+            return False
+        return True
 
     def _must_run(self) -> _Running:
         if self._running is None:
@@ -210,6 +217,13 @@ class _Running:
     def ended(self) -> bool:
         return self._process.poll() is not None
 
+    def ends_soon(self) -> bool:
+        try:
+            self._process.wait(_PATIENCE_AT_END)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
     def log(self) -> str:
         # Not by seeking: the mapper writes where this descriptor stands, too.
         descriptor = self._log.fileno()
@@ -235,8 +249,7 @@ class _Running:
             if not self.ended():  # somebody else may have the port by now
                 with contextlib.suppress(client.EpmdError):
                     client.kill(port, _PATIENCE_AT_END)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(_PATIENCE_AT_END)
+            self.ends_soon()
             self.check()
         finally:
             self.kill()
