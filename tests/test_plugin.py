@@ -23,7 +23,7 @@ PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v"]
 #: A mapper that fails at every DUMP.
 FAILING = """
 from gevent_epmd import cli, registry
-registry.Registry.dump_text = None
+registry.Registry.dump_lines = None
 cli.main()
 """
 

@@ -97,13 +97,15 @@ class Log:
         self._put(f"***** {text}")
 
     def _put(self, text: str) -> None:
-        import select
+        from select import PIPE_BUF, POLLOUT
+
+        from . import plain
 
         # A stderr that is full or gone must neither end anything nor keep it waiting: a pipe that can be
         # written takes so many bytes at once.
-        line = text.encode("utf-8", "surrogateescape")[: select.PIPE_BUF - 2]
-        poll = select.poll()
-        poll.register(2, select.POLLOUT)
+        line = text.encode("utf-8", "surrogateescape")[: PIPE_BUF - 2]
+        poll = plain.poll()
+        poll.register(2, POLLOUT)
         try:
             if poll.poll(0):
                 os.write(2, line + b"\r\n")

@@ -23,7 +23,7 @@ from gevent import get_hub, sleep
 from gevent.event import Event
 from gevent.server import StreamServer
 
-from . import bundle, ending
+from . import bundle, ending, plain
 from . import registry as nodes
 from .connection import Connection
 from .log import Log, shown
@@ -122,7 +122,7 @@ class Listener(StreamServer):
         super().__init__(socket.socket(fileno=sock.detach()), handle=mapper.do_accept)
         self._mapper = mapper
         self._family = self.family
-        self._poll = select.poll()
+        self._poll = plain.poll()
         self._poll.register(self.socket, select.POLLIN)
 
     #: How many to accept before those who are connected are looked at again.  gevent's 100 is no
