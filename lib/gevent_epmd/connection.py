@@ -69,7 +69,7 @@ def is_in(peer: str, networks: Iterable[IPv4Network | IPv6Network]) -> bool:
 class Connection:
     """`peer` is the other end's address as accept gave it (C: struct Connection)."""
 
-    __slots__ = ("_greenlet", "_hung_up", "_mapper", "_peer", "fd", "sock")
+    __slots__ = ("_greenlet", "_hung_up", "_mapper", "_peer", "_reader", "fd", "sock")
 
     def __init__(self, mapper: Mapper, sock: _socket.socket, peer: tuple[Any, ...]) -> None:
         self.sock = sock
@@ -77,6 +77,7 @@ class Connection:
         self._mapper = mapper
         self._peer = peer
         self._hung_up = False
+        self._reader: Any = None
         self._greenlet: greenlet | None = None
 
     def start(self) -> None:
@@ -130,7 +131,7 @@ class Connection:
             if mapper.log.level >= 2:
                 self._log_opening()
             if mapper.options.delay_accept:
-                mapper.sleep(self, mapper.options.delay_accept)
+                self._sleep(mapper.options.delay_accept)
             packet = self._do_read()
             if packet is not None:
                 self._do_request(packet)
@@ -144,6 +145,7 @@ class Connection:
         finally:
             if mapper.log.level >= 2:
                 self.log_closing()
+            self._stop_reading()
             self.sock.close()
             self._greenlet = None
 
@@ -158,7 +160,7 @@ class Connection:
                     data = self.sock.recv(reader.wanted, _NOW)
                 except BlockingIOError:
                     deadlines.add(self)
-                    self._wait(_READ)
+                    self._wait_to_read()
                     continue
                 except OSError as error:
                     self._log_read(b"")
@@ -235,7 +237,7 @@ class Connection:
         log = self._mapper.log
         while True:
             # A node stays: to look whether it has gone already would cost more than to wait.
-            self._wait(_READ)
+            self._wait_to_read()
             try:
                 data = self.sock.recv(protocol.MAX_PACKET, _NOW)
             except BlockingIOError:
@@ -316,7 +318,7 @@ class Connection:
     def _reply(self, data: bytes, pieces: Sequence[bytes] = ()) -> bool:
         """Whether it could be sent.  `pieces` is how the log shows it, where that is not at once."""
         if self._mapper.options.delay_write:
-            self._mapper.sleep(self, self._mapper.options.delay_write)
+            self._sleep(self._mapper.options.delay_write)
         log = self._mapper.log
         sent = True
         try:
@@ -360,7 +362,7 @@ class Connection:
         try:
             rest = memoryview(data)[sent:]
             while rest:
-                self._wait(_WRITE)
+                self._wait_to_write()
                 rest = rest[self._send_some(rest) :]
         except Aborted:
             # Without this the kernel keeps what is left and goes on offering it.
@@ -375,12 +377,34 @@ class Connection:
         except BlockingIOError:
             return 0
 
-    def _wait(self, event: int) -> None:
-        """Give way until the socket can be read (1) or written (2)."""
-        watcher = self._mapper.hub.loop.io(self.fd, event)
+    def _wait_to_read(self) -> None:
+        """Give way until there is something to read.
+
+        The watcher stays for the next time: a node's connection waits once for its request and then for its
+        end, and to look at a descriptor anew costs two system calls.  So nobody else may be waited for
+        without `_stop_reading`."""
+        if self._reader is None:
+            self._reader = self._mapper.hub.loop.io(self.fd, _READ)
+            self._reader.start(getcurrent().switch)
+        self._mapper.hub.switch()
+
+    def _stop_reading(self) -> None:
+        if self._reader is not None:
+            self._reader.stop()
+            self._reader.close()
+            self._reader = None
+
+    def _wait_to_write(self) -> None:
+        """Give way until there is room to write."""
+        self._stop_reading()
+        watcher = self._mapper.hub.loop.io(self.fd, _WRITE)
         watcher.start(getcurrent().switch)
         try:
             self._mapper.hub.switch()
         finally:
             watcher.stop()
             watcher.close()
+
+    def _sleep(self, seconds: int) -> None:
+        self._stop_reading()
+        self._mapper.sleep(self, seconds)

@@ -47,15 +47,16 @@ class Refused(Complaint):
 class Node:
     """A registered node (C: struct enode).  `fd` is its connection's descriptor, for DUMP."""
 
-    __slots__ = ("count", "fd", "holder", "names_line", "port2_reply", "request")
+    __slots__ = ("_names_line", "_port2_reply", "count", "fd", "holder", "request")
 
     def __init__(self, request: Alive2Request, count: int, holder: Holder, fd: int) -> None:
         self.request = request
         self.count = count
         self.holder: Holder | None = holder
         self.fd = fd
-        self.port2_reply = protocol.port2_reply(request)
-        self.names_line = protocol.names_line(request.name, request.port)
+        # Made when first asked for: not every node is before it goes.
+        self._port2_reply: bytes | None = None
+        self._names_line: bytes | None = None
 
     @property
     def name(self) -> bytes:
@@ -64,6 +65,20 @@ class Node:
     @property
     def port(self) -> int:
         return self.request.port
+
+    @property
+    def port2_reply(self) -> bytes:
+        """The whole reply to a look-up of this node."""
+        if self._port2_reply is None:
+            self._port2_reply = protocol.port2_reply(self.request)
+        return self._port2_reply
+
+    @property
+    def names_line(self) -> bytes:
+        """What NAMES says of it."""
+        if self._names_line is None:
+            self._names_line = protocol.names_line(self.name, self.port)
+        return self._names_line
 
     @property
     def creation(self) -> int:
