@@ -5,13 +5,16 @@ Where C must fail, `but_not_c` names the row of the README's table of deliberate
 
 from __future__ import annotations
 
+import re
 import resource
 import signal
 import socket
 import time
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
+from comparison.settled import settle
 from forms import OURS, each_of_ours, forms, wait_until
 from peer import Peer, ask, barrier, look_up, names, node, register, try_to_register
 
@@ -381,3 +384,21 @@ def test_resets_leave_nothing_behind(form, what: bytes) -> None:
         if form is not OURS[0]:
             assert fd < 20
         peer.close()
+
+
+@pytest.mark.parametrize("form", OURS[1:], ids=lambda form: form.__name__)
+def test_it_does_nothing_where_there_is_nothing_to_do(form) -> None:
+    """Each time that it is woken is counted; C wakes every 5 s."""
+    with form() as server, register(server.port, node("foo"))[0]:
+        barrier(server.port)
+        settle(server.pid)
+        before = times_woken(server.pid)
+        time.sleep(1)
+        assert times_woken(server.pid) == before
+        names(server.port)
+        assert times_woken(server.pid) > before
+
+
+def times_woken(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)$", status, re.MULTILINE)[1])
