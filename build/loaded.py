@@ -7,6 +7,7 @@ import ipaddress  # noqa: F401 - for -allow
 import json  # noqa: F401 - for -json
 import sys
 
+import gevent_epmd.answers
 import gevent_epmd.calls
 import gevent_epmd.cli
 import gevent_epmd.client

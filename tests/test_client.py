@@ -12,7 +12,8 @@ import pytest
 from forms import PATIENCE, ROOT, forms, reserved_port, run, wait_until
 
 from gevent_epmd import client
-from gevent_epmd.client import BadAnswer, NamedPort, NoEpmd, Refused
+from gevent_epmd.answers import NamedPort
+from gevent_epmd.client import BadAnswer, NoEpmd, Refused
 from test_command_line import Odd
 
 

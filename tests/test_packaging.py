@@ -180,7 +180,7 @@ def test_types_reach_a_consumer(installed: Path, tmp_path: Path) -> None:
     mypy = [real(str(Path(sys.executable).parent / "mypy")), "--strict", "--python-executable"]
     done = run([*mypy, str(installed / "python"), "consumer.py"], cwd=tmp_path, timeout=PATIENCE)
     said = done.stdout.decode()
-    for kind in ('"int"', "embedding.ThreadedPortMapper", "protocol.NamedPort", '"dict[str, str]"'):
+    for kind in ('"int"', "embedding.ThreadedPortMapper", "answers.NamedPort", '"dict[str, str]"'):
         assert kind in said, said
     assert said.count("error:") == 1, said
     assert 'has incompatible type "str"; expected "int"' in said

@@ -41,7 +41,8 @@ def _dump(options: Options) -> int:
 
 
 def _started(options: Options) -> int:
-    return 0 if client.started(*_mapper(options)) else 1
+    mapper = _mapper(options)
+    return 0 if client.started(mapper.host, mapper.port, mapper.timeout) else 1
 
 
 def _list(options: Options, tag: int) -> int:
@@ -60,11 +61,13 @@ def _list(options: Options, tag: int) -> int:
 def _list_json(port: int, text: bytes, tag: int) -> int:
     import json
 
+    from . import answers
+
     if tag == protocol.NAMES_REQ:
-        found = {"nodes": [node._asdict() for node in protocol.parse_names(text)]}
+        found = {"nodes": [node._asdict() for node in answers.parse_names(text)]}
     else:
         found = {
-            kind: [n._asdict() for n in nodes] for kind, nodes in protocol.parse_dump(text)._asdict().items()
+            kind: [n._asdict() for n in nodes] for kind, nodes in answers.parse_dump(text)._asdict().items()
         }
     _write(1, f"{json.dumps({'port': port} | found, ensure_ascii=False)}\n".encode())
     return 0

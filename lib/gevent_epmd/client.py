@@ -21,10 +21,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from . import protocol
-from .protocol import Alive2Request, BareRequest, NamedPort, Port2Request, StopRequest
+from .protocol import Alive2Request, BareRequest, Port2Request, StopRequest
+
+if TYPE_CHECKING:
+    from .answers import Dump, NamedPort
 
 TIMEOUT = 10.0
 DEFAULT_PORT = 4369
@@ -55,12 +58,13 @@ class Refused(EpmdError):
     """The epmd does not do it: a name is taken, nodes are living, or the check is not relaxed."""
 
 
-class Mapper(NamedTuple):
+class Mapper:
     """Which epmd to ask, and how long the whole call may take; as the module's text says."""
 
-    host: str = ""
-    port: int | None = None
-    timeout: float | None = TIMEOUT
+    def __init__(self, host: str, port: int | None, timeout: float | None) -> None:
+        self.host = host
+        self.port = port
+        self.timeout = timeout
 
 
 class Registration:
@@ -95,12 +99,16 @@ class Registration:
 
 def names(host: str = "", port: int | None = None, timeout: float | None = TIMEOUT) -> list[NamedPort]:
     """The registered nodes with their ports, newest first."""
-    return protocol.parse_names(_text(Mapper(host, port, timeout), protocol.NAMES_REQ))
+    from .answers import parse_names  # the interactive calls do without
+
+    return parse_names(_text(Mapper(host, port, timeout), protocol.NAMES_REQ))
 
 
-def dump(host: str = "", port: int | None = None, timeout: float | None = TIMEOUT) -> protocol.Dump:
+def dump(host: str = "", port: int | None = None, timeout: float | None = TIMEOUT) -> Dump:
     """The registered nodes and the names of late ones, with their descriptors.  For this host only."""
-    return protocol.parse_dump(_text(Mapper(host, port, timeout), protocol.DUMP_REQ))
+    from .answers import parse_dump
+
+    return parse_dump(_text(Mapper(host, port, timeout), protocol.DUMP_REQ))
 
 
 def started(host: str = "", port: int | None = None, timeout: float | None = TIMEOUT) -> bool:
@@ -116,11 +124,13 @@ def port_please(
     name: str, host: str = "", port: int | None = None, timeout: float | None = TIMEOUT
 ) -> Alive2Request | None:
     """What the node of this name has registered with, its port among it; None if there is none."""
+    from .answers import parse_port2_reply
+
     request = Port2Request(os.fsencode(name))
     with _asked(Mapper(host, port, timeout), request.packet()) as call:
         answer = call.read_all()
     try:
-        return protocol.parse_port2_reply(answer)
+        return parse_port2_reply(answer)
     except protocol.ProtocolError as error:
         raise BadAnswer(f"the epmd answers a look-up with {answer[:20]!r}") from error
 
@@ -136,11 +146,13 @@ def register(
 ) -> Registration:
     """Give the name to a node of this host that listens at `node_port`.  Raises Refused where the name is
     taken, or none."""
+    from .answers import ALIVE2_X_RESP_SIZE, parse_alive2_reply
+
     kind = HIDDEN_NODE if hidden else NORMAL_NODE
     request = Alive2Request(node_port, kind, 0, 6, 5, os.fsencode(name), extra)
     call = _Call(Mapper("", port, timeout), request.packet())
     try:
-        creation = protocol.parse_alive2_reply(call.read(protocol.ALIVE2_X_RESP_SIZE))
+        creation = parse_alive2_reply(call.read(ALIVE2_X_RESP_SIZE))
     except protocol.ProtocolError as error:
         call.close()
         raise BadAnswer(f"the epmd does not answer a registration: {error}") from error

@@ -24,8 +24,8 @@ import tempfile
 import time
 
 from . import client
+from .answers import NamedPort
 from .client import Registration
-from .protocol import NamedPort
 
 #: How long the mapper may take to start, and to end when it is asked to.
 _PATIENCE = 30.0
