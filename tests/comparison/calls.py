@@ -13,6 +13,7 @@ NO_NUMBER = "a port or a time that is none"
 _DAEMON = "`-daemon` that cannot serve"
 _TWICE = "an address that is named twice"
 _WILDCARD = "a wildcard address"
+_TWO_DASHES = "`--help` and `--version`"
 
 _PORT_VARIABLE, _ADDRESS_VARIABLE = "ERL_EPMD_PORT", "ERL_EPMD_ADDRESS"
 _RELAXED, _RELAXED_VARIABLE = "-relaxed_command_check", "ERL_EPMD_RELAXED_COMMAND_CHECK"
@@ -102,7 +103,6 @@ _UNKNOWN = (
     "--",
     "-help",
     "-h",
-    "--help",
     "--names",
     "-dd",
     "-nam",
@@ -120,6 +120,9 @@ USAGE = [
     *(Call((*_AT, *asked, *after), EMPTY) for asked in _ASKED for after in _AFTER),
     *(Call((*_AT, "-stop", "foo", *after), RELAXED_NODES) for after in (*_ASKED, ("-d",), ("x",))),
     Call((*_AT, "-daemon", "-foo")),
+    Call((*_AT, "--help"), difference=_TWO_DASHES),
+    Call((*_AT, "--version"), difference=_TWO_DASHES),
+    *(Call((*_AT, word, "-names"), EMPTY) for word in ("--help", "--version")),
     Call((*_AT, "-daemon", "-port")),
 ]
 

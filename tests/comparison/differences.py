@@ -86,6 +86,11 @@ DIFFERENCES = (
         "a clear error, status 1",
     ),
     Difference(
+        "`--help` and `--version`",
+        "are unknown: usage on stderr, status 1",
+        "are answered on stdout, status 0; `-help` is as C's",
+    ),
+    Difference(
         "a control character in a name",
         "goes into the log as it is, as do bytes that are not UTF-8",
         "is escaped, so that no name can forge a line or reach a terminal",
