@@ -11,6 +11,7 @@ Source: dbg_printf, dbg_tty_printf, dbg_print_buf and print_names of epmd.c and 
 from __future__ import annotations
 
 import os
+import struct
 import time
 from collections.abc import Callable, Iterable
 
@@ -20,6 +21,7 @@ _SECONDS_BETWEEN_COMPLAINTS = 1.0
 
 _SYSLOG = "/dev/log"
 _LOG_USER_ERR = 1 << 3 | 3
+_PATIENCE_IN_US = 10_000
 
 
 class Log:
@@ -118,14 +120,22 @@ def _open_syslog() -> Callable[[str], None]:
     import _socket  # only a detached daemon needs it
 
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
+    sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, struct.pack("ll", 0, _PATIENCE_IN_US))
+    impatient_until = 0.0
 
     def send(text: str) -> None:
+        nonlocal impatient_until
         line = f"<{_LOG_USER_ERR}>{time.strftime('%b %e %T')} epmd: {text}"
+        # There is room for ten lines.  One who reads them makes more in no time, and one who does not is
+        # waited for once a second.
+        flags = _socket.MSG_DONTWAIT if time.monotonic() < impatient_until else 0
         try:
             # By its path each time: a logger that was started again is found again.
-            sock.sendto(line.encode("utf-8", "surrogateescape"), _socket.MSG_DONTWAIT, _SYSLOG)
+            sock.sendto(line.encode("utf-8", "surrogateescape"), flags, _SYSLOG)
+        except BlockingIOError:
+            impatient_until = time.monotonic() + 1
         except OSError:
-            pass  # nobody listens, or too slowly
+            pass  # nobody listens
 
     return send
 

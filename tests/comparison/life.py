@@ -167,7 +167,7 @@ def syslog(form: Form) -> Iterator[Seen]:
         for level in (1, 2, 3):
             debug = ["-d"] * level
             with daemon([*log.prefix, *form.command], *debug) as (port, pid):
-                for title in ["it starts", *_debug_events(port)]:
+                for title in _debug_events(port):
                     settle(pid)
                     yield log.heard(f"-daemon {' '.join(debug)}: {title}, in syslog", port)
 
@@ -195,12 +195,14 @@ def _events(port: int) -> Iterator[str]:
     yield "KILL"
 
 
-def _debug_events(port: int) -> list[str]:
-    """All of them together: one after the other is what the group of the log is for."""
+def _debug_events(port: int) -> Iterator[str]:
+    yield "it starts"
     with register(port, node("foo"))[0]:
+        yield "a node registers"
         for packet in (b"zfoo", b"n", b"d", b"k", b"?"):
             ask(port, packet)
-    return ["requests"]
+            yield f"a request, {packet.decode()}"
+    yield "the node goes"
 
 
 class _Syslog:

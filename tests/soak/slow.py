@@ -15,17 +15,19 @@ from soak.play import Figures, Form, Scale, scene
 from gevent_epmd.protocol import frame
 
 _NODES = 900
-_LISTING = 4 + _NODES * len("name  at port 4711\n" + "n" * 255)
+#: 255 characters, the most there may be, and nearly all of two bytes.
+_NAMES = [f"{number:04}" + "ж" * 251 for number in range(_NODES)]
+_LISTING = 4 + sum(len(f"name {name} at port 4711\n".encode()) for name in _NAMES)
 
 
-@scene("clients who ask for 250 KB of names and do not read", network=True)
+@scene("clients who ask for 470 KB of names and do not read", network=True)
 def slow_readers(form: Form, scale: Scale) -> Figures:
     timeout, count = scale.of(6, 2), scale.of(50, 20)
     with contextlib.ExitStack() as stack:
         neighbour = stack.enter_context(contextlib.closing(Neighbour()))
         server = stack.enter_context(form("-packet_timeout", str(timeout)))
-        for number in range(_NODES):
-            stack.enter_context(register(server.port, node(f"{number:04}" + "n" * 251))[0])
+        for name in _NAMES:
+            stack.enter_context(register(server.port, node(name))[0])
         keeper = stack.enter_context(register(server.port, node("keeper"))[0])
         before = resident(server.pid)
         probe = stack.enter_context(Worker("probe", port=server.port, name="keeper", pid=server.pid))
