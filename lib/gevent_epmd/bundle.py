@@ -13,10 +13,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from typing import Any, NoReturn
-
-#: How often to look for the launcher where the kernel cannot tell, in seconds.
-_LOOK_EVERY = 1.0
+from typing import NoReturn
 
 
 def is_bundled() -> bool:
@@ -37,6 +34,8 @@ def load_everything() -> None:
     """Import what gevent would import only when it is first used."""
     # Its default imports pprint, dataclasses and inspect, for a report that nobody will read.
     from gevent import config, get_hub
+
+    from . import processes  # noqa: F401 - `settle` wants it, when imports are over
 
     config.format_context = "builtins.repr"
     get_hub().loop  # noqa: B018 - made when it is first asked for
@@ -76,6 +75,8 @@ def _empty(folder: str) -> None:
 def _watch_launcher(folder: str) -> None:
     from gevent import get_hub
 
+    from .processes import when_gone
+
     launcher = os.getppid()
 
     def leave() -> NoReturn:
@@ -85,24 +86,11 @@ def _watch_launcher(folder: str) -> None:
             pass  # a launcher that was not killed removes it
         os._exit(1)
 
-    def look() -> None:
-        if os.getppid() != launcher:
-            leave()
-
     if not _is_launcher(launcher):
         leave()
-    loop = get_hub().loop
-    try:
-        _watchers.append(loop.io(os.pidfd_open(launcher), 1))
-        _watchers[-1].start(leave)
-    except OSError:
-        _watchers.append(loop.timer(_LOOK_EVERY, _LOOK_EVERY))
-        _watchers[-1].start(look)
-    look()
-
-
-#: A watcher that nobody refers to is stopped.
-_watchers: list[Any] = []
+    when_gone(get_hub().loop, launcher, leave)
+    if os.getppid() != launcher:
+        leave()
 
 
 def _is_launcher(pid: int) -> bool:

@@ -12,6 +12,16 @@ _LOOK_EVERY = 0.5
 
 def when_gone(loop: Any, pid: int, call: Callable[[], object]) -> None:
     """Call once, in the loop, when this process has ended; where it has ended already, now."""
+
+    def end() -> None:
+        watcher.stop()
+        _watchers.remove(watcher)
+        call()
+
+    def look() -> None:
+        if gone(pid):
+            end()
+
     try:
         watcher = loop.io(os.pidfd_open(pid), 1)
     except ProcessLookupError:
@@ -19,15 +29,10 @@ def when_gone(loop: Any, pid: int, call: Callable[[], object]) -> None:
         return
     except (AttributeError, OSError):  # a Python or a kernel without it, or a sandbox
         watcher = loop.timer(_LOOK_EVERY, _LOOK_EVERY)
-
-    def look() -> None:
-        if gone(pid):
-            watcher.stop()
-            _watchers.remove(watcher)
-            call()
-
+        watcher.start(look)
+    else:
+        watcher.start(end)
     _watchers.append(watcher)
-    watcher.start(look)
 
 
 #: A watcher that nobody refers to is stopped.
