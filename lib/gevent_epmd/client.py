@@ -24,13 +24,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from . import protocol
-from .protocol import Alive2Request, BareRequest, Port2Request, StopRequest
+from .protocol import DEFAULT_PORT, Alive2Request, BareRequest, Port2Request, StopRequest
 
 if TYPE_CHECKING:
     from .answers import Dump, NamedPort
 
 TIMEOUT = 10.0
-DEFAULT_PORT = 4369
 
 NORMAL_NODE, HIDDEN_NODE = 77, 72
 

@@ -23,7 +23,8 @@ from gevent.event import Event
 from . import listeners, server
 from .listeners import ListenError, PortInUse
 from .log import Log
-from .options import DEFAULT_PACKET_TIMEOUT, DEFAULT_PORT, LOOPBACK, Options
+from .options import DEFAULT_PACKET_TIMEOUT, LOOPBACK, Options
+from .protocol import DEFAULT_PORT
 
 __all__ = ["ListenError", "PortInUse", "PortMapper", "ThreadedPortMapper"]
 

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from docopt import DocoptExit, docopt
 
+from .protocol import DEFAULT_PORT
+
 if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
 
-DEFAULT_PORT = 4369
 DEFAULT_PACKET_TIMEOUT = 60
 _MOST_PORT = 65535
 _MOST_SECONDS = _MOST_PID = 2**31 - 1

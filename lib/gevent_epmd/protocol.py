@@ -13,6 +13,9 @@ from __future__ import annotations
 from struct import Struct, pack
 from typing import NamedTuple, Protocol, TypeAlias
 
+#: Where an epmd is, unless somebody says otherwise.
+DEFAULT_PORT = 4369
+
 #: Tags: the first byte of every packet.
 ALIVE2_REQ = ord("x")
 PORT2_REQ = ord("z")
