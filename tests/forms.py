@@ -32,7 +32,7 @@ BUILT = str(ROOT / "dist" / "epmd")
 C_EPMD = "/usr/bin/epmd"
 
 #: How long anything may take that should take no time at all.
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def real(command: str) -> str:

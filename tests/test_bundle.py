@@ -261,7 +261,7 @@ def test_daemon_under_a_shell_that_is_pid_1(rounds: int) -> None:
             cat /proc/[0-9]*/stat
         """
         unshare = [real("unshare"), "--map-root-user", "--pid", "--fork", "--mount-proc"]
-        done = run([*unshare, "sh", "-c", script])
+        done = run([*unshare, "sh", "-c", script], timeout=60)
         assert done.returncode == 0
         assert is_zombie(os.getpid()) is False
         states = [line.rsplit(")", 1)[1].split()[0] for line in done.stdout.decode().splitlines()]

@@ -199,12 +199,16 @@ def test_caller_that_ignores_sigchld() -> None:
 
 
 REAPER = """
-import ctypes, os, subprocess, sys, time
+import ctypes, os, subprocess, sys
 PR_SET_CHILD_SUBREAPER = 36
 assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
 assert subprocess.call(sys.argv[1:]) == 0
-children = open(f"/proc/self/task/{os.getpid()}/children").read().split()
-print(*(open(f"/proc/{child}/stat").read().rsplit(")", 1)[1].split()[0] for child in children))
+sys.stdin.read()
+states = ["R"]
+while not {*states} <= {"S", "Z"}:
+    children = open(f"/proc/self/task/{os.getpid()}/children").read().split()
+    states = [open(f"/proc/{child}/stat").read().rsplit(")", 1)[1].split()[0] for child in children]
+print(*states)
 """
 
 
@@ -213,8 +217,10 @@ def test_no_zombie_is_left_to_pid_1(form) -> None:
     """A subreaper that never reaps stands for such a PID 1."""
     with reserved_port() as port:
         command = [*form.command, "-port", str(port), "-daemon"]
-        states = run([SOURCE[0], "-c", REAPER, *command]).stdout.split()
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        reaper = subprocess.Popen([SOURCE[0], "-c", REAPER, *command], env=clean_environment(), **pipes)
         wait_until(lambda: answers(port), "the daemon to answer")
+        states = reaper.communicate(timeout=PATIENCE)[0].split()
         end(port, serving_pid(port))
         assert states == [b"S"]
 

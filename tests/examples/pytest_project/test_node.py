@@ -16,9 +16,9 @@ def erl(name: str, code: str) -> list[str]:
 
 
 @contextmanager
-def node(epmd, name: str):
-    """A node that lives until its stdin is closed, so that it ends with the tests, too."""
-    command = erl(name, "io:get_line(''), halt().")
+def node(epmd, name: str, last: str = "halt()."):
+    """A node that lives until its stdin is closed, so that it ends with the tests, too; then it does this."""
+    command = erl(name, f"io:get_line(''), {last}")
     with subprocess.Popen(command, env=epmd.environ, stdin=subprocess.PIPE) as process:
         epmd.wait_for(name, timeout=60)
         yield process
@@ -26,11 +26,13 @@ def node(epmd, name: str):
 
 @pytest.mark.parametrize("answer", ["pong", "pang"])
 def test_node_is_found(epmd, answer: str) -> None:
-    with node(epmd, "sample"):
+    ping = f"{answer} = net_adm:ping('sample@127.0.0.1'), halt()."
+    with node(epmd, "sample"), node(epmd, "other", ping) as other:
         if answer == "pang":
+            # Until it registers again, which is 2 s later: whoever is to ask must be there already.
             epmd.kill_node("sample")
-        ping = f"{answer} = net_adm:ping('sample@127.0.0.1'), halt()."
-        subprocess.run(erl("other", ping), env=epmd.environ, check=True, timeout=60)
+        other.stdin.close()
+        assert other.wait(timeout=60) == 0
     epmd.wait_gone("sample")
 
 
