@@ -1,22 +1,28 @@
-"""Prints every module that is loaded when an epmd has done all that it can do; the bundle ships those.
+"""Prints the modules that are loaded when an epmd has done all that it can do without serving, an empty line,
+and those that come when it serves; the bundle ships those.
 
 Run by the spec, with the Python and the packages that go into the bundle.
 """
 
-import ipaddress  # noqa: F401 - for -allow
-import json  # noqa: F401 - for -json
 import sys
 
-import gevent_epmd.answers
-import gevent_epmd.calls
-import gevent_epmd.cli
-import gevent_epmd.client
-import gevent_epmd.processes
-import gevent_epmd.server
-import gevent_epmd.start  # noqa: F401 - imported for the record
-from gevent_epmd import bundle
-from gevent_epmd.log import Log
+ASKING = ("cli", "calls", "client", "answers", "start", "ending")
+#: For -allow and -json.
+OPTIONAL = ("ipaddress", "json")
+SERVING = ("server", "processes")
 
-Log(to_syslog=True)
+
+def load(*modules: str) -> None:
+    for module in modules:
+        __import__(module)
+
+
+load(*OPTIONAL, *(f"gevent_epmd.{module}" for module in ASKING))
+from gevent_epmd import bundle, log  # noqa: E402 - loaded anyway
+
+log.Log(to_syslog=True)
+log.Log().tty(0, "a line of the log, for what it loads")
+asking = set(sys.modules)
+load(*(f"gevent_epmd.{module}" for module in SERVING))
 bundle.load_everything()
-print("\n".join(sys.modules))
+print("\n".join(asking), "\n".join(sys.modules.keys() - asking), sep="\n\n")

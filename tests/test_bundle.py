@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -18,13 +20,13 @@ from test_daemon import daemon, is_zombie
 
 from gevent_epmd.protocol import frame
 
-#: Starts an epmd from source as the launcher starts the real process: as its child, with a folder.
+#: Starts an epmd from source as the launcher starts the real process: as its child, with an executable, and a
+#: folder that has not yet got everything out of it.
 LAUNCHER = """
 import subprocess, sys
-folder, *epmd = sys.argv[1:]
-child = "import sys; sys.frozen = True; sys._MEIPASS = sys.argv.pop(1); " \\
+child = "import sys; sys.frozen = True; sys.executable = sys.argv.pop(1); sys._MEIPASS = sys.argv.pop(1); " \\
     "from gevent_epmd.cli import main; sys.exit(main())"
-sys.exit(subprocess.call([sys.executable, "-c", child, folder, *epmd]))
+sys.exit(subprocess.call([sys.executable, "-c", child, *sys.argv[1:]]))
 """
 
 
@@ -32,11 +34,14 @@ sys.exit(subprocess.call([sys.executable, "-c", child, folder, *epmd]))
 def launcher(request, tmp_path: Path):
     """A launcher's command line, and where its folder is to be looked for."""
     folder = tmp_path / "temp"
-    if request.param == "source":
-        (folder / "_MEI" / "lib").mkdir(parents=True)
-        (folder / "_MEI" / "lib" / "module.so").write_text("")
-        return [SOURCE[0], "-c", LAUNCHER, str(folder / "_MEI")], folder
     folder.mkdir()
+    if request.param == "source":
+        with zipfile.ZipFile(tmp_path / "executable", "w") as packed:
+            packed.writestr("lib/more/late.so", "")
+            packed.writestr("names", "lib/more/late.so")
+        (folder / "_MEI" / "lib").mkdir(parents=True)
+        (folder / "_MEI" / "lib" / "early.so").write_text("")
+        return [SOURCE[0], "-c", LAUNCHER, str(tmp_path / "executable"), str(folder / "_MEI")], folder
     return [real(BUILT)], folder
 
 
@@ -126,6 +131,31 @@ def test_folder_for_temporary_files_is_read_only(tmp_path: Path) -> None:
     prefix = [real("unshare"), "--map-root-user", "--mount", "sh", "-c", script, "sh"]
     with daemon([*prefix, "env", f"TMPDIR={tmp_path}", real(BUILT)]) as (port, _):
         assert not names(port)
+
+
+def test_who_asks_unpacks_no_more_than_that_takes(tmp_path: Path) -> None:
+    """A third of the executable is for serving, and would cost each start of a node a quarter of its time."""
+    with socket.create_server(("127.0.0.1", 0)) as stalled:
+        port = stalled.getsockname()[1]
+        command = [real(BUILT), "-port", str(port), "-names"]
+        process = subprocess.Popen(
+            command, env=clean_environment(TMPDIR=str(tmp_path)), stdout=subprocess.PIPE, text=True
+        )
+        with stalled.accept()[0]:
+            unpacked = {path.name.split(".")[0] for path in tmp_path.rglob("*") if path.is_file()}
+        assert "epmd: no response from local epmd" in process.communicate(timeout=PATIENCE)[0]
+    assert {"libpython3", "_socket"} <= unpacked
+    assert not {"libstdc++", "_greenlet", "corecext"} & unpacked
+
+
+def test_no_room_for_what_serving_takes(tmp_path: Path) -> None:
+    script = f'mount -t tmpfs -o size=8m none {tmp_path} && "$@"; echo status $?; ls {tmp_path}'
+    prefix = [real("unshare"), "--map-root-user", "--mount", "sh", "-c", script, "sh"]
+    with reserved_port() as port:
+        call = run([*prefix, "env", f"TMPDIR={tmp_path}", real(BUILT), "-port", str(port)])
+        assert call.stdout == b"status 1\n", "and nothing is left"
+        assert b"cannot serve: OSError(28, 'No space left on device')" in call.stderr
+        assert not answers(port)
 
 
 def clear(folder: Path) -> None:

@@ -5,6 +5,9 @@ child ends.  A daemon has left that child behind and lives on without the folder
 imported once it serves.  In the foreground the launcher waits; where it is killed, nobody would end the
 child and nobody would remove the folder, so the child does both.
 
+The libraries that only serving needs are not unpacked by the launcher, so that those who ask, or find the
+port taken, need not wait for it: `unpack_libraries` does it.
+
 Imports gevent in the functions that serve only: the start of every interactive call imports this.
 """
 
@@ -28,6 +31,22 @@ def launcher_environ() -> dict[str, str]:
             return {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs}
     except OSError:
         return {}
+
+
+def unpack_libraries() -> None:
+    """Unpack into the launcher's folder what build/epmd.spec has put behind the modules.
+
+    For the bundle only, and before gevent is imported.  Raises OSError, and ImportError where the executable
+    is not there any more."""
+    from zipimport import zipimporter
+
+    folder: str = sys._MEIPASS  # type: ignore[attr-defined]
+    packed = zipimporter(sys.executable)
+    for name in packed.get_data("names").decode().split():
+        path = os.path.join(folder, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(packed.get_data(name))
 
 
 def load_everything() -> None:

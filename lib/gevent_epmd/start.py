@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from contextlib import closing
 
-from . import daemon, listeners, systemd
+from . import bundle, daemon, listeners, systemd
 from .log import Log
 from .options import STDOUT, Options
 
@@ -44,9 +44,11 @@ def _sockets(options: Options, log: Log) -> list[_socket.socket]:
 
 
 def _serve_sockets(options: Options, sockets: list[_socket.socket], log: Log) -> int:
-    from . import server
-
     try:
+        if bundle.is_bundled():
+            bundle.unpack_libraries()
+        from . import server
+
         tell_caller = daemon.detach() if options.daemon else _nobody_waits
         if tell_caller is not None:
             server.raise_descriptor_limit()
