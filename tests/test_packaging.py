@@ -90,12 +90,14 @@ def test_contents_of_the_sdist(sdist: Path) -> None:
 
 
 def pythons() -> dict[tuple[int, ...], str]:
-    """The Pythons that are supported, and are here: {version: command}."""
+    """The Pythons that are supported, and are here, on PATH or among pyenv's: {version: command}."""
     found = {sys.version_info[:2]: sys.executable}
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     for minor in range(10, 14):
-        command = shutil.which(f"python3.{minor}")
-        if command and (3, minor) not in found and run([command, "-c", "import venv, ssl"]).returncode == 0:
-            found[3, minor] = command
+        commands = [f"python3.{minor}", *map(str, pyenv.glob(f"versions/3.{minor}.*/bin/python3.{minor}"))]
+        for command in filter(shutil.which, commands):
+            if (3, minor) not in found and run([command, "-c", "import venv, ssl"]).returncode == 0:
+                found[3, minor] = command
     return found
 
 
