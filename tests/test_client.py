@@ -91,6 +91,14 @@ def test_nobody_is_there(call, monkeypatch) -> None:
             call()
 
 
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("value", ["", "abc", "70966"])
+def test_port_of_the_environment_that_is_none(call, value: str, monkeypatch) -> None:
+    monkeypatch.setenv("ERL_EPMD_PORT", value)
+    with pytest.raises(ValueError, match=f'ERL_EPMD_PORT: "{value}" is not a number'):
+        call()
+
+
 def test_host_that_is_not_known() -> None:
     with pytest.raises(NoEpmd, match=r"nosuch\.invalid"):
         client.names("nosuch.invalid")

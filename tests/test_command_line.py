@@ -170,6 +170,10 @@ def test_usage(command, options: list[str]) -> None:
     assert b"Traceback" not in err
 
 
+def test_usage_ends_with_what_is_wrong(ours) -> None:
+    assert outcome(ours, "-nams")[1].decode().splitlines()[-1] == 'epmd: unknown option "-nams"'
+
+
 @pytest.mark.parametrize("options", BAD_VALUES, ids=" ".join)
 def test_bad_value(command, options: list[str]) -> None:
     out, err, status = outcome(command, *options)

@@ -53,6 +53,7 @@ BAD = {
     ("-port_file", ""): b"-port_file",
     ("-port_file", "x", "-port", "0", "-names"): b"-port 0",
     ("-port_file", "-", "-daemon"): b"no stdout",
+    ("-port_file", "/nowhere/port", "-daemon"): b"no folder for /nowhere/port",
     ("-pid_exit", "0"): b"-pid_exit",
     ("-pid_exit", " ,"): b"-pid_exit",
     ("-pid_exit", "1,self"): b"-pid_exit",
@@ -228,9 +229,11 @@ def test_daemon_has_written_the_file_when_it_returns(ours, tmp_path: Path) -> No
 
 
 def test_port_file_that_cannot_be_written(ours, tmp_path: Path) -> None:
-    done = run([*ours, "-port", "0", "-port_file", str(tmp_path / "no" / "port"), "-loopback"])
+    (tmp_path / "port").mkdir()
+    done = run([*ours, "-port", "0", "-port_file", str(tmp_path / "port"), "-loopback"])
     assert done.returncode == 1
-    assert b"No such file or directory" in done.stderr
+    assert b"cannot serve: [Errno 21] Is a directory: " in done.stderr
+    assert list(tmp_path.iterdir()) == [tmp_path / "port"], "what was written aside is gone"
 
 
 def test_port_file_where_the_port_is_taken(ours, tmp_path: Path) -> None:

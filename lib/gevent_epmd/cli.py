@@ -27,7 +27,8 @@ def main() -> int:
     try:
         options = read_options(sys.argv[1:], os.environ)
     except UsageError as error:
-        return _fail(f"epmd: {error}\n\n{USAGE}")
+        # What is wrong comes last: the usage alone fills a screen.
+        return _fail(f"{USAGE}\nepmd: {error}\n")
     except ValueProblem as error:
         return _fail(f"epmd: {error}\n")
     if options.command in ("help", "version"):

@@ -6,8 +6,8 @@
 
 Everywhere `host` is a host's name or IP address, "" for this host (::1, then 127.0.0.1), `port` the
 mapper's (None: ERL_EPMD_PORT, or else 4369), and `timeout` how many seconds the whole call may take (None:
-any time).  Every function raises NoEpmd where nobody can be reached, and BadAnswer where what answers is
-no epmd, does not let us, or takes too long.
+any time).  Every function raises NoEpmd where nobody can be reached, BadAnswer where what answers is
+no epmd, does not let us, or takes too long, and ValueError where ERL_EPMD_PORT is wanted and is no port.
 
 Plain blocking sockets and nothing else: the interactive calls are made at every start of an Erlang
 node, and what they import is paid for there.
@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from . import protocol
-from .protocol import DEFAULT_PORT, Alive2Request, BareRequest, Port2Request, StopRequest
+from .protocol import Alive2Request, BareRequest, Port2Request, StopRequest
 
 if TYPE_CHECKING:
     from .answers import Dump, NamedPort
@@ -291,7 +291,11 @@ def _new_socket(family: int) -> Any:
 
 
 def _addresses(mapper: Mapper) -> list[tuple[int, Any]]:
-    port = mapper.port or int(os.environ.get("ERL_EPMD_PORT") or DEFAULT_PORT)
+    port = mapper.port
+    if port is None:
+        from .options import default_port  # the interactive calls know their port
+
+        port = default_port(os.environ)
     if not mapper.host:
         return [(family, (host, port)) for family, host in _HOSTS]
     try:

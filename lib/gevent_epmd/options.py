@@ -84,7 +84,7 @@ class UsageError(Exception):
     """The line is not one that USAGE describes; the text says what is wrong with it."""
 
 
-class ValueProblem(Exception):
+class ValueProblem(ValueError):
     """An option or a variable has a value that it cannot have; the text says which."""
 
 
@@ -201,8 +201,11 @@ def _port(found: dict[str, Any], environ: Mapping[str, str]) -> int:
     # Nobody could know which port it is, but for the file.
     least = 0 if found["--port_file"] else 1
     values = [_number("-port", value, _MOST_PORT, least) for value in found["--port"]]
-    if values:
-        return values[-1]
+    return values[-1] if values else default_port(environ, least)
+
+
+def default_port(environ: Mapping[str, str], least: int = 1) -> int:
+    """The port where none is named.  Raises ValueProblem where ERL_EPMD_PORT is none."""
     return _number("ERL_EPMD_PORT", environ.get("ERL_EPMD_PORT", str(DEFAULT_PORT)), _MOST_PORT, least)
 
 
@@ -235,7 +238,11 @@ def _port_file(values: list[str]) -> str:
         raise ValueProblem("-port_file: the path is empty")
     if not values or values[-1] == STDOUT:
         return "".join(values[-1:])
-    return os.path.abspath(values[-1])
+    path = os.path.abspath(values[-1])
+    # A daemon could say it in syslog alone.
+    if not os.path.isdir(os.path.dirname(path)):
+        raise ValueProblem(f"-port_file: there is no folder for {path}")
+    return path
 
 
 def _processes(values: list[str]) -> tuple[int, ...]:

@@ -55,6 +55,9 @@ def _serve_sockets(options: Options, sockets: list[_socket.socket], log: Log) ->
             with closing(PortFile(options.port_file)) as port_file:
                 leave = port_file.close if options.port_file else None
                 server.run(options, sockets, log, _ready(port_file, tell_caller), leave)
+    except OSError as error:
+        log.say(0, f"cannot serve: {error}")
+        return 1
     except Exception as error:  # noqa: BLE001 - a daemon's last words would be lost
         log.say(0, f"cannot serve: {error!r}")
         return 1
@@ -88,20 +91,28 @@ class PortFile:
 
     def _write_file(self, text: bytes) -> None:
         aside = f"{self._path}.{os.getpid()}"
-        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         try:
-            os.write(descriptor, text)
-        finally:
-            os.close(descriptor)
-        os.replace(aside, self._path)
+            descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+            try:
+                os.write(descriptor, text)
+            finally:
+                os.close(descriptor)
+            os.replace(aside, self._path)
+        except OSError:
+            _remove(aside)
+            raise
         self._written = True
 
     def close(self) -> None:
         if self._written:
-            try:
-                os.unlink(self._path)
-            except OSError:
-                pass  # somebody was faster
+            _remove(self._path)
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass  # somebody was faster, or it was never there
 
 
 def _nobody_waits() -> None:
