@@ -164,9 +164,13 @@ def number_one(process: subprocess.Popen) -> int:
 
 def healthy(process: subprocess.Popen) -> bool:
     try:
-        inside = ["nsenter", "--target", str(number_one(process)), "--mount", "--net", "--pid"]
+        first = number_one(process)
     except IndexError:
         return False  # not there yet
+    # Before that, what the check writes would be in the way of making the root one that cannot be written to.
+    if Path(f"/proc/{first}/comm").read_text() != "epmd\n":
+        return False
+    inside = ["nsenter", "--target", str(first), "--mount", "--net", "--pid"]
     return run([*inside, *instruction("HEALTHCHECK")]).returncode == 0
 
 
