@@ -96,7 +96,7 @@ def pythons() -> dict[tuple[int, ...], str]:
     for minor in range(10, 14):
         commands = [f"python3.{minor}", *map(str, pyenv.glob(f"versions/3.{minor}.*/bin/python3.{minor}"))]
         for command in filter(shutil.which, commands):
-            if (3, minor) not in found and run([command, "-c", "import venv, ssl"]).returncode == 0:
+            if (3, minor) not in found and run([command, "-c", "import ensurepip, ssl"]).returncode == 0:
                 found[3, minor] = command
     return found
 
@@ -111,9 +111,9 @@ def python(request) -> str:
 
 def environment(python: str, folder: Path, *packages: str) -> Path:
     """The bin directory of a fresh virtual environment with these packages, as pip takes them."""
-    assert run([python, "-m", "venv", "--without-pip", str(folder)], timeout=PATIENCE).returncode == 0
-    pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install", "--quiet"]
-    done = run([*pip, "--retries", "1", "-c", str(CONSTRAINTS), *packages], timeout=PATIENCE)
+    assert run([python, "-m", "venv", str(folder)], timeout=PATIENCE).returncode == 0
+    pip = [str(folder / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", "--retries", "1"]
+    done = run([*pip, "-c", str(CONSTRAINTS), *packages], timeout=PATIENCE)
     if done.returncode and not IN_CI and b"connection broken" in done.stderr:
         pytest.skip("the packages are out of reach: no network")
     assert done.returncode == 0, done.stderr.decode()
