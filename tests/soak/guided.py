@@ -18,8 +18,10 @@ def keep(folders: list[str]) -> None:
 
 
 def main() -> None:
-    import atheris
-
+    try:
+        import atheris
+    except ImportError:
+        sys.exit("atheris is missing: it comes with the extra `fuzz`, as scripts/soak installs it")
     with atheris.instrument_imports(include=["gevent_epmd.protocol", "gevent_epmd.registry"]):
         from soak.fuzz import feed
     atheris.Setup(sys.argv, feed)
