@@ -16,6 +16,14 @@ from .options import USAGE, UsageError, ValueProblem, read_options
 
 def main() -> int:
     """Do what the command line says; gives the exit status."""
+    status = _do_as_told()
+    if hasattr(sys, "frozen"):
+        # All is written and closed by now, and for Python to take itself apart is 4 of the 45 ms of a call.
+        os._exit(status)
+    return status
+
+
+def _do_as_told() -> int:
     daemon.open_standard_descriptors()
     # As a C program: Ctrl-C ends it without a traceback, unless whoever started it ignores Ctrl-C.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
