@@ -74,6 +74,16 @@ def test_the_start_up_is_measured_too():
     assert b"| `-names` |" in found.stdout
 
 
+@pytest.mark.parametrize("connections", [1, 2])
+def test_it_asks_for_as_long_as_it_was_told(says, connections):
+    """Also where for a moment nobody waits for an answer."""
+    port = says(b"w\0" + node_fields("held", 0))
+    found = load(connections=connections, seconds=0.5, port=port, server=os.getpid())
+    assert found.returncode == 0, found.stderr
+    result = json.loads(found.stdout)
+    assert result["requests"] / result["rate"] >= 0.5
+
+
 @pytest.mark.parametrize("connections", [1, 8])
 @pytest.mark.parametrize(
     ("kind", "reply"),

@@ -118,19 +118,20 @@ def many_at_a_time(requests: Iterator[Request], port: int, end: int, connections
     hosts = cycle(_HOSTS)
     poll = select.epoll()
     waiting: dict[int, tuple[socket, Request, int]] = {}
-    while waiting or not latencies:
+    while True:
         while len(waiting) < connections and (now := time.perf_counter_ns()) < end:
             request = next(requests)
             sock = _ask(request, next(hosts), port)
             poll.register(sock.fileno(), _complete(request))
             waiting[sock.fileno()] = sock, request, now
+        if not waiting:
+            return latencies
         for descriptor, _ in poll.poll():
             sock, request, start = waiting.pop(descriptor)
             reply = sock.recv(request.size(), MSG_WAITALL)
             sock.close()
             latencies.append(time.perf_counter_ns() - start)
             request.check(reply)
-    return latencies
 
 
 def _ask(request: Request, host: str, port: int) -> socket:
