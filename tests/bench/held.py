@@ -7,12 +7,12 @@ import resource
 import sys
 from _socket import AF_INET, MSG_WAITALL, SOCK_STREAM, socket
 
-from load import REGISTERED_SIZE, frame, node_fields
+from load import HOSTS, REGISTERED_SIZE, frame, node_fields
 
 
 def register(port: int, number: int) -> socket:
     sock = socket(AF_INET, SOCK_STREAM)
-    sock.connect(("127.0.0.1", port))
+    sock.connect((HOSTS[number % len(HOSTS)], port))
     sock.send(frame(b"x" + node_fields("held", number)))
     if sock.recv(REGISTERED_SIZE, MSG_WAITALL)[:2] != b"v\0":
         sys.exit(f"node {number} was refused")

@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterator
 from itertools import cycle
 from typing import NamedTuple
 
-#: Connections between one pair of addresses leave so much behind (TIME_WAIT) that finding a free port
-#: becomes slow.  Servers listen on every address, so each connection goes to the next of these.
-_HOSTS = [f"127.0.0.{last}" for last in range(1, 251)]
+#: Between one pair of addresses many connections, of held nodes or in TIME_WAIT, make it slow to find a free
+#: port.  Servers listen on every address, so each connection goes to the next of these.
+HOSTS = [f"127.0.0.{last}" for last in range(1, 251)]
 #: A reply up to this size fits into the socket's buffers; one wake-up, when it is complete, is enough.
 _FITS = 1 << 15
 #: The reply to a registration: tag, result, and a creation, which nobody can know.
@@ -99,7 +99,7 @@ KINDS: dict[str, Callable[[int, int], list[Request]]] = {
 def one_at_a_time(requests: Iterator[Request], port: int, end: int) -> list[int]:
     """The latency of each request, in ns."""
     latencies = []
-    hosts = cycle(_HOSTS)
+    hosts = cycle(HOSTS)
     now = time.perf_counter_ns()
     while now < end:
         start, request = now, next(requests)
@@ -115,7 +115,7 @@ def one_at_a_time(requests: Iterator[Request], port: int, end: int) -> list[int]
 def many_at_a_time(requests: Iterator[Request], port: int, end: int, connections: int) -> list[int]:
     """The same, with so many connections open at any time."""
     latencies: list[int] = []
-    hosts = cycle(_HOSTS)
+    hosts = cycle(HOSTS)
     poll = select.epoll()
     waiting: dict[int, tuple[socket, Request, int]] = {}
     while True:
