@@ -144,7 +144,7 @@ def test_who_asks_unpacks_no_more_than_that_takes(tmp_path: Path) -> None:
         with stalled.accept()[0]:
             unpacked = {path.name.split(".")[0] for path in tmp_path.rglob("*") if path.is_file()}
         assert "epmd: no response from local epmd" in process.communicate(timeout=PATIENCE)[0]
-    assert {"libpython3", "_socket"} <= unpacked
+    assert {"libpython3", "base_library"} <= unpacked
     assert not {"libstdc++", "_greenlet", "corecext", "resource"} & unpacked
 
 
@@ -265,10 +265,8 @@ def test_pid_1_has_no_zombies_and_ends_by_term() -> None:
         )
         wait_until(lambda: answers(port), "it to answer")
         first = int(children(process.pid)[0])
-        assert (
-            run(["nsenter", "-t", str(first), "-p", "-m", BUILT, "-port", str(other), "-daemon"]).returncode
-            == 0
-        )
+        inside = ["nsenter", "--target", str(first), "--user", "--preserve-credentials", "--pid", "--mount"]
+        assert run([*inside, BUILT, "-port", str(other), "-daemon"]).returncode == 0
         assert answers(other)
         assert ask(other, b"k") == b"OK"
         os.kill(first, signal.SIGTERM)
@@ -290,7 +288,8 @@ def test_daemon_under_a_shell_that_is_pid_1(rounds: int) -> None:
                 {BUILT} -port {port} -names >/dev/null || exit 2
                 {BUILT} -port {port} -kill >/dev/null || exit 3
             done
-            cat /proc/[0-9]*/stat
+            # The last one may end just now.
+            cat /proc/[0-9]*/stat 2>/dev/null || true
         """
         unshare = [real("unshare"), "--map-root-user", "--pid", "--fork", "--mount-proc"]
         done = run([*unshare, "sh", "-c", script], timeout=60)

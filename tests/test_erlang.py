@@ -30,6 +30,8 @@ from forms import (
 from peer import look_up, names
 from test_daemon import end, serving_pid
 
+from gevent_epmd.processes import gone
+
 #: Reads an expression a line, and says what it is worth.
 LOOP = """
 F = fun F() -> case io:get_line('') of
@@ -224,7 +226,7 @@ def test_mesh_survives_the_loss_of_the_mapper(host) -> None:
     ports = set(names(host.port))
     pid = serving_pid(host.port)
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not Path(f"/proc/{pid}/fd/0").exists(), "the mapper to be gone")
+    wait_until(lambda: gone(pid), "the mapper to be gone")
     host.start_epmd()
     start = time.monotonic()
     wait_until(lambda: set(names(host.port)) == ports, "both nodes to be back")

@@ -305,6 +305,7 @@ def test_running_programs_go_on(host: Host) -> None:
     class Old(Process):
         command = (str(host.places[1]),)
 
+    host.places[1].unlink()
     shutil.copy(real(C_EPMD), host.places[1])
     before = host.snapshot()
     with Old() as old:

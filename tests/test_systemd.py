@@ -26,6 +26,8 @@ from forms import (
 from peer import Peer, ask, names, node, register, try_to_register
 from scenes import dual_stack_sockets_know_who_is_local, run_scene
 
+from gevent_epmd.processes import gone
+
 #: Runs in the child: puts the descriptors where systemd puts them, and says that they are for this pid.
 LAUNCHER = """
 import os, sys
@@ -143,7 +145,7 @@ def test_daemon_keeps_the_sockets(ours, tmp_path: Path) -> None:
         port = sock.getsockname()[1]
         assert not names(port)
         assert ask(port, b"k") == b"OK"
-        wait_until(lambda: not Path(f"/proc/{main}/fd/0").exists(), "the daemon to end")
+        wait_until(lambda: gone(main), "the daemon to end")
 
 
 @pytest.mark.parametrize(
