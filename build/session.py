@@ -51,7 +51,8 @@ def session() -> Iterator[tuple[bool, str]]:
     """The lines, and for each whether it was typed."""
     with tempfile.TemporaryDirectory() as home:
         shutil.copy(EXECUTABLE, home)
-        environ = {"HOME": home, "PATH": f"{home}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}
+        # What the end of the namespaces interrupts leaves its folder here.
+        environ = {"HOME": home, "TMPDIR": home, "PATH": f"{home}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}
         for command in SESSION:
             yield True, command
             done = run(command, environ)

@@ -259,19 +259,23 @@ def test_nothing_is_imported_once_it_serves(options: list[str], tmp_path: Path) 
 def test_pid_1_has_no_zombies_and_ends_by_term() -> None:
     """In a process namespace: the executable is PID 1, and one that detaches is its descendant."""
     with reserved_port() as port, reserved_port() as other:
-        unshare = [real("unshare"), "--map-root-user", "--pid", "--fork", "--mount-proc"]
+        unshare = [real("unshare"), "--map-root-user", "--pid", "--fork", "--mount-proc", "--kill-child"]
         process = subprocess.Popen(
             [*unshare, real(BUILT), "-port", str(port)], env=clean_environment(), start_new_session=True
         )
-        wait_until(lambda: answers(port), "it to answer")
-        first = int(children(process.pid)[0])
-        inside = ["nsenter", "--target", str(first), "--user", "--preserve-credentials", "--pid", "--mount"]
-        assert run([*inside, BUILT, "-port", str(other), "-daemon"]).returncode == 0
-        assert answers(other)
-        assert ask(other, b"k") == b"OK"
-        os.kill(first, signal.SIGTERM)
-        wait_until(lambda: not answers(port), "it to end")
-        process.wait(PATIENCE)
+        try:
+            wait_until(lambda: answers(port), "it to answer")
+            first = int(children(process.pid)[0])
+            inside = ["nsenter", "-t", str(first), "-U", "--preserve-credentials", "-p", "-m"]
+            assert run([*inside, BUILT, "-port", str(other), "-daemon"]).returncode == 0
+            assert answers(other)
+            assert ask(other, b"k") == b"OK"
+            os.kill(first, signal.SIGTERM)
+            wait_until(lambda: not answers(port), "it to end")
+            process.wait(PATIENCE)
+        finally:
+            process.kill()
+            process.wait(PATIENCE)
 
 
 def children(pid: int) -> list[str]:
