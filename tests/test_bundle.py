@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 from forms import BUILT, PATIENCE, SOURCE, answers, clean_environment, real, reserved_port, run, wait_until
 from peer import Peer, ask, barrier, names, node, register
-from test_daemon import daemon, is_zombie
+from test_daemon import daemon
 
+from gevent_epmd.processes import gone
 from gevent_epmd.protocol import frame
 
 #: Starts an epmd from source as the launcher starts the real process: as its child, with an executable, and a
@@ -298,7 +299,7 @@ def test_daemon_under_a_shell_that_is_pid_1(rounds: int) -> None:
         unshare = [real("unshare"), "--map-root-user", "--pid", "--fork", "--mount-proc"]
         done = run([*unshare, "sh", "-c", script], timeout=60)
         assert done.returncode == 0
-        assert is_zombie(os.getpid()) is False
+        assert not gone(os.getpid())
         states = [line.rsplit(")", 1)[1].split()[0] for line in done.stdout.decode().splitlines()]
         # Each daemon that was ended is its PID 1's child; dash reaps them, as it reaps all.
         assert states.count("Z") <= 1

@@ -28,6 +28,8 @@ from forms import (
 )
 from peer import ask, barrier, names, node, register
 
+from gevent_epmd.processes import gone
+
 
 def serving_pid(port: int) -> int:
     """The process that listens at this port of 127.0.0.1 or of all addresses."""
@@ -65,13 +67,7 @@ def end(port: int, pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         if answers(port):
             os.kill(pid, signal.SIGTERM)
-    wait_until(lambda: not Path(f"/proc/{pid}").exists() or is_zombie(pid), "the daemon to end")
-
-
-def is_zombie(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-    return False
+    wait_until(lambda: gone(pid), "the daemon to end")
 
 
 def test_daemons_in_a_row_answer_at_once(ours) -> None:
@@ -167,7 +163,7 @@ def test_daemons_that_start_together_leave_one(ours) -> None:
         assert [call.wait(PATIENCE) for call in calls] == [0] * count
         pid = serving_pid(port)
         assert run([*ours, "-port", str(port), "-kill"]).stdout == b"Killed\n"
-        wait_until(lambda: not Path(f"/proc/{pid}").exists() or is_zombie(pid), "the daemon to end")
+        wait_until(lambda: gone(pid), "the daemon to end")
         assert not answers(port)
 
 

@@ -165,10 +165,11 @@ def number_one(process: subprocess.Popen) -> int:
 def healthy(process: subprocess.Popen) -> bool:
     try:
         first = number_one(process)
-    except IndexError:
-        return False  # not there yet
+        program = Path(f"/proc/{first}/comm").read_text()
+    except (IndexError, FileNotFoundError):
+        return False  # not there yet, or not any more
     # Before that, what the check writes would be in the way of making the root one that cannot be written to.
-    if Path(f"/proc/{first}/comm").read_text() != "epmd\n":
+    if program != "epmd\n":
         return False
     inside = ["nsenter", "--target", str(first), "--mount", "--net", "--pid"]
     return run([*inside, *instruction("HEALTHCHECK")]).returncode == 0

@@ -8,7 +8,7 @@ child and nobody would remove the folder, so the child does both.
 The libraries that only serving needs are not unpacked by the launcher, so that those who ask, or find the
 port taken, need not wait for it: `unpack_libraries` does it.
 
-Imports gevent in the functions that serve only: the start of every interactive call imports this.
+Imports gevent in the functions that serve only: the start of every node imports this.
 """
 
 from __future__ import annotations

@@ -55,11 +55,9 @@ def _serve_sockets(options: Options, sockets: list[_socket.socket], log: Log) ->
             with closing(PortFile(options.port_file)) as port_file:
                 leave = port_file.close if options.port_file else None
                 server.run(options, sockets, log, _ready(port_file, tell_caller), leave)
-    except OSError as error:
-        log.say(0, f"cannot serve: {error}")
-        return 1
     except Exception as error:  # noqa: BLE001 - a daemon's last words would be lost
-        log.say(0, f"cannot serve: {error!r}")
+        # What the system says is a sentence; of a mistake the kind matters too.
+        log.say(0, f"cannot serve: {error if isinstance(error, OSError) else repr(error)}")
         return 1
     return 0
 
