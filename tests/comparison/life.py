@@ -22,7 +22,9 @@ from comparison.rows import Form, Row, Seen, side_by_side
 from comparison.settled import settle, stay_on_one_processor
 from forms import PATIENCE, answers, real, reserved_port, run, wait_until
 from peer import Peer, ask, node, register, try_to_register
-from test_daemon import PRIVATE_DEV, daemon, is_zombie, serving_pid
+from test_daemon import PRIVATE_DEV, daemon, serving_pid
+
+from gevent_epmd.processes import gone
 
 if TYPE_CHECKING:
     from comparison.groups import Plan
@@ -56,13 +58,9 @@ def signals_to_a_daemon(form: Form) -> Iterator[Seen]:
         with daemon([*form.command]) as (port, pid):
             os.kill(pid, signal.Signals[f"SIG{name}"])
             with contextlib.suppress(AssertionError):
-                wait_until(lambda pid=pid: _is_gone(pid), "its end", _SOON)
-            seen = "ended" if _is_gone(pid) else "serves" if answers(port) else "does not answer"
+                wait_until(lambda pid=pid: gone(pid), "its end", _SOON)
+            seen = "ended" if gone(pid) else "serves" if answers(port) else "does not answer"
         yield Seen(f"SIG{name} to a daemon", seen, _SIZE_LIMIT if name == "XFSZ" else "")
-
-
-def _is_gone(pid: int) -> bool:
-    return not Path(f"/proc/{pid}").exists() or is_zombie(pid)
 
 
 def belongings(form: Form) -> Iterator[Seen]:
@@ -130,7 +128,7 @@ def statuses(form: Form) -> Iterator[Seen]:
             yield _ended("-stop", [*call, "-stop", "foo"])
         settle(pid)
         yield _ended("-kill", [*call, "-kill"])
-        wait_until(lambda: _is_gone(pid), "the daemon to end")
+        wait_until(lambda: gone(pid), "the daemon to end")
         yield _ended("-daemon -relaxed_command_check", [*call, "-daemon", "-relaxed_command_check"])
         wait_until(lambda: answers(port), "the daemon to answer")
         with register(port, node("foo"))[0]:
