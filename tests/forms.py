@@ -52,6 +52,14 @@ def wait_until(condition: Callable[[], object], what: str, patience: float = PAT
         time.sleep(0.002)
 
 
+def state(pid: int) -> str:
+    """The letter of the process's state; none if there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return ""
+
+
 def clean_environment(**more: str) -> dict[str, str]:
     """The environment without anything that an epmd reads."""
     unwanted = ("ERL_", "LISTEN_", "NOTIFY_SOCKET")
@@ -197,6 +205,17 @@ class Process(Server):
     def pid(self) -> int:
         """The process that serves."""
         return serving(self.process)
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """It finds together, afterwards, whatever happens meanwhile."""
+        # A process that is only told to stop may still wake up for what comes next.
+        os.kill(self.pid, signal.SIGSTOP)
+        wait_until(lambda: state(self.pid) == "T", "the server to stop")
+        try:
+            yield
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
 
     def kill_and_start_again(self) -> None:
         """As after a crash, at the same port, with no options."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import resource
-import signal
 import socket
 import time
 from contextlib import ExitStack
@@ -222,11 +221,11 @@ def test_name_comes_back_at_once(form) -> None:
         old, _ = register(server.port, node("foo"))
         place.close()
         barrier(server.port)
-        server.process.send_signal(signal.SIGSTOP)
-        old.close()
-        with Peer(server.port) as new:
+        with server.stopped():
+            old.close()
+            new = Peer(server.port)
             new.send(frame(node("foo").packet()))
-            server.process.send_signal(signal.SIGCONT)
+        with new:
             assert new.read(6)[:2] == b"v\0"
 
 

@@ -12,9 +12,8 @@ import random
 import socket
 import struct
 import time
-from pathlib import Path
 
-from forms import PATIENCE, wait_until
+from forms import PATIENCE, state, wait_until
 
 #: How long it must be seen asleep, and how often.
 _CALM = 0.002
@@ -51,18 +50,10 @@ def _arrive() -> None:
 
 def _sleeps(pid: int) -> bool:
     for _ in range(_LOOKS):
-        if _state(pid) not in _AT_REST:
+        if state(pid) not in _AT_REST:
             return False
         time.sleep(_CALM)
     return True
-
-
-def _state(pid: int) -> str:
-    """The letter of the process's state; none if there is no such process."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except OSError:
-        return ""
 
 
 def listening_inodes(port: int) -> set[int]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 
 from forms import Process, wait_until
@@ -69,13 +67,12 @@ def resets_at_the_worst_time(form: Form, scale: Scale) -> Figures:
 def reset_before_it_is_read(server: Process, data: bytes, count: int) -> None:
     """The server is stopped meanwhile, and finds all of it at once."""
     barrier(server.port)
-    os.kill(server.pid, signal.SIGSTOP)
-    for number in range(count):
-        peer = quick(server.port, number)
-        if data:
-            peer.send(data)
-        peer.reset()
-    os.kill(server.pid, signal.SIGCONT)
+    with server.stopped():
+        for number in range(count):
+            peer = quick(server.port, number)
+            if data:
+                peer.send(data)
+            peer.reset()
 
 
 def no_ghost(port: int) -> None:
