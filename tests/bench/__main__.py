@@ -43,7 +43,9 @@ STARTS = 15
 def about(arguments: list[str], form: str) -> dict[str, str]:
     """What the numbers hold for.  Nothing that names the machine."""
     cores = Cores.found()
-    python = f"Python {platform.python_version()}"
+    # Debian's are compiled with profiles and optimised as a whole; what is compiled with defaults is slower.
+    whose = "the system's" if sys.base_prefix == "/usr" else "not the system's"
+    python = f"Python {platform.python_version()} ({whose})"
     return {
         "command": command_line(arguments),
         "date": datetime.date.today().isoformat(),

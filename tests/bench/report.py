@@ -25,7 +25,8 @@ the median of the ratios of neighbouring rounds, since the machine gets faster a
 "CPU" is the time that the server's process had, by the kernel's own books, for a request. "Busy" is how much
 of its core the server had, and the load generator of its: where the generator is near 100 % and the server
 is not, the throughput is the generator's, and CPU is what tells the servers apart. The bare loop accepts,
-reads, says always the same and closes: no server can be faster on this machine under this load.
+reads, says always the same and closes: the limit of machine and generator, which a row of a server passes by
+no more than the noise between rows.
 """
 
 
