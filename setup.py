@@ -27,6 +27,7 @@ setup(
             "pytest-xdist>=3.6",
             "hypothesis>=6",
             "coverage>=7.10",
+            "PyYAML>=6",
             "setuptools>=70.1",
             "mypy",
             "ruff",

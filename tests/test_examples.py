@@ -9,8 +9,10 @@ import shlex
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from forms import BUILT, PATIENCE, ROOT, answers, clean_environment, real, run, wait_until
 
 from gevent_epmd.options import read_options
@@ -83,15 +85,23 @@ def test_two_nodes_of_a_test(environ: dict[str, str]) -> None:
     assert b"1 test, 0 failures" in done.stdout
 
 
+def example(name: str) -> dict[str, Any]:
+    return yaml.safe_load((EXAMPLES / name).read_text(encoding="utf-8"))
+
+
+#: What a job of each runs.
+STEPS = {
+    "github-actions.yml": lambda job: [step["run"] for step in job["jobs"]["test"]["steps"] if "run" in step],
+    "gitlab-ci.yml": lambda job: job["test"]["before_script"] + job["test"]["script"],
+}
+
+
 def ci_lines(name: str) -> list[str]:
     """What a job runs, but for what is the image's."""
-    text = (EXAMPLES / name).read_text(encoding="utf-8")
-    lines = re.findall(r"^ +- (?:run: )?((?:'.*'|[^:\n]+|[^:\n]*:\$.*)+)$", text, re.MULTILINE)
-    lines = [line[1:-1] if line.startswith("'") else line for line in lines]
-    return [line for line in lines if "gevent-epmd" in line]
+    return [line for line in STEPS[name](example(name)) if "gevent-epmd" in line]
 
 
-@pytest.mark.parametrize("name", ["github-actions.yml", "gitlab-ci.yml"])
+@pytest.mark.parametrize("name", STEPS)
 def test_ci_jobs(name: str, environ: dict[str, str], tmp_path: Path) -> None:
     if os.geteuid():
         pytest.skip("folders of our own over /opt and /usr/local/bin need root")
@@ -184,16 +194,16 @@ def test_dockerfile_copies_what_is_there() -> None:
 
 
 def test_commands_of_the_pod() -> None:
-    commands = re.findall(r"command: (\[.*\])", (EXAMPLES / "pod.yml").read_text(encoding="utf-8"))
-    assert len(commands) == 2
-    for command in map(json.loads, commands):
+    (sidecar,) = example("pod.yml")["spec"]["initContainers"]
+    for command in (sidecar["command"], sidecar["startupProbe"]["exec"]["command"]):
         assert command[0] == instruction("ENTRYPOINT")[0]
         read_options(command[1:], {})
 
 
 def test_node_that_starts_no_epmd(environ: dict[str, str]) -> None:
     """What the pod's variable does: without it, this node would start an epmd and register."""
-    flags = re.search(r"value: (-start.*)", (EXAMPLES / "pod.yml").read_text(encoding="utf-8"))[1]
+    (app,) = example("pod.yml")["spec"]["containers"]
+    (flags,) = (variable["value"] for variable in app["env"] if variable["name"] == "ERL_FLAGS")
     alone = [real("unshare"), "--map-root-user", "--net", "sh", "-c", 'ip link set lo up; exec "$@"', "sh"]
     node = [real("erl"), "-noinput", "-sname", "a", "-eval", "halt()."]
     done = run([*alone, *node], environ=environ | {"ERL_FLAGS": flags})
