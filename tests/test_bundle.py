@@ -18,7 +18,6 @@ from forms import BUILT, PATIENCE, SOURCE, answers, clean_environment, real, res
 from peer import Peer, ask, barrier, names, node, register
 from test_daemon import daemon
 
-from gevent_epmd.processes import gone
 from gevent_epmd.protocol import frame
 
 #: Starts an epmd from source as the launcher starts the real process: as its child, with an executable, and a
@@ -59,12 +58,12 @@ def start(command: list[str], folder: Path, port: int) -> subprocess.Popen:
 
 def test_killed_launcher_takes_all_with_it(launcher) -> None:
     command, folder = launcher
-    held_for = []
-    for _ in range(3):
+    for _ in range(10):
         if command[0] != BUILT:
             Path(command[-1]).mkdir(exist_ok=True)  # a launcher that is one makes its own
-        held_for.append(seconds_until_the_port_is_free(command, folder))
-    assert min(held_for) < 0.1, "the machine may be busy, but not three times"
+        if seconds_until_the_port_is_free(command, folder) < 0.1:
+            return
+    pytest.fail("the machine may be busy, but not ten times")
 
 
 def seconds_until_the_port_is_free(command: list[str], folder: Path) -> float:
@@ -285,7 +284,7 @@ def children(pid: int) -> list[str]:
 
 @pytest.mark.parametrize("rounds", [20])
 def test_daemon_under_a_shell_that_is_pid_1(rounds: int) -> None:
-    """Started and ended again and again by a PID 1 that reaps nobody else's children."""
+    """Started and ended again and again by a PID 1 that gets whatever is left of each."""
     with reserved_port() as port:
         script = f"""
             for i in $(seq {rounds}); do
@@ -299,7 +298,6 @@ def test_daemon_under_a_shell_that_is_pid_1(rounds: int) -> None:
         unshare = [real("unshare"), "--map-root-user", "--pid", "--fork", "--mount-proc"]
         done = run([*unshare, "sh", "-c", script], timeout=60)
         assert done.returncode == 0
-        assert not gone(os.getpid())
         states = [line.rsplit(")", 1)[1].split()[0] for line in done.stdout.decode().splitlines()]
         # Each daemon that was ended is its PID 1's child; dash reaps them, as it reaps all.
         assert states.count("Z") <= 1

@@ -7,9 +7,11 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from forms import PATIENCE, ROOT, forms, reserved_port, run, wait_until
+from scenes import run_apart
 
 from gevent_epmd import client
 from gevent_epmd.answers import NamedPort
@@ -70,6 +72,18 @@ def test_what_is_not_allowed(form) -> None:
             client.kill(port=server.port)
 
 
+def test_what_no_epmd_could_be_asked() -> None:
+    with reserved_port() as free:
+        with pytest.raises(ValueError, match="name is empty"):
+            client.stop("", port=free)
+        for wrong in (-1, 65536):
+            with pytest.raises(ValueError, match=f"{wrong} is no TCP port"):
+                client.register("foo", wrong, port=free)
+        for name in ("", "n" * 256, "n" * 70000):
+            with pytest.raises(Refused, match="no epmd takes the name"):
+                client.register(name, 1, port=free)
+
+
 CALLS = [
     client.names,
     client.dump,
@@ -99,6 +113,13 @@ def test_port_of_the_environment_that_is_none(call, value: str, monkeypatch) -> 
         call()
 
 
+@pytest.mark.parametrize("call", [*CALLS, lambda **where: client.names("localhost", **where)])
+@pytest.mark.parametrize("port", [-1, 0, 65536 + 4369])
+def test_port_that_is_none(call, port: int) -> None:
+    with pytest.raises(ValueError, match=f"{port} is no TCP port"):
+        call(port=port)
+
+
 def test_host_that_is_not_known() -> None:
     with pytest.raises(NoEpmd, match=r"nosuch\.invalid"):
         client.names("nosuch.invalid")
@@ -111,7 +132,7 @@ def test_time_out_is_for_the_whole_call(call, how: str) -> None:
         start = time.monotonic()
         with pytest.raises(BadAnswer, match=r"no answer from local epmd in 0.5 s|no response"):
             call(port=slow.port, timeout=0.5)
-        assert 0.4 < time.monotonic() - start < 5
+        assert 0.4 < time.monotonic() - start < 30
 
 
 class Slow:
@@ -153,25 +174,38 @@ def test_what_answers_is_no_epmd(says: bytes) -> None:
         client.register("foo", 1, port=odd.port)
 
 
-@pytest.mark.parametrize("patched", [True, False])
-def test_other_greenlets_run_where_sockets_are_patched(patched) -> None:
-    """A greenlet that ticks while another one waits for an answer that never comes."""
-    script = f"""
+TICKS = """
 from gevent import monkey
 if {patched}: monkey.patch_all()
-import gevent
+import gevent, sys
 from gevent_epmd import client
 ticks = []
 def tick():
     while True: ticks.append(1); gevent.sleep(0.01)
 gevent.spawn(tick)
 gevent.sleep(0)
-try: client.names(port=int(__import__("sys").argv[1]), timeout=0.5)
-except client.BadAnswer: print(len(ticks) > 5)
+try: client.names({where}, timeout=0.5)
+except client.EpmdError: print(len(ticks) > 5)
 """
+
+
+@pytest.mark.parametrize("patched", [True, False])
+def test_other_greenlets_run_where_sockets_are_patched(patched) -> None:
+    """A greenlet that ticks while another one waits for an answer that never comes."""
     with Slow(drips=False) as slow:
-        done = run([sys.executable, "-c", script, str(slow.port)])
+        done = run([sys.executable, "-c", TICKS.format(patched=patched, where=f"port={slow.port}")])
         assert done.stdout == f"{patched}\n".encode(), done.stderr
+
+
+@pytest.mark.parametrize("patched", [True, False])
+def test_other_greenlets_run_while_a_host_is_looked_up(patched, tmp_path: Path) -> None:
+    """The same while a server of names does not answer."""
+    (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
+    silent = "import socket; silent = socket.socket(type=socket.SOCK_DGRAM); silent.bind(('127.0.0.1', 53))\n"
+    script = silent + TICKS.format(patched=patched, where="'nowhere.example'")
+    over = f'mount --bind {tmp_path}/resolv.conf "$(readlink -f /etc/resolv.conf)"; exec "$@"'
+    done = run_apart(["sh", "-e", "-c", over, "sh", sys.executable, "-c", script])
+    assert done.stdout == f"{patched}\n".encode(), done.stderr
 
 
 def test_the_interactive_calls_import_little() -> None:

@@ -61,4 +61,4 @@ def test_mix_example(ours, tmp_path: Path) -> None:
         "it was this mapper that the node went to"
     )
     assert gone(int(said.splitlines()[-1]))
-    wait_until(lambda: not (project / "epmd.port").exists(), "the mapper to end", patience=2)
+    wait_until(lambda: not (project / "epmd.port").exists(), "the mapper to end")

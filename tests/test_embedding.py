@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from contextlib import ExitStack
 
 import gevent
@@ -36,7 +37,7 @@ def test_serves_from_start_to_close(kind, away) -> None:
         assert away(answers, port, "::1")
         registration = away(client.register, "foo", 4711, port=port)
         assert away(client.names, port=port) == [("foo", 4711)]
-        with pytest.raises(RuntimeError, match="already"):
+        with pytest.raises(RuntimeError, match="close it first"):
             mapper.start()
         assert not mapper.wait(0)
     assert mapper.wait(0)
@@ -105,6 +106,31 @@ def test_options_are_those_of_the_program(kind, away) -> None:
         assert away(answers, mapper.port, "127.0.0.6")
 
 
+def test_closed_by_one_thread_while_another_starts_it() -> None:
+    opening, go_on = threading.Event(), threading.Event()
+
+    class Slow(ThreadedPortMapper):
+        def _open(self):
+            opening.set()
+            go_on.wait(PATIENCE)
+            return super()._open()
+
+    mapper = Slow(port=0)
+    starting = threading.Thread(target=mapper.start, daemon=True)
+    starting.start()
+    assert opening.wait(PATIENCE)
+    closing = threading.Thread(target=mapper.close, daemon=True)
+    closing.start()
+    wait_until(lambda: mapper._thread is None, "it to be asked to close")
+    go_on.set()
+    for thread in (starting, closing):
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+    assert not answers(mapper.port)
+    with mapper:
+        assert answers(mapper.port), "and it can be started again"
+
+
 @each
 def test_log_goes_where_it_is_wanted(kind, away, capfd) -> None:
     lines: list[str] = []
@@ -117,9 +143,19 @@ def test_log_goes_where_it_is_wanted(kind, away, capfd) -> None:
 
 @each
 def test_what_cannot_be(kind) -> None:
-    for wrong in ({"port": -1}, {"port": 65536}, {"allow": ["nonsense"]}):
-        with pytest.raises(ValueError, match=r"no TCP port|nonsense"):
-            kind(**wrong)
+    for name, wrong in {
+        "port": -1,
+        " port": 65536,
+        "allow": ["nonsense"],
+        "addresses": "127.0.0.1",
+        "packet_timeout": 0,
+        "idle_exit": -1,
+        "delay_accept": -1,
+        "delay_write": -1,
+        "debug": -1,
+    }.items():
+        with pytest.raises(ValueError, match=f"^{name.strip()}: |nonsense"):
+            kind(**{name.strip(): wrong})
     with pytest.raises(ListenError, match="cannot parse"):
         kind(port=0, addresses=["localhost"]).start()
     with reserved_port() as port, kind(port=port) as mapper:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 from forms import Source, forms, wait_until
@@ -107,13 +108,15 @@ def test_name_cannot_forge_a_line() -> None:
 
 def test_flood_is_one_line_a_second() -> None:
     with Source() as server:
+        start = time.monotonic()
         for number in range(500):
             ask(server.port, b"?")
             with Peer(server.port) as peer:
                 peer.send((4000 + number).to_bytes(2, "big"))
                 peer.read_all()
-        assert 1 <= server.log().count("got garbage") <= 5
-        assert 1 <= server.log().count("invalid packet size") <= 5
+        most = time.monotonic() - start + 2
+        assert 1 <= server.log().count("got garbage") <= most < 100
+        assert 1 <= server.log().count("invalid packet size") <= most
     with Source("-d") as server:
         for _ in range(50):
             ask(server.port, b"?")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from forms import (
+    BUILT,
     C_EPMD,
     PATIENCE,
     Built,
@@ -63,6 +64,7 @@ BAD = {
     ("-loopback", "-systemd"): b"systemd",
     ("-host", "localhost", "-kill"): b"-host goes with",
     ("-host", "localhost"): b"-host goes with",
+    ("-host", "", "-names"): b"-host: the host is empty",
     ("-json", "-started"): b"-json goes with",
     ("-host", "nosuch.invalid", "-names"): b"cannot find the host nosuch.invalid",
 }
@@ -94,7 +96,7 @@ def test_idle_exit(form) -> None:
         start = time.monotonic()
         held.close()
         wait_until(lambda: server.ended() == 0, "it to end")
-        assert 0.9 < time.monotonic() - start < 3
+        assert time.monotonic() - start > 0.9
         assert "no node for 1 seconds" in server.log()
 
 
@@ -124,7 +126,7 @@ def test_pid_exit(form, which: int, others) -> None:
     with form("-pid_exit", pids(others)) as server:
         held, _ = register(server.port, node("foo"))
         assert not others[which].stdin.close()
-        wait_until(lambda: server.ended() == 0, "it to end", patience=2)
+        wait_until(lambda: server.ended() == 0, "it to end")
         assert held.read_all() == b""
         held.close()
         assert f"process {others[which].pid} has ended" in server.log()
@@ -135,7 +137,7 @@ def test_pid_exit_of_a_daemon(ours, others) -> None:
         assert run([*ours, "-daemon", "-port", str(port), "-pid_exit", pids(others)]).returncode == 0
         pid = serving_pid(port)
         others[0].kill()
-        wait_until(lambda: gone(pid), "it to end", patience=2)
+        wait_until(lambda: gone(pid), "it to end")
 
 
 @each_program
@@ -155,7 +157,7 @@ def test_pid_exit_without_help_of_the_kernel(others) -> None:
         process = start([sys.executable, "-c", script], "-port", str(port), "-pid_exit", pids(others))
         wait_until(lambda: answers(port), "it to answer")
         others[1].kill()
-        assert process.wait(2) == 0
+        assert process.wait(PATIENCE) == 0
 
 
 def test_gone(others) -> None:
@@ -213,6 +215,25 @@ def test_any_port_is_in_the_file_until_the_end(ours, how: str, tmp_path: Path) -
         process.send_signal(signal.Signals[f"SIG{how}"])
         assert process.wait(PATIENCE) == -signal.Signals[f"SIG{how}"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_file_ends_with_the_launcher(tmp_path: Path) -> None:
+    process = start([real(BUILT)], "-port", "0", "-port_file", str(tmp_path / "port"), "-loopback")
+    port = port_in(tmp_path / "port")
+    process.kill()
+    process.wait(PATIENCE)
+    wait_until(lambda: not answers(port), "the server to end")
+    wait_until(lambda: not list(tmp_path.iterdir()), "the file to be removed")
+
+
+@each_program
+def test_file_of_another_mapper_stays(form, tmp_path: Path) -> None:
+    options = ("-port_file", str(tmp_path / "port"))
+    with form(*options) as first, form(*options) as second:
+        assert port_in(tmp_path / "port") == second.port
+        assert ask(first.port, b"k") == b"OK"
+        wait_until(lambda: first.ended() == 0, "the first to end")
+        assert port_in(tmp_path / "port") == second.port
 
 
 def test_daemon_has_written_the_file_when_it_returns(ours, tmp_path: Path) -> None:
@@ -297,4 +318,3 @@ def test_c_knows_none_of_them() -> None:
         done = run([real(C_EPMD), option, *(["5"] if option == "-idle_exit" else [])])
         assert done.returncode == 1
         assert b"sage: epmd" in done.stderr
-    assert os.environ.get("ERL_EPMD_LOOPBACK") is None

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from forms import PATIENCE, answers, clean_environment, run, wait_until
+from scenes import run_apart
 
 from gevent_epmd import client, testing
 from gevent_epmd.processes import gone
@@ -54,6 +55,19 @@ def test_killed_node_is_gone_for_all(epmd) -> None:
     assert registration.lost()
     with pytest.raises(LookupError, match="foo"):
         epmd.kill_node("foo")
+
+
+def test_host_with_more_addresses_than_an_epmd_takes(tmp_path: Path) -> None:
+    name = socket.gethostname()
+    (tmp_path / "hosts").write_text("".join(f"10.77.1.{n} {name}\n" for n in range(1, 21)))
+    script = """
+from gevent_epmd import testing
+assert len(testing._addresses_of_the_name()) == 20
+with testing.EpmdProcess() as epmd, epmd.register("foo", 1): print(epmd.names() == [("foo", 1)])
+"""
+    over = f'ip addr add 10.77.1.0/24 dev lo; mount --bind {tmp_path}/hosts /etc/hosts; exec "$@"'
+    done = run_apart(["sh", "-e", "-c", over, "sh", sys.executable, "-c", script])
+    assert done.stdout == b"True\n", done.stderr
 
 
 def test_restart_is_at_the_same_port_without_nodes(epmd) -> None:

@@ -25,6 +25,7 @@ from forms import (
 )
 from peer import Peer, ask, names, node, register, try_to_register
 from scenes import dual_stack_sockets_know_who_is_local, run_scene
+from test_daemon import end, serving_pid
 
 from gevent_epmd.processes import gone
 
@@ -98,6 +99,22 @@ def test_sockets_and_notification(command, tmp_path: Path) -> None:
             peer.close()
         finally:
             finish(process)
+
+
+def test_nothing_is_said_without_the_option(command, tmp_path: Path) -> None:
+    """The socket may be that of a service whose node started us: MAINPID would make us its main process."""
+    with reserved_port() as port, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
+        notified.bind(str(tmp_path / "notify"))
+        notified.setblocking(False)
+        started = [*command, "-port", str(port), "-daemon"]
+        assert run(started, environ={"NOTIFY_SOCKET": str(tmp_path / "notify")}).returncode == 0
+        wait_until(lambda: answers(port), "the daemon to answer")
+        pid = serving_pid(port)
+        try:
+            with pytest.raises(BlockingIOError):
+                notified.recv(4096)
+        finally:
+            end(port, pid)
 
 
 def finish(process: subprocess.Popen) -> str:
@@ -178,8 +195,8 @@ def test_descriptor_that_cannot_be_served(ours, kind: str, tmp_path: Path) -> No
         handed = {"not listening": idle, "a datagram socket": udp, "a local socket": local}.get(kind)
         process = start(ours, [handed or os.fdopen(pipe[0], closefd=False)])
         err = process.communicate(timeout=PATIENCE)[1]
-    for end in pipe:
-        os.close(end)
+    for descriptor in pipe:
+        os.close(descriptor)
     assert process.returncode == 1
     assert err.startswith(b"epmd: ")
     assert err.count(b"\n") == 1

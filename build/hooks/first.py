@@ -1,5 +1,5 @@
-"""Runs in the executable before anything else.  Imports make no garbage, and looking for it takes 3 of the
-45 ms until an epmd serves; `bundle.settle` has it looked for again."""
+"""Runs in the executable before anything else.  Imports make no garbage, and looking for it takes 3 ms
+until an epmd serves; `bundle.settle` has it looked for again."""
 
 import gc
 

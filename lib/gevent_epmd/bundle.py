@@ -16,6 +16,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from collections.abc import Callable
 from typing import NoReturn
 
 
@@ -54,21 +55,19 @@ def load_everything() -> None:
     # Its default imports pprint, dataclasses and inspect, for a report that nobody will read.
     from gevent import config, get_hub
 
-    from . import processes  # noqa: F401 - `settle` wants it, when imports are over
-
     config.format_context = "builtins.repr"
     get_hub().loop  # noqa: B018 - made when it is first asked for
 
 
-def settle(*, has_launcher: bool) -> None:
+def settle(*, has_launcher: bool, leave: Callable[[], None] | None = None) -> None:
     """Become independent of the folder, now that everything is loaded; in the foreground, end with the
-    launcher.  For the bundle only."""
+    launcher, after a call of `leave`.  For the bundle only."""
     gc.enable()  # build/hooks/first.py has switched it off
     sys.meta_path.insert(0, _NoMoreImports())
     if has_launcher:
         folder: str = sys._MEIPASS  # type: ignore[attr-defined]
         _empty(folder)
-        _watch_launcher(folder)
+        _watch_launcher(folder, leave)
 
 
 class _NoMoreImports:
@@ -91,14 +90,16 @@ def _empty(folder: str) -> None:
         pass  # somebody cleans up there too; what is left is the launcher's to remove
 
 
-def _watch_launcher(folder: str) -> None:
+def _watch_launcher(folder: str, leave: Callable[[], None] | None) -> None:
     from gevent import get_hub
 
     from .processes import when_gone
 
     launcher = os.getppid()
 
-    def leave() -> NoReturn:
+    def end() -> NoReturn:
+        if leave is not None:
+            leave()
         try:
             os.rmdir(folder)
         except OSError:
@@ -106,10 +107,10 @@ def _watch_launcher(folder: str) -> None:
         os._exit(1)
 
     if not _is_launcher(launcher):
-        leave()
-    when_gone(get_hub().loop, launcher, leave)
+        end()
+    when_gone(get_hub().loop, launcher, end)
     if os.getppid() != launcher:
-        leave()
+        end()
 
 
 def _is_launcher(pid: int) -> bool:

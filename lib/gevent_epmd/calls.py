@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from . import client, protocol
-from .options import Options
+from . import __version__, client, protocol
+from .options import USAGE, Options
 
 #: C puts the name into a buffer of its own, and refuses more.
 _LONGEST_STOP_NAME = 1000
@@ -20,10 +20,10 @@ def call(options: Options) -> int:
     try:
         return _CALLS[options.command or ""](options)
     except client.NoEpmd as error:
-        _write(2, f"epmd: {error}\n".encode())
+        write(2, f"epmd: {error}\n".encode())
     except client.EpmdError as error:
         # To stdout, as C has it; of another host C knows nothing.
-        _write(2 if options.host else 1, f"epmd: {error}\n".encode())
+        write(2 if options.host else 1, f"epmd: {error}\n".encode())
     return 1
 
 
@@ -49,10 +49,10 @@ def _list(options: Options, tag: int) -> int:
     with client.listing(_mapper(options), tag) as (port, pieces):
         if options.json:
             return _list_json(port, b"".join(pieces), tag)
-        _write(1, f"epmd: up and running on port {port} with data:\n".encode())
+        write(1, f"epmd: up and running on port {port} with data:\n".encode())
         try:
             for text in pieces:
-                _write(1, text)
+                write(1, text)
         except client.BadAnswer:
             pass  # a reset ends the listing as a close does
     return 0
@@ -69,7 +69,7 @@ def _list_json(port: int, text: bytes, tag: int) -> int:
         found = {
             kind: [n._asdict() for n in nodes] for kind, nodes in answers.parse_dump(text)._asdict().items()
         }
-    _write(1, f"{json.dumps({'port': port} | found, ensure_ascii=False)}\n".encode())
+    write(1, f"{json.dumps({'port': port} | found, ensure_ascii=False)}\n".encode())
     return 0
 
 
@@ -77,17 +77,27 @@ def _kill(options: Options) -> int:
     try:
         client.kill(options.port, None)
     except client.Refused:
-        _write(1, b"Killing not allowed - living nodes in database.\n")
+        write(1, b"Killing not allowed - living nodes in database.\n")
         return 1
-    _write(1, b"Killed\n")
+    write(1, b"Killed\n")
     return 0
 
 
 def _stop(options: Options) -> int:
     if len(os.fsencode(options.stop_name)) > _LONGEST_STOP_NAME:
-        _write(1, b"epmd: Name too long!")
+        write(1, b"epmd: Name too long!")
         return 1
-    _write(1, client.stop_answer(_mapper(options), options.stop_name) + b"\n")
+    write(1, client.stop_answer(_mapper(options), options.stop_name) + b"\n")
+    return 0
+
+
+def _help(_options: Options) -> int:
+    write(1, USAGE.encode())
+    return 0
+
+
+def _version(_options: Options) -> int:
+    write(1, f"epmd {__version__}\n".encode())
     return 0
 
 
@@ -97,10 +107,13 @@ _CALLS: dict[str, Callable[[Options], int]] = {
     "started": _started,
     "kill": _kill,
     "stop": _stop,
+    "help": _help,
+    "version": _version,
 }
 
 
-def _write(descriptor: int, data: bytes) -> None:
+def write(descriptor: int, data: bytes) -> None:
+    """All of it, or as much as can be."""
     view = memoryview(data)
     try:
         while view:

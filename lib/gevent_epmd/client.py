@@ -6,8 +6,9 @@
 
 Everywhere `host` is a host's name or IP address, "" for this host (::1, then 127.0.0.1), `port` the
 mapper's (None: ERL_EPMD_PORT, or else 4369), and `timeout` how many seconds the whole call may take (None:
-any time).  Every function raises NoEpmd where nobody can be reached, BadAnswer where what answers is
-no epmd, does not let us, or takes too long, and ValueError where ERL_EPMD_PORT is wanted and is no port.
+any time), but for the time that it takes to find the address of a host's name.  Every function raises NoEpmd
+where nobody can be reached, BadAnswer where what answers is no epmd, does not let us, or takes too long, and
+ValueError for a port, in ERL_EPMD_PORT too, that is none.
 
 Plain blocking sockets and nothing else: the interactive calls are made at every start of an Erlang
 node, and what they import is paid for there.
@@ -35,6 +36,9 @@ NORMAL_NODE, HIDDEN_NODE = 77, 72
 
 _HOSTS = ((_socket.AF_INET6, "::1"), (_socket.AF_INET, "127.0.0.1"))
 _BUFFER = 65536
+_MOST_PORT = 65535
+#: How much of a name that is no good an error shows.
+_SHOWN = 300
 
 
 class EpmdError(Exception):
@@ -144,11 +148,16 @@ def register(
     timeout: float | None = TIMEOUT,
 ) -> Registration:
     """Give the name to a node of this host that listens at `node_port`.  Raises Refused where the name is
-    taken, or none."""
+    taken, or none, and ValueError where the port cannot be one."""
     from .answers import ALIVE2_X_RESP_SIZE, parse_alive2_reply
 
+    if not 0 <= node_port <= _MOST_PORT:
+        raise ValueError(f"{node_port} is no TCP port")
     kind = HIDDEN_NODE if hidden else NORMAL_NODE
     request = Alive2Request(node_port, kind, 0, 6, 5, os.fsencode(name), extra)
+    if request.refusal():
+        # What is too long for an epmd may not even fit into the request.
+        raise Refused(f"no epmd takes the name {name[:_SHOWN]!r}")
     call = _Call(Mapper("", port, timeout), request.packet())
     try:
         creation = parse_alive2_reply(call.read(ALIVE2_X_RESP_SIZE))
@@ -166,7 +175,9 @@ def register(
 
 def stop(name: str, port: int | None = None, timeout: float | None = TIMEOUT) -> bool:
     """Unregister a node by force; False if there is none of this name.  Raises Refused where the epmd's
-    check is not relaxed."""
+    check is not relaxed, and ValueError for an empty name."""
+    if not name:
+        raise ValueError("the name is empty")
     try:
         return stop_answer(Mapper("", port, timeout), name) == protocol.STOPPED
     except NoReply:
@@ -284,10 +295,13 @@ class _Call:
 
 
 def _new_socket(family: int) -> Any:
+    return _socket_module().socket(family, _socket.SOCK_STREAM)
+
+
+def _socket_module() -> Any:
     # Where the module socket is there already it may have been patched, by gevent for one, whose other
     # greenlets then run while this one waits.  To import it is 4 ms.
-    module = sys.modules.get("socket", _socket)
-    return module.socket(family, _socket.SOCK_STREAM)
+    return sys.modules.get("socket", _socket)
 
 
 def _addresses(mapper: Mapper) -> list[tuple[int, Any]]:
@@ -296,11 +310,13 @@ def _addresses(mapper: Mapper) -> list[tuple[int, Any]]:
         from .options import default_port  # the interactive calls know their port
 
         port = default_port(os.environ)
+    if not 1 <= port <= _MOST_PORT:
+        raise ValueError(f"{port} is no TCP port")
     if not mapper.host:
         return [(family, (host, port)) for family, host in _HOSTS]
     try:
         # As bytes: a str would make Python import its tables of international names.
-        found = _socket.getaddrinfo(os.fsencode(mapper.host), port, 0, _socket.SOCK_STREAM)
+        found = _socket_module().getaddrinfo(os.fsencode(mapper.host), port, 0, _socket.SOCK_STREAM)
     except _socket.gaierror as error:
         raise NoEpmd(f"cannot find the host {mapper.host}: {error.strerror}") from None
     return [(family, address) for family, _, _, _, address in found]

@@ -30,6 +30,8 @@ __all__ = ["ListenError", "PortInUse", "PortMapper", "ThreadedPortMapper"]
 
 Self = TypeVar("Self", bound="PortMapper")
 
+_STARTED = "it has been started: close it first"
+
 
 class PortMapper:
     """An epmd in the gevent hub of the thread that starts it, and that must close it.
@@ -37,10 +39,12 @@ class PortMapper:
     `port` 0 is any that is free on all `addresses`; the attribute says which, once it serves.
     Loopback is always among the addresses, and no address at all means every one of this host.
     `relaxed`, `allow`, `idle_exit`, `debug` and the delays are the options of `epmd --help`, times in
-    seconds.  `log` is called with each line of the log, without its end; None is stderr.
+    seconds.  `log` is called with each line of the log, without its end, and must not wait for anything; None
+    is stderr.
 
-    `start` raises PortInUse where somebody listens already, ListenError for an address that is
-    not to be had, and the constructor ValueError for a value that cannot be.
+    `start` raises PortInUse where somebody listens already, ListenError for an address that is not to be had,
+    and RuntimeError where it has been started and not closed; the constructor ValueError for a value that
+    cannot be.
     """
 
     def __init__(
@@ -57,8 +61,17 @@ class PortMapper:
         debug: int = 0,
         log: Callable[[str], object] | None = None,
     ) -> None:
-        if not 0 <= port <= 65535:
-            raise ValueError(f"{port} is no TCP port")
+        _must_be("port", port, 0, 65535)
+        _must_be("packet_timeout", packet_timeout, 1)
+        for what, number in {
+            "idle_exit": idle_exit,
+            "delay_accept": delay_accept,
+            "delay_write": delay_write,
+            "debug": debug,
+        }.items():
+            _must_be(what, number, 0)
+        if isinstance(addresses, str):
+            raise ValueError(f'addresses: "{addresses}" is one text, not some')
         self._options = Options(
             port=port,
             addresses=tuple(addresses),
@@ -78,7 +91,7 @@ class PortMapper:
     def start(self) -> None:
         """Serve from here on."""
         if self._mapper is not None:
-            raise RuntimeError("it serves already")
+            raise RuntimeError(_STARTED)
         self._open()
 
     def _open(self) -> server.Mapper:
@@ -100,7 +113,8 @@ class PortMapper:
             self._log.raise_failure()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it ends, by `-kill`, by `idle_exit` or by `close`; False where that takes longer."""
+        """Wait so many seconds (None: any time) until it ends, by `-kill`, by `idle_exit` or by `close`.
+        False where that takes longer."""
         return self._stopped is None or bool(self._stopped.wait(timeout))
 
     def _end(self, mapper: server.Mapper, stopped: Event) -> None:
@@ -129,32 +143,40 @@ class ThreadedPortMapper(PortMapper):
     _ended: threading.Event | None = None
     #: Wakes the thread's hub; None where there is no hub to wake.
     _asked: Any = None
+    #: Whether `close` came before there was a hub to wake.
+    _closing = False
+    #: Held whenever one of these is looked at or changed.
     _lock = threading.Lock()
 
     def start(self) -> None:
         """Serve from here on; returns once requests are answered."""
         if monkey.is_module_patched("threading"):
             raise RuntimeError("gevent has patched the threads here: PortMapper serves in its hub")
-        if self._thread is not None:
-            raise RuntimeError("it serves already")
         started, ended = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(started, ended), name="epmd", daemon=True)
-        self._ended = ended
-        self._thread.start()
+        thread = threading.Thread(target=self._run, args=(started, ended), name="epmd", daemon=True)
+        with self._lock:
+            if self._thread is not None:
+                raise RuntimeError(_STARTED)
+            thread.start()
+            self._thread, self._ended, self._closing = thread, ended, False
         started.wait()
         if ended.is_set():
             self.close()  # which raises what was in the way
 
     def close(self) -> None:
-        thread, self._thread = self._thread, None
+        """End all connections and free the port, also while another thread is starting it; nothing happens
+        where that is done already."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+            self._closing = True
+            if self._asked is not None:
+                self._asked.send()
         if thread is not None:
-            with self._lock:
-                if self._asked is not None:
-                    self._asked.send()
             thread.join()
             self._log.raise_failure()
 
     def wait(self, timeout: float | None = None) -> bool:
+        """As for PortMapper; from any thread."""
         return self._ended is None or self._ended.wait(timeout)
 
     def _run(self, started: threading.Event, ended: threading.Event) -> None:
@@ -173,7 +195,10 @@ class ThreadedPortMapper(PortMapper):
     def _serve(self, hub: Any, mapper: server.Mapper, started: threading.Event) -> None:
         asked = hub.loop.async_()
         asked.start(mapper.finished.set)
-        self._asked = asked
+        with self._lock:
+            self._asked = asked
+            if self._closing:
+                mapper.finished.set()
         started.set()
         try:
             super().wait()
@@ -193,6 +218,12 @@ class ThreadedPortMapper(PortMapper):
 
         hub.exception_stream = None
         hub.handle_error = handle_error
+
+
+def _must_be(what: str, number: int, least: int, most: int | None = None) -> None:
+    if number < least or (most is not None and number > most):
+        limits = f"at least {least}" if most is None else f"from {least} to {most}"
+        raise ValueError(f"{what}: {number} is not {limits}")
 
 
 class _Log(Log):

@@ -17,7 +17,7 @@ MAX_LISTEN_SOCKETS = 16
 _TRIES = 20
 
 _ANY = ("0.0.0.0", "::")
-_LOOPBACK = ("127.0.0.1", "::1")
+LOOPBACK = ("127.0.0.1", "::1")
 
 
 class PortInUse(Exception):
@@ -73,7 +73,7 @@ def places(addresses: Iterable[str]) -> list[Place]:
     """Where to listen, each place once, and none that a wildcard covers.  Raises ListenError."""
     hosts = [(_family(address), address) for address in addresses]
     asked = [Place(family, _canonical(family, host), True) for family, host in hosts]
-    implied = _LOOPBACK if asked else _ANY
+    implied = LOOPBACK if asked else _ANY
     # Loopback first, as in C: where an epmd runs, no address that is wrong matters any more.
     wanted = [Place(_family(host), host, not asked and ":" not in host) for host in implied] + asked
     wild = {place.family for place in wanted if place.host in _ANY}

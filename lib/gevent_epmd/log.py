@@ -126,8 +126,8 @@ def _open_syslog() -> Callable[[str], None]:
     def send(text: str) -> None:
         nonlocal impatient_until
         line = f"<{_LOG_USER_ERR}>{time.strftime('%b %e %T')} epmd: {text}"
-        # There is room for ten lines.  One who reads them makes more in no time, and one who does not is
-        # waited for once a second.
+        # There is room for net.unix.max_dgram_qlen lines.  One who reads them makes more in no time, and one
+        # who does not is waited for once a second.
         flags = _socket.MSG_DONTWAIT if time.monotonic() < impatient_until else 0
         try:
             # By its path each time: a logger that was started again is found again.

@@ -134,7 +134,7 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Option
         idle_exit=_numbers(found, "idle_exit"),
         pid_exit=_processes(found["--pid_exit"]),
         port_file=_port_file(found["--port_file"]),
-        host=(found["--host"] or [""])[-1],
+        host=_host(found["--host"]),
         json=bool(found["--json"]),
     )
     _must_go_together(options, loopback=bool(found["--loopback"]))
@@ -231,6 +231,13 @@ def _networks(values: list[str]) -> tuple[IPv4Network | IPv6Network, ...] | None
         return tuple(map(ip_network, _list(values[-1])))
     except ValueError as error:
         raise ValueProblem(f"-allow: {error}") from None
+
+
+def _host(values: list[str]) -> str:
+    # An unset variable of a script would else ask the local epmd, and believe that it was another's answer.
+    if "" in values:
+        raise ValueProblem("-host: the host is empty")
+    return values[-1] if values else ""
 
 
 def _port_file(values: list[str]) -> str:

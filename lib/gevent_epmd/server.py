@@ -23,7 +23,7 @@ from gevent import get_hub, sleep
 from gevent.event import Event
 from gevent.server import StreamServer
 
-from . import bundle, ending, plain
+from . import bundle, ending, plain, processes
 from . import registry as nodes
 from .connection import Connection
 from .log import Log, shown
@@ -355,18 +355,16 @@ def run(
     leave: Callable[[], None] | None = None,
 ) -> None:
     """Serve the listening sockets until somebody sends KILL; `ready` is called with the port once
-    requests are answered, and `leave`, if there is something to do, before a signal ends it."""
+    requests are answered, and `leave`, if there is something to do, before something else ends it."""
     bundle.load_everything()
     mapper = Mapper(options, sockets, log)
     mapper.start()
     ending.watch_signals(mapper.hub.loop, leave)
     if options.pid_exit:
-        from .processes import when_gone
-
         for pid in options.pid_exit:
-            when_gone(mapper.hub.loop, pid, partial(mapper.end, f"process {pid} has ended"))
+            processes.when_gone(mapper.hub.loop, pid, partial(mapper.end, f"process {pid} has ended"))
     if bundle.is_bundled():
-        bundle.settle(has_launcher=not options.daemon)
+        bundle.settle(has_launcher=not options.daemon, leave=leave)
     log.tty(2, "entering the main select() loop")
     ready(mapper.port)
     mapper.finished.wait()

@@ -54,7 +54,7 @@ def _serve_sockets(options: Options, sockets: list[_socket.socket], log: Log) ->
             server.raise_descriptor_limit()
             with closing(PortFile(options.port_file)) as port_file:
                 leave = port_file.close if options.port_file else None
-                server.run(options, sockets, log, _ready(port_file, tell_caller), leave)
+                server.run(options, sockets, log, _ready(options, port_file, tell_caller), leave)
     except Exception as error:  # noqa: BLE001 - a daemon's last words would be lost
         # What the system says is a sentence; of a mistake the kind matters too.
         log.say(0, f"cannot serve: {error if isinstance(error, OSError) else repr(error)}")
@@ -62,10 +62,12 @@ def _serve_sockets(options: Options, sockets: list[_socket.socket], log: Log) ->
     return 0
 
 
-def _ready(port_file: PortFile, tell_caller: Callable[[], None]) -> Callable[[int], None]:
+def _ready(options: Options, port_file: PortFile, tell_caller: Callable[[], None]) -> Callable[[int], None]:
     def ready(port: int) -> None:
         port_file.write(port)
-        systemd.notify_ready(os.environ)
+        # Without the option it is the socket of a service whose node has started us: not ours to answer.
+        if options.systemd:
+            systemd.notify_ready(os.environ)
         tell_caller()
 
     return ready
@@ -77,7 +79,7 @@ class PortFile:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._written = False
+        self._written = b""
 
     def write(self, port: int) -> None:
         """Whole or not at all: somebody is waiting for it.  Raises OSError."""
@@ -99,11 +101,20 @@ class PortFile:
         except OSError:
             _remove(aside)
             raise
-        self._written = True
+        self._written = text
 
     def close(self) -> None:
-        if self._written:
+        """Remove the file, unless another mapper has written it since."""
+        if self._written and self._written == _content(self._path):
             _remove(self._path)
+
+
+def _content(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
 
 
 def _remove(path: str) -> None:

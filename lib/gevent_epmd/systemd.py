@@ -59,7 +59,8 @@ def _adopt(descriptor: int) -> _socket.socket:
 
 
 def notify_ready(environ: MutableMapping[str, str]) -> None:
-    """Tell systemd, if it wants to know, that requests are answered and by which process."""
+    """Tell systemd, if it wants to know, that requests are answered and by which process.  The variable is
+    removed."""
     path = environ.pop("NOTIFY_SOCKET", "")
     if not path:
         return

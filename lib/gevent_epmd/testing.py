@@ -26,13 +26,13 @@ import time
 from . import client
 from .answers import NamedPort
 from .client import Registration
+from .listeners import LOOPBACK, MAX_LISTEN_SOCKETS
 
 #: How long the mapper may take to start, and to end when it is asked to.
 _PATIENCE = 30.0
 _PATIENCE_AT_END = 2.0
 _LOOK_EVERY = 0.01
 
-_LOOPBACK = frozenset(("127.0.0.1", "::1"))
 #: What the mapper logs of its own mistakes, and what Python says of those that end it.
 _FAILURE = re.compile(r"^(?:epmd: [\w :]+: (?:internal error|cannot serve):|Traceback )", re.MULTILINE)
 
@@ -113,14 +113,15 @@ class EpmdProcess:
         return registration
 
     def wait_for(self, name: str, timeout: float = 10.0) -> int:
-        """The port of this node, as soon as it is registered.  Raises TimeoutError after so many seconds."""
+        """The port of this node, as soon as it is registered.  Raises TimeoutError after so many seconds, and
+        client.EpmdError where the mapper has ended."""
         end = time.monotonic() + timeout
         while (found := client.port_please(name, port=self.port)) is None:
             self._pause(end, f"{name} is not registered after {timeout} s")
         return found.port
 
     def wait_gone(self, name: str, timeout: float = 10.0) -> None:
-        """Return as soon as there is no node of this name.  Raises TimeoutError after so many seconds."""
+        """Return as soon as there is no node of this name.  Raises as `wait_for` does."""
         end = time.monotonic() + timeout
         while client.port_please(name, port=self.port) is not None:
             self._pause(end, f"{name} is still registered after {timeout} s")
@@ -274,9 +275,11 @@ def _where() -> tuple[str, ...]:
     """The options that say where to listen: on loopback, and where this host's own name leads to, since that
     is where nodes with short names look for each other.  Other hosts get no answer there."""
     own = {address for address in _addresses_of_the_name() if _is_ours(address)}
-    if own <= _LOOPBACK:
+    if own.issubset(LOOPBACK):
         return ("-address", "127.0.0.1")
-    return ("-address", ",".join(sorted(own)), "-allow", "127.0.0.1")
+    # A host with many bridges may have more addresses than an epmd takes; both loopbacks come with them.
+    some = sorted(own.difference(LOOPBACK))[: MAX_LISTEN_SOCKETS - len(LOOPBACK)]
+    return ("-address", ",".join(some), "-allow", "127.0.0.1")
 
 
 def _addresses_of_the_name() -> set[str]:

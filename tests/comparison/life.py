@@ -38,7 +38,7 @@ _SIZE_LIMIT = "a log file that may not grow any more"
 _SIGNALS = ("TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "ALRM", "PIPE", "CHLD", "XFSZ", "WINCH")
 _SIGNALS_TO_A_DAEMON = ("TERM", "INT", "HUP", "QUIT", "USR1", "PIPE", "XFSZ")
 #: How long a signal may take that ends it; so long it is watched.
-_SOON = 1.0
+_SOON = 2.0
 
 
 def signals(form: Form) -> Iterator[Seen]:

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comparison.masks import masked
@@ -80,17 +79,6 @@ _PACKETS = {
     "ALIVE2 whose extra data runs over": node("foo", extra=b"abc").packet()[:-1],
     "ALIVE2 of a name with a NUL": node(b"a\0b").packet(),
 }
-
-#: Of these, one for each complaint.
-_COMPLAINTS = (
-    "a look-up of nothing",
-    "KILL refused",
-    "STOP without relaxed checking",
-    "an unknown tag",
-    "ALIVE2 that is too short",
-    "ALIVE2 whose extra data runs over",
-    "ALIVE2 of a name with a NUL",
-)
 
 #: What is no packet.
 _BYTES = {
@@ -239,7 +227,7 @@ def timed_out(port: int) -> Iterator[str]:
 
 
 def idle(_port: int) -> Iterator[str]:
-    time.sleep(1.5)  # so long a server of a packet timeout of 1 s waits in C
+    time.sleep(3)  # a server of a packet timeout of 1 s waits for so long as that in C
     yield "nothing, for a while"
 
 
@@ -248,9 +236,9 @@ def not_to_be_answered(port: int) -> Iterator[str]:
     for title, packet in (("NAMES", b"n"), ("a look-up", b"zfoo"), ("ALIVE2", node("foo").packet())):
         peer = Peer(port)
         peer.send(frame(packet))
-        time.sleep(0.2)  # it must have been read
+        time.sleep(0.5)  # it must have been read
         peer.reset()
-        time.sleep(1)  # the delay
+        time.sleep(2.5)  # the delay is 2 s
         yield f"{title} that cannot be answered"
 
 
@@ -302,7 +290,7 @@ def played(script: Script, options: list[str], form: Form) -> list[Seen]:
     stay_on_one_processor()
     seen = []
     with form(*options) as server:
-        pid, said = _serving_pid(server.process.pid), ""
+        pid, said = server.pid, ""
         for title in _with_start(script, server.port):
             settle(pid)
             log = server.log()
@@ -313,12 +301,6 @@ def played(script: Script, options: list[str], form: Form) -> list[Seen]:
             seen.append(Seen(f"{_line(options)}: {title}", new, difference))
             said = log
     return seen
-
-
-def _serving_pid(pid: int) -> int:
-    """The executable's launcher has a child, which serves."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return int(children[0]) if children else pid
 
 
 def _with_start(script: Script, port: int) -> Iterator[str]:
@@ -364,7 +346,7 @@ def _plays() -> Iterator[Callable[[Form], list[Seen]]]:
         for script in (requests, odd, registrations, strangers) if options else (complaints,):
             yield partial(played_by_a_process, script, options)
     yield partial(played_by_a_process, timed_out, ["-d", "-d", "-packet_timeout", "1"])
-    yield partial(played_by_a_process, not_to_be_answered, ["-d", "-d", "-delay_write", "1"])
+    yield partial(played_by_a_process, not_to_be_answered, ["-d", "-d", "-delay_write", "2"])
     yield partial(played_by_a_process, idle, ["-d", "-d", "-d", "-packet_timeout", "1"])
 
 
