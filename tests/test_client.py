@@ -76,6 +76,9 @@ def test_what_no_epmd_could_be_asked() -> None:
     with reserved_port() as free:
         with pytest.raises(ValueError, match="name is empty"):
             client.stop("", port=free)
+        for call in (client.port_please, client.stop):
+            with pytest.raises(ValueError, match="70001 bytes are too many"):
+                call("n" * 70000, port=free)
         for wrong in (-1, 65536):
             with pytest.raises(ValueError, match=f"{wrong} is no TCP port"):
                 client.register("foo", wrong, port=free)
@@ -172,6 +175,16 @@ def test_what_answers_is_no_epmd(says: bytes) -> None:
         client.port_please("foo", port=odd.port)
     with Odd(says) as odd, pytest.raises(BadAnswer):
         client.register("foo", 1, port=odd.port)
+
+
+@pytest.mark.parametrize(
+    "call", [client.names, client.dump, client.kill, lambda **where: client.stop("foo", **where)]
+)
+def test_another_protocol_answers(call) -> None:
+    with Odd(b"HTTP/1.1 400 Bad Request\r\n\r\n") as odd, pytest.raises(BadAnswer):
+        call(port=odd.port)
+    with Odd(b"HTTP/1.1 400 Bad Request\r\n\r\n") as odd:
+        assert not client.started(port=odd.port)
 
 
 TICKS = """

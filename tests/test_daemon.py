@@ -233,6 +233,14 @@ exec "$@"
 """
 
 
+def test_root_without_devices(ours) -> None:
+    bare = [real("unshare"), "--map-root-user", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs /dev; exec "$@"']
+    with reserved_port() as port:
+        done = run([*bare, "sh", *ours, "-port", str(port), "-names"])
+    assert done.stderr == b"epmd: Cannot connect to local epmd\n"
+    assert (done.stdout, done.returncode) == (b"", 1)
+
+
 @pytest.fixture
 def syslog(tmp_path: Path):
     """A syslog of the test's own: its socket, and the beginning of a command line that sees it as

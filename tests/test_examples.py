@@ -64,7 +64,20 @@ def test_with_epmd(environ: dict[str, str], status: int, tmp_path: Path) -> None
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
-def test_with_epmd_that_is_ended(environ: dict[str, str], tmp_path: Path) -> None:
+def test_with_epmd_that_is_killed_by_its_command(environ: dict[str, str], tmp_path: Path) -> None:
+    done = run([WITH_EPMD, "sh", "-c", "epmd -kill; exit 0"], environ=environ)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"Killed\n", b"")
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_with_epmd_and_nothing(environ: dict[str, str], tmp_path: Path) -> None:
+    done = run([WITH_EPMD], environ=environ)
+    assert (done.returncode, done.stderr) == (2, b"usage: with-epmd COMMAND...\n")
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+@pytest.mark.parametrize(("number", "status"), [(1, 129), (9, -9), (15, 143)])
+def test_with_epmd_that_is_ended(environ: dict[str, str], tmp_path: Path, number: int, status: int) -> None:
     port_file = tmp_path / "port"
     script = f"echo $ERL_EPMD_PORT >{port_file}.new; mv {port_file}.new {port_file}; sleep 1000"
     process = subprocess.Popen(
@@ -72,10 +85,10 @@ def test_with_epmd_that_is_ended(environ: dict[str, str], tmp_path: Path) -> Non
     )
     wait_until(port_file.exists, "the command to run")
     # As a terminal or a CI runner does it.
-    os.killpg(process.pid, 15)
-    assert process.wait(PATIENCE) == 143
-    assert not answers(int(port_file.read_text()))
-    assert list((tmp_path / "temporary").iterdir()) == []
+    os.killpg(process.pid, number)
+    assert process.wait(PATIENCE) == status
+    wait_until(lambda: not answers(int(port_file.read_text())), "the epmd to end")
+    wait_until(lambda: not list((tmp_path / "temporary").iterdir()), "its folder to go")
 
 
 def test_two_nodes_of_a_test(environ: dict[str, str]) -> None:

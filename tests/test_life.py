@@ -322,16 +322,17 @@ def test_out_of_descriptors_it_serves_on(form, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("form", OURS[1:], ids=lambda form: form.__name__)
-def test_nodes_leave_room_for_those_who_ask(form, monkeypatch) -> None:
-    monkeypatch.setattr(form, "prepare", few_descriptors(128, 128))
+@pytest.mark.parametrize(("descriptors", "room"), [(128, 64), (64, 32), (20, 4)])
+def test_nodes_leave_room_for_those_who_ask(form, descriptors: int, room: int, monkeypatch) -> None:
+    monkeypatch.setattr(form, "prepare", few_descriptors(descriptors, descriptors))
     with ExitStack() as stack:
         server = stack.enter_context(form())
         refused = 0
         for number in range(200):
             peer = stack.enter_context(Peer(server.port))
             refused += try_to_register(peer, node(f"n{number}"))[1]
-        assert refused == 200 - (128 - 64)
-        assert len(names(server.port)) == 128 - 64
+        assert refused == 200 - room
+        assert len(names(server.port)) == room
         assert look_up(server.port, "n0")[:2] == b"w\0"
 
 

@@ -32,7 +32,7 @@ from scenes import loopback_is_all_there_is, only_the_allowed_may_ask, run_scene
 from test_daemon import end, serving_pid
 
 from gevent_epmd.processes import gone
-from test_command_line import outcome
+from test_command_line import Odd, outcome
 
 each_program = pytest.mark.parametrize("form", [Source, Built], ids=lambda form: form.__name__)
 
@@ -54,6 +54,7 @@ BAD = {
     ("-port_file", ""): b"-port_file",
     ("-port_file", "x", "-port", "0", "-names"): b"-port 0",
     ("-port_file", "-", "-daemon"): b"no stdout",
+    ("-port_file", "x", "-names"): b"-port_file is for serving",
     ("-port_file", "/nowhere/port", "-daemon"): b"no folder for /nowhere/port",
     ("-pid_exit", "0"): b"-pid_exit",
     ("-pid_exit", " ,"): b"-pid_exit",
@@ -250,11 +251,30 @@ def test_daemon_has_written_the_file_when_it_returns(ours, tmp_path: Path) -> No
 
 
 def test_port_file_that_cannot_be_written(ours, tmp_path: Path) -> None:
-    (tmp_path / "port").mkdir()
-    done = run([*ours, "-port", "0", "-port_file", str(tmp_path / "port"), "-loopback"])
+    # There is no name that is longer for what is written aside.
+    path = tmp_path / ("p" * 255)
+    done = run([*ours, "-port", "0", "-port_file", str(path), "-loopback"])
     assert done.returncode == 1
-    assert b"cannot serve: [Errno 21] Is a directory: " in done.stderr
-    assert list(tmp_path.iterdir()) == [tmp_path / "port"], "what was written aside is gone"
+    assert b"cannot serve: [Errno 36] File name too long: " in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/full", path)])
+def test_port_file_that_is_no_file(ours, kind, tmp_path: Path) -> None:
+    kind(tmp_path / "port")
+    out, err, status = outcome(ours, "-port_file", str(tmp_path / "port"))
+    assert (out, status) == (b"", 1)
+    assert b" is no file (- is stdout)" in err
+    assert (tmp_path / "port").exists()
+
+
+def test_port_file_through_a_link(ours, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("port")
+    process = start(ours, "-port", "0", "-port_file", str(tmp_path / "link"), "-loopback")
+    port = port_in(tmp_path / "port")
+    assert ask(port, b"k") == b"OK"
+    assert process.wait(PATIENCE) == 0
+    assert list(tmp_path.iterdir()) == [tmp_path / "link"]
 
 
 def test_port_file_where_the_port_is_taken(ours, tmp_path: Path) -> None:
@@ -281,6 +301,24 @@ def test_json(form, ours) -> None:
         assert [{k: n[k] for k in ("name", "port")} for n in dump["active"]] == [odd, foo]
         assert [n["name"] for n in dump["unused"]] == ["late"]
         assert dump["active"][0]["fd"] > 2
+
+
+def test_json_of_what_is_no_utf8(ours) -> None:
+    with Odd(b"\0\0\x11\x11name \xff\xfe at port 9\n") as odd:
+        out, err, status = outcome(ours, "-port", str(odd.port), "-json", "-names")
+        assert (err, status) == (b"", 0)
+        assert json.loads(out)["nodes"] == [{"name": "\udcff\udcfe", "port": 9}]
+
+
+def test_what_answers_is_no_epmd(ours) -> None:
+    """With C's own options anything is an epmd, as for C."""
+    for options in (["-json", "-names"], ["-json", "-dump"]):
+        with Odd(b"HTTP/1.1 400 Bad Request\r\n\r\n") as odd:
+            said = b"epmd: what answers is no local epmd\n"
+            assert outcome(ours, "-port", str(odd.port), *options) == (said, b"", 1)
+    for options, status in (["-host", "127.0.0.1", "-started"], 1), (["-started"], 0):
+        with Odd(b"HTTP/1.1 400 Bad Request\r\n\r\n") as odd:
+            assert outcome(ours, "-port", str(odd.port), *options) == (b"", b"", status)
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1"])

@@ -41,13 +41,14 @@ def _dump(options: Options) -> int:
 
 
 def _started(options: Options) -> int:
-    mapper = _mapper(options)
-    return 0 if client.started(mapper.host, mapper.port, mapper.timeout) else 1
+    # On this host C takes anything that answers for an epmd.
+    return 0 if client.is_started(_mapper(options), strict=bool(options.host)) else 1
 
 
 def _list(options: Options, tag: int) -> int:
     with client.listing(_mapper(options), tag) as (port, pieces):
         if options.json:
+            client.must_be_an_epmd(_mapper(options), port)
             return _list_json(port, b"".join(pieces), tag)
         write(1, f"epmd: up and running on port {port} with data:\n".encode())
         try:
@@ -69,14 +70,15 @@ def _list_json(port: int, text: bytes, tag: int) -> int:
         found = {
             kind: [n._asdict() for n in nodes] for kind, nodes in answers.parse_dump(text)._asdict().items()
         }
-    write(1, f"{json.dumps({'port': port} | found, ensure_ascii=False)}\n".encode())
+    line = json.dumps({"port": port} | found, ensure_ascii=False)
+    # What is no UTF-8 becomes an escape of JSON's.
+    write(1, f"{line}\n".encode("utf-8", "backslashreplace"))
     return 0
 
 
 def _kill(options: Options) -> int:
-    try:
-        client.kill(options.port, None)
-    except client.Refused:
+    # Whatever else it is, it is no "OK": so does C.
+    if client.kill_answer(_mapper(options)) != protocol.KILL_OK:
         write(1, b"Killing not allowed - living nodes in database.\n")
         return 1
     write(1, b"Killed\n")

@@ -8,7 +8,7 @@ Everywhere `host` is a host's name or IP address, "" for this host (::1, then 12
 mapper's (None: ERL_EPMD_PORT, or else 4369), and `timeout` how many seconds the whole call may take (None:
 any time), but for the time that it takes to find the address of a host's name.  Every function raises NoEpmd
 where nobody can be reached, BadAnswer where what answers is no epmd, does not let us, or takes too long, and
-ValueError for a port, in ERL_EPMD_PORT too, that is none.
+ValueError for a port, in ERL_EPMD_PORT too, that is none, and for a name that fits into no request.
 
 Plain blocking sockets and nothing else: the interactive calls are made at every start of an Erlang
 node, and what they import is paid for there.
@@ -36,7 +36,7 @@ NORMAL_NODE, HIDDEN_NODE = 77, 72
 
 _HOSTS = ((_socket.AF_INET6, "::1"), (_socket.AF_INET, "127.0.0.1"))
 _BUFFER = 65536
-_MOST_PORT = 65535
+_MOST_PORT = _MOST_PACKET = 65535
 #: How much of a name that is no good an error shows.
 _SHOWN = 300
 
@@ -116,11 +116,7 @@ def dump(host: str = "", port: int | None = None, timeout: float | None = TIMEOU
 
 def started(host: str = "", port: int | None = None, timeout: float | None = TIMEOUT) -> bool:
     """Whether an epmd answers."""
-    try:
-        with listing(Mapper(host, port, timeout), protocol.NAMES_REQ):
-            return True
-    except EpmdError:
-        return False
+    return is_started(Mapper(host, port, timeout), strict=True)
 
 
 def port_please(
@@ -179,16 +175,26 @@ def stop(name: str, port: int | None = None, timeout: float | None = TIMEOUT) ->
     if not name:
         raise ValueError("the name is empty")
     try:
-        return stop_answer(Mapper("", port, timeout), name) == protocol.STOPPED
+        answer = stop_answer(Mapper("", port, timeout), name)
     except NoReply:
         raise Refused("the epmd does not let a node be stopped: its check is not relaxed") from None
+    if answer not in (protocol.STOPPED, protocol.NOEXIST):
+        raise BadAnswer(f"the epmd answers a stop with {answer!r}")
+    return answer == protocol.STOPPED
 
 
 def kill(port: int | None = None, timeout: float | None = TIMEOUT) -> None:
     """End the epmd.  Raises Refused where nodes are living and its check is not relaxed."""
-    packet = BareRequest(protocol.KILL_REQ).packet()
-    if _fixed_answer(Mapper("", port, timeout), packet, len(protocol.KILL_OK)) != protocol.KILL_OK:
+    answer = kill_answer(Mapper("", port, timeout))
+    if answer == protocol.KILL_NO:
         raise Refused("the epmd does not end: nodes are living")
+    if answer != protocol.KILL_OK:
+        raise BadAnswer(f"the epmd answers a kill with {answer!r}")
+
+
+def kill_answer(mapper: Mapper) -> bytes:
+    """What `kill` is answered, as it came."""
+    return _fixed_answer(mapper, BareRequest(protocol.KILL_REQ).packet(), len(protocol.KILL_OK))
 
 
 def stop_answer(mapper: Mapper, name: str) -> bytes:
@@ -219,8 +225,26 @@ def listing(mapper: Mapper, tag: int) -> Iterator[tuple[int, Iterator[bytes]]]:
 
 
 def _text(mapper: Mapper, tag: int) -> bytes:
-    with listing(mapper, tag) as (_, pieces):
+    with listing(mapper, tag) as (port, pieces):
+        must_be_an_epmd(mapper, port)
         return b"".join(pieces)
+
+
+def is_started(mapper: Mapper, *, strict: bool) -> bool:
+    """Whether somebody answers NAMES; strictly, as an epmd does."""
+    try:
+        with listing(mapper, protocol.NAMES_REQ) as (port, _):
+            if strict:
+                must_be_an_epmd(mapper, port)
+            return True
+    except EpmdError:
+        return False
+
+
+def must_be_an_epmd(mapper: Mapper, port: int) -> None:
+    """Raises BadAnswer where what a listing begins with is no port: the beginning of another protocol."""
+    if port > _MOST_PORT:
+        raise BadAnswer(f"what answers is no {_called(mapper)}")
 
 
 @contextmanager
@@ -236,6 +260,8 @@ class _Call:
     """A connection over which a request is on its way."""
 
     def __init__(self, mapper: Mapper, packet: bytes) -> None:
+        if len(packet) > _MOST_PACKET:
+            raise ValueError(f"{len(packet)} bytes are too many for a request")
         self._mapper = mapper
         self._end = None if mapper.timeout is None else time.monotonic() + mapper.timeout
         self.sock = self._connect()

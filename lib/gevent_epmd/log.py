@@ -110,9 +110,34 @@ class Log:
         poll.register(2, POLLOUT)
         try:
             if poll.poll(0):
-                os.write(2, line + b"\r\n")
+                os.write(_terminal() or 2, line + b"\r\n")
         except OSError:
             pass
+
+
+#: Our own way to the terminal that is stderr: its device, and a descriptor.
+_way_to_terminal: tuple[int, int] | None = None
+
+
+def _terminal() -> int | None:
+    """A descriptor of the terminal that is stderr, on which no write waits; None where stderr is none.
+
+    A terminal that takes a byte need not take a line, and that it shall not wait cannot be said of
+    descriptor 2: that is shared with the shell."""
+    global _way_to_terminal
+    if not os.isatty(2):
+        return None
+    device = os.fstat(2).st_rdev
+    if _way_to_terminal is None or _way_to_terminal[0] != device:
+        if _way_to_terminal is not None:
+            os.close(_way_to_terminal[1])
+            _way_to_terminal = None
+        try:
+            descriptor = os.open("/proc/self/fd/2", os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
+        except OSError:
+            return None  # another user's terminal
+        _way_to_terminal = device, descriptor
+    return _way_to_terminal[1]
 
 
 def _open_syslog() -> Callable[[str], None]:

@@ -91,7 +91,8 @@ class ValueProblem(ValueError):
 class Options(NamedTuple):
     """What was asked for.  Times are seconds, and 0 is for none; `command` is the interactive option
     without its dashes, or None for serving; `stop_name` is the name that goes with `stop`.  Port 0 is any
-    that is free; `allow` None is every network, and `port_file` an absolute path, or STDOUT."""
+    that is free; `allow` None is every network, and `port_file` an absolute path without symbolic
+    links, or STDOUT."""
 
     port: int = DEFAULT_PORT
     addresses: tuple[str, ...] = ()
@@ -151,6 +152,8 @@ def _must_go_together(options: Options, *, loopback: bool) -> None:
         raise ValueProblem("-loopback: with -systemd it is systemd that says where to listen")
     if options.port == 0 and options.command:
         raise ValueProblem("-port 0 is for serving")
+    if options.port_file and options.command:
+        raise ValueProblem("-port_file is for serving")
     if options.port_file == STDOUT and options.daemon:
         raise ValueProblem("-port_file -: a daemon has no stdout")
 
@@ -245,8 +248,10 @@ def _port_file(values: list[str]) -> str:
         raise ValueProblem("-port_file: the path is empty")
     if not values or values[-1] == STDOUT:
         return "".join(values[-1:])
-    path = os.path.abspath(values[-1])
-    # A daemon could say it in syslog alone.
+    path = os.path.realpath(values[-1])
+    # A daemon could say it in syslog alone.  What is no file, as a device, must not be replaced, or removed.
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise ValueProblem(f"-port_file: {path} is no file (- is stdout)")
     if not os.path.isdir(os.path.dirname(path)):
         raise ValueProblem(f"-port_file: there is no folder for {path}")
     return path

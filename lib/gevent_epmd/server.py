@@ -32,8 +32,9 @@ from .protocol import Alive2Request, listing_reply
 from .registry import Node, Registry
 
 #: Descriptors that nodes may not take, so that there is always room for somebody who asks: ours
-#: (standard, listening, the loop's) and some for connections.
+#: (standard, listening, the loop's) and some for connections.  Of few, half, but no fewer than it takes.
 _SPARE_DESCRIPTORS = 64
+_LEAST_SPARE_DESCRIPTORS = 16
 #: How long to accept nobody where there is nothing to close, in seconds.
 _PAUSE = 0.1
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -344,7 +345,9 @@ def raise_descriptor_limit() -> None:
 
 def _most_nodes() -> int | None:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return None if soft == resource.RLIM_INFINITY else max(1, soft - _SPARE_DESCRIPTORS)
+    if soft == resource.RLIM_INFINITY:
+        return None
+    return max(1, soft - min(_SPARE_DESCRIPTORS, max(_LEAST_SPARE_DESCRIPTORS, soft // 2)))
 
 
 def run(

@@ -30,6 +30,7 @@ from importlib import metadata
 from pathlib import Path
 
 import startup
+from asked import choice, number
 from bench import report
 from bench.cells import Cores, cells, measure
 from docopt import docopt
@@ -89,13 +90,16 @@ def startup_times(command: list[str], rounds: int) -> dict[str, dict[str, list[f
 
 def main(arguments: list[str]) -> None:
     asked = docopt(__doc__, argv=arguments)
-    form, command = FORMS[asked["--ours"]]
-    rounds, seconds, starts = int(asked["--rounds"]), float(asked["--seconds"]), STARTS
+    form, command = FORMS[choice("bench: --ours", asked["--ours"], FORMS)]
+    rounds = number("bench: --rounds", asked["--rounds"], int)
+    seconds, starts = number("bench: --seconds", asked["--seconds"], float), STARTS
     if asked["--quick"]:
         rounds, seconds, starts = 3, 0.2, 3
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     pattern = asked["--only"]
+    if pattern not in "startup" and not cells(pattern):
+        sys.exit(f'bench: no cell has "{pattern}" in what it is called')
     results: report.Results = {
         "about": about(arguments, asked["--ours"]),
         "how": {"rounds": rounds, "seconds": seconds},

@@ -22,6 +22,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 
+from asked import choice, number, program
 from comparison import differences, groups
 from comparison.rows import DIFFERENT, SAME, Row
 from docopt import docopt
@@ -65,11 +66,15 @@ def main() -> int:
         DOCS.parent.mkdir(exist_ok=True)
         DOCS.write_text(differences.page(), encoding="utf-8")
         return 0
-    c = type("C", (C,), {"command": (asked["--c"],)})
-    ours = {"source": Source, "built": Built}[asked["--ours"]]
-    chosen = asked["GROUP"] or list(groups.GROUPS)
-    batch = None if asked["--batch"] is None else int(asked["--batch"])
-    plan = groups.Plan(int(asked["--connections"]), int(asked["--seed"]), batch)
+    c = type("C", (C,), {"command": (program("compare: --c", asked["--c"]),)})
+    forms = {"source": Source, "built": Built}
+    ours = forms[choice("compare: --ours", asked["--ours"], forms)]
+    chosen = [choice("compare", name, groups.GROUPS) for name in asked["GROUP"]] or list(groups.GROUPS)
+    connections, seed, batch = (
+        None if asked[option] is None else number(f"compare: {option}", asked[option], int)
+        for option in ("--connections", "--seed", "--batch")
+    )
+    plan = groups.Plan(connections, seed, batch)
     print("| scene | C | ours | verdict |\n|---|---|---|---|", flush=True)
     found: Counter[tuple[str, str]] = Counter()
     for name in chosen:

@@ -21,6 +21,7 @@ import time
 import traceback
 
 import soak.families  # noqa: F401 - they put themselves into the list
+from asked import choice, program
 from docopt import docopt
 from soak.play import SCENES, Scale, play
 
@@ -30,17 +31,19 @@ def main() -> int:
     if asked["--list"]:
         print("\n".join(f"{name:24} {scene.title}" for name, scene in SCENES.items()))
         return 0
-    unknown = set(asked["SCENE"]) - set(SCENES)
-    if unknown:
-        sys.exit(f"soak: no such scene: {' '.join(sorted(unknown))} (--list)")
+    scenes = [choice("soak", name, SCENES) for name in asked["SCENE"]] or list(SCENES)
+    if asked["--against"]:
+        which = program("soak: --against", asked["--against"])
+    else:
+        which = choice("soak: --ours", asked["--ours"], ("source", "built"))
     # The crowds of some scenes are large.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     # Who ends it ends what it has started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("soak: ended"))
-    which, scale = asked["--against"] or asked["--ours"], Scale(asked["--short"])
+    scale = Scale(asked["--short"])
     print("| scene | figures | verdict | s |\n|---|---|---|---|", flush=True)
-    failed = [show(name, which, scale) for name in asked["SCENE"] or SCENES]
+    failed = [show(name, which, scale) for name in scenes]
     return int(any(failed) and not asked["--against"])
 
 
