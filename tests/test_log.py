@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import time
 
 import pytest
-from forms import PATIENCE, SOURCE, Source, answers, clean_environment, forms, reserved_port, wait_until
+from forms import Source, forms, wait_until
 from peer import Peer, ask, names, node, register, try_to_register
 
 from gevent_epmd.log import Log, printable
@@ -106,24 +104,6 @@ def test_name_cannot_forge_a_line() -> None:
         assert not re.search("[^\r\n -~]", log)
         assert all(LINE.fullmatch(line) for line in log.split("\r\n") if line)
         assert r"registering 'a\r\nepmd: " in log
-
-
-def test_terminal_that_nobody_reads() -> None:
-    """It takes a byte, and then not the line."""
-    reading, terminal = os.openpty()
-    with reserved_port() as port:
-        command = [*SOURCE, "-port", str(port), "-d", "-d", "-d"]
-        process = subprocess.Popen(command, env=clean_environment(), stderr=terminal, start_new_session=True)
-        try:
-            wait_until(lambda: answers(port), "it to answer")
-            assert os.read(reading, 4) == b"epmd"
-            for _ in range(300):
-                assert ask(port, b"z" + b"n" * 200) == b"w\1"
-        finally:
-            os.close(terminal)
-            os.close(reading)
-            process.kill()
-            process.wait(PATIENCE)
 
 
 def test_flood_is_one_line_a_second() -> None:

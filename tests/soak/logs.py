@@ -72,7 +72,17 @@ def syslog() -> Iterator[tuple[socket.socket, list[str]]]:
 
 @scene("`-d -d -d` with a stderr that is a full pipe")
 def stuck_stderr(form: Form, scale: Scale) -> Figures:
-    reading, writing = os.pipe()
+    return said_in_vain(form, *os.pipe())
+
+
+@scene("`-d -d -d` on a terminal that nobody reads")
+def stuck_terminal(form: Form, scale: Scale) -> Figures:
+    """It takes a byte, and then not a line."""
+    return said_in_vain(form, *os.openpty())
+
+
+def said_in_vain(form: Form, reading: int, writing: int) -> Figures:
+    """With `writing` as its stderr; nobody reads meanwhile."""
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, reading)
         port = stack.enter_context(reserved_port())
