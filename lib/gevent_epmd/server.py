@@ -35,8 +35,10 @@ from .registry import Node, Registry
 #: (standard, listening, the loop's) and some for connections.  Of few, half, but no fewer than it takes.
 _SPARE_DESCRIPTORS = 64
 _LEAST_SPARE_DESCRIPTORS = 16
-#: How long to accept nobody where there is nothing to close, in seconds.
+#: How long to accept nobody where there is nothing to close, and to close nobody after a stop, in seconds.
 _PAUSE = 0.1
+#: A timer that comes so many seconds late says that the process was stopped, or its host.
+_STOPPED = 1.0
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -52,6 +54,7 @@ class Deadlines:
         self._seconds = seconds
         self._table: OrderedDict[Connection, float] = OrderedDict()
         self._timer: Any = None
+        self._was_stopped = False
 
     def add(self, connection: Connection) -> None:
         """Abort the connection when its time is over; a second call does not prolong it."""
@@ -93,9 +96,15 @@ class Deadlines:
             connection, deadline = next(iter(self._table.items()))
             if deadline > now:
                 self._start_timer(deadline - now)
+                break
+            if now - deadline > _STOPPED and not self._was_stopped:
+                # The loop calls timers first: what came in time will have been read when this one comes.
+                self._was_stopped = True
+                self._start_timer(_PAUSE)
                 return
             del self._table[connection]
             connection.abort("closing because timed out on receive")
+        self._was_stopped = False
 
 
 class IdleExit:
