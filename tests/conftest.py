@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import resource
-import signal
 
 import pytest
-from forms import COMMANDS, real
+from forms import COMMANDS, heed_signals, real
 
 #: Projects of their own, which the tests run.
 collect_ignore = ["examples"]
 
-# Whoever runs the tests in the background, or with nohup, ignores signals, and so would what they start.
-for _number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1):
-    signal.signal(_number, signal.SIG_DFL)
-signal.signal(signal.SIGINT, signal.default_int_handler)
+heed_signals()
 
 # Some tests hold thousands of connections.
 _, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -45,6 +45,14 @@ def real(command: str) -> str:
     return path
 
 
+def heed_signals() -> None:
+    """As in the foreground: whoever runs this in the background, or with nohup, ignores signals, and so would
+    what is started here."""
+    for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def wait_until(condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
     end = time.monotonic() + patience
     while not condition():

@@ -26,7 +26,7 @@ from asked import choice, number, program
 from comparison import differences, groups
 from comparison.rows import DIFFERENT, SAME, Row
 from docopt import docopt
-from forms import ROOT, Built, C, Source
+from forms import ROOT, Built, C, Source, heed_signals
 
 DOCS = ROOT / "docs" / "differences.md"
 _WIDEST = 48
@@ -59,6 +59,7 @@ def compare(rows: Iterator[Row], *, everything: bool) -> Counter[tuple[str, str]
 
 
 def main() -> int:
+    heed_signals()
     # As Ctrl-C does: whatever was started is ended on the way out.
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     asked = docopt(__doc__)

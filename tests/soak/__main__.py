@@ -23,6 +23,7 @@ import traceback
 import soak.families  # noqa: F401 - they put themselves into the list
 from asked import choice, program
 from docopt import docopt
+from forms import heed_signals
 from soak.play import SCENES, Scale, play
 
 
@@ -39,6 +40,7 @@ def main() -> int:
     # The crowds of some scenes are large.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    heed_signals()
     # Who ends it ends what it has started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("soak: ended"))
     scale = Scale(asked["--short"])
