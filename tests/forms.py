@@ -167,8 +167,11 @@ class Server:
 
 def serving(process: subprocess.Popen) -> int:
     """The process that serves: the launcher's child where there is a launcher."""
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return int(children[0]) if children else process.pid
+    return next(iter(children(process.pid)), process.pid)
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 class Process(Server):
@@ -302,6 +305,8 @@ KEYWORDS = inspect.signature(ThreadedPortMapper).parameters.keys() - {"log"}
 
 FORMS = [InProcess, Source, Built, C]
 OURS = [InProcess, Source, Built]
+#: Those of ours that are programs, by what the scripts call them.
+PROGRAMS: dict[str, type[Process]] = {"source": Source, "built": Built}
 COMMANDS = {"source": SOURCE, "built": [BUILT], "C": [C_EPMD]}
 
 

@@ -29,11 +29,11 @@ def run_scene(scene, form, network: str = "plain") -> None:
     assert done.returncode == 0, done.stderr.decode()
 
 
-def run_apart(command: list[str], network: str = "plain", **how):
-    """Run a program to its end in a network namespace of its own, as root of it; in a process namespace
-    too, so that nobody whom it has started outlives it."""
+def run_apart(command: list[str], network: str = "plain", prepare: str = ":", **how):
+    """Run a program to its end in a network namespace of its own, as root of it, after a line of shell that
+    may mount something; in a process namespace too, so that nobody whom it has started outlives it."""
     real("ip")
-    script = f'ip link set lo up; {SET_UP[network]}; exec "$@"'
+    script = f'ip link set lo up; {SET_UP[network]}; {prepare}; exec "$@"'
     alone = ["--map-root-user", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
     return run([real("unshare"), *alone, "sh", "-e", "-c", script, "sh", *command], **how)
 

@@ -14,7 +14,18 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from forms import BUILT, PATIENCE, SOURCE, answers, clean_environment, real, reserved_port, run, wait_until
+from forms import (
+    BUILT,
+    PATIENCE,
+    SOURCE,
+    answers,
+    children,
+    clean_environment,
+    real,
+    reserved_port,
+    run,
+    wait_until,
+)
 from peer import Peer, ask, barrier, names, node, register
 from test_daemon import daemon
 
@@ -265,7 +276,7 @@ def test_pid_1_has_no_zombies_and_ends_by_term() -> None:
         )
         try:
             wait_until(lambda: answers(port), "it to answer")
-            first = int(children(process.pid)[0])
+            first = children(process.pid)[0]
             inside = ["nsenter", "-t", str(first), "-U", "--preserve-credentials", "-p", "-m"]
             assert run([*inside, BUILT, "-port", str(other), "-daemon"]).returncode == 0
             assert answers(other)
@@ -276,10 +287,6 @@ def test_pid_1_has_no_zombies_and_ends_by_term() -> None:
         finally:
             process.kill()
             process.wait(PATIENCE)
-
-
-def children(pid: int) -> list[str]:
-    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
 @pytest.mark.parametrize("rounds", [20])

@@ -216,8 +216,8 @@ def test_other_greenlets_run_while_a_host_is_looked_up(patched, tmp_path: Path) 
     (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
     silent = "import socket; silent = socket.socket(type=socket.SOCK_DGRAM); silent.bind(('127.0.0.1', 53))\n"
     script = silent + TICKS.format(patched=patched, where="'nowhere.example'")
-    over = f'mount --bind {tmp_path}/resolv.conf "$(readlink -f /etc/resolv.conf)"; exec "$@"'
-    done = run_apart(["sh", "-e", "-c", over, "sh", sys.executable, "-c", script])
+    over = f'mount --bind {tmp_path}/resolv.conf "$(readlink -f /etc/resolv.conf)"'
+    done = run_apart([sys.executable, "-c", script], prepare=over)
     assert done.stdout == f"{patched}\n".encode(), done.stderr
 
 

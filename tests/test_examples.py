@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from forms import BUILT, PATIENCE, ROOT, answers, clean_environment, real, run, wait_until
+from forms import BUILT, PATIENCE, ROOT, answers, children, clean_environment, real, run, wait_until
 
 from gevent_epmd.options import read_options
 
@@ -182,7 +182,7 @@ def test_image(environ: dict[str, str], tmp_path: Path) -> None:
 
 
 def number_one(process: subprocess.Popen) -> int:
-    return int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
+    return children(process.pid)[0]
 
 
 def healthy(process: subprocess.Popen) -> bool:

@@ -251,7 +251,7 @@ def test_daemon_has_written_the_file_when_it_returns(ours, tmp_path: Path) -> No
 
 
 def test_port_file_that_cannot_be_written(ours, tmp_path: Path) -> None:
-    # There is no name that is longer for what is written aside.
+    # It is written aside first, and no name may be longer than this one.
     path = tmp_path / ("p" * 255)
     done = run([*ours, "-port", "0", "-port_file", str(path), "-loopback"])
     assert done.returncode == 1

@@ -65,8 +65,8 @@ from gevent_epmd import testing
 assert len(testing._addresses_of_the_name()) == 20
 with testing.EpmdProcess() as epmd, epmd.register("foo", 1): print(epmd.names() == [("foo", 1)])
 """
-    over = f'ip addr add 10.77.1.0/24 dev lo; mount --bind {tmp_path}/hosts /etc/hosts; exec "$@"'
-    done = run_apart(["sh", "-e", "-c", over, "sh", sys.executable, "-c", script])
+    over = f"ip addr add 10.77.1.0/24 dev lo; mount --bind {tmp_path}/hosts /etc/hosts"
+    done = run_apart([sys.executable, "-c", script], prepare=over)
     assert done.stdout == b"True\n", done.stderr
 
 

@@ -96,7 +96,8 @@ def test_any_payload_gives_a_request_or_a_protocol_error(tag: int, payload: byte
     if getattr(request, "name", True):
         assert parse_request(request.packet()) == request
     if isinstance(request, Alive2Request):
-        request.refusal()
+        refusal = request.refusal()
+        assert refusal is None or refusal.kind.isprintable()
     if isinstance(request, Port2Request):
         assert 1 <= len(request.name.decode()) <= 255
 

@@ -46,9 +46,10 @@ def _started(options: Options) -> int:
 
 
 def _list(options: Options, tag: int) -> int:
-    with client.listing(_mapper(options), tag) as (port, pieces):
+    mapper = _mapper(options)
+    with client.listing(mapper, tag) as (port, pieces):
         if options.json:
-            client.must_be_an_epmd(_mapper(options), port)
+            client.must_be_an_epmd(mapper, port)
             return _list_json(port, b"".join(pieces), tag)
         write(1, f"epmd: up and running on port {port} with data:\n".encode())
         try:

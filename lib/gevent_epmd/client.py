@@ -36,7 +36,6 @@ NORMAL_NODE, HIDDEN_NODE = 77, 72
 
 _HOSTS = ((_socket.AF_INET6, "::1"), (_socket.AF_INET, "127.0.0.1"))
 _BUFFER = 65536
-_MOST_PORT = _MOST_PACKET = 65535
 #: How much of a name that is no good an error shows.
 _SHOWN = 300
 
@@ -147,7 +146,7 @@ def register(
     taken, or none, and ValueError where the port cannot be one."""
     from .answers import ALIVE2_X_RESP_SIZE, parse_alive2_reply
 
-    if not 0 <= node_port <= _MOST_PORT:
+    if not 0 <= node_port <= protocol.MOST_PORT:
         raise ValueError(f"{node_port} is no TCP port")
     kind = HIDDEN_NODE if hidden else NORMAL_NODE
     request = Alive2Request(node_port, kind, 0, 6, 5, os.fsencode(name), extra)
@@ -243,7 +242,7 @@ def is_started(mapper: Mapper, *, strict: bool) -> bool:
 
 def must_be_an_epmd(mapper: Mapper, port: int) -> None:
     """Raises BadAnswer where what a listing begins with is no port: the beginning of another protocol."""
-    if port > _MOST_PORT:
+    if port > protocol.MOST_PORT:
         raise BadAnswer(f"what answers is no {_called(mapper)}")
 
 
@@ -260,13 +259,12 @@ class _Call:
     """A connection over which a request is on its way."""
 
     def __init__(self, mapper: Mapper, packet: bytes) -> None:
-        if len(packet) > _MOST_PACKET:
-            raise ValueError(f"{len(packet)} bytes are too many for a request")
+        framed = protocol.frame(packet)
         self._mapper = mapper
         self._end = None if mapper.timeout is None else time.monotonic() + mapper.timeout
         self.sock = self._connect()
         try:
-            self.sock.sendall(protocol.frame(packet))
+            self.sock.sendall(framed)
         except OSError:
             self.sock.close()
             raise BadAnswer("Can't write to epmd") from None
@@ -336,7 +334,7 @@ def _addresses(mapper: Mapper) -> list[tuple[int, Any]]:
         from .options import default_port  # the interactive calls know their port
 
         port = default_port(os.environ)
-    if not 1 <= port <= _MOST_PORT:
+    if not 1 <= port <= protocol.MOST_PORT:
         raise ValueError(f"{port} is no TCP port")
     if not mapper.host:
         return [(family, (host, port)) for family, host in _HOSTS]

@@ -24,7 +24,7 @@ from . import listeners, server
 from .listeners import ListenError, PortInUse
 from .log import Log
 from .options import DEFAULT_PACKET_TIMEOUT, LOOPBACK, Options
-from .protocol import DEFAULT_PORT
+from .protocol import DEFAULT_PORT, MOST_PORT
 
 __all__ = ["ListenError", "PortInUse", "PortMapper", "ThreadedPortMapper"]
 
@@ -61,7 +61,7 @@ class PortMapper:
         debug: int = 0,
         log: Callable[[str], object] | None = None,
     ) -> None:
-        _must_be("port", port, 0, 65535)
+        _must_be("port", port, 0, MOST_PORT)
         _must_be("packet_timeout", packet_timeout, 1)
         for what, number in {
             "idle_exit": idle_exit,

@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from docopt import DocoptExit, docopt
 
-from .protocol import DEFAULT_PORT
+from .protocol import DEFAULT_PORT, MOST_PORT
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
 
 DEFAULT_PACKET_TIMEOUT = 60
-_MOST_PORT = 65535
 _MOST_SECONDS = _MOST_PID = 2**31 - 1
 #: The -port_file that is no file.
 STDOUT = "-"
@@ -203,13 +202,13 @@ def _docopt(line: list[str]) -> dict[str, Any]:
 def _port(found: dict[str, Any], environ: Mapping[str, str]) -> int:
     # Nobody could know which port it is, but for the file.
     least = 0 if found["--port_file"] else 1
-    values = [_number("-port", value, _MOST_PORT, least) for value in found["--port"]]
+    values = [_number("-port", value, MOST_PORT, least) for value in found["--port"]]
     return values[-1] if values else default_port(environ, least)
 
 
 def default_port(environ: Mapping[str, str], least: int = 1) -> int:
     """The port where none is named.  Raises ValueProblem where ERL_EPMD_PORT is none."""
-    return _number("ERL_EPMD_PORT", environ.get("ERL_EPMD_PORT", str(DEFAULT_PORT)), _MOST_PORT, least)
+    return _number("ERL_EPMD_PORT", environ.get("ERL_EPMD_PORT", str(DEFAULT_PORT)), MOST_PORT, least)
 
 
 def _addresses(found: dict[str, Any], environ: Mapping[str, str]) -> tuple[str, ...]:

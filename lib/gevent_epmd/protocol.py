@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 #: Where an epmd is, unless somebody says otherwise.
 DEFAULT_PORT = 4369
+MOST_PORT = 65535
 
 #: Tags: the first byte of every packet.
 ALIVE2_REQ = ord("x")
@@ -31,6 +32,7 @@ PORT2_RESP = ord("w")
 #: The length of a packet, in bytes, that a two-byte header may announce at most.
 MAX_PACKET = 3057
 HEADER = 2
+_MOST_FRAMED = 65535
 
 MAX_NAME_CHARACTERS = 255
 #: The limit of a name and of the extra data: 255 characters of 4 bytes.
@@ -113,7 +115,10 @@ class PacketReader:
 
 
 def frame(packet: bytes) -> bytes:
-    """The packet with its two-byte length in front, as it goes over the wire."""
+    """The packet with its two-byte length in front, as it goes over the wire.  Raises ValueError where two
+    bytes cannot say its length."""
+    if len(packet) > _MOST_FRAMED:
+        raise ValueError(f"{len(packet)} bytes are too many for a request")
     return _U16.pack(len(packet)) + packet
 
 

@@ -372,9 +372,8 @@ def run(
     mapper = Mapper(options, sockets, log)
     mapper.start()
     ending.watch_signals(mapper.hub.loop, leave)
-    if options.pid_exit:
-        for pid in options.pid_exit:
-            processes.when_gone(mapper.hub.loop, pid, partial(mapper.end, f"process {pid} has ended"))
+    for pid in options.pid_exit:
+        processes.when_gone(mapper.hub.loop, pid, partial(mapper.end, f"process {pid} has ended"))
     if bundle.is_bundled():
         bundle.settle(has_launcher=not options.daemon, leave=leave)
     log.tty(2, "entering the main select() loop")

@@ -34,10 +34,9 @@ from asked import choice, number
 from bench import report
 from bench.cells import Cores, cells, measure
 from docopt import docopt
-from forms import BUILT, C_EPMD, ROOT, SOURCE, Built, Source
+from forms import C_EPMD, PROGRAMS, ROOT
 
 DOCS = ROOT / "docs" / "benchmarks"
-FORMS = {"source": (Source, SOURCE), "built": (Built, [BUILT])}
 STARTS = 15
 
 
@@ -90,7 +89,7 @@ def startup_times(command: list[str], rounds: int) -> dict[str, dict[str, list[f
 
 def main(arguments: list[str]) -> None:
     asked = docopt(__doc__, argv=arguments)
-    form, command = FORMS[choice("bench: --ours", asked["--ours"], FORMS)]
+    form = PROGRAMS[choice("bench: --ours", asked["--ours"], PROGRAMS)]
     rounds = number("bench: --rounds", asked["--rounds"], int)
     seconds, starts = number("bench: --seconds", asked["--seconds"], float), STARTS
     if asked["--quick"]:
@@ -98,13 +97,14 @@ def main(arguments: list[str]) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     pattern = asked["--only"]
-    if pattern not in "startup" and not cells(pattern):
+    chosen = cells(pattern)
+    if pattern not in "startup" and not chosen:
         sys.exit(f'bench: no cell has "{pattern}" in what it is called')
     results: report.Results = {
         "about": about(arguments, asked["--ours"]),
         "how": {"rounds": rounds, "seconds": seconds},
-        "scenes": measure(cells(pattern), form, rounds, seconds),
-        "startup": startup_times(command, starts) if pattern in "startup" else {},
+        "scenes": measure(chosen, form, rounds, seconds),
+        "startup": startup_times([*form.command], starts) if pattern in "startup" else {},
     }
     print(report.page(results))
     if asked["--json"]:

@@ -71,7 +71,7 @@ class Side:
         pinned = type(form.__name__, (form,), {"prepare": staticmethod(cores.pin_server)})
         try:
             self.server = self._exits.enter_context(pinned())
-            self.process = serving_process(self.server.process.pid)
+            self.process = self.server.pid
             self.idle = memory(self.process)["VmRSS"]
             if form is not Bare:
                 self._exits.enter_context(held_nodes(self.server.port, nodes))
@@ -105,12 +105,6 @@ class Side:
 
     def close(self) -> None:
         self._exits.close()
-
-
-def serving_process(process: int) -> int:
-    """The executable's launcher starts the process that serves."""
-    children = Path(f"/proc/{process}/task/{process}/children").read_text(encoding="ascii").split()
-    return serving_process(int(children[0])) if children else process
 
 
 def memory(process: int) -> dict[str, int]:

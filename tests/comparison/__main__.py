@@ -26,7 +26,7 @@ from asked import choice, number, program
 from comparison import differences, groups
 from comparison.rows import DIFFERENT, SAME, Row
 from docopt import docopt
-from forms import ROOT, Built, C, Source, heed_signals
+from forms import PROGRAMS, ROOT, C, heed_signals
 
 DOCS = ROOT / "docs" / "differences.md"
 _WIDEST = 48
@@ -68,8 +68,7 @@ def main() -> int:
         DOCS.write_text(differences.page(), encoding="utf-8")
         return 0
     c = type("C", (C,), {"command": (program("compare: --c", asked["--c"]),)})
-    forms = {"source": Source, "built": Built}
-    ours = forms[choice("compare: --ours", asked["--ours"], forms)]
+    ours = PROGRAMS[choice("compare: --ours", asked["--ours"], PROGRAMS)]
     chosen = [choice("compare", name, groups.GROUPS) for name in asked["GROUP"]] or list(groups.GROUPS)
     connections, seed, batch = (
         None if asked[option] is None else number(f"compare: {option}", asked[option], int)

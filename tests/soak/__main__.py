@@ -23,7 +23,7 @@ import traceback
 import soak.families  # noqa: F401 - they put themselves into the list
 from asked import choice, program
 from docopt import docopt
-from forms import heed_signals
+from forms import PROGRAMS, heed_signals
 from soak.play import SCENES, Scale, play
 
 
@@ -36,7 +36,7 @@ def main() -> int:
     if asked["--against"]:
         which = program("soak: --against", asked["--against"])
     else:
-        which = choice("soak: --ours", asked["--ours"], ("source", "built"))
+        which = choice("soak: --ours", asked["--ours"], PROGRAMS)
     # The crowds of some scenes are large.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

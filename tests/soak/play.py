@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
-from forms import ROOT, Built, C, Process, Source
+from forms import PROGRAMS, ROOT, C, Process
 from scenes import run_apart
 
 #: What a scene has measured, by what it is.
@@ -53,8 +53,7 @@ def scene(title: str, *, network: bool = False):
 
 def form_of(which: str) -> Form:
     """source, built, or the path of a C epmd."""
-    ours = {"source": Source, "built": Built}.get(which)
-    return ours or type("C", (C,), {"command": (which,)})
+    return PROGRAMS.get(which) or type("C", (C,), {"command": (which,)})
 
 
 def play(name: str, which: str, scale: Scale) -> Figures:
