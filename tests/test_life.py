@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from comparison.settled import settle
 from forms import OURS, each_of_ours, forms, wait_until
 from peer import Peer, ask, barrier, look_up, names, node, register, try_to_register
 
@@ -155,7 +156,7 @@ def test_slow_reader_delays_nobody_and_is_gone_in_time(form) -> None:
         with socket.create_connection(("127.0.0.1", server.port), timeout=5) as other:
             other.sendall(frame(b"zfoo"))
             assert other.recv(2) == b"w\1"
-        wait_until(slow.was_reset, "the slow reader to be cut off", 30)
+        wait_until(slow.was_reset, "the slow reader to be cut off", 15)
 
 
 def slow_reader(port: int) -> Peer:
@@ -402,18 +403,13 @@ def test_it_does_nothing_where_there_is_nothing_to_do(form) -> None:
     """Each time that it is woken is counted; C wakes every 5 s."""
     with form() as server, register(server.port, node("foo"))[0]:
         barrier(server.port)
-        # What waits for a disk is counted too, but that is not at rest for long.
-        wait_until(lambda: sleeps_for_a_second(server.pid), "it to do nothing", 30)
+        settle(server.pid)
         before = times_woken(server.pid)
+        time.sleep(1)
+        assert times_woken(server.pid) == before
         names(server.port)
         # Counted when it goes back to sleep, which is after its answer.
         wait_until(lambda: times_woken(server.pid) > before, "it to be counted that it was woken")
-
-
-def sleeps_for_a_second(pid: int) -> bool:
-    before = times_woken(pid)
-    time.sleep(1)
-    return times_woken(pid) == before
 
 
 def times_woken(pid: int) -> int:

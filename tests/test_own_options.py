@@ -97,7 +97,7 @@ def test_idle_exit(form) -> None:
         start = time.monotonic()
         held.close()
         wait_until(lambda: server.ended() == 0, "it to end")
-        assert time.monotonic() - start > 0.9
+        assert 0.9 < time.monotonic() - start < 30
         assert "no node for 1 seconds" in server.log()
 
 
