@@ -43,13 +43,14 @@ STARTS = 15
 def about(arguments: list[str], form: str) -> dict[str, str]:
     """What the numbers hold for.  Nothing that names the machine."""
     cores = Cores.found()
+    linux = platform.release().partition("-")[0]  # what follows is whose it is
     # Debian's are compiled with profiles and optimised as a whole; what is compiled with defaults is slower.
     whose = "the system's" if sys.base_prefix == "/usr" else "not the system's"
     python = f"Python {platform.python_version()} ({whose})"
     return {
         "command": command_line(arguments),
         "date": datetime.date.today().isoformat(),
-        "machine": f"{len(os.sched_getaffinity(0))} cores, {processor()}, Linux {platform.release()}",
+        "machine": f"{len(os.sched_getaffinity(0))} cores, {processor()}, Linux {linux}",
         "cores": f"servers on {cores.server}, load generator on {cores.load}",
         "other load": f"{os.getloadavg()[0]:.1f} processes wanted to run in the minute before",
         "C": f"epmd of {erts_version()}",
