@@ -6,6 +6,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
+PYTHONS = (HERE / "build" / "pythons").read_text(encoding="utf-8").split()
 INIT = (HERE / "lib" / "gevent_epmd" / "__init__.py").read_text(encoding="utf-8")
 
 setup(
@@ -19,7 +20,7 @@ setup(
     package_dir={"": "lib"},
     packages=find_packages("lib"),
     package_data={"gevent_epmd": ["py.typed"]},
-    python_requires=">=3.10",
+    python_requires=f">={PYTHONS[0]}",
     install_requires=["gevent>=24.10", "docopt-ng>=0.9"],
     extras_require={
         "test": [
@@ -47,10 +48,7 @@ setup(
         "Operating System :: POSIX :: Linux",
         "Programming Language :: Erlang",
         "Programming Language :: Python :: 3 :: Only",
-        "Programming Language :: Python :: 3.10",
-        "Programming Language :: Python :: 3.11",
-        "Programming Language :: Python :: 3.12",
-        "Programming Language :: Python :: 3.13",
+        *(f"Programming Language :: Python :: {version}" for version in PYTHONS),
         "Topic :: System :: Networking",
     ],
 )

@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 from comparison.differences import is_listed
@@ -205,9 +206,7 @@ class Process(Server):
     def log(self) -> str:
         if self.process is None:
             return ""
-        # Without moving the offset, which is the server's too.
-        descriptor = self._stderr.fileno()
-        return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode(errors="replace")
+        return content(self._stderr).decode(errors="replace")
 
     def ended(self) -> int | None:
         return self.process.poll()
@@ -324,9 +323,23 @@ def forms(*, but_not_c: str = "", processes_only: bool = False) -> pytest.MarkDe
 
 
 def run(command: list[str], *, environ: dict[str, str] | None = None, **how):
-    """Run a program to its end, with both outputs as bytes."""
-    how = {"stdin": subprocess.DEVNULL, "timeout": PATIENCE, "capture_output": True} | how
-    return subprocess.run(command, env=clean_environment(**(environ or {})), check=False, **how)
+    """Run a program to its end, with both outputs as bytes, but for those for which `how` names a place.
+
+    They go to files: a process that the program leaves behind could hold a pipe open."""
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        how = {"stdin": subprocess.DEVNULL, "timeout": PATIENCE, "stdout": out, "stderr": err} | how
+        done = subprocess.run(command, env=clean_environment(**(environ or {})), check=False, **how)
+        if how["stdout"] is out:
+            done.stdout = content(out)
+        if how["stderr"] is err:
+            done.stderr = content(err)
+        return done
+
+
+def content(file: IO[bytes]) -> bytes:
+    """All that was written to a file, whoever writes at its end."""
+    # Without moving the offset, which is the writer's too.
+    return os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0)
 
 
 @contextlib.contextmanager

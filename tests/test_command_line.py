@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import socket
-import subprocess
 import threading
 from contextlib import ExitStack
 from pathlib import Path
@@ -306,16 +305,16 @@ def test_listing_that_ends_with_a_reset(command) -> None:
 
 def test_output_that_nobody_takes(command) -> None:
     with Source() as server, register(server.port, node("foo"))[0], Path("/dev/full").open("wb") as full:
-        how = {"capture_output": False, "stdout": full, "stderr": full}
+        how = {"stdout": full, "stderr": full}
         assert run([*command, "-port", str(server.port), "-names"], **how).returncode == 0
 
 
 @pytest.mark.parametrize(("option", "status"), [("--help", 0), ("--version", 0), ("-nonsense", 1)])
 def test_text_that_nobody_takes(ours, option: str, status: int) -> None:
     with Path("/dev/full").open("wb") as full:
-        assert run([*ours, option], capture_output=False, stdout=full, stderr=full).returncode == status
+        assert run([*ours, option], stdout=full, stderr=full).returncode == status
         if not status:
-            done = run([*ours, option], capture_output=False, stdout=full, stderr=subprocess.PIPE)
+            done = run([*ours, option], stdout=full)
             assert done.stderr == b""
     for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
         assert run(["sh", "-c", f'exec "$@" {closed}', "sh", *ours, option]).returncode == status
@@ -325,7 +324,7 @@ def test_broken_pipe_ends_it_as_it_ends_c(command) -> None:
     with Source() as server:
         reading, writing = os.pipe()
         os.close(reading)
-        how = {"capture_output": False, "stdout": writing}
+        how = {"stdout": writing}
         assert run([*command, "-port", str(server.port), "-names"], **how).returncode == -13
         if command != [C_EPMD]:
             assert run([*command, "--help"], **how).returncode == -13

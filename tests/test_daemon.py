@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from forms import (
     SOURCE,
     answers,
     clean_environment,
+    content,
     forms,
     real,
     reserved_port,
@@ -213,12 +215,13 @@ def test_no_zombie_is_left_to_pid_1(form) -> None:
     """A subreaper that never reaps stands for such a PID 1."""
     with reserved_port() as port:
         command = [*form.command, "-port", str(port), "-daemon"]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        reaper = subprocess.Popen([SOURCE[0], "-c", REAPER, *command], env=clean_environment(), **pipes)
-        wait_until(lambda: answers(port), "the daemon to answer")
-        states = reaper.communicate(timeout=PATIENCE)[0].split()
-        end(port, serving_pid(port))
-        assert states == [b"S"]
+        with tempfile.TemporaryFile() as said:
+            ends = {"stdin": subprocess.PIPE, "stdout": said}
+            reaper = subprocess.Popen([SOURCE[0], "-c", REAPER, *command], env=clean_environment(), **ends)
+            wait_until(lambda: answers(port), "the daemon to answer")
+            reaper.communicate(timeout=PATIENCE)
+            end(port, serving_pid(port))
+            assert content(said).split() == [b"S"]
 
 
 PRIVATE_DEV = """

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from forms import (
     SOURCE,
     answers,
     clean_environment,
+    content,
     real,
     reserved_port,
     run,
@@ -53,10 +56,13 @@ class Node:
     """An Erlang node that evaluates what it is told."""
 
     def __init__(self, command: list[str], environ: dict[str, str]) -> None:
+        # A file: an epmd that the node starts could hold a pipe open.
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the node
+        self._read = 0
         self._process = subprocess.Popen(
             [*command, "-noshell", "-eval", LOOP],
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=self._output,
             stderr=subprocess.STDOUT,
             env=clean_environment(**environ),
             start_new_session=True,
@@ -74,12 +80,15 @@ class Node:
         return self._answer()
 
     def _answer(self) -> str:
-        said = []
-        while line := self._process.stdout.readline():
-            if line.startswith("=> "):
-                return line[3:].strip()
-            said.append(line)
-        raise AssertionError("the node ended: " + "".join(said))
+        wait_until(lambda: self._found() or self._process.poll() is not None, "the node to answer")
+        found = self._found()
+        assert found, f"the node ended: {content(self._output)[self._read :]}"
+        self._read += found.end()
+        return found[1].decode().strip()
+
+    def _found(self) -> re.Match[bytes] | None:
+        """The first answer that was not read yet."""
+        return re.search(rb"^=> (.*)\n", content(self._output)[self._read :], re.MULTILINE)
 
     def halt(self) -> None:
         self._process.stdin.write("halt().\n")
@@ -96,7 +105,7 @@ class Node:
     def _close(self) -> None:
         with contextlib.suppress(OSError):
             self._process.stdin.close()
-        self._process.stdout.close()
+        self._output.close()
 
 
 class Host:

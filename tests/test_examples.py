@@ -7,13 +7,14 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from forms import BUILT, PATIENCE, ROOT, answers, children, clean_environment, real, run, wait_until
+from forms import BUILT, PATIENCE, ROOT, answers, children, clean_environment, content, real, run, wait_until
 
 from gevent_epmd.options import read_options
 
@@ -162,23 +163,31 @@ def test_image(environ: dict[str, str], tmp_path: Path) -> None:
         pytest.skip("a root that cannot be written to needs root")
     apart = [real("unshare"), "--mount", "--pid", "--fork", "--net", "--kill-child=KILL"]
     inside = ["sh", "-e", "-c", CONTAINER, "sh", str(tmp_path), *instruction("ENTRYPOINT")]
-    process = subprocess.Popen(
-        [*apart, *inside],
-        env=clean_environment(**environ | {"TMPDIR": "/tmp"}),
-        start_new_session=True,
-        stderr=subprocess.PIPE,
-    )
-    try:
-        wait_until(lambda: process.poll() is not None or healthy(process), "the health check")
-        assert process.poll() is None, process.stderr.read().decode()
-        os.kill(number_one(process), 15)
-        # It cannot end by the signal, which number 1 may not.
-        assert process.wait(PATIENCE) == 143
-        assert process.stderr.read() == b""
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+    with (tmp_path / "stderr").open("w+b") as stderr:
+        process = subprocess.Popen(
+            [*apart, *inside],
+            env=clean_environment(**environ | {"TMPDIR": "/tmp"}),
+            start_new_session=True,
+            stderr=stderr,
+        )
+        try:
+            wait_until(lambda: process.poll() is not None or healthy(process), "the health check")
+            assert process.poll() is None, content(stderr)
+            os.kill(number_one(process), 15)
+            # It cannot end by the signal, which number 1 may not.
+            assert process.wait(PATIENCE) == 143
+            assert content(stderr) == b""
+        finally:
+            kill_container(process)
+
+
+def kill_container(process: subprocess.Popen) -> None:
+    if process.poll() is None:
+        # Number 1 does not end with its parent: the change of its user has cleared its parent-death signal.
+        for pid in children(process.pid):
+            os.kill(pid, signal.SIGKILL)
+        process.kill()
+        process.wait(PATIENCE)
 
 
 def number_one(process: subprocess.Popen) -> int:

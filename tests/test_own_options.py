@@ -176,12 +176,15 @@ def test_gone(others) -> None:
 def test_port_on_stdout(form) -> None:
     command = [*form.command, "-port", "0", "-port_file", "-", "-loopback"]
     with subprocess.Popen(command, env=clean_environment(), stdout=subprocess.PIPE) as process:
-        assert select.select([process.stdout], [], [], PATIENCE)[0] or process.kill()
-        port = int(process.stdout.readline())
-        assert answers(port)
-        assert ask(port, b"k") == b"OK"
-        assert process.stdout.read() == b""
-        assert process.wait(PATIENCE) == 0
+        try:
+            assert select.select([process.stdout], [], [], PATIENCE)[0]
+            port = int(process.stdout.readline())
+            assert answers(port)
+            assert ask(port, b"k") == b"OK"
+            assert process.communicate(timeout=PATIENCE)[0] == b""
+            assert process.returncode == 0
+        finally:
+            process.kill()
 
 
 def test_module_is_the_program() -> None:

@@ -18,6 +18,7 @@ from forms import ROOT, real, run
 PATIENCE = 300
 #: In CI there is a network, and each of these is there.
 IN_CI = bool(os.environ.get("CI"))
+SUPPORTED = (ROOT / "build" / "pythons").read_text().split()
 EXAMPLE = ROOT / "tests" / "examples" / "pytest_project"
 CONSTRAINTS = ROOT / "build" / "constraints.txt"
 
@@ -89,24 +90,29 @@ def test_contents_of_the_sdist(sdist: Path) -> None:
     assert names - made == tracked() - {".gitignore"}
 
 
-def pythons() -> dict[tuple[int, ...], str]:
-    """The Pythons that are supported, and are here, on PATH or among pyenv's: {version: command}."""
-    found = {sys.version_info[:2]: sys.executable}
+def pythons() -> list[str]:
+    """The supported Pythons that are here, on PATH or among pyenv's: a command each, the oldest first."""
+    return [found for version in SUPPORTED for found in list(filter(works, commands(version)))[:1]]
+
+
+def commands(version: str) -> list[str]:
+    own = [sys.executable] if version == f"{sys.version_info[0]}.{sys.version_info[1]}" else []
     pyenv = os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv"
-    for minor in range(10, 14):
-        commands = [f"python3.{minor}", *glob.glob(f"{pyenv}/versions/3.{minor}.*/bin/python3.{minor}")]
-        for command in filter(shutil.which, commands):
-            if (3, minor) not in found and run([command, "-c", "import ensurepip, ssl"]).returncode == 0:
-                found[3, minor] = command
-    return found
+    return [*own, f"python{version}", *glob.glob(f"{pyenv}/versions/{version}.*/bin/python{version}")]
+
+
+def works(command: str) -> bool:
+    return bool(shutil.which(command)) and run([command, "-c", "import ensurepip, ssl"]).returncode == 0
+
+
+PYTHONS = pythons()
 
 
 @pytest.fixture(scope="session", params=["oldest", "newest"])
 def python(request) -> str:
-    found = pythons()
-    if request.param == "newest" and len(found) == 1:
-        pytest.skip("only one supported Python is here: put python3.10 to python3.13 on PATH")
-    return found[min(found) if request.param == "oldest" else max(found)]
+    if request.param == "newest" and len(PYTHONS) == 1:
+        pytest.skip(f"only one supported Python is here: put others of {', '.join(SUPPORTED)} on PATH")
+    return PYTHONS[0 if request.param == "oldest" else -1]
 
 
 def environment(python: str, folder: Path, *packages: str) -> Path:
@@ -149,10 +155,11 @@ def test_sample_project(installed: Path, options: tuple[str, ...], tmp_path: Pat
         assert b"skipped" not in done.stdout
 
 
-def test_sdist_installs_and_its_tests_run(unpacked: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("python", PYTHONS, ids=os.path.basename)
+def test_sdist_installs_and_its_tests_run(python: str, unpacked: Path, tmp_path: Path) -> None:
     """`pip install '.[test]'`, and then pytest, without a program that is not Python's."""
-    bin_folder = environment(sys.executable, tmp_path / "venv", f"{unpacked}[test]")
-    tests = [f"tests/test_{name}.py" for name in ("registry", "protocol", "client")]
+    bin_folder = environment(python, tmp_path / "venv", f"{unpacked}[test]")
+    tests = [f"tests/test_{name}.py" for name in ("registry", "protocol", "client", "embedding", "units")]
     # In CI what is not there must be there; here it must not be needed.
     environ = {"PATH": str(bin_folder), "CI": ""}
     pytest_there = [str(bin_folder / "pytest"), "-q", "-p", "no:cacheprovider", *tests]

@@ -183,8 +183,6 @@ class Project:
             [*PYTEST, *options],
             cwd=self.folder,
             stderr=subprocess.STDOUT,
-            stdout=subprocess.PIPE,
-            capture_output=False,
             timeout=120,
         )
         return done.stdout.decode()

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from forms import (
     Source,
     answers,
     clean_environment,
+    content,
     real,
     reserved_port,
     run,
@@ -55,14 +57,24 @@ def listening(host: str, port: int = 0, *, dual: bool = False) -> socket.socket:
     return sock
 
 
-def start(command: list[str], sockets: list, *options: str, **environ: str):
-    return subprocess.Popen(
-        launched([*command, "-systemd", *options], sockets),
-        env=clean_environment(**environ),
-        pass_fds=[sock.fileno() for sock in sockets],
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
+class Activated(subprocess.Popen):
+    """A command that was handed these sockets.  Its stderr is a file: a daemon could hold a pipe open."""
+
+    def __init__(self, command: list[str], sockets: list, *options: str, **environ: str) -> None:
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
+        super().__init__(
+            launched([*command, "-systemd", *options], sockets),
+            env=clean_environment(**environ),
+            pass_fds=[sock.fileno() for sock in sockets],
+            stderr=self._log,
+            start_new_session=True,
+        )
+
+    def said(self) -> str:
+        """What it has said when it ends."""
+        self.wait(PATIENCE)
+        with self._log:
+            return content(self._log).decode()
 
 
 class DualStack(Source):
@@ -87,7 +99,7 @@ def test_sockets_and_notification(command, tmp_path: Path) -> None:
     ):
         notified.bind(str(tmp_path / "notify"))
         notified.settimeout(PATIENCE)
-        process = start(command, [v4, v6], NOTIFY_SOCKET=str(tmp_path / "notify"))
+        process = Activated(command, [v4, v6], NOTIFY_SOCKET=str(tmp_path / "notify"))
         try:
             lines = notified.recv(4096).decode().splitlines()
             assert lines[0] == "READY=1"
@@ -117,14 +129,14 @@ def test_nothing_is_said_without_the_option(command, tmp_path: Path) -> None:
             end(port, pid)
 
 
-def finish(process: subprocess.Popen) -> str:
+def finish(process: Activated) -> str:
     process.send_signal(signal.SIGTERM)
-    return process.communicate(timeout=PATIENCE)[1].decode()
+    return process.said()
 
 
 def test_port_in_the_listing_is_that_of_the_socket(ours) -> None:
     with listening("127.0.0.1") as sock:
-        process = start(ours, [sock])
+        process = Activated(ours, [sock])
         try:
             port = sock.getsockname()[1]
             assert ask(port, b"n") == port.to_bytes(4, "big")
@@ -137,12 +149,12 @@ def test_notification_in_the_abstract_namespace_and_to_nobody(ours, tmp_path: Pa
         name = f"gevent-epmd-test-{os.getpid()}"
         notified.bind(f"\0{name}")
         notified.settimeout(PATIENCE)
-        process = start(ours, [sock], NOTIFY_SOCKET=f"@{name}")
+        process = Activated(ours, [sock], NOTIFY_SOCKET=f"@{name}")
         try:
             assert notified.recv(4096).startswith(b"READY=1\n")
         finally:
             finish(process)
-        process = start(ours, [sock], NOTIFY_SOCKET=str(tmp_path / "nobody"))
+        process = Activated(ours, [sock], NOTIFY_SOCKET=str(tmp_path / "nobody"))
         try:
             assert not names(sock.getsockname()[1])
         finally:
@@ -153,10 +165,9 @@ def test_daemon_keeps_the_sockets(ours, tmp_path: Path) -> None:
     with listening("127.0.0.1") as sock, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
         notified.bind(str(tmp_path / "notify"))
         notified.settimeout(PATIENCE)
-        caller = start(ours, [sock], "-daemon", NOTIFY_SOCKET=str(tmp_path / "notify"))
-        assert caller.wait(PATIENCE) == 0
-        assert caller.stderr.read() == b""
-        caller.stderr.close()
+        caller = Activated(ours, [sock], "-daemon", NOTIFY_SOCKET=str(tmp_path / "notify"))
+        assert caller.said() == ""
+        assert caller.returncode == 0
         main = int(notified.recv(4096).decode().rpartition("=")[2])
         assert main != caller.pid
         port = sock.getsockname()[1]
@@ -176,8 +187,8 @@ def test_no_sockets_for_this_process(command, environ: dict[str, str]) -> None:
 
 def test_more_sockets_than_there_may_be(command) -> None:
     with listening("127.0.0.1") as sock:
-        process = start(command, [sock] * 17)
-        assert b"cannot listen on more than 16 IP addresses" in process.communicate(timeout=PATIENCE)[1]
+        process = Activated(command, [sock] * 17)
+        assert "cannot listen on more than 16 IP addresses" in process.said()
         assert process.returncode == 1
 
 
@@ -193,14 +204,14 @@ def test_descriptor_that_cannot_be_served(ours, kind: str, tmp_path: Path) -> No
         local.listen()
         udp.bind(("127.0.0.1", 0))
         handed = {"not listening": idle, "a datagram socket": udp, "a local socket": local}.get(kind)
-        process = start(ours, [handed or os.fdopen(pipe[0], closefd=False)])
-        err = process.communicate(timeout=PATIENCE)[1]
+        process = Activated(ours, [handed or os.fdopen(pipe[0], closefd=False)])
+        err = process.said()
     for descriptor in pipe:
         os.close(descriptor)
     assert process.returncode == 1
-    assert err.startswith(b"epmd: ")
-    assert err.count(b"\n") == 1
-    assert b"systemd" in err
+    assert err.startswith("epmd: ")
+    assert err.count("\n") == 1
+    assert "systemd" in err
 
 
 def test_dual_stack_sockets_know_who_is_local() -> None:
