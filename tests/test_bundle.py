@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -31,29 +32,56 @@ from test_daemon import daemon
 
 from gevent_epmd.protocol import frame
 
+#: Where this Python has the extension modules that are not built in.
+DYNLOAD = next(Path(path) for path in sys.path if path.endswith("/lib-dynload"))
+
 #: Starts an epmd from source as the launcher starts the real process: as its child, with an executable, and a
 #: folder that has not yet got everything out of it.
 LAUNCHER = """
 import subprocess, sys
-child = "import sys; sys.frozen = True; sys.executable = sys.argv.pop(1); sys._MEIPASS = sys.argv.pop(1); " \\
-    "from gevent_epmd.cli import main; sys.exit(main())"
+child = sys.argv.pop(1)
 sys.exit(subprocess.call([sys.executable, "-c", child, *sys.argv[1:]]))
+"""
+PROGRAM = """
+from gevent_epmd.cli import main
+sys.exit(main())
+"""
+BUNDLED = """
+import sys
+sys.frozen = True
+sys.executable = sys.argv.pop(1)
+sys._MEIPASS = sys.argv.pop(1)
+"""
+#: In Debian's Python 3.13 the extension modules that a call needs are built in, so that the launcher makes no
+#: folder for extension modules, and the first import that looks there finds none.
+ALL_BUILT_IN = """
+import importlib.util, ipaddress, json
+import gevent_epmd.calls, gevent_epmd.ending, gevent_epmd.start
+[dynload] = [path for path in sys.path if path.endswith("/lib-dynload")]
+sys.path[sys.path.index(dynload)] = sys._MEIPASS + "/lib-dynload"
+assert importlib.util.find_spec("resource") is None
 """
 
 
-@pytest.fixture(params=["source", "built"])
+@pytest.fixture(params=["source", "all-built-in", "built"])
 def launcher(request, tmp_path: Path):
     """A launcher's command line, and where its folder is to be looked for."""
     folder = tmp_path / "temp"
     folder.mkdir()
-    if request.param == "source":
-        with zipfile.ZipFile(tmp_path / "executable", "w") as packed:
-            packed.writestr("lib/more/late.so", "")
-            packed.writestr("names", "lib/more/late.so")
-        (folder / "_MEI" / "lib").mkdir(parents=True)
-        (folder / "_MEI" / "lib" / "early.so").write_text("")
-        return [SOURCE[0], "-c", LAUNCHER, str(tmp_path / "executable"), str(folder / "_MEI")], folder
-    return [real(BUILT)], folder
+    if request.param == "built":
+        return [real(BUILT)], folder
+    late = {"lib/more/late.so": b""}
+    if request.param == "all-built-in":
+        late |= {f"lib-dynload/{path.name}": path.read_bytes() for path in DYNLOAD.iterdir()}
+    with zipfile.ZipFile(tmp_path / "executable", "w") as packed:
+        for name, content in late.items():
+            packed.writestr(name, content)
+        packed.writestr("names", "\n".join(late))
+    (folder / "_MEI" / "lib").mkdir(parents=True)
+    (folder / "_MEI" / "lib" / "early.so").write_text("")
+    child = BUNDLED + (ALL_BUILT_IN if request.param == "all-built-in" else "") + PROGRAM
+    command = [SOURCE[0], "-c", LAUNCHER, child, str(tmp_path / "executable"), str(folder / "_MEI")]
+    return command, folder
 
 
 def start(command: list[str], folder: Path, port: int) -> subprocess.Popen:
@@ -63,7 +91,8 @@ def start(command: list[str], folder: Path, port: int) -> subprocess.Popen:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    wait_until(lambda: answers(port), "it to answer")
+    wait_until(lambda: process.poll() is not None or answers(port), "it to answer")
+    assert process.poll() is None, "it cannot serve"
     return process
 
 
@@ -98,7 +127,8 @@ def test_daemon_outlives_its_launcher(launcher) -> None:
     command, folder = launcher
     with reserved_port() as port:
         call = [*command, "-port", str(port), "-daemon"]
-        assert run(call, environ={"TMPDIR": str(folder)}).returncode == 0
+        done = run(call, environ={"TMPDIR": str(folder)})
+        assert (done.returncode, done.stderr) == (0, b"")
         assert ask(port, b"k") == b"OK"
 
 
@@ -144,8 +174,9 @@ def test_folder_for_temporary_files_is_read_only(tmp_path: Path) -> None:
         assert not names(port)
 
 
-def test_who_asks_unpacks_no_more_than_that_takes(tmp_path: Path) -> None:
-    """What serving takes besides would cost each start of a node a seventh of the time that this takes."""
+@pytest.fixture
+def unpacked_to_ask(tmp_path: Path) -> dict[str, bytes]:
+    """What the executable unpacks to ask an epmd: {name: content}."""
     with socket.create_server(("127.0.0.1", 0)) as stalled:
         port = stalled.getsockname()[1]
         command = [real(BUILT), "-port", str(port), "-names"]
@@ -153,10 +184,40 @@ def test_who_asks_unpacks_no_more_than_that_takes(tmp_path: Path) -> None:
             command, env=clean_environment(TMPDIR=str(tmp_path)), stdout=subprocess.PIPE, text=True
         )
         with stalled.accept()[0]:
-            unpacked = {path.name.split(".")[0] for path in tmp_path.rglob("*") if path.is_file()}
+            unpacked = {path.name: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
         assert "epmd: no response from local epmd" in process.communicate(timeout=PATIENCE)[0]
-    assert {"libpython3", "base_library"} <= unpacked
-    assert not {"libstdc++", "_greenlet", "corecext", "resource"} & unpacked
+    return unpacked
+
+
+def test_who_asks_unpacks_no_more_than_that_takes(unpacked_to_ask: dict[str, bytes]) -> None:
+    """What serving takes besides would cost each start of a node a seventh of the time that this takes."""
+    names = {name.split(".")[0] for name in unpacked_to_ask}
+    assert {"libpython3", "base_library"} <= names
+    assert not {"libstdc++", "_greenlet", "corecext", "resource"} & names
+
+
+def test_it_brings_the_libraries_that_its_libraries_need(
+    unpacked_to_ask: dict[str, bytes], tmp_path: Path
+) -> None:
+    """All but the C library, both to ask and to serve."""
+    with zipfile.ZipFile(real(BUILT)) as packed:
+        to_serve = {Path(name).name: packed.read(name) for name in packed.namelist() if name != "names"}
+    for libraries in (unpacked_to_ask, unpacked_to_ask | to_serve):
+        needed = {name for content in libraries.values() for name in needed_libraries(content, tmp_path)}
+        missing = {name for name in needed - libraries.keys() if name.split(".")[0] not in C_LIBRARY}
+        assert "libc.so.6" in needed
+        assert not missing
+
+
+C_LIBRARY = {"libc", "libm", "libdl", "libpthread", "librt", "libutil", "ld-linux-x86-64", "ld-linux-aarch64"}
+
+
+def needed_libraries(content: bytes, folder: Path) -> list[str]:
+    if not content.startswith(b"\x7fELF"):
+        return []
+    (folder / "library").write_bytes(content)
+    dynamic = run([real("readelf"), "-d", str(folder / "library")]).stdout.decode()
+    return re.findall(r"\(NEEDED\).*\[(.+)\]", dynamic)
 
 
 def test_no_room_for_what_serving_takes(tmp_path: Path) -> None:

@@ -48,6 +48,9 @@ def unpack_libraries() -> None:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "wb") as file:
             file.write(packed.get_data(name))
+    # The import system takes a folder that it once found absent to be absent for good, and would not see the
+    # files; `importlib.invalidate_caches` does not reach what PyInstaller's finders remember.
+    sys.path_importer_cache.clear()
 
 
 def load_everything() -> None:
