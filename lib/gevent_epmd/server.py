@@ -111,18 +111,27 @@ class IdleExit:
     """Ends the mapper when no node has been registered for so many seconds."""
 
     def __init__(self, loop: Any, seconds: float, end: Callable[[], None]) -> None:
-        self._timer = loop.timer(seconds)
+        self._loop = loop
+        self._seconds = seconds
         self._end = end
+        self._timer: Any = None
 
     def look(self, nodes: int) -> None:
         """To be told how many nodes are live, at the start and whenever that changes."""
-        self._timer.stop()
-        if nodes == 0:
-            self._timer.start(self._end)
+        if nodes:
+            self.stop()
+        elif self._timer is None:
+            # A new one each time: a timer that is stopped and started again runs for what was left of it.
+            self._timer = self._loop.timer(self._seconds)
+            # The loop's clock stands still while its callbacks run, so that the timer would be early.
+            self._timer.start(self._end, update=True)
 
     def stop(self) -> None:
-        self._timer.stop()
-        self._timer.close()
+        """Stop counting until the next `look`."""
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer.close()
+            self._timer = None
 
 
 class Listener(StreamServer):
