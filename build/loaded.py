@@ -9,7 +9,7 @@ import sys
 ASKING = ("cli", "calls", "client", "answers", "start", "ending")
 #: For -allow and -json.
 OPTIONAL = ("ipaddress", "json")
-SERVING = ("server", "processes")
+SERVING = ("server", "processes", "files")
 
 
 def load(*modules: str) -> None:

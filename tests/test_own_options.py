@@ -18,6 +18,7 @@ from forms import (
     BUILT,
     C_EPMD,
     PATIENCE,
+    SOURCE,
     Built,
     Source,
     answers,
@@ -242,6 +243,49 @@ def test_file_of_another_mapper_stays(form, tmp_path: Path) -> None:
         assert port_in(tmp_path / "port") == second.port
 
 
+def test_file_that_a_successor_wrote_at_the_same_port_stays(ours, tmp_path: Path) -> None:
+    path = tmp_path / "port"
+    with reserved_port() as port:
+        process = start(ours, "-port", str(port), "-port_file", str(path), "-loopback")
+        assert port_in(path) == port
+        (tmp_path / "new").write_text(f"{port}\n")
+        (tmp_path / "new").rename(path)
+        assert ask(port, b"k") == b"OK"
+        assert process.wait(PATIENCE) == 0
+    assert path.read_text() == f"{port}\n"
+
+
+def test_port_file_overwrites_nothing_else(tmp_path: Path) -> None:
+    """Neither what a link names that waits beside it, nor a file of such a name."""
+    victim, link, beside = tmp_path / "victim", tmp_path / "port.$$", tmp_path / "other.$$"
+    victim.write_text("precious")
+    for name, waits in ("port", f"ln -s {victim} {link}"), ("other", f"echo precious >{beside}"):
+        # The shell's number is the one of the program that takes its place.
+        options = f"-port 0 -port_file {tmp_path}/{name} -loopback"
+        script = f'{waits}; exec "$@" {options}'
+        process = start(["sh", "-e", "-c", script, "sh", *SOURCE])
+        number = process.pid
+        assert ask(port_in(tmp_path / name), b"k") == b"OK"
+        assert process.wait(PATIENCE) == 0
+        assert not (tmp_path / name).exists()
+        left = tmp_path / f"{name}.{number}"
+        assert left.is_symlink() == (name == "port")
+        assert left.read_text().strip() == "precious"
+    assert victim.read_text() == "precious"
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o000])
+def test_mode_of_the_port_file(umask: int, tmp_path: Path) -> None:
+    path = tmp_path / "port"
+    process = subprocess.Popen(
+        [*SOURCE, "-port", "0", "-port_file", str(path), "-loopback"], env=clean_environment(), umask=umask
+    )
+    port = port_in(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644 & ~umask
+    assert ask(port, b"k") == b"OK"
+    assert process.wait(PATIENCE) == 0
+
+
 def test_daemon_has_written_the_file_when_it_returns(ours, tmp_path: Path) -> None:
     done = run([*ours, "-port", "0", "-port_file", "port", "-daemon"], cwd=tmp_path)
     assert done.returncode == 0
@@ -256,8 +300,8 @@ def test_daemon_has_written_the_file_when_it_returns(ours, tmp_path: Path) -> No
 
 
 def test_port_file_that_cannot_be_written(ours, tmp_path: Path) -> None:
-    # It is written aside first, and no name may be longer than this one.
-    path = tmp_path / ("p" * 255)
+    # It is written under another name first, and no name may be as long as this one.
+    path = tmp_path / ("p" * 256)
     done = run([*ours, "-port", "0", "-port_file", str(path), "-loopback"])
     assert done.returncode == 1
     assert b"cannot serve: [Errno 36] File name too long: " in done.stderr

@@ -78,8 +78,10 @@ class PortFile:
     empty: then nobody wants to know."""
 
     def __init__(self, path: str) -> None:
+        from .files import OwnFile  # where the port is taken nobody needs it
+
         self._path = path
-        self._written = b""
+        self._file = OwnFile(path)
 
     def write(self, port: int) -> None:
         """Whole or not at all: somebody is waiting for it.  Raises OSError."""
@@ -87,41 +89,11 @@ class PortFile:
         if self._path == STDOUT:
             os.write(1, text)
         elif self._path:
-            self._write_file(text)
-
-    def _write_file(self, text: bytes) -> None:
-        aside = f"{self._path}.{os.getpid()}"
-        try:
-            descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-            try:
-                os.write(descriptor, text)
-            finally:
-                os.close(descriptor)
-            os.replace(aside, self._path)
-        except OSError:
-            _remove(aside)
-            raise
-        self._written = text
+            self._file.write(text)
 
     def close(self) -> None:
         """Remove the file, unless another mapper has written it since."""
-        if self._written and self._written == _content(self._path):
-            _remove(self._path)
-
-
-def _content(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError:
-        return b""
-
-
-def _remove(path: str) -> None:
-    try:
-        os.unlink(path)
-    except OSError:
-        pass  # somebody was faster, or it was never there
+        self._file.remove()
 
 
 def _nobody_waits() -> None:
