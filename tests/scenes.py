@@ -7,9 +7,12 @@ strangers, they are in another namespace.  A scene fails by an exception.
 from __future__ import annotations
 
 import contextlib
+import socket
+import subprocess
 import sys
+import tempfile
 
-from forms import ROOT, Process, answers, real, run
+from forms import PATIENCE, ROOT, Process, answers, clean_environment, real, run
 from neighbour import HERE_V4, HERE_V6, Neighbour
 from peer import Peer, ask, names, node, register, try_to_register
 
@@ -20,6 +23,8 @@ OTHER_V4, OTHER_V6 = "10.77.0.1", "fd77::1"
 SET_UP = {
     "plain": f"ip addr add {OTHER_V4}/32 dev lo; ip addr add {OTHER_V6}/128 dev lo nodad",
     "without IPv6": "echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6",
+    "without IPv4": "ip -4 address flush dev lo",
+    "without an address": "ip address flush dev lo",
 }
 
 
@@ -94,9 +99,51 @@ def loopback_is_all_there_is(form) -> None:
     for options, environ in ((["-loopback"], {}), ([], {"ERL_EPMD_LOOPBACK": ""})):
         with form(*options, environ=environ) as server:
             assert answers(server.port)
+            assert answers(server.port, "127.0.1.1")
             assert answers(server.port, "::1")
+            assert not answers(server.port, "127.0.0.2")
             assert not answers(server.port, OTHER_V4)
             assert not answers(server.port, OTHER_V6)
+
+
+def loopback_is_ipv6_alone(form) -> None:
+    command = [*form.command, "-loopback", "-port", "0", "-port_file", "-"]
+    with subprocess.Popen(command, env=clean_environment(), stdout=subprocess.PIPE) as process:
+        port = int(process.stdout.readline())
+        assert answers(port, "::1")
+        assert ask(port, b"k", "::1") == b"OK"
+        assert process.wait(PATIENCE) == 0
+
+
+def loopback_is_ipv4_alone(form) -> None:
+    with form("-loopback") as server:
+        assert answers(server.port)
+        assert answers(server.port, "127.0.1.1")
+
+
+def there_is_no_loopback_address(form) -> None:
+    ended = run([*form.command, "-loopback"])
+    assert (ended.returncode, ended.stdout) == (1, b"")
+    assert ended.stderr.endswith(b"failed to bind on any loopback address\r\n")
+
+
+def nodes_find_each_other_by_debians_own_name(form) -> None:
+    """The hosts file is what Debian and Ubuntu make: the host's own name is 127.0.1.1."""
+    from test_erlang import Node
+
+    name = socket.gethostname().partition(".")[0]
+    with tempfile.NamedTemporaryFile("w") as hosts:
+        hosts.write(f"127.0.0.1 localhost\n127.0.1.1 {name}\n")
+        hosts.flush()
+        assert run([real("mount"), "--bind", hosts.name, "/etc/hosts"]).returncode == 0
+        for options, environ in ((["-loopback"], {}), ([], {"ERL_EPMD_LOOPBACK": "1"})):
+            with form(*options, environ=environ) as server, contextlib.ExitStack() as stack:
+                for own in ("a", "b"):
+                    command = [real("erl"), "-sname", own, "-start_epmd", "false", "-setcookie", "biscuit"]
+                    erl = Node(command, {"ERL_EPMD_PORT": str(server.port)})
+                    stack.callback(erl.halt)
+                assert erl.eval(f'inet:getaddr("{name}", inet)') == "{ok,{127,0,1,1}}"
+                assert erl.eval(f"net_adm:ping('a@{name}')") == "pong"
 
 
 def only_the_allowed_may_ask(form) -> None:

@@ -99,6 +99,9 @@ def test_options_are_those_of_the_program(kind, away) -> None:
         assert away(client.stop, "foo", port=mapper.port)
     with kind(port=0, packet_timeout=1) as mapper, Peer(mapper.port) as peer:
         assert away(peer.read_all) == b""
+    with kind(port=0) as mapper:
+        assert all(away(answers, mapper.port, host) for host in ("127.0.0.1", "127.0.1.1", "::1"))
+        assert not away(answers, mapper.port, "127.0.0.2")
     with kind(port=0, addresses=["127.0.0.5"]) as mapper:
         assert away(answers, mapper.port, "127.0.0.5")
         assert not away(answers, mapper.port, "127.0.0.6")

@@ -40,6 +40,14 @@ def test_places(addresses: list[str], expected: list[str]) -> None:
     assert hosts(*addresses) == expected
 
 
+def test_places_of_loopback_alone() -> None:
+    assert [(place.host, place.asked) for place in places(None)] == [
+        ("127.0.0.1", False),
+        ("127.0.1.1", False),
+        ("::1", False),
+    ]
+
+
 @pytest.mark.parametrize(
     "address",
     ["nonsense", "localhost", "1.2.3", "1.2.3.4.5", "::g", "fe80::1%lo", "1.2.3.4:5", "a\0b", "1.2.3.4\n"],

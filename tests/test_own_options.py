@@ -29,7 +29,15 @@ from forms import (
     wait_until,
 )
 from peer import ask, names, node, register
-from scenes import loopback_is_all_there_is, only_the_allowed_may_ask, run_scene
+from scenes import (
+    loopback_is_all_there_is,
+    loopback_is_ipv4_alone,
+    loopback_is_ipv6_alone,
+    nodes_find_each_other_by_debians_own_name,
+    only_the_allowed_may_ask,
+    run_scene,
+    there_is_no_loopback_address,
+)
 from test_daemon import end, serving_pid
 
 from gevent_epmd.processes import gone
@@ -384,8 +392,18 @@ def test_names_of_a_host(ours, host: str) -> None:
 
 
 @each_program
-def test_loopback(form) -> None:
-    run_scene(loopback_is_all_there_is, form)
+@pytest.mark.parametrize(
+    ("scene", "network"),
+    [
+        (loopback_is_all_there_is, "plain"),
+        (loopback_is_ipv6_alone, "without IPv4"),
+        (loopback_is_ipv4_alone, "without IPv6"),
+        (there_is_no_loopback_address, "without an address"),
+        (nodes_find_each_other_by_debians_own_name, "plain"),
+    ],
+)
+def test_loopback(form, scene, network: str) -> None:
+    run_scene(scene, form, network)
 
 
 @each_program

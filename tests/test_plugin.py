@@ -159,12 +159,18 @@ def where(monkeypatch):
 
 
 def test_where_it_listens(where) -> None:
-    assert where() == where("127.0.0.1", "::1") == where("192.0.2.1") == ("-address", "127.0.0.1")
-    options = where("127.0.1.1", "192.0.2.1")
-    assert options == ("-address", "127.0.1.1", "-allow", "127.0.0.1")
+    assert where() == where("127.0.0.1", "127.0.1.1", "::1") == where("192.0.2.1") == ()
+    options = where("127.0.0.5", "192.0.2.1")
+    assert options == ("-address", "127.0.0.5", "-allow", "127.0.0.1")
     with EpmdProcess(*options) as epmd:
-        assert answers(epmd.port, "127.0.1.1")
-        assert answers(epmd.port)
+        assert [answers(epmd.port, f"127.0.{n}") for n in ("0.5", "0.1", "0.6")] == [True, True, False]
+
+
+def test_it_listens_on_loopback_alone(monkeypatch) -> None:
+    monkeypatch.setattr(testing, "_where", tuple)  # this host's name leads nowhere else
+    with EpmdProcess() as epmd:
+        assert [answers(epmd.port, f"127.0.{n}") for n in ("0.1", "1.1", "0.2")] == [True, True, False]
+        assert answers(epmd.port, "::1")
 
 
 class Project:

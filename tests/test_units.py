@@ -40,6 +40,8 @@ mount -t tmpfs tmpfs /run
 mount -t sysfs sysfs /sys
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mkdir /run/units /run/outside
+printf '127.0.0.1 localhost\n127.0.1.1 %s\n' "$(hostname)" >/run/hosts
+mount --bind /run/hosts /etc/hosts
 cp "$1"/units/* /run/units
 mount --bind "$1"/programs /usr/local/bin
 mount --bind "$1" /run/outside
@@ -54,7 +56,8 @@ node() { erl -noinput -sname "$1" -start_epmd false -setcookie biscuit -eval "$2
 
 : only the sockets are there, and the first who asks starts the service
 is epmd.service ActiveState inactive
-ss -ltnH 'sport = 4369' | awk '{print $4}' | sort | tr '\\n' ' ' | grep -Fx '127.0.0.1:4369 [::1]:4369 '
+ss -ltnH 'sport = 4369' | awk '{print $4}' | sort | tr '\\n' ' ' >/run/heard
+grep -Fx '127.0.0.1:4369 127.0.1.1:4369 [::1]:4369 ' /run/heard
 epmd -names
 is epmd.service ActiveState active
 is epmd.service StatusText 'Processing port mapping requests...'
@@ -63,9 +66,15 @@ main=$(systemctl show epmd.service -p MainPID --value)
 [ "$(systemctl show epmd.service -p User --value)" = epmd ]
 ! grep -q '^Uid:.0' "/proc/$main/status"
 
-: a node registers, and comes back after a restart
+: a node registers
 node a 'receive stop -> ok end.' &
 until epmd -names | grep 'name a at port'; do sleep 0.05; done
+
+: and is found, where the host has the name that Debian gives it
+host=$(hostname)
+node b "{ok, {127,0,1,1}} = inet:getaddr('$host', inet), pong = net_adm:ping('a@$host'), halt()."
+
+: it comes back after a restart
 systemctl restart epmd.service
 until epmd -names | grep 'name a at port'; do sleep 0.05; done
 [ "$(systemctl show epmd.service -p MainPID --value)" != "$main" ]
@@ -120,7 +129,7 @@ def test_exposure() -> None:
 
 def test_docs_say_where_it_listens() -> None:
     streams = re.findall(r"^ListenStream=(.+)$", (UNITS / "epmd.socket").read_text(), re.MULTILINE)
-    assert streams == ["127.0.0.1:4369", "[::1]:4369"]
+    assert streams == ["127.0.0.1:4369", "127.0.1.1:4369", "[::1]:4369"]
     docs = (ROOT / "docs" / "operators.md").read_text(encoding="utf-8")
     assert all(f"`{stream}`" in docs for stream in streams)
 

@@ -23,7 +23,7 @@ from gevent.event import Event
 from . import listeners, server
 from .listeners import ListenError, PortInUse
 from .log import Log
-from .options import DEFAULT_PACKET_TIMEOUT, LOOPBACK, Options
+from .options import DEFAULT_PACKET_TIMEOUT, Options
 from .protocol import DEFAULT_PORT, MOST_PORT
 
 __all__ = ["ListenError", "PortInUse", "PortMapper", "ThreadedPortMapper"]
@@ -37,7 +37,8 @@ class PortMapper:
     """An epmd in the gevent hub of the thread that starts it, and that must close it.
 
     `port` 0 is any that is free on all `addresses`; the attribute says which, once it serves.
-    Loopback is always among the addresses, and no address at all means every one of this host.
+    Loopback is always among the addresses; no address at all means every one of this host, and None loopback
+    alone: 127.0.0.1, ::1, and 127.0.1.1, where Debian's nodes look for it, as far as this host has them.
     `relaxed`, `allow`, `idle_exit`, `debug` and the delays are the options of `epmd --help`, times in
     seconds.  `log` is called with each line of the log, without its end, and must not wait for anything; None
     is stderr.
@@ -51,7 +52,7 @@ class PortMapper:
         self,
         port: int = DEFAULT_PORT,
         *,
-        addresses: Iterable[str] = LOOPBACK,
+        addresses: Iterable[str] | None = None,
         relaxed: bool = False,
         allow: Iterable[str | IPv4Network | IPv6Network] | None = None,
         packet_timeout: int = DEFAULT_PACKET_TIMEOUT,
@@ -74,7 +75,7 @@ class PortMapper:
             raise ValueError(f'addresses: "{addresses}" is one text, not some')
         self._options = Options(
             port=port,
-            addresses=tuple(addresses),
+            addresses=None if addresses is None else tuple(addresses),
             relaxed=relaxed,
             allow=None if allow is None else tuple(map(ip_network, allow)),
             packet_timeout=packet_timeout,

@@ -18,6 +18,9 @@ _TRIES = 20
 
 _ANY = ("0.0.0.0", "::")
 LOOPBACK = ("127.0.0.1", "::1")
+#: What is listened on where loopback is all that is wanted.  Debian and Ubuntu give 127.0.1.1 to the host's
+#: own name, and there its nodes look for the epmd.
+_LOOPBACK_ALONE = ("127.0.0.1", "127.0.1.1", "::1")
 
 
 class PortInUse(Exception):
@@ -36,8 +39,9 @@ class Place(NamedTuple):
     asked: bool
 
 
-def open_listeners(addresses: Sequence[str], port: int) -> list[_socket.socket]:
-    """Listen on the addresses and on both loopbacks, or everywhere if there are no addresses.
+def open_listeners(addresses: Sequence[str] | None, port: int) -> list[_socket.socket]:
+    """Listen on the addresses and on both loopbacks, or everywhere if there are no addresses, or, for None,
+    on the loopback addresses that this host has.
 
     The sockets do not block.  Port 0 lets the system choose, once for all of them.
     Raises PortInUse and ListenError, and leaves nothing open then.
@@ -50,7 +54,7 @@ def open_listeners(addresses: Sequence[str], port: int) -> list[_socket.socket]:
     return _open_all(addresses, port)
 
 
-def _open_all(addresses: Sequence[str], port: int) -> list[_socket.socket]:
+def _open_all(addresses: Sequence[str] | None, port: int) -> list[_socket.socket]:
     listening: list[_socket.socket] = []
     try:
         for place in places(addresses):
@@ -58,6 +62,8 @@ def _open_all(addresses: Sequence[str], port: int) -> list[_socket.socket]:
             if sock is not None:
                 listening.append(sock)
                 port = port or sock.getsockname()[1]
+        if not listening:
+            raise ListenError("failed to bind on any loopback address")
     except BaseException:
         close_all(listening)
         raise
@@ -69,8 +75,11 @@ def close_all(sockets: Iterable[_socket.socket]) -> None:
         sock.close()
 
 
-def places(addresses: Iterable[str]) -> list[Place]:
-    """Where to listen, each place once, and none that a wildcard covers.  Raises ListenError."""
+def places(addresses: Iterable[str] | None) -> list[Place]:
+    """Where to listen, each place once, and none that a wildcard covers; None is loopback alone.  Raises
+    ListenError."""
+    if addresses is None:
+        return [Place(_family(host), host, False) for host in _LOOPBACK_ALONE]
     hosts = [(_family(address), address) for address in addresses]
     asked = [Place(family, _canonical(family, host), True) for family, host in hosts]
     implied = LOOPBACK if asked else _ANY

@@ -25,8 +25,6 @@ DEFAULT_PACKET_TIMEOUT = 60
 _MOST_SECONDS = _MOST_PID = 2**31 - 1
 #: The -port_file that is no file.
 STDOUT = "-"
-#: The other loopback comes with it, where there is one.
-LOOPBACK = ("127.0.0.1",)
 
 USAGE = """\
 usage: epmd [options]...
@@ -90,11 +88,11 @@ class ValueProblem(ValueError):
 class Options(NamedTuple):
     """What was asked for.  Times are seconds, and 0 is for none; `command` is the interactive option
     without its dashes, or None for serving; `stop_name` is the name that goes with `stop`.  Port 0 is any
-    that is free; `allow` None is every network, and `port_file` an absolute path without symbolic
-    links, or STDOUT."""
+    that is free; `addresses` None is loopback alone, and none at all every address; `allow` None is every
+    network, and `port_file` an absolute path without symbolic links, or STDOUT."""
 
     port: int = DEFAULT_PORT
-    addresses: tuple[str, ...] = ()
+    addresses: tuple[str, ...] | None = ()
     debug: int = 0
     daemon: bool = False
     relaxed: bool = False
@@ -211,12 +209,12 @@ def default_port(environ: Mapping[str, str], least: int = 1) -> int:
     return _number("ERL_EPMD_PORT", environ.get("ERL_EPMD_PORT", str(DEFAULT_PORT)), MOST_PORT, least)
 
 
-def _addresses(found: dict[str, Any], environ: Mapping[str, str]) -> tuple[str, ...]:
+def _addresses(found: dict[str, Any], environ: Mapping[str, str]) -> tuple[str, ...] | None:
     """What the line says counts more than the environment, and there loopback more than a list."""
     if found["--loopback"] and found["--address"]:
         raise ValueProblem("-loopback and -address exclude each other")
     if found["--loopback"] or ("ERL_EPMD_LOOPBACK" in environ and not found["--address"]):
-        return LOOPBACK
+        return None
     return _list((found["--address"] or [environ.get("ERL_EPMD_ADDRESS", "")])[-1])
 
 

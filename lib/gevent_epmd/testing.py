@@ -26,7 +26,7 @@ import time
 from . import client
 from .answers import NamedPort
 from .client import Registration
-from .listeners import LOOPBACK, MAX_LISTEN_SOCKETS
+from .listeners import LOOPBACK, MAX_LISTEN_SOCKETS, places
 
 #: How long the mapper may take to start, and to end when it is asked to.
 _PATIENCE = 30.0
@@ -45,7 +45,7 @@ class EpmdProcess:
     """An epmd from `start` to `close`, or in a `with` block, without any node at first.
 
     `options` are more of `epmd --help`, and count more than those of here.  `port` is where it serves, on
-    127.0.0.1 and ::1 and the addresses of this host's name; it is the same for every start.
+    127.0.0.1, 127.0.1.1 and ::1 and the addresses of this host's name; it is the same for every start.
     """
 
     #: What is started; a class that derives from this one may start something else.
@@ -262,9 +262,10 @@ class _Running:
 
 
 def _mapper_environ() -> dict[str, str]:
-    """Ours, without what an epmd reads, and good in every folder."""
+    """Ours, without what an epmd reads, and good in every folder; loopback where no option says more."""
     unwanted = ("ERL_", "LISTEN_", "NOTIFY_SOCKET")
     environ = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
+    environ["ERL_EPMD_LOOPBACK"] = "1"
     if "PYTHONPATH" in environ:
         environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, environ["PYTHONPATH"].split(os.pathsep)))
     return environ
@@ -275,8 +276,8 @@ def _where() -> tuple[str, ...]:
     """The options that say where to listen: on loopback, and where this host's own name leads to, since that
     is where nodes with short names look for each other.  Other hosts get no answer there."""
     own = {address for address in _addresses_of_the_name() if _is_ours(address)}
-    if own.issubset(LOOPBACK):
-        return ("-address", "127.0.0.1")
+    if own.issubset(place.host for place in places(None)):
+        return ()
     # A host with many bridges may have more addresses than an epmd takes; both loopbacks come with them.
     some = sorted(own.difference(LOOPBACK))[: MAX_LISTEN_SOCKETS - len(LOOPBACK)]
     return ("-address", ",".join(some), "-allow", "127.0.0.1")

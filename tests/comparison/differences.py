@@ -76,6 +76,11 @@ DIFFERENCES = (
         "is done without, unless it was asked for",
     ),
     Difference(
+        "a host whose own name is 127.0.1.1, as Debian and Ubuntu have it",
+        "is not found by nodes with short names, where it listens on loopback alone",
+        "`-loopback`, its variable and the socket unit listen there too",
+    ),
+    Difference(
         "an address that is named twice",
         "finds its port taken, by itself, and ends with status 0",
         "is listened on once",
