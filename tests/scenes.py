@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 
-from forms import PATIENCE, ROOT, Process, answers, clean_environment, real, run
+from forms import PATIENCE, ROOT, Process, answers, clean_environment, real, run, wait_until
 from neighbour import HERE_V4, HERE_V6, Neighbour
 from peer import Peer, ask, names, node, register, try_to_register
 
@@ -148,14 +148,39 @@ def nodes_find_each_other_by_debians_own_name(form) -> None:
 
 def only_the_allowed_may_ask(form) -> None:
     """A peer at another address of this host than it connects to counts as one of another host."""
-    with form("-allow", "10.77.0.0/16, fd99::/16") as server:
+    with form("-allow", "10.77.0.0/16, fd99::/16", "-packet_timeout", "600") as server:
         holder, _ = register(server.port, node("foo"))
         may_only_look_up(server.port, "127.0.0.1", OTHER_V4)
         for packet in (b"n", b"zfoo", node("bar").packet()):
             assert ask(server.port, packet, "::1", OTHER_V6) == b"", packet
+        with Peer(server.port, "::1", source=OTHER_V6) as barred:
+            assert barred.read_all() == b"", "it is closed without a request"
         for host in ("127.0.0.1", "::1", OTHER_V6):
             assert ask(server.port, b"zfoo", host).startswith(b"w\0"), "this host may always"
         holder.close()
+
+
+def dual_stack_sockets_know_who_is_allowed(form) -> None:
+    """An IPv4 peer is one, however its network was written; ::/0 is the peers of IPv6."""
+    for networks, v4, v6 in (
+        ("10.77.0.0/16", True, False),
+        ("::ffff:10.77.0.0/112", True, False),
+        ("::ffff:0:0/96", True, False),
+        ("0.0.0.0/0", True, False),
+        ("::/0", False, True),
+        ("::ffff:10.99.0.0/112,fd77::/16", False, True),
+        ("10.99.0.0/16,fd99::/16", False, False),
+    ):
+        with form("-systemd", "-allow", networks) as server, contextlib.closing(Neighbour()) as neighbour:
+            for host, source, may in (("127.0.0.1", OTHER_V4, v4), ("::1", OTHER_V6, v6)):
+                assert (len(ask(server.port, b"n", host, source)) == 4) == may, (networks, source)
+            with neighbour.inside():
+                everybody = networks == "0.0.0.0/0" or networks == "::ffff:0:0/96"
+                assert (len(ask(server.port, b"n", HERE_V4)) == 4) == everybody, networks
+            for host, source in (("127.0.0.1", "127.0.0.9"), (HERE_V4, HERE_V4), (HERE_V4, "127.0.0.1")):
+                with Peer(server.port, host, source=source) as local:
+                    assert try_to_register(local, node("foo"))[:2] == b"v\0", "this host may always"
+                wait_until(lambda port=server.port: not names(port), "foo to go")
 
 
 if __name__ == "__main__":

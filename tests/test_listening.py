@@ -168,6 +168,7 @@ def test_an_asked_for_ipv6_address_is_missed() -> None:
         ("::ffff:10.0.0.1", "::ffff:10.0.0.1", True),
         ("::ffff:10.0.0.2", "::ffff:10.0.0.1", False),
         ("::127.0.0.1", "::1", False),
+        ("::ffff:127:0:1", "::1", False),
         ("127::1", "::1", False),
     ],
 )

@@ -26,7 +26,11 @@ from forms import (
     wait_until,
 )
 from peer import Peer, ask, names, node, register, try_to_register
-from scenes import dual_stack_sockets_know_who_is_local, run_scene
+from scenes import (
+    dual_stack_sockets_know_who_is_allowed,
+    dual_stack_sockets_know_who_is_local,
+    run_scene,
+)
 from test_daemon import end, serving_pid
 
 from gevent_epmd.processes import gone
@@ -214,8 +218,11 @@ def test_descriptor_that_cannot_be_served(ours, kind: str, tmp_path: Path) -> No
     assert "systemd" in err
 
 
-def test_dual_stack_sockets_know_who_is_local() -> None:
-    run_scene(dual_stack_sockets_know_who_is_local, DualStack)
+@pytest.mark.parametrize(
+    "scene", [dual_stack_sockets_know_who_is_local, dual_stack_sockets_know_who_is_allowed]
+)
+def test_dual_stack_sockets(scene) -> None:
+    run_scene(scene, DualStack)
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:{}", "[::1]:{}", "{}"], ids=["v4", "v6", "dual"])

@@ -50,7 +50,7 @@ mount -t tmpfs tmpfs /var/tmp
 exec env -i PATH="$PATH" container=test SYSTEMD_UNIT_PATH=/run/units "$2" --system --unit=check.service
 """
 CHECKS = """\
-export HOME=/run
+export HOME=/run ERL_CRASH_DUMP=/dev/null
 is() { [ "$(systemctl show "$1" -p "$2" --value)" = "$3" ]; }
 node() { erl -noinput -sname "$1" -start_epmd false -setcookie biscuit -eval "$2"; }
 

@@ -8,9 +8,8 @@ that is done with a connection stays for the next one: CPython maps memory for e
 in the end, which took a fifth of the time of a look-up.
 
 Invariants:
-- a connection that waits for a request or for a slow reader is in the table of deadlines, one that
-  was refused is in the table of the refused, one that plays busy is among the sleeping, and one that is
-  none of these belongs to a node;
+- a connection that waits and is not a node's is among the guests; one that waits for a request or for a slow
+  reader is in the table of deadlines too, and one that plays busy among the sleeping;
 - whatever ends the greenlet, its node is unregistered, and then its socket is closed;
 - `abort` is for the hub only: from a greenlet it would never come back.
 """
@@ -26,12 +25,11 @@ from greenlet import getcurrent, greenlet
 
 from . import protocol
 from .log import shown
+from .networks import is_in, plain_host
 from .protocol import Alive2Request, BareRequest, Port2Request, ProtocolError, StopRequest
 from .registry import Node, Refused
 
 if TYPE_CHECKING:
-    from ipaddress import IPv4Network, IPv6Network
-
     from .server import Mapper
 
 #: The requests that peers on other hosts may make too.
@@ -53,23 +51,15 @@ class Aborted(Exception):
 def is_local(peer: str, own: Callable[[], tuple[Any, ...]]) -> bool:
     """Whether a peer at this address is on this host: over loopback, or from the very address that it
     connected to (C: conn_open), which `own` gives as getsockname does where it matters."""
-    plain = peer.removeprefix("::ffff:")  # IPv4 on a dual-stack socket
+    plain = plain_host(peer)
     loopback = peer == "::1" or (":" not in plain and plain.startswith("127."))
     return loopback or peer == own()[0]
-
-
-def is_in(peer: str, networks: Iterable[IPv4Network | IPv6Network]) -> bool:
-    """Whether a peer's address is in one of these networks; IPv4 on a dual-stack socket is IPv4."""
-    from ipaddress import ip_address  # loaded already where networks were named
-
-    address = ip_address(peer.removeprefix("::ffff:").partition("%")[0])
-    return any(address in network for network in networks)
 
 
 class Connection:
     """`peer` is the other end's address as accept gave it (C: struct Connection)."""
 
-    __slots__ = ("_greenlet", "_hung_up", "_mapper", "_peer", "_reader", "fd", "sock")
+    __slots__ = ("_greenlet", "_hung_up", "_is_node", "_mapper", "_peer", "_reader", "fd", "sock")
 
     def __init__(self, mapper: Mapper, sock: _socket.socket, peer: tuple[Any, ...]) -> None:
         self.sock = sock
@@ -77,8 +67,19 @@ class Connection:
         self._mapper = mapper
         self._peer = peer
         self._hung_up = False
+        self._is_node = False
         self._reader: Any = None
         self._greenlet: greenlet | None = None
+
+    def is_barred(self) -> bool:
+        """Whether the peer is of another host and of none of the networks that may ask."""
+        networks = self._mapper.options.allow
+        return networks is not None and not is_in(self._peer[0], networks) and not self._local()
+
+    def bar(self) -> None:
+        """End the connection before it is served."""
+        self._mapper.log.complain("connection from a network that is not allowed")
+        self.sock.close()
 
     def start(self) -> None:
         """Serve the connection; gives control back at its first wait.  For the hub only."""
@@ -145,6 +146,7 @@ class Connection:
         finally:
             if mapper.log.level >= 2:
                 self.log_closing()
+            mapper.guests.discard(self)
             self._stop_reading()
             self.sock.close()
             self._greenlet = None
@@ -160,6 +162,7 @@ class Connection:
                     data = self.sock.recv(reader.wanted, _NOW)
                 except BlockingIOError:
                     deadlines.add(self)
+                    self._mapper.guests.add(self)
                     self._wait_to_read()
                     continue
                 except OSError as error:
@@ -193,11 +196,8 @@ class Connection:
         self._HANDLERS[packet[0]](self, protocol.parse_request(packet))
 
     def _may_ask(self, tag: int) -> bool:
-        """Everything is for peers on this host; some is for those on others too, where they are welcome."""
-        networks = self._mapper.options.allow
-        if networks is None:
-            return tag in _FOR_ALL or self._local()
-        return self._local() or (tag in _FOR_ALL and is_in(self._peer[0], networks))
+        """Everything is for peers on this host, some is for those on others too."""
+        return tag in _FOR_ALL or self._local()
 
     def _do_alive2(self, request: Alive2Request) -> None:
         try:
@@ -209,19 +209,18 @@ class Connection:
             self._stay_registered(request, node)
 
     def _stay_refused(self, request: Alive2Request) -> None:
-        self._mapper.add_refused(self)
-        log = self._mapper.log
-        try:
-            sent = self._reply(protocol.alive2_refusal(request.highest))
-            self._log_reply("ALIVE2_RESP", request.name, sent=sent)
-            if sent:
-                self._wait_for_close()
-                log.tty(1, f"trying to unregister node with unknown file descriptor {self.fd}")
-        finally:
-            self._mapper.discard_refused(self)
+        """A refused node stays connected as long as it likes, or until its room is needed."""
+        self._mapper.guests.renew(self)
+        sent = self._reply(protocol.alive2_refusal(request.highest))
+        self._log_reply("ALIVE2_RESP", request.name, sent=sent)
+        if sent:
+            self._wait_for_close()
+            self._mapper.log.tty(1, f"trying to unregister node with unknown file descriptor {self.fd}")
 
     def _stay_registered(self, request: Alive2Request, node: Node) -> None:
         """The name lives as long as the connection."""
+        self._is_node = True
+        self._mapper.guests.discard(self)
         try:
             sent = self._reply(protocol.alive2_reply(request.highest, node.creation))
             if sent:
@@ -359,6 +358,7 @@ class Connection:
             return
         deadlines = self._mapper.deadlines
         deadlines.add(self)
+        self._wait_as_guest()
         try:
             rest = memoryview(data)[sent:]
             while rest:
@@ -405,6 +405,11 @@ class Connection:
             watcher.stop()
             watcher.close()
 
+    def _wait_as_guest(self) -> None:
+        if not self._is_node:
+            self._mapper.guests.renew(self)
+
     def _sleep(self, seconds: int) -> None:
         self._stop_reading()
+        self._wait_as_guest()
         self._mapper.sleep(self, seconds)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, TypeVar
 
 from gevent import get_hub, monkey
@@ -23,6 +22,7 @@ from gevent.event import Event
 from . import listeners, server
 from .listeners import ListenError, PortInUse
 from .log import Log
+from .networks import Network, read_network
 from .options import DEFAULT_PACKET_TIMEOUT, Options
 from .protocol import DEFAULT_PORT, MOST_PORT
 
@@ -54,7 +54,7 @@ class PortMapper:
         *,
         addresses: Iterable[str] | None = None,
         relaxed: bool = False,
-        allow: Iterable[str | IPv4Network | IPv6Network] | None = None,
+        allow: Iterable[str | Network] | None = None,
         packet_timeout: int = DEFAULT_PACKET_TIMEOUT,
         idle_exit: int = 0,
         delay_accept: int = 0,
@@ -77,7 +77,7 @@ class PortMapper:
             port=port,
             addresses=None if addresses is None else tuple(addresses),
             relaxed=relaxed,
-            allow=None if allow is None else tuple(map(ip_network, allow)),
+            allow=None if allow is None else tuple(map(read_network, allow)),
             packet_timeout=packet_timeout,
             idle_exit=idle_exit,
             delay_accept=delay_accept,

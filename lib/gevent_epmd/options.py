@@ -19,7 +19,7 @@ from docopt import DocoptExit, docopt
 from .protocol import DEFAULT_PORT, MOST_PORT
 
 if TYPE_CHECKING:
-    from ipaddress import IPv4Network, IPv6Network
+    from .networks import Network
 
 DEFAULT_PACKET_TIMEOUT = 60
 _MOST_SECONDS = _MOST_PID = 2**31 - 1
@@ -102,7 +102,7 @@ class Options(NamedTuple):
     delay_write: int = 0
     command: str | None = None
     stop_name: str = ""
-    allow: tuple[IPv4Network | IPv6Network, ...] | None = None
+    allow: tuple[Network, ...] | None = None
     idle_exit: int = 0
     pid_exit: tuple[int, ...] = ()
     port_file: str = ""
@@ -222,13 +222,13 @@ def _list(text: str) -> tuple[str, ...]:
     return tuple(re.split(r"[ ,]+", text.strip(" ,"))) if text.strip(" ,") else ()
 
 
-def _networks(values: list[str]) -> tuple[IPv4Network | IPv6Network, ...] | None:
+def _networks(values: list[str]) -> tuple[Network, ...] | None:
     if not values:
         return None
-    from ipaddress import ip_network  # 4 ms that nobody else pays
+    from .networks import read_network
 
     try:
-        return tuple(map(ip_network, _list(values[-1])))
+        return tuple(map(read_network, _list(values[-1])))
     except ValueError as error:
         raise ValueProblem(f"-allow: {error}") from None
 

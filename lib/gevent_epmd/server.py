@@ -13,10 +13,9 @@ import select
 import socket
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from itertools import islice
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import Any
 
 from gevent import get_hub, sleep
@@ -37,6 +36,9 @@ _SPARE_DESCRIPTORS = 64
 _LEAST_SPARE_DESCRIPTORS = 16
 #: How long to accept nobody where there is nothing to close, and to close nobody after a stop, in seconds.
 _PAUSE = 0.1
+#: How many connections that are not a node's may wait at once, of some 7 KB each: a host's memory ends before
+#: its descriptors do.
+_MOST_GUESTS = 4096
 #: A timer that comes so many seconds late says that the process was stopped, or its host.
 _STOPPED = 1.0
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -65,15 +67,6 @@ class Deadlines:
 
     def discard(self, connection: Connection) -> None:
         self._table.pop(connection, None)
-
-    def oldest(self) -> tuple[float, Connection] | None:
-        """Who has been waiting for longest, and since when by the monotonic clock."""
-        for connection, deadline in self._table.items():
-            return deadline - self._seconds, connection
-        return None
-
-    def waiting(self) -> list[Connection]:
-        return list(self._table)
 
     def stop(self) -> None:
         """Let nobody's time end any more."""
@@ -105,6 +98,34 @@ class Deadlines:
             del self._table[connection]
             connection.abort("closing because timed out on receive")
         self._was_stopped = False
+
+
+class Guests:
+    """The connections that wait and are not a node's, the one that has been of no use for longest first."""
+
+    def __init__(self) -> None:
+        self._table: OrderedDict[Connection, None] = OrderedDict()
+
+    def add(self, connection: Connection) -> None:
+        """It is of no use from now on; one that is here already keeps its place."""
+        self._table.setdefault(connection)
+
+    def renew(self, connection: Connection) -> None:
+        """It has been of use until now: it has made its request."""
+        self._table[connection] = None
+        self._table.move_to_end(connection)
+
+    def discard(self, connection: Connection) -> None:
+        self._table.pop(connection, None)
+
+    def oldest(self) -> Connection | None:
+        return next(iter(self._table), None)
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(self._table)
+
+    def __len__(self) -> int:
+        return len(self._table)
 
 
 class IdleExit:
@@ -201,11 +222,11 @@ class Mapper:
             limit=_most_nodes(),
         )
         self.deadlines = Deadlines(self.hub.loop, options.packet_timeout)
+        self.guests = Guests()
         #: Greenlets that have no connection to serve; see `connection`.
         self.idle: list[Any] = []
         self._listed = b""
         self._names_reply = b""
-        self._refused: OrderedDict[Connection, float] = OrderedDict()
         self._sleeping: set[Connection] = set()
         self._listeners = [Listener(self, sock) for sock in sockets]
         self.port: int = self._listeners[0].address[1]
@@ -239,7 +260,7 @@ class Mapper:
 
     def _connections(self) -> list[Connection]:
         holders = [node.holder for node in self.registry.live()]
-        known = {*self.deadlines.waiting(), *self._refused, *self._sleeping, *holders}
+        known = {*self.guests, *self._sleeping, *holders}
         return [connection for connection in known if isinstance(connection, Connection)]
 
     def close_listeners(self) -> None:
@@ -247,24 +268,24 @@ class Mapper:
             listener.close()
 
     def do_accept(self, sock: _socket.socket, peer: tuple[Any, ...]) -> None:
-        Connection(self, sock, peer).start()
+        connection = Connection(self, sock, peer)
+        if connection.is_barred():
+            connection.bar()
+            return
+        connection.start()
+        # Whoever is answered at once takes nobody's place.
+        if len(self.guests) > _MOST_GUESTS:
+            self.log.complain("more than %s connections without a node", _MOST_GUESTS)
+            self.make_room()
 
     def make_room(self) -> bool:
         """Close the connection that has been of no use for longest, never a node's; False if there
         is none."""
-        useless = [self.deadlines.oldest(), *((since, c) for c, since in islice(self._refused.items(), 1))]
-        oldest = min(filter(None, useless), key=itemgetter(0), default=None)
+        oldest = self.guests.oldest()
         if oldest is None:
             return False
-        oldest[1].abort("closing to make room")
+        oldest.abort("closing to make room")
         return True
-
-    def add_refused(self, connection: Connection) -> None:
-        """A refused node stays connected as long as it likes, or until its room is needed."""
-        self._refused[connection] = time.monotonic()
-
-    def discard_refused(self, connection: Connection) -> None:
-        self._refused.pop(connection, None)
 
     def sleep(self, connection: Connection, seconds: int) -> None:
         """Play a busy server for this connection; the others go on."""

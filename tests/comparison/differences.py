@@ -56,6 +56,11 @@ DIFFERENCES = (
         "closes the connection that has been of no use for longest, never a node's",
     ),
     Difference(
+        "thousands of connections that are not a node's",
+        "take its 1,024 descriptors: it answers nobody any more, or ends",
+        "are 4,096 at most; the one that has been of no use for longest makes room",
+    ),
+    Difference(
         "`-daemon` that cannot serve",
         "status 0, and it returns before the port answers",
         "returns when the port answers, and the status is true",

@@ -31,8 +31,9 @@ class Crowd:
         self.peers: deque[Peer] = deque()
         self._count = 0
 
-    def join(self, data: bytes = b"") -> None:
-        peer = quick(self._port, self._count)
+    def join(self, data: bytes = b"", source: str = "") -> None:
+        """`source` is the address that it comes from, where that matters."""
+        peer = Peer(self._port, source=source) if source else quick(self._port, self._count)
         self.peers.append(peer)
         self._count += 1
         if data:

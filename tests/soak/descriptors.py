@@ -1,20 +1,27 @@
-"""Descriptors run out: idle connections without end, 20 times what the server may have open."""
+"""Idle connections without end: descriptors run out, or, where they do not, memory must not."""
 
 from __future__ import annotations
 
 import resource
 import time
+from contextlib import ExitStack
 
 from forms import Process, wait_until
 from peer import look_up, names, node, register
 from soak.crowd import Crowd, still_serves
-from soak.measure import Worker, descriptors, share_of_a_core
+from soak.measure import Worker, descriptors, resident, share_of_a_core
 from soak.play import Figures, Form, Scale, scene, variant
+
+from gevent_epmd.protocol import frame
 
 #: How many connections of the flood are kept at once, in limits: the server has closed the others long ago.
 _KEPT = 4
 #: In short, how many connections the server may be behind: how fast the machine is does not count then.
 _AHEAD = 128
+#: From how many addresses a crowd comes, by how many KB the server may grow, how many nodes must not be lost.
+_SOURCES = 100
+_GROWTH = 40_000
+_NODES = 50
 
 
 @scene("idle connections without end, `ulimit -n 256`")
@@ -65,3 +72,41 @@ def connect_another(crowd: Crowd, server: Process) -> None:
     except OSError as error:
         wait_until(lambda: server.ended() is not None, f"the end of what gave: {error}", 2)
     still_serves(server)
+
+
+@scene("15,000 idle connections and 15,000 refused registrations, from 100 addresses", network=True)
+def crowds(form: Form, scale: Scale) -> Figures:
+    """As many descriptors as the machine allows; the crowd closes nothing.
+
+    In a network of its own: so many ports would be missed elsewhere for a minute."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    count = min(scale.of(15_000, 5_000), hard - 1_000)
+    limits = staticmethod(lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard)))
+    with variant(form, prepare=limits)() as server, ExitStack() as held:
+        nodes = [held.enter_context(register(server.port, node(f"n{n}"))[0]) for n in range(_NODES)]
+        before, peak = resident(server.pid), 0
+        open_before = descriptors(server.pid)
+        probe = held.enter_context(Worker("probe", port=server.port, name="n0", pid=server.pid))
+        crowd = held.enter_context(Crowd(server.port))
+        probe.wait_until_it_works()
+        most = 0
+        for data in (b"", frame(node("n0").packet())):
+            for number in range(count):
+                crowd.keep(count - 1)
+                crowd.join(data, f"127.9.9.{number % _SOURCES + 1}")
+                if scale.short and number % _AHEAD == 0:
+                    look_up(server.port, "n0")
+                if number % 1000 == 0:
+                    peak = max(peak, resident(server.pid))
+            most = max(most, descriptors(server.pid) - open_before)
+            peak = max(peak, resident(server.pid))
+            still_serves(server)
+        seen = probe.result()
+        assert seen["unanswered"] == 0, f"{seen['unanswered']} of {seen['asked']} requests were not answered"
+        assert seen["worst"] < 250, f"an answer took {seen['worst']} ms"
+        assert all(peer.is_open() for peer in nodes), "a node was lost"
+        assert len(names(server.port)) == _NODES
+        crowd.keep(0)
+        wait_until(lambda: descriptors(server.pid) <= open_before, "the descriptors to be free")
+    assert peak - before <= _GROWTH, f"grown by {peak - before} KB"
+    return seen | {"connections": 2 * count, "open at most": most, "grown KB": peak - before}
