@@ -20,7 +20,7 @@ import _socket
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +73,9 @@ class Registration:
     """A registered node: the name lives until `close`, or the end of the `with` block.  `creation` tells
     it from other registrations of the name."""
 
+    #: Called with the registration when it is closed.
+    on_close: Callable[[Registration], object] | None = None
+
     def __init__(self, sock: Any, name: str, creation: int) -> None:
         self._sock = sock
         self.name = name
@@ -91,6 +94,8 @@ class Registration:
 
     def close(self) -> None:
         self._sock.close()
+        if self.on_close is not None:
+            self.on_close(self)
 
     def __enter__(self) -> Registration:
         return self

@@ -55,7 +55,7 @@ class EpmdProcess:
         self.port = 0
         self._options = options
         self._running: _Running | None = None
-        self._registrations: list[Registration] = []
+        self._registrations: set[Registration] = set()
 
     def start(self) -> None:
         """Start it, and return when it answers.  Raises MapperFailed."""
@@ -74,9 +74,8 @@ class EpmdProcess:
         """End it and what it holds; nothing happens where that is done already.  Raises MapperFailed as
         `check` does, but not for a mapper that has been told to end by a test."""
         if self._running is not None:
-            for registration in self._registrations:
+            for registration in list(self._registrations):
                 registration.close()
-            self._registrations.clear()
             self._forget().end(self.port)
 
     def restart(self) -> None:
@@ -109,7 +108,8 @@ class EpmdProcess:
         """Play a node that listens at this port: it lives until the registration, a context manager, is
         closed, or until the mapper is.  Raises client.Refused where the name is taken, or none."""
         registration = client.register(name, port, hidden=hidden, extra=extra, port=self.port)
-        self._registrations.append(registration)
+        registration.on_close = self._registrations.discard
+        self._registrations.add(registration)
         return registration
 
     def wait_for(self, name: str, timeout: float = 10.0) -> int:
