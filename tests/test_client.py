@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from forms import PATIENCE, ROOT, forms, reserved_port, run, wait_until
+from forms import PATIENCE, ROOT, SOURCE, Source, forms, reserved_port, run, wait_until
 from scenes import run_apart
 
 from gevent_epmd import client
@@ -95,6 +95,36 @@ CALLS = [
     lambda **where: client.port_please("foo", **where),
     lambda **where: client.register("foo", 1, **where),
 ]
+
+
+#: Where Python takes every byte above 127 for no character.
+ASCII_ONLY = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+def test_names_are_utf8_whatever_the_locale() -> None:
+    """Also a name that is no UTF-8, which no epmd registers but anybody may look up."""
+    script = """
+import sys
+from gevent_epmd import ThreadedPortMapper, client
+assert sys.getfilesystemencoding() != "utf-8"
+with ThreadedPortMapper(port=0, relaxed=True) as mapper:
+    where = {"port": mapper.port}
+    with client.register("n\\xe9", 4711, **where):
+        print(ascii(client.names(**where)[0].name), client.port_please("n\\xe9", **where).name)
+        print(ascii(client.dump(**where).active[0].name), client.stop("n\\xe9", **where))
+    print(client.stop("\\udcff", **where))
+    try: client.names("n\\xe9.invalid")
+    except client.NoEpmd: print("no such host")
+"""
+    done = run([sys.executable, "-c", script], environ=ASCII_ONLY)
+    assert done.stdout == b"'n\\xe9' b'n\\xc3\\xa9'\n'n\\xe9' True\nFalse\nno such host\n", done.stderr
+
+
+def test_name_on_the_command_line_is_bytes_whatever_the_locale() -> None:
+    for environ in ({}, ASCII_ONLY):
+        with Source("-relaxed_command_check") as server, client.register("n\xe9", 1, port=server.port):
+            done = run([*SOURCE, "-port", str(server.port), "-stop", "n\xe9"], environ=environ)
+            assert (done.stdout, done.stderr) == (b"STOPPED\n", b"")
 
 
 @pytest.mark.parametrize("call", CALLS)

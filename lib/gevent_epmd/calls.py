@@ -50,10 +50,10 @@ def _list(options: Options, tag: int) -> int:
     with client.listing(mapper, tag) as (port, pieces):
         if options.json:
             client.must_be_an_epmd(mapper, port)
-            return _list_json(port, b"".join(pieces), tag)
+            return _list_json(port, client.joined(pieces), tag)
         write(1, f"epmd: up and running on port {port} with data:\n".encode())
         try:
-            for text in pieces:
+            for text in client.bounded(pieces) if options.host else pieces:
                 write(1, text)
         except client.BadAnswer:
             pass  # a reset ends the listing as a close does
@@ -87,10 +87,11 @@ def _kill(options: Options) -> int:
 
 
 def _stop(options: Options) -> int:
-    if len(os.fsencode(options.stop_name)) > _LONGEST_STOP_NAME:
+    name = os.fsencode(options.stop_name)
+    if len(name) > _LONGEST_STOP_NAME:
         write(1, b"epmd: Name too long!")
         return 1
-    write(1, client.stop_answer(_mapper(options), options.stop_name) + b"\n")
+    write(1, client.stop_answer(_mapper(options), name) + b"\n")
     return 0
 
 

@@ -9,6 +9,8 @@ mapper's (None: ERL_EPMD_PORT, or else 4369), and `timeout` how many seconds the
 any time), but for the time that it takes to find the address of a host's name.  Every function raises NoEpmd
 where nobody can be reached, BadAnswer where what answers is no epmd, does not let us, or takes too long, and
 ValueError for a port, in ERL_EPMD_PORT too, that is none, and for a name that fits into no request.
+Names are UTF-8 on the wire, whatever the locale is; bytes that are no UTF-8 are lone surrogates in a name,
+as os.fsdecode makes them.  A listing of more than MOST_LISTING bytes is a BadAnswer.
 
 Plain blocking sockets and nothing else: the interactive calls are made at every start of an Erlang
 node, and what they import is paid for there.
@@ -20,7 +22,7 @@ import _socket
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -32,10 +34,16 @@ if TYPE_CHECKING:
 
 TIMEOUT = 10.0
 
+#: How many bytes of a listing are read.  65,536 nodes, more than a host has ports for, may have lines of
+#: 256 bytes each.  The parsed form of the largest one takes some 200 MB, and 3 s.
+MOST_LISTING = 16 << 20
+
 NORMAL_NODE, HIDDEN_NODE = 77, 72
 
 _HOSTS = ((_socket.AF_INET6, "::1"), (_socket.AF_INET, "127.0.0.1"))
 _BUFFER = 65536
+#: A PORT2_RESP with the longest name and the longest extra that two bytes can count.
+_MOST_PORT2_RESP = 14 + 2 * 65535
 #: How much of a name that is no good an error shows.
 _SHOWN = 300
 
@@ -129,9 +137,9 @@ def port_please(
     """What the node of this name has registered with, its port among it; None if there is none."""
     from .answers import parse_port2_reply
 
-    request = Port2Request(os.fsencode(name))
+    request = Port2Request(_encoded(name))
     with _asked(Mapper(host, port, timeout), request.packet()) as call:
-        answer = call.read_all()
+        answer = joined(call.pieces(), _MOST_PORT2_RESP)
     try:
         return parse_port2_reply(answer)
     except protocol.ProtocolError as error:
@@ -154,7 +162,7 @@ def register(
     if not 0 <= node_port <= protocol.MOST_PORT:
         raise ValueError(f"{node_port} is no TCP port")
     kind = HIDDEN_NODE if hidden else NORMAL_NODE
-    request = Alive2Request(node_port, kind, 0, 6, 5, os.fsencode(name), extra)
+    request = Alive2Request(node_port, kind, 0, 6, 5, _encoded(name), extra)
     if request.refusal():
         # What is too long for an epmd may not even fit into the request.
         raise Refused(f"no epmd takes the name {name[:_SHOWN]!r}")
@@ -179,7 +187,7 @@ def stop(name: str, port: int | None = None, timeout: float | None = TIMEOUT) ->
     if not name:
         raise ValueError("the name is empty")
     try:
-        answer = stop_answer(Mapper("", port, timeout), name)
+        answer = stop_answer(Mapper("", port, timeout), _encoded(name))
     except NoReply:
         raise Refused("the epmd does not let a node be stopped: its check is not relaxed") from None
     if answer not in (protocol.STOPPED, protocol.NOEXIST):
@@ -201,9 +209,9 @@ def kill_answer(mapper: Mapper) -> bytes:
     return _fixed_answer(mapper, BareRequest(protocol.KILL_REQ).packet(), len(protocol.KILL_OK))
 
 
-def stop_answer(mapper: Mapper, name: str) -> bytes:
+def stop_answer(mapper: Mapper, name: bytes) -> bytes:
     """What `stop` is answered, as it came.  Raises NoReply where the check is not relaxed."""
-    return _fixed_answer(mapper, StopRequest(os.fsencode(name)).packet(), len(protocol.STOPPED))
+    return _fixed_answer(mapper, StopRequest(name).packet(), len(protocol.STOPPED))
 
 
 def _fixed_answer(mapper: Mapper, packet: bytes, size: int) -> bytes:
@@ -231,7 +239,24 @@ def listing(mapper: Mapper, tag: int) -> Iterator[tuple[int, Iterator[bytes]]]:
 def _text(mapper: Mapper, tag: int) -> bytes:
     with listing(mapper, tag) as (port, pieces):
         must_be_an_epmd(mapper, port)
-        return b"".join(pieces)
+        return joined(pieces)
+
+
+def joined(pieces: Iterable[bytes], most: int = MOST_LISTING) -> bytes:
+    """The whole answer.  Raises BadAnswer where there are more bytes."""
+    whole = bytearray()  # a list of pieces takes 40 times as much where each is a byte
+    for piece in bounded(pieces, most):
+        whole += piece
+    return bytes(whole)
+
+
+def bounded(pieces: Iterable[bytes], most: int = MOST_LISTING) -> Iterator[bytes]:
+    """The same pieces, but BadAnswer is raised in place of the one that makes it more than so many bytes."""
+    for piece in pieces:
+        most -= len(piece)
+        if most < 0:
+            raise BadAnswer("the answer does not come to an end")
+        yield piece
 
 
 def is_started(mapper: Mapper, *, strict: bool) -> bool:
@@ -269,6 +294,7 @@ class _Call:
         self._end = None if mapper.timeout is None else time.monotonic() + mapper.timeout
         self.sock = self._connect()
         try:
+            self._hurry(self.sock)
             self.sock.sendall(framed)
         except OSError:
             self.sock.close()
@@ -283,9 +309,6 @@ class _Call:
         while len(got) < size and (more := self._recv(size - len(got))):
             got += more
         return got
-
-    def read_all(self) -> bytes:
-        return b"".join(self.pieces())
 
     def pieces(self) -> Iterator[bytes]:
         while piece := self._recv(_BUFFER):
@@ -345,10 +368,14 @@ def _addresses(mapper: Mapper) -> list[tuple[int, Any]]:
         return [(family, (host, port)) for family, host in _HOSTS]
     try:
         # As bytes: a str would make Python import its tables of international names.
-        found = _socket_module().getaddrinfo(os.fsencode(mapper.host), port, 0, _socket.SOCK_STREAM)
+        found = _socket_module().getaddrinfo(_encoded(mapper.host), port, 0, _socket.SOCK_STREAM)
     except _socket.gaierror as error:
         raise NoEpmd(f"cannot find the host {mapper.host}: {error.strerror}") from None
     return [(family, address) for family, _, _, _, address in found]
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _called(mapper: Mapper) -> str:
