@@ -60,6 +60,14 @@ class BadAnswer(EpmdError):
     """Somebody is there, but the answer is none."""
 
 
+class TooLate(BadAnswer):
+    """The answer did not come within the time for the whole call."""
+
+
+class Broken(BadAnswer):
+    """The connection failed before its answer was whole."""
+
+
 class NoReply(BadAnswer):
     """The connection was closed without a whole reply."""
 
@@ -128,7 +136,7 @@ def dump(host: str = "", port: int | None = None, timeout: float | None = TIMEOU
 
 def started(host: str = "", port: int | None = None, timeout: float | None = TIMEOUT) -> bool:
     """Whether an epmd answers."""
-    return is_started(Mapper(host, port, timeout), strict=True)
+    return is_started(Mapper(host, port, timeout))
 
 
 def port_please(
@@ -190,55 +198,57 @@ def stop(name: str, port: int | None = None, timeout: float | None = TIMEOUT) ->
         answer = stop_answer(Mapper("", port, timeout), _encoded(name))
     except NoReply:
         raise Refused("the epmd does not let a node be stopped: its check is not relaxed") from None
-    if answer not in (protocol.STOPPED, protocol.NOEXIST):
-        raise BadAnswer(f"the epmd answers a stop with {answer!r}")
     return answer == protocol.STOPPED
 
 
 def kill(port: int | None = None, timeout: float | None = TIMEOUT) -> None:
     """End the epmd.  Raises Refused where nodes are living and its check is not relaxed."""
-    answer = kill_answer(Mapper("", port, timeout))
-    if answer == protocol.KILL_NO:
+    if kill_answer(Mapper("", port, timeout)) == protocol.KILL_NO:
         raise Refused("the epmd does not end: nodes are living")
-    if answer != protocol.KILL_OK:
-        raise BadAnswer(f"the epmd answers a kill with {answer!r}")
 
 
 def kill_answer(mapper: Mapper) -> bytes:
-    """What `kill` is answered, as it came."""
-    return _fixed_answer(mapper, BareRequest(protocol.KILL_REQ).packet(), len(protocol.KILL_OK))
+    """What `kill` is answered: KILL_OK or KILL_NO."""
+    request = BareRequest(protocol.KILL_REQ)
+    return _fixed_answer(mapper, request.packet(), (protocol.KILL_OK, protocol.KILL_NO))
 
 
 def stop_answer(mapper: Mapper, name: bytes) -> bytes:
-    """What `stop` is answered, as it came.  Raises NoReply where the check is not relaxed."""
-    return _fixed_answer(mapper, StopRequest(name).packet(), len(protocol.STOPPED))
+    """What `stop` is answered: STOPPED or NOEXIST.  Raises NoReply where the check is not relaxed."""
+    request = StopRequest(name)
+    return _fixed_answer(mapper, request.packet(), (protocol.STOPPED, protocol.NOEXIST))
 
 
-def _fixed_answer(mapper: Mapper, packet: bytes, size: int) -> bytes:
-    """The reply to a request whose every reply has the same size."""
+def _fixed_answer(mapper: Mapper, packet: bytes, known: tuple[bytes, ...]) -> bytes:
+    """The reply to a request that has these replies, all of the same size, and no other."""
     with _asked(mapper, packet) as call:
-        answer = call.read(size)
-    if len(answer) < size:
+        answer = call.read(len(known[0]))
+    if len(answer) < len(known[0]):
         raise NoReply(f"{_called(mapper)} responded with <>")
+    if answer not in known:
+        raise not_an_epmd(mapper)
     return answer
 
 
 @contextmanager
 def listing(mapper: Mapper, tag: int) -> Iterator[tuple[int, Iterator[bytes]]]:
-    """NAMES or DUMP: the mapper's own port, and its text in pieces, as they come."""
+    """NAMES or DUMP: the mapper's own port, and its text in pieces, as they come.  Raises BadAnswer where
+    the reply does not begin with a port."""
     with _asked(mapper, BareRequest(tag).packet()) as call:
         try:
             head = call.read(protocol.LISTING_PORT_SIZE)
-        except BadAnswer:
+        except Broken:
             head = b""
         if len(head) < protocol.LISTING_PORT_SIZE:
             raise BadAnswer(f"no response from {_called(mapper)}")
-        yield protocol.listing_port(head), call.pieces()
+        port = protocol.listing_port(head)
+        if port > protocol.MOST_PORT:
+            raise not_an_epmd(mapper)  # it is the beginning of another protocol
+        yield port, call.pieces()
 
 
 def _text(mapper: Mapper, tag: int) -> bytes:
-    with listing(mapper, tag) as (port, pieces):
-        must_be_an_epmd(mapper, port)
+    with listing(mapper, tag) as (_, pieces):
         return joined(pieces)
 
 
@@ -259,21 +269,24 @@ def bounded(pieces: Iterable[bytes], most: int = MOST_LISTING) -> Iterator[bytes
         yield piece
 
 
-def is_started(mapper: Mapper, *, strict: bool) -> bool:
-    """Whether somebody answers NAMES; strictly, as an epmd does."""
+def is_started(mapper: Mapper) -> bool:
+    """Whether an epmd answers NAMES."""
     try:
-        with listing(mapper, protocol.NAMES_REQ) as (port, _):
-            if strict:
-                must_be_an_epmd(mapper, port)
-            return True
+        must_be_an_epmd(mapper)
     except EpmdError:
         return False
+    return True
 
 
-def must_be_an_epmd(mapper: Mapper, port: int) -> None:
-    """Raises BadAnswer where what a listing begins with is no port: the beginning of another protocol."""
-    if port > protocol.MOST_PORT:
-        raise BadAnswer(f"what answers is no {_called(mapper)}")
+def must_be_an_epmd(mapper: Mapper) -> None:
+    """Raises EpmdError where no epmd answers NAMES."""
+    with listing(mapper, protocol.NAMES_REQ):
+        pass
+
+
+def not_an_epmd(mapper: Mapper) -> BadAnswer:
+    """The error for what answers in another protocol."""
+    return BadAnswer(f"what answers is no {_called(mapper)}")
 
 
 @contextmanager
@@ -315,18 +328,23 @@ class _Call:
             yield piece
 
     def _recv(self, size: int) -> bytes:
-        self._hurry(self.sock)
         try:
+            self._hurry(self.sock)
             data: bytes = self.sock.recv(size)
         except TimeoutError:
-            raise BadAnswer(f"no answer from {_called(self._mapper)} in {self._mapper.timeout} s") from None
+            raise TooLate(f"no answer from {_called(self._mapper)} in {self._mapper.timeout:g} s") from None
         except OSError:
-            raise BadAnswer(f"failed to read answer from {_called(self._mapper)}") from None
+            raise Broken(f"failed to read answer from {_called(self._mapper)}") from None
         return data
 
     def _hurry(self, sock: Any) -> None:
+        """Let the socket wait for as long as the call may still take.  Raises TimeoutError once that is
+        over: a peer that sends without end never makes the socket wait."""
         if self._end is not None:
-            sock.settimeout(max(self._end - time.monotonic(), 0.001))
+            left = self._end - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("timed out")
+            sock.settimeout(left)
 
     def _connect(self) -> Any:
         reason = ""

@@ -66,6 +66,16 @@ DIFFERENCES = (
         "returns when the port answers, and the status is true",
     ),
     Difference(
+        "a stranger at the port",
+        "is taken for an epmd: `-daemon` and `-started` end with status 0, `-names` prints what it says",
+        "a line that says what was met, and status 1: to the caller there is no epmd",
+    ),
+    Difference(
+        "an epmd that does not answer",
+        "keeps an interactive call waiting for ever",
+        "after 10 s says so and ends with status 1 (`-started` says nothing): health checks do not pile up",
+    ),
+    Difference(
         "a zombie under a PID 1",
         "is left by every `-daemon`, where PID 1 does not reap",
         "none: each process reaps its own child",
