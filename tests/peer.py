@@ -123,10 +123,12 @@ def lives(server: Server) -> bool:
 def register(port: int, request: Alive2Request) -> tuple[Peer, int]:
     """A peer that holds this node, and the node's creation."""
     peer = Peer(port)
-    reply = try_to_register(peer, request)
-    if reply[1:2] != b"\0":
+    try:
+        reply = try_to_register(peer, request)
+        assert reply[1:2] == b"\0", f"refused: {request}"
+    except BaseException:
         peer.close()
-        raise AssertionError(f"refused: {request}")
+        raise
     return peer, int.from_bytes(reply[2:], "big")
 
 

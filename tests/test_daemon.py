@@ -273,14 +273,15 @@ def test_errors_go_to_syslog(command, syslog) -> None:
     assert b" epmd: epmd: failed to bind on ipaddr 203.0.113.7" in line
 
 
-def test_daemon_logs_to_syslog(command, syslog) -> None:
+@forms(processes_only=True)
+def test_daemon_logs_to_syslog(form, syslog) -> None:
     sock, prefix = syslog
-    with daemon([*prefix, *command]) as (port, _):
+    with daemon([*prefix, real(form.command[0]), *form.command[1:]]) as (port, _):
         peer, _ = register(port, node("foo"))
         assert ask(port, b"k") == b"NO"
         # The fixture's own questions are no requests that are worth a line; this one is.
-        lines = iter(lambda: sock.recv(4096), b"")
-        assert any(b" epmd: epmd: Disallowed KILL_REQ, live nodes" in line for line in lines)
+        lines = iter(lambda: form.in_new_words(sock.recv(4096).decode()), "")
+        assert any(" epmd: epmd: Disallowed EPMD_KILL_REQ, live nodes" in line for line in lines)
         peer.close()
         wait_until(lambda: not names(port), "foo to go")
 
@@ -303,7 +304,9 @@ def test_syslog_that_was_full_or_away_is_found_again(ours, syslog, tmp_path: Pat
             again.setblocking(False)
             ask(port, b"n")
             barrier(port)
-            assert re.match(rb"<11>\w{3} [ \d]\d \d\d:\d\d:\d\d epmd: epmd: \*\* got NAMES", again.recv(4096))
+            assert re.match(
+                rb"<11>\w{3} [ \d]\d \d\d:\d\d:\d\d epmd: epmd: \*\* got EPMD_NA", again.recv(4096)
+            )
 
 
 def test_daemon_whose_caller_was_killed_serves() -> None:

@@ -140,7 +140,8 @@ def test_log_goes_where_it_is_wanted(kind, away, capfd) -> None:
     for log in (lines.append, None):
         with kind(port=0, debug=1, log=log) as mapper:
             away(client.names, port=mapper.port)
-    assert [line.split("** ")[1] for line in lines if "**" in line] == ["got NAMES_REQ", "sent NAMES_RESP"]
+    said = [line.split("** ")[1] for line in lines if "**" in line]
+    assert said == ["got EPMD_NAMES_REQ", "sent NAMES_RESP"]
     assert capfd.readouterr().err.count("NAMES_RE") == 2
 
 

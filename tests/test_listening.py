@@ -8,7 +8,9 @@ import pytest
 from forms import InProcess, Source, answers, forms, reserved_port, run
 from scenes import (
     an_asked_for_ipv6_address_is_missed,
+    it_serves_a_wildcard_without_ipv6,
     it_serves_without_ipv6,
+    missing_ipv6_is_worth_no_line,
     run_scene,
     strangers_may_only_look_up,
 )
@@ -27,11 +29,12 @@ def hosts(*addresses: str) -> list[str]:
     [
         ([], ["0.0.0.0", "::"]),
         (["127.0.0.1"], ["127.0.0.1", "::1"]),
-        (["::1"], ["127.0.0.1", "::1"]),
+        (["::1"], ["::1", "127.0.0.1"]),
         (["127.0.0.1", "127.0.0.1", "::1", "0:0:0:0:0:0:0:1"], ["127.0.0.1", "::1"]),
-        (["10.0.0.1"], ["127.0.0.1", "::1", "10.0.0.1"]),
-        (["0.0.0.0"], ["::1", "0.0.0.0"]),
-        (["::"], ["127.0.0.1", "::"]),
+        (["10.0.0.1"], ["10.0.0.1", "127.0.0.1", "::1"]),
+        (["10.0.0.1", "::1"], ["10.0.0.1", "::1", "127.0.0.1"]),
+        (["0.0.0.0"], ["0.0.0.0", "::1"]),
+        (["::"], ["::", "127.0.0.1"]),
         (["0.0.0.0", "10.0.0.1", "::", "fd00::1", "127.0.0.2"], ["0.0.0.0", "::"]),
     ],
     ids=str,
@@ -63,7 +66,7 @@ def test_most_addresses(asked: int, *, possible: bool) -> None:
     if possible:
         assert len(hosts(*addresses)) == listeners.MAX_LISTEN_SOCKETS
     else:
-        with pytest.raises(ListenError, match="more than 16"):
+        with pytest.raises(ListenError, match="more than 14"):
             places(addresses)
 
 
@@ -125,10 +128,48 @@ def test_wildcard_covers_the_loopback(form, wildcard: str) -> None:
         assert answers(server.port, "127.0.0.9") == (wildcard == "0.0.0.0")
 
 
-@pytest.mark.parametrize("form", [InProcess, Source])
-def test_duplicates_are_dropped(form) -> None:
+@forms(but_not_c="a loopback address that is named twice")
+def test_loopback_that_is_named_twice(form) -> None:
     with form("-address", "127.0.0.1,127.0.0.1,::1,127.0.0.1") as server:
         assert answers(server.port)
+
+
+@forms(but_not_c="an address that is named twice")
+def test_address_that_is_named_twice(form) -> None:
+    with form("-address", "127.0.0.5,127.0.0.6,127.0.0.5") as server:
+        assert answers(server.port, "127.0.0.6")
+
+
+@forms(but_not_c="14 addresses", processes_only=True)
+def test_14_addresses(form) -> None:
+    with form("-address", ",".join(f"127.0.0.{host}" for host in range(2, 16))) as server:
+        assert answers(server.port)
+        assert answers(server.port, "127.0.0.15")
+
+
+@forms(but_not_c="the number of addresses that there may be", processes_only=True)
+def test_more_addresses_than_there_may_be(form) -> None:
+    with reserved_port() as port:
+        addresses = ",".join(f"127.0.0.{host}" for host in range(2, 17))
+        done = run([*form.command, "-port", str(port), "-address", addresses])
+        assert done.returncode == 1
+        assert b"cannot listen on more than 14 IP addresses" in done.stderr
+
+
+@forms(but_not_c="an address that is not there, beside an epmd that runs", processes_only=True)
+def test_address_that_is_not_there_beside_an_epmd(form) -> None:
+    with InProcess() as server:
+        done = run([*form.command, "-port", str(server.port), "-address", "203.0.113.7"])
+        assert done.returncode == 1
+        assert b"failed to bind on ipaddr 203.0.113.7" in done.stderr
+
+
+@forms(but_not_c="an address that is taken, beside an epmd that runs everywhere", processes_only=True)
+def test_address_that_is_taken_beside_an_epmd(form) -> None:
+    with InProcess() as server:
+        done = run([*form.command, "-port", str(server.port), "-d", "-address", "127.0.0.5"])
+        assert done.returncode == 0
+        assert f"a epmd running at port {server.port} on ipaddr 127.0.0.5".encode() in done.stderr
 
 
 def test_name_of_a_host_is_no_address() -> None:
@@ -142,13 +183,24 @@ def test_strangers_may_only_look_up(form) -> None:
     run_scene(strangers_may_only_look_up, form)
 
 
-@forms(but_not_c="a loopback address that is not there")
+@forms()
 def test_it_serves_without_ipv6(form) -> None:
     run_scene(it_serves_without_ipv6, form, "without IPv6")
 
 
-def test_an_asked_for_ipv6_address_is_missed() -> None:
-    run_scene(an_asked_for_ipv6_address_is_missed, Source, "without IPv6")
+@forms(but_not_c="a wildcard address")
+def test_it_serves_a_wildcard_without_ipv6(form) -> None:
+    run_scene(it_serves_a_wildcard_without_ipv6, form, "without IPv6")
+
+
+@forms(but_not_c="a loopback address that is not there")
+def test_missing_ipv6_is_worth_no_line(form) -> None:
+    run_scene(missing_ipv6_is_worth_no_line, form, "without IPv6")
+
+
+@forms(but_not_c="`-address ::1` on a host without IPv6", processes_only=True)
+def test_an_asked_for_ipv6_address_is_missed(form) -> None:
+    run_scene(an_asked_for_ipv6_address_is_missed, form, "without IPv6")
 
 
 @pytest.mark.parametrize(

@@ -26,27 +26,27 @@ def scene(port: int) -> None:
 
 
 def said(server) -> list[str]:
-    lines = [line.rstrip() for line in server.log().split("\r\n") if line]
+    lines = [line.rstrip() for line in server.in_new_words(server.log()).split("\r\n") if line]
     return [LINE.fullmatch(line)[1] if line.startswith("epmd: ") else line for line in lines]
 
 
 #: What an operator's grep may look for, at the level at which it comes.
 PHRASES = {
-    0: ["node name already occupied foo", "Disallowed KILL_REQ, live nodes", "got garbage"],
+    0: ["node name already occupied foo", "Disallowed EPMD_KILL_REQ, live nodes", "got garbage"],
     1: [
         "epmd running - daemon = 0",
         "** got ALIVE2_REQ",
         r"registering 'foo:\d+', port 4711",
         "type 77 proto 0 highvsn 6 lowvsn 5",
-        '** sent ALIVE2_RESP for "foo"',
+        '** sent EPMD_ALIVE2_RESP for "foo"',
         "** got PORT2_REQ",
-        '** sent PORT2_RESP (ok) for "foo"',
-        '** sent PORT2_RESP (error) for "bar"',
-        "** got NAMES_REQ",
+        '** sent EPMD_PORT2_RESP (ok) for "foo"',
+        '** sent EPMD_PORT2_RESP (error) for "bar"',
+        "** got EPMD_NAMES_REQ",
         "** sent NAMES_RESP",
-        "** got DUMP_REQ",
+        "** got EPMD_DUMP_REQ",
         "** sent DUMP_RESP",
-        "** got KILL_REQ",
+        "** got EPMD_KILL_REQ",
         r"unregistering 'foo:\d+', port 4711",
     ],
     2: [

@@ -49,8 +49,9 @@ def check(case: Case, mode: str, server) -> None:
             assert peer.read_all() == b""
             assert listed(port) == already
             return
-        expected = case.expected(port, of_c=server.is_c)
-        if case.keeps_open(of_c=server.is_c) and mode != "later":
+        of_c = bool(case.difference) and server.differs_in(case.difference)
+        expected = case.expected(port, of_c=of_c)
+        if case.keeps_open(of_c=of_c) and mode != "later":
             size = 6 if case.request[8:9] >= b"\6" else 4
             assert expected.fullmatch(peer.read(size))
             barrier(port)

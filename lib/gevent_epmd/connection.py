@@ -176,9 +176,8 @@ class Connection:
                     log.complain("got partial packet only on file descriptor %s (%s)", self.fd, reader.got)
                     return None
                 packet = reader.receive_data(data)
-                if log.level:
-                    log.seconds()
                 if packet is not None:
+                    log.seconds()
                     return packet
         finally:
             deadlines.discard(self)
@@ -192,7 +191,7 @@ class Connection:
         if not allowed:
             raise ProtocolError(f"{title} from non local address")
         if packet[0] == protocol.STOP_REQ and not self._mapper.options.relaxed:
-            raise ProtocolError("Disallowed STOP_REQ, no relaxed_command_check")
+            raise ProtocolError("Disallowed EPMD_STOP_REQ, no relaxed_command_check")
         self._HANDLERS[packet[0]](self, protocol.parse_request(packet))
 
     def _may_ask(self, tag: int) -> bool:
@@ -212,7 +211,7 @@ class Connection:
         """A refused node stays connected as long as it likes, or until its room is needed."""
         self._mapper.guests.renew(self)
         sent = self._reply(protocol.alive2_refusal(request.highest))
-        self._log_reply("ALIVE2_RESP", request.name, sent=sent)
+        self._log_reply("EPMD_ALIVE2_RESP", request.name, sent=sent)
         if sent:
             self._wait_for_close()
             self._mapper.log.tty(1, f"trying to unregister node with unknown file descriptor {self.fd}")
@@ -224,12 +223,12 @@ class Connection:
         try:
             sent = self._reply(protocol.alive2_reply(request.highest, node.creation))
             if sent:
-                self._log_reply("ALIVE2_RESP", request.name, sent=True)
+                self._log_reply("EPMD_ALIVE2_RESP", request.name, sent=True)
                 self._wait_for_close()
         finally:
             self._mapper.node_unreg(node)
         if not sent:
-            self._log_reply("ALIVE2_RESP", request.name, sent=False)
+            self._log_reply("EPMD_ALIVE2_RESP", request.name, sent=False)
 
     def _wait_for_close(self) -> None:
         """Wait for EOF, a reset, or any byte at all: each ends a node's connection."""
@@ -257,7 +256,7 @@ class Connection:
         reply, result = (node.port2_reply, "ok") if node else (protocol.PORT2_NOT_FOUND, "error")
         sent = self._reply(reply)
         if self._mapper.log.level:
-            self._log_reply(f"PORT2_RESP ({result})", request.name, sent=sent)
+            self._log_reply(f"EPMD_PORT2_RESP ({result})", request.name, sent=sent)
 
     def _do_names(self, _request: BareRequest) -> None:
         mapper = self._mapper
@@ -276,7 +275,7 @@ class Connection:
     def _do_kill(self, _request: BareRequest) -> None:
         mapper = self._mapper
         if not mapper.may_be_killed():
-            mapper.log.complain("Disallowed KILL_REQ, live nodes")
+            mapper.log.complain("Disallowed EPMD_KILL_REQ, live nodes")
             self._reply_to_kill(protocol.KILL_NO)
             return
         # Whoever reads "OK" may start the next epmd at once: the port must be free by then.
@@ -286,12 +285,12 @@ class Connection:
         finally:
             mapper.log.tty(1, "epmd killed")
             self.hang_up()
-            mapper.log.say(0, "got KILL_REQ - terminates normal")
+            mapper.log.say(0, "got EPMD_KILL_REQ - terminates normal")
             mapper.finished.set()
 
     def _reply_to_kill(self, data: bytes) -> None:
         if not self._reply(data):
-            self._mapper.log.complain("failed to send reply to KILL_REQ")
+            self._mapper.log.complain("failed to send reply to EPMD_KILL_REQ")
 
     def _do_stop(self, request: StopRequest) -> None:
         stopped = self._mapper.node_stop(request.name)

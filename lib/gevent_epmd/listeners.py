@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 MAX_LISTEN_SOCKETS = 16
+#: What is left of them beside loopback, which is what C tells since OTP 29.
+_MOST_ADDRESSES = 14
 
 #: How often to choose a free port that turns out not to be free everywhere.
 _TRIES = 20
@@ -83,15 +85,15 @@ def places(addresses: Iterable[str] | None) -> list[Place]:
     hosts = [(_family(address), address) for address in addresses]
     asked = [Place(family, _canonical(family, host), True) for family, host in hosts]
     implied = LOOPBACK if asked else _ANY
-    # Loopback first, as in C: where an epmd runs, no address that is wrong matters any more.
-    wanted = [Place(_family(host), host, not asked and ":" not in host) for host in implied] + asked
+    # Loopback last, as in C since OTP 29: a missing address is an error even beside a running epmd.
+    wanted = asked + [Place(_family(host), host, not asked and ":" not in host) for host in implied]
     wild = {place.family for place in wanted if place.host in _ANY}
     chosen: dict[tuple[int, str], Place] = {}
     for place in wanted:
         if place.host in _ANY or place.family not in wild:
-            chosen[place.family, place.host] = place
+            chosen.setdefault((place.family, place.host), place)
     if len(chosen) > MAX_LISTEN_SOCKETS:
-        raise ListenError(f"cannot listen on more than {MAX_LISTEN_SOCKETS} IP addresses")
+        raise ListenError(f"cannot listen on more than {_MOST_ADDRESSES} IP addresses")
     return list(chosen.values())
 
 

@@ -213,7 +213,7 @@ class StopRequest(NamedTuple):
     def parse(cls, packet: bytes) -> StopRequest:
         """Raises ProtocolError for a packet that is nothing but its tag."""
         if len(packet) == 1:
-            raise ProtocolError("packet too small for request STOP_REQ (%s)", len(packet))
+            raise ProtocolError("packet too small for request EPMD_STOP_REQ (%s)", len(packet))
         return cls(packet[1:].split(b"\0", 1)[0])
 
     def packet(self) -> bytes:
@@ -240,14 +240,14 @@ class _Parser(Protocol):
     def __call__(self, packet: bytes, /) -> Request: ...
 
 
-#: For each tag what the log calls the request, and who reads it.
+#: For each tag what the log calls the request, as C's does since OTP 29, and who reads it.
 _REQUESTS: dict[int, tuple[str, _Parser]] = {
     ALIVE2_REQ: ("ALIVE2_REQ", Alive2Request.parse),
     PORT2_REQ: ("PORT2_REQ", Port2Request.parse),
-    NAMES_REQ: ("NAMES_REQ", BareRequest.parse),
-    DUMP_REQ: ("DUMP_REQ", BareRequest.parse),
-    KILL_REQ: ("KILL_REQ", BareRequest.parse),
-    STOP_REQ: ("STOP_REQ", StopRequest.parse),
+    NAMES_REQ: ("EPMD_NAMES_REQ", BareRequest.parse),
+    DUMP_REQ: ("EPMD_DUMP_REQ", BareRequest.parse),
+    KILL_REQ: ("EPMD_KILL_REQ", BareRequest.parse),
+    STOP_REQ: ("EPMD_STOP_REQ", StopRequest.parse),
 }
 
 

@@ -6,7 +6,7 @@ usage: compare [options] [GROUP...]
 Groups: wire, commands, traffic, log, life; all of them if none is named. Status 1 if any scene is DIFFERENT.
 
 options:
-    --c PATH           The C epmd [default: /usr/bin/epmd].
+    --c PATH           The C epmd; if not given, EPMD_C names it, or else it is /usr/bin/epmd.
     --ours FORM        source or built [default: source].
     --connections N    How many connections of random traffic [default: 100000].
     --seed N           Where random traffic starts [default: 1].
@@ -26,7 +26,7 @@ from asked import choice, number, program
 from comparison import differences, groups
 from comparison.rows import DIFFERENT, SAME, Row
 from docopt import docopt
-from forms import PROGRAMS, ROOT, C, heed_signals
+from forms import C_EPMD, PROGRAMS, ROOT, C, heed_signals
 
 DOCS = ROOT / "docs" / "differences.md"
 _WIDEST = 48
@@ -40,7 +40,7 @@ def cell(text: str) -> str:
 
 def show(row: Row, *, everything: bool) -> None:
     if everything or row.verdict != SAME:
-        verdict = f"{row.verdict}: {row.difference}" if row.difference else row.verdict
+        verdict = f"{row.verdict}: {row.title}" if row.title else row.verdict
         print(
             f"| {row.group}: {cell(row.scene)} | {cell(row.c)} | {cell(row.ours)} | {verdict} |", flush=True
         )
@@ -67,7 +67,7 @@ def main() -> int:
         DOCS.parent.mkdir(exist_ok=True)
         DOCS.write_text(differences.page(), encoding="utf-8")
         return 0
-    c = type("C", (C,), {"command": (program("compare: --c", asked["--c"]),)})
+    c = type("C", (C,), {"command": (program("compare: --c", asked["--c"] or C_EPMD),)})
     ours = PROGRAMS[choice("compare: --ours", asked["--ours"], PROGRAMS)]
     chosen = [choice("compare", name, groups.GROUPS) for name in asked["GROUP"]] or list(groups.GROUPS)
     connections, seed, batch = (
@@ -75,6 +75,7 @@ def main() -> int:
         for option in ("--connections", "--seed", "--batch")
     )
     plan = groups.Plan(connections, seed, batch)
+    print(f"C: {c.command[0]}, OTP {c.otp()}\n")
     print("| scene | C | ours | verdict |\n|---|---|---|---|", flush=True)
     found: Counter[tuple[str, str]] = Counter()
     for name in chosen:

@@ -13,6 +13,9 @@ NO_NUMBER = "a port or a time that is none"
 _DAEMON = "`-daemon` that cannot serve"
 _TWICE = "an address that is named twice"
 _WILDCARD = "a wildcard address"
+_LOOPBACK_TWICE = "a loopback address that is named twice"
+_14_ADDRESSES = "14 addresses"
+_MOST_ADDRESSES = "the number of addresses that there may be"
 _TWO_DASHES = "`--help` and `--version`"
 
 _PORT_VARIABLE, _ADDRESS_VARIABLE = "ERL_EPMD_PORT", "ERL_EPMD_ADDRESS"
@@ -151,19 +154,26 @@ NUMBERS = [
     Call(("-port", "1", *_AT)),
 ]
 
+
+def _addresses(count: int) -> str:
+    return ",".join(f"127.0.0.{host}" for host in range(2, 2 + count))
+
+
 _ADDRESSES = (
-    "127.0.0.1", "::1", "127.0.0.1,::1", "127.0.0.1,127.0.0.1", "127.0.0.5", "127.0.0.5,127.0.0.6",
+    "127.0.0.1", "::1", "127.0.0.1,::1", "127.0.0.5", "127.0.0.5,127.0.0.6",
     "127.0.0.5 127.0.0.6", " ,127.0.0.5,, 127.0.0.6 ,", "", " , ", "0:0:0:0:0:0:0:1", "::ffff:127.0.0.5",
 )  # fmt: skip
 _NO_ADDRESSES = (
     "nonsense", "localhost", "127.0.0.300", "127.0.0.1,x", "x,127.0.0.1", "127.1", "127.0.0.05", "::1::",
     "-names", "203.0.113.7", "127.0.0.5;127.0.0.6", "*", "127.0.0.1/8", "::1%lo", "2001:db8::7",
-    ",".join(f"127.0.0.{host}" for host in range(2, 17)),
 )  # fmt: skip
 ADDRESSES = [
     *(Call((*_AT, "-address", addresses)) for addresses in _ADDRESSES),
     *(Call((*_AT, "-address", addresses)) for addresses in _NO_ADDRESSES),
-    Call((*_AT, "-address", ",".join(f"127.0.0.{host}" for host in range(2, 15)))),
+    Call((*_AT, "-address", _addresses(13))),
+    Call((*_AT, "-address", _addresses(14)), difference=_14_ADDRESSES),
+    Call((*_AT, "-address", _addresses(15)), difference=_MOST_ADDRESSES),
+    Call((*_AT, "-address", "127.0.0.1,127.0.0.1"), difference=_LOOPBACK_TWICE),
     Call((*_AT, "-address", "nonsense", "-address", "127.0.0.5")),
     Call((*_AT, "-address", "127.0.0.5", "-address", "nonsense")),
     Call((*_AT, "-address", "127.0.0.5", "-address", "")),

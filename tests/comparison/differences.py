@@ -3,15 +3,34 @@ docs/differences.md go by."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import NamedTuple
+
+#: The versions of Erlang/OTP whose C epmd is compared: the columns.  A version in between counts as the last
+#: one before it.
+VERSIONS = (25, 27, 29)
+SAME = "as this one"
+
+#: The difference in words alone, which is in so many scenes that they do not name it.
+WORDS = "the log's names of requests and replies"
 
 
 class Difference(NamedTuple):
-    """`scene` is its title; `c` and `ours` say what each does there, and ours why."""
+    """`scene` is its title; `c` and `ours` say what each does there, and ours why.
+
+    Where C's versions differ among themselves, `c` says for the first version of each kind what it and those
+    after it do; SAME where that is no difference from ours."""
 
     scene: str
-    c: str
+    c: str | dict[int, str]
     ours: str
+
+    def of(self, otp: int) -> str:
+        """What C's epmd of this version does."""
+        if isinstance(self.c, str):
+            return self.c
+        return self.c[max((first for first in self.c if first <= otp), default=min(self.c))]
 
 
 DIFFERENCES = (
@@ -37,7 +56,7 @@ DIFFERENCES = (
     ),
     Difference(
         "dripped bytes keep a connection open",
-        "for ever",
+        {25: "for ever", 27: "for as long as they come several times a second"},
         "the packet timeout counts from the connection's start",
     ),
     Difference(
@@ -52,7 +71,7 @@ DIFFERENCES = (
     ),
     Difference(
         "out of descriptors",
-        "ends, and with it every registration",
+        {25: "ends, and with it every registration", 27: "answers nobody new, and logs that without end"},
         "closes the connection that has been of no use for longest, never a node's",
     ),
     Difference(
@@ -82,13 +101,18 @@ DIFFERENCES = (
     ),
     Difference(
         "a wildcard address",
-        "`-address 0.0.0.0` or `::` ends it",
-        "the wildcard covers the loopback, and duplicates are dropped",
+        {25: "`-address 0.0.0.0` or `::` ends it, by its own loopback socket, with status 0", 29: SAME},
+        "the wildcard covers the loopback address of its family",
     ),
     Difference(
         "a loopback address that is not there",
-        "ends it, on a host without IPv6",
-        "is done without, unless it was asked for",
+        "on a host without IPv6 is worth a line of the log: `failed to bind on ipaddr ::1`",
+        "is worth none, if nobody asked for it",
+    ),
+    Difference(
+        "`-address ::1` on a host without IPv6",
+        {25: "serves at 127.0.0.1", 29: SAME},
+        "is an error, status 1: the address was asked for",
     ),
     Difference(
         "a host whose own name is 127.0.1.1, as Debian and Ubuntu have it",
@@ -101,6 +125,31 @@ DIFFERENCES = (
         "is listened on once",
     ),
     Difference(
+        "a loopback address that is named twice",
+        {25: SAME, 29: "finds its port taken, by itself, and ends with status 0"},
+        "is listened on once",
+    ),
+    Difference(
+        "an address that is not there, beside an epmd that runs",
+        {25: "status 0, since it binds the loopback address first, and that is taken", 29: SAME},
+        "is an error, status 1: named addresses are bound before the loopback addresses",
+    ),
+    Difference(
+        "an address that is taken, beside an epmd that runs everywhere",
+        {25: "`-d` names the loopback address as the one that is taken", 29: SAME},
+        "`-d` names the address that was asked for",
+    ),
+    Difference(
+        "14 addresses",
+        "are more than it listens on, beside loopback: status 1",
+        "are as many as it listens on, beside loopback",
+    ),
+    Difference(
+        "the number of addresses that there may be",
+        {25: "is said to be 16, which counts the two loopback addresses", 29: SAME},
+        "is said to be 14",
+    ),
+    Difference(
         "a port or a time that is none",
         "`ERL_EPMD_PORT=abc` binds a random port, `-port 70966` binds 5430, `-packet_timeout 5x` is 5",
         "a clear error, status 1",
@@ -108,7 +157,7 @@ DIFFERENCES = (
     Difference(
         "`--help` and `--version`",
         "are unknown: usage on stderr, status 1",
-        "are answered on stdout, status 0; `-help` is as C's",
+        "are answered on stdout, status 0; `-help` is a usage error as for C, but the usage is our own text",
     ),
     Difference(
         "a control character in a name",
@@ -135,27 +184,65 @@ DIFFERENCES = (
         "ends it, by SIGXFSZ, and with it every registration",
         "is done without",
     ),
+    Difference(
+        WORDS,
+        {25: "`NAMES_REQ`, `DUMP_REQ`, `KILL_REQ`, `STOP_REQ`, `ALIVE2_RESP`, `PORT2_RESP`", 29: SAME},
+        "`EPMD_NAMES_REQ` and so on; `ALIVE2_REQ`, `PORT2_REQ` and the other replies have kept their names",
+    ),
+    Difference(
+        "the time after a part of a packet",
+        {25: "is logged by `-d -d -d`", 27: SAME},
+        "is not: the packet timeout does not count from there",
+    ),
 )
+
+_BY_SCENE = {difference.scene: difference for difference in DIFFERENCES}
+
+#: What WORDS is about.
+_OLD_WORD = re.compile(r"\b((?:NAMES|DUMP|KILL|STOP)_REQ|(?:ALIVE2|PORT2)_RESP)\b")
 
 
 def is_listed(scene: str) -> bool:
     """Whether there is a deliberate difference of this title."""
-    return any(difference.scene == scene for difference in DIFFERENCES)
+    return scene in _BY_SCENE
+
+
+def differs(scene: str, otp: int) -> bool:
+    """Whether C's epmd of this version differs from ours in the listed scene."""
+    return _BY_SCENE[scene].of(otp) != SAME
+
+
+def in_new_words(log: str) -> str:
+    """A log of C's epmd in the words of the newest version."""
+    return _OLD_WORD.sub(r"EPMD_\1", log)
 
 
 _PAGE = """\
 # Deliberately different from C
 
 Made by `scripts/compare --write-docs` from the list that its verdicts and the tests go by
-(`tests/comparison/differences.py`). Everywhere else the two programs do the same, which `scripts/compare`
-shows. "C's epmd" is the one of OTP 25.
+(`tests/comparison/differences.py`). Everywhere else the two programs do the same, which
+`scripts/compare --c PATH` shows with the C epmd of each of these versions of Erlang/OTP.
 
-| scene | C's epmd | this one, and why |
-|---|---|---|
+| scene | {versions} | this one, and why |
+|---{columns}|---|
 {rows}
 """
 
 
 def page() -> str:
     """docs/differences.md."""
-    return _PAGE.format(rows="\n".join(f"| {d.scene} | {d.c} | {d.ours} |" for d in DIFFERENCES))
+    return _PAGE.format(
+        versions=" | ".join(f"C's epmd, OTP {otp}" for otp in VERSIONS),
+        columns="|---" * len(VERSIONS),
+        rows="\n".join(f"| {d.scene} | {' | '.join(_cells(d))} | {d.ours} |" for d in DIFFERENCES),
+    )
+
+
+def _cells(difference: Difference) -> Iterator[str]:
+    """What each version does, once for those that do the same."""
+    first: dict[str, int] = {}
+    for otp in VERSIONS:
+        does = difference.of(otp)
+        yield f"as OTP {first[does]}" if does in first and does != SAME else does
+        first.setdefault(does, otp)

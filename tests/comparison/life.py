@@ -121,8 +121,14 @@ def statuses(form: Form) -> Iterator[Seen]:
         yield _ended("-daemon", [*call, "-daemon"])
         wait_until(lambda: answers(port), "the daemon to answer")
         pid = serving_pid(port)
-        for options in (["-daemon"], [], ["-daemon", *_ELSEWHERE], ["-daemon", "-relaxed_command_check"]):
-            yield _ended(f"a second one: {' '.join(options)}", [*call, *options])
+        for options, difference in (
+            (["-daemon"], ""),
+            ([], ""),
+            (["-daemon", *_ELSEWHERE], _CANNOT_SERVE),
+            (_ELSEWHERE, "an address that is not there, beside an epmd that runs"),
+            (["-daemon", "-relaxed_command_check"], ""),
+        ):
+            yield _ended(f"a second one: {' '.join(options)}", [*call, *options], difference)
         with register(port, node("foo"))[0]:
             yield _ended("-kill with a node", [*call, "-kill"])
             yield _ended("-stop", [*call, "-stop", "foo"])

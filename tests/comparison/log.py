@@ -35,6 +35,9 @@ Script = Callable[[int], Iterator[str]]
 GROUP = "log"
 _AT_ONCE = 4
 
+_NOT_THERE = "an address that is not there, beside an epmd that runs"
+_TAKEN = "an address that is taken, beside an epmd that runs everywhere"
+_PART = "the time after a part of a packet"
 #: The events of which the sides speak differently on purpose, from which debug level on, and the
 #: title of the difference.
 _DELIBERATE = {
@@ -48,6 +51,11 @@ _DELIBERATE = {
     "STOP of an unknown name": (1, "STOP of an unknown name"),
     "an unknown tag, again and again": (0, "a complaint that comes again and again"),
     "nothing, for a while": (3, "the log of `-d -d -d` while nothing happens"),
+    "half a header is sent, before a close": (3, _PART),
+    "half a header is sent, before a reset": (3, _PART),
+    "half a packet is sent, before a close": (3, _PART),
+    "half a packet is sent, before a reset": (3, _PART),
+    "the beginning of a packet": (3, _PART),
 }
 
 #: What to send and nothing else, each with what it is called.
@@ -330,12 +338,14 @@ def starts(options: list[str], form: Form) -> list[Seen]:
         for title, more in {
             "the port is in use": [],
             "the port is in use at an address": ["-address", "127.0.0.1"],
-            "an address that is not there": ["-address", "203.0.113.7"],
+            _NOT_THERE: ["-address", "203.0.113.7"],
+            _TAKEN: ["-address", "127.0.0.5"],
             "an address that is none": ["-address", "127.0.0.1,here"],
         }.items():
             ended = run([*form.command, "-port", str(server.port), *options, *more])
             text = masked(ended.stderr.decode(), server.port)
-            seen.append(Seen(f"{_line(options)}: {title}", f"{text}status {ended.returncode}"))
+            difference = title if title == _NOT_THERE or (title == _TAKEN and options) else ""
+            seen.append(Seen(f"{_line(options)}: {title}", f"{text}status {ended.returncode}", difference))
     return seen
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from comparison.differences import is_listed
+from comparison.differences import WORDS, is_listed
 from forms import Process
 
 SAME = "same"
@@ -29,7 +29,8 @@ class Seen(NamedTuple):
 
 
 class Row(NamedTuple):
-    """`more` is for a reader who wants to see it again: a seed, a command."""
+    """`more` is for a reader who wants to see it again: a seed, a command.  `reworded` is what C's side did
+    in the words of the newest version, where its own are others."""
 
     group: str
     scene: str
@@ -37,6 +38,7 @@ class Row(NamedTuple):
     ours: str
     difference: str = ""
     more: str = ""
+    reworded: str = ""
 
     @property
     def verdict(self) -> str:
@@ -45,9 +47,14 @@ class Row(NamedTuple):
             return DIFFERENT
         if self.difference and not is_listed(self.difference):
             return DIFFERENT
-        if (self.c == self.ours) == (not self.difference):
-            return DELIBERATE if self.difference else SAME
-        return DIFFERENT
+        if ((self.reworded or self.c) == self.ours) == bool(self.difference):
+            return DIFFERENT
+        return DELIBERATE if self.title else SAME
+
+    @property
+    def title(self) -> str:
+        """Which deliberate difference shows here, if any."""
+        return self.difference or (WORDS if self.reworded else "")
 
 
 def side_by_side(group: str, play: Callable[[Form], Iterable[Seen]], c: Form, ours: Form) -> Iterator[Row]:
@@ -55,6 +62,22 @@ def side_by_side(group: str, play: Callable[[Form], Iterable[Seen]], c: Form, ou
     theirs = {seen.scene: seen for seen in play(c)}
     for seen in play(ours):
         other = theirs.pop(seen.scene, Seen(seen.scene, NOT_PLAYED))
-        yield Row(group, seen.scene, other.what, seen.what, seen.difference)
+        yield _row(group, other, seen, c)
     for seen in theirs.values():
         yield Row(group, seen.scene, seen.what, NOT_PLAYED, seen.difference)
+
+
+def _row(group: str, of_c: Seen, of_ours: Seen, c: Form) -> Row:
+    """Of one scene.  Not every version of C's differs in every scene that is one of a difference."""
+    difference = of_ours.difference
+    if is_listed(difference) and not c.differs_in(difference):
+        difference = ""
+    reworded = c.in_new_words(of_c.what)
+    return Row(
+        group,
+        of_c.scene,
+        of_c.what,
+        of_ours.what,
+        difference,
+        reworded="" if reworded == of_c.what else reworded,
+    )
