@@ -56,8 +56,8 @@ def _list(options: Options, tag: int) -> int:
 
 
 def _until_the_end_or_a_reset(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """All of a listing; a reset ends it as a close does, as for C.  To be read before any of it is written: the
-    limit of a call is for the epmd that is asked, and must not cut off a slow reader of stdout."""
+    """All of a listing; a reset ends it as a close does, as for C.  To be read before any of it is written:
+    the limit of a call is for the epmd that is asked, and must not cut off a slow reader of stdout."""
     try:
         yield from pieces
     except client.Broken:
