@@ -7,6 +7,7 @@ strangers, they are in another namespace.  A scene fails by an exception.
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import subprocess
 import sys
@@ -57,6 +58,14 @@ def strangers_may_only_look_up(form) -> None:
                 assert try_to_register(local, node("baz"))[1] == 0, "loopback is local"
         assert holder.is_open()
         holder.close()
+
+
+def assert_complaint(server, text: str, host: str) -> None:
+    """It is in the log, and says whose it was."""
+    peer = re.escape(f"[{host}]" if ":" in host else host)
+    assert re.search(rf": {text} from {peer}:\d+(?: \(and \d+ more like this\))?\r?$", server.log(), re.M), (
+        text
+    )
 
 
 def may_only_look_up(port: int, host: str, source: str = "") -> None:
@@ -169,6 +178,8 @@ def only_the_allowed_may_ask(form) -> None:
             assert ask(server.port, packet, "::1", OTHER_V6) == b"", packet
         with Peer(server.port, "::1", source=OTHER_V6) as barred:
             assert barred.read_all() == b"", "it is closed without a request"
+        assert_complaint(server, "ALIVE2_REQ from non local address", OTHER_V4)
+        assert_complaint(server, "closing a connection that is not allowed", OTHER_V6)
         for host in ("127.0.0.1", "::1", OTHER_V6):
             assert ask(server.port, b"zfoo", host).startswith(b"w\0"), "this host may always"
         holder.close()
@@ -195,6 +206,8 @@ def dual_stack_sockets_know_who_is_allowed(form) -> None:
                 with Peer(server.port, host, source=source) as local:
                     assert try_to_register(local, node("foo"))[:2] == b"v\0", "this host may always"
                 wait_until(lambda port=server.port: not names(port), "foo to go")
+            assert ask(server.port, b"?") == b""
+            assert_complaint(server, "got garbage ", "127.0.0.1")
 
 
 if __name__ == "__main__":

@@ -90,6 +90,10 @@ def test_a_scene_that_one_side_does_not_play_is_different() -> None:
         ("<foo> at port 4711, fd = 12", "<foo> at port 4711, fd = FD"),
         ("port 4369, 14369 and 43690", "port PORT, 14369 and 43690"),
         ("epmd: 4711 of 12", "epmd: 4711 of 12"),
+        ("got garbage  from 127.0.0.1:4370\r\nmore", "got garbage \r\nmore"),
+        ("got garbage  from [fe80::1%lo]:9", "got garbage "),
+        ("a name from 127.0.0.1:9 (and 3 more like this)\n", "a name (and 3 more like this)\n"),
+        ("from 127.0.0.1:9 or from 127.0.0.1", "from 127.0.0.1:9 or from 127.0.0.1"),
     ],
 )
 def test_masks(text: str, expected: str) -> None:

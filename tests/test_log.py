@@ -6,10 +6,13 @@ import re
 import time
 
 import pytest
-from forms import Source, forms, wait_until
-from peer import Peer, ask, names, node, register, try_to_register
+from comparison.masks import without_peers
+from comparison.settled import settle
+from forms import Source, each_of_ours, forms, wait_until
+from peer import Peer, ask, barrier, names, node, register, try_to_register
 
 from gevent_epmd.log import Log, printable
+from gevent_epmd.protocol import frame
 
 LINE = re.compile(r"epmd: \w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}: (.*)")
 
@@ -26,7 +29,8 @@ def scene(port: int) -> None:
 
 
 def said(server) -> list[str]:
-    lines = [line.rstrip() for line in server.in_new_words(server.log()).split("\r\n") if line]
+    """The lines of the log, without what is before their text, and without whom complaints are about."""
+    lines = [line.rstrip() for line in without_peers(server.in_new_words(server.log())).split("\r\n") if line]
     return [LINE.fullmatch(line)[1] if line.startswith("epmd: ") else line for line in lines]
 
 
@@ -79,6 +83,51 @@ def test_levels(form, level: int) -> None:
                 pattern = re.sub(r"([*()|?])", r"\\\1", phrase)
                 found = any(re.fullmatch(pattern, line) for line in lines)
                 assert found == (at <= level), f"{phrase} at level {level}: {lines}"
+
+
+def of_a_reset(peer: Peer) -> None:
+    peer.send(b"\0")
+    peer.reset()
+
+
+#: What a peer does, and the complaint about it.
+COMPLAINTS = {
+    "got garbage ": lambda peer: peer.send(frame(b"?")),
+    "invalid packet size (18245)": lambda peer: peer.send(b"GET / HTTP/1.0\r\n\r\n"),
+    "got 3 bytes in packet, expected 1": lambda peer: peer.send(b"\0\1nnn"),
+    "got partial packet only on file descriptor FD (3)": lambda peer: (peer.send(b"\0\5z"), peer.close()),
+    "error in read: Connection reset by peer": of_a_reset,
+    "node name already occupied foo": lambda peer: peer.send(frame(node("foo").packet())),
+    "node name contains ascii 0 in ALIVE2_REQ": lambda peer: peer.send(frame(node("a\0b").packet())),
+    "Disallowed KILL_REQ, live nodes": lambda peer: peer.send(frame(b"k")),
+    "Disallowed STOP_REQ, no relaxed_command_check": lambda peer: peer.send(frame(b"sfoo")),
+}
+
+
+@each_of_ours
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_complaint_names_the_peer(form, host: str) -> None:
+    with form() as server, register(server.port, node("foo"))[0]:
+        for text, act in COMPLAINTS.items():
+            with Peer(server.port, host) as peer:
+                port = peer.sock.getsockname()[1]
+                barrier(server.port)
+                act(peer)
+                name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+                line = rf": {re.escape(text).replace('FD', '[0-9]+')} from {re.escape(name)}\r?$"
+                what = f"{text!r} from {name} in the log"
+                wait_until(lambda line=line: re.search(line, server.log(), re.MULTILINE), what, 10)
+
+
+def test_complaint_names_the_peer_that_cannot_be_answered() -> None:
+    with Source("-delay_write", "1") as server:
+        peer = Peer(server.port)
+        port = peer.sock.getsockname()[1]
+        peer.send(frame(b"n"))
+        settle(server.pid)  # it has read the request
+        peer.reset()
+        line = rf": error in write, errno=\d+: [\w ]+ from 127.0.0.1:{port}\r?$"
+        wait_until(lambda: re.search(line, server.log(), re.MULTILINE), "the complaint", 10)
 
 
 @forms(processes_only=True)

@@ -78,7 +78,7 @@ class Connection:
 
     def bar(self) -> None:
         """End the connection before it is served."""
-        self._mapper.log.complain("connection from a network that is not allowed")
+        self.complain("closing a connection that is not allowed")
         self.sock.close()
 
     def start(self) -> None:
@@ -91,6 +91,12 @@ class Connection:
         """End the connection now, whatever it waits for.  For the hub only."""
         if self._greenlet is not None:
             self._greenlet.throw(Aborted(reason))
+
+    def complain(self, kind: str, *details: object) -> None:
+        """Log what the peer did, in C's words where it has some, and then who it is."""
+        host, port = plain_host(self._peer[0]), self._peer[1]
+        peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._mapper.log.complain(f"{kind} from %s", *details, peer)
 
     def gone(self) -> bool:
         """Whether the other end has closed, or has sent what ends a registration."""
@@ -137,7 +143,7 @@ class Connection:
             if packet is not None:
                 self._do_request(packet)
         except ProtocolError as error:
-            mapper.log.complain(error.kind, *error.details)
+            self.complain(error.kind, *error.details)
         except Aborted as reason:
             mapper.log.seconds()
             mapper.log.tty(1, str(reason))
@@ -167,13 +173,13 @@ class Connection:
                     continue
                 except OSError as error:
                     self._log_read(b"")
-                    log.complain("error in read: %s", error.strerror)
+                    self.complain("error in read: %s", error.strerror)
                     return None
                 if log.level:
                     # Of a packet in pieces C shows the beginning each time, not the piece.
                     self._log_read((reader.so_far + data)[: len(data)])
                 if not data:
-                    log.complain("got partial packet only on file descriptor %s (%s)", self.fd, reader.got)
+                    self.complain("got partial packet only on file descriptor %s (%s)", self.fd, reader.got)
                     return None
                 packet = reader.receive_data(data)
                 if packet is not None:
@@ -202,7 +208,7 @@ class Connection:
         try:
             node = self._mapper.node_reg(request, self)
         except Refused as reason:
-            self._mapper.log.complain(reason.kind, *reason.details)
+            self.complain(reason.kind, *reason.details)
             self._stay_refused(request)
         else:
             self._stay_registered(request, node)
@@ -275,7 +281,7 @@ class Connection:
     def _do_kill(self, _request: BareRequest) -> None:
         mapper = self._mapper
         if not mapper.may_be_killed():
-            mapper.log.complain("Disallowed EPMD_KILL_REQ, live nodes")
+            self.complain("Disallowed EPMD_KILL_REQ, live nodes")
             self._reply_to_kill(protocol.KILL_NO)
             return
         # Whoever reads "OK" may start the next epmd at once: the port must be free by then.
@@ -290,7 +296,7 @@ class Connection:
 
     def _reply_to_kill(self, data: bytes) -> None:
         if not self._reply(data):
-            self._mapper.log.complain("failed to send reply to EPMD_KILL_REQ")
+            self.complain("failed to send reply to EPMD_KILL_REQ")
 
     def _do_stop(self, request: StopRequest) -> None:
         stopped = self._mapper.node_stop(request.name)
@@ -323,7 +329,7 @@ class Connection:
             self._send_all(data)
         except OSError as error:
             sent = False
-            log.complain("error in write, errno=%s: %s", error.errno, error.strerror)
+            self.complain("error in write, errno=%s: %s", error.errno, error.strerror)
             pieces = pieces[:1]
         if log.level:
             for piece in pieces or (data,):

@@ -275,7 +275,7 @@ class Mapper:
         connection.start()
         # Whoever is answered at once takes nobody's place.
         if len(self.guests) > _MOST_GUESTS:
-            self.log.complain("more than %s connections without a node", _MOST_GUESTS)
+            connection.complain("more than %s connections without a node", _MOST_GUESTS)
             self.make_room()
 
     def make_room(self) -> bool:

@@ -165,6 +165,11 @@ DIFFERENCES = (
         "is escaped, so that no name can forge a line or reach a terminal",
     ),
     Difference(
+        "a complaint about a peer",
+        "does not say whose packet it was",
+        "has the same words, and ends with ` from ADDRESS:PORT`",
+    ),
+    Difference(
         "a complaint that comes again and again",
         "fills the log",
         "is said once a second, and how often it was left out; each time with `-d`",

@@ -1,5 +1,6 @@
 """What may differ between two runs of the same program, and so is masked before two are compared:
-creations' values, descriptor numbers, times, port numbers; nothing else.
+creations' values, descriptor numbers, times, port numbers; nothing else.  And what differs on purpose
+in every complaint: only ours says whose it is.
 
 The same goes for the bytes of a hex dump: where its rows are well formed, they are read back into bytes,
 masked, and written on one line; where they are not, they stay as they are, and differ.
@@ -10,10 +11,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from comparison.differences import is_listed
+
 _TIME = re.compile(r"\b\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}\b")
 _SECONDS = re.compile(r"(time in seconds: )\d+")
 _DESCRIPTOR = re.compile(r"\b(fd = |file descriptor |ALIVE socket )\d+")
 _CREATION = re.compile(r"('[^']*:|\"[^\"]*#)\d+(['\"])")
+
+#: The end of a complaint, before how many more there were like it.
+_PEER = re.compile(
+    r" from (?:\d+(?:\.\d+){3}|\[[^\]\s]+\]):\d+(?=(?: \(and \d+ more like this\))?\r?(?:\n|$))"
+)
+assert is_listed("a complaint about a peer")
 
 _DUMP = re.compile(r"(: got )(\d+)( bytes\r\n)((?:\*{5} (?:[0-9a-f]{8}  |\.{6}).*\r\n)+)")
 _MORE = "***** ......and more\r\n"
@@ -23,11 +32,17 @@ _DUMPED = 1024
 def masked(text: str, port: int) -> str:
     """The text without its times, descriptors, creations, and the mapper's own port."""
     text = _DUMP.sub(lambda dump: _masked_dump(dump, port), text)
+    text = without_peers(text)
     text = _TIME.sub("TIME", text)
     text = _SECONDS.sub(r"\1SECONDS", text)
     text = _DESCRIPTOR.sub(r"\1FD", text)
     text = _CREATION.sub(r"\1CREATION\2", text)
     return re.sub(rf"\b{port}\b", "PORT", text)
+
+
+def without_peers(log: str) -> str:
+    """The log as C words it: without the peers that complaints are about."""
+    return _PEER.sub("", log)
 
 
 def _masked_dump(dump: re.Match[str], port: int) -> str:
