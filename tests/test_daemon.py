@@ -13,13 +13,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from comparison.differences import is_listed
 from comparison.settled import listening_inodes
 from forms import (
     BUILT,
     C_EPMD,
     PATIENCE,
     SOURCE,
+    C,
+    Source,
     answers,
+    children,
     clean_environment,
     content,
     forms,
@@ -222,6 +226,45 @@ def test_no_zombie_is_left_to_pid_1(form) -> None:
             reaper.communicate(timeout=PATIENCE)
             end(port, serving_pid(port))
             assert content(said).split() == [b"S"]
+
+
+_ZOMBIES = "a zombie under it, where it is process 1"
+assert is_listed(_ZOMBIES)
+
+
+@pytest.mark.parametrize(
+    "form", [Source, pytest.param(C, marks=pytest.mark.xfail(reason=_ZOMBIES, strict=True))]
+)
+def test_process_1_reaps_the_orphans_of_others(form) -> None:
+    """One from before it serves, and some that come later."""
+    unshare = [real("unshare"), "--map-root-user", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    # The shell's child is the child of what takes its place.
+    before = ["sh", "-c", 'true & exec "$@"', "sh"]
+    with reserved_port() as port:
+        command = [*unshare, *before, *form.command, "-port", str(port)]
+        outside = subprocess.Popen(command, env=clean_environment(), start_new_session=True)
+        try:
+            wait_until(lambda: answers(port), "it to answer")
+            first = children(outside.pid)[0]
+            inside = ["nsenter", "-t", str(first), "-U", "--preserve-credentials", "-p", "-m"]
+            for _ in range(3):
+                # In the background, so that the shell has ended before it.
+                orphan = ["sh", "-c", "sleep 1000 >/dev/null 2>&1 & sleep 1000 >/dev/null 2>&1 &"]
+                assert run([*inside, *orphan]).returncode == 0
+                wait_until(lambda: len(asleep(first)) == 2, "the orphans to be its children")
+                for child in asleep(first):
+                    os.kill(child, signal.SIGKILL)
+                wait_until(lambda: not asleep(first), "the orphans to end")
+            wait_until(lambda: not children(first), "no zombie to be left", 5)
+            assert answers(port)
+        finally:
+            outside.kill()
+            outside.wait(PATIENCE)
+
+
+def asleep(parent: int) -> list[int]:
+    """Its children that run the program sleep."""
+    return [pid for pid in children(parent) if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"sleep")]
 
 
 PRIVATE_DEV = """

@@ -1,8 +1,9 @@
-"""Waiting for the end of a process that is no child of this one."""
+"""The ends of processes that this one has not started."""
 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -37,6 +38,13 @@ def when_gone(loop: Any, pid: int, call: Callable[[], object]) -> None:
 
 #: A watcher that nobody refers to is stopped.
 _watchers: list[Any] = []
+
+
+def reap_orphans(loop: Any) -> None:
+    """As process 1, reap whatever ends: the kernel gives it every process that its parent has left, and whom
+    it does not reap stays as a zombie.  gevent's watchers of children still see the ends of theirs."""
+    loop.install_sigchld()
+    os.kill(os.getpid(), signal.SIGCHLD)  # for those that have ended before
 
 
 def gone(pid: int) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _socket
 import errno
+import os
 import resource
 import select
 import socket
@@ -402,6 +403,8 @@ def run(
     mapper = Mapper(options, sockets, log)
     mapper.start()
     ending.watch_signals(mapper.hub.loop, leave)
+    if os.getpid() == 1:
+        processes.reap_orphans(mapper.hub.loop)
     for pid in options.pid_exit:
         processes.when_gone(mapper.hub.loop, pid, partial(mapper.end, f"process {pid} has ended"))
     if bundle.is_bundled():

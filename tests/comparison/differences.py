@@ -100,6 +100,11 @@ DIFFERENCES = (
         "none: each process reaps its own child",
     ),
     Difference(
+        "a zombie under it, where it is process 1",
+        "is left by every process of others that ends as an orphan",
+        "none: it reaps them; in the one-file executable process 1 is the launcher, which does not",
+    ),
+    Difference(
         "a wildcard address",
         {25: "`-address 0.0.0.0` or `::` ends it, by its own loopback socket, with status 0", 29: SAME},
         "the wildcard covers the loopback address of its family",
