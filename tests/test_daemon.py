@@ -173,12 +173,55 @@ def test_daemons_that_start_together_leave_one(ours) -> None:
         assert not answers(port)
 
 
+#: No host has this address (RFC 5737).
+NO_ADDRESS = "203.0.113.7"
+FAILURES = {
+    "an address that is not there": (["-address", NO_ADDRESS], b"failed to bind on ipaddr 203.0.113.7: "),
+    "an address that is none": (["-address", "here"], b'cannot parse IP address "here"'),
+    "no sockets of systemd's": (["-systemd"], b"systemd provides no sockets"),
+    "a port file in a full folder": (["-port_file", "p" * 255], b"cannot serve: [Errno 36] File name too lo"),
+}
+
+
 @forms(but_not_c="`-daemon` that cannot serve", processes_only=True)
-def test_failure_is_in_the_status(form) -> None:
+@pytest.mark.parametrize("why", FAILURES)
+def test_failure_is_on_stderr_and_in_the_status(form, why: str, tmp_path: Path) -> None:
+    options, reason = FAILURES[why]
     with reserved_port() as port:
-        call = run([*form.command, "-port", str(port), "-daemon", "-address", "203.0.113.7"])
-        assert (call.returncode, call.stdout, call.stderr) == (1, b"", b"")
+        call = run([*form.command, "-port", str(port), "-daemon", *options], cwd=tmp_path)
+        assert (call.returncode, call.stdout) == (1, b"")
+        assert call.stderr.startswith(b"epmd: ")
+        assert reason in call.stderr
+        assert call.stderr.count(b"\n") == 1
         assert not answers(port)
+
+
+BROKEN = """
+import sys
+from gevent_epmd import cli, server
+def broken(*_): raise {what}
+server.run = broken
+sys.exit(cli.main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("OSError(12, 'no memory')", "cannot serve: [Errno 12] no memory\r\n"),
+        ("KeyError(7)", "cannot serve: KeyError(7)\r\n"),
+        ("SystemExit(3)", "cannot serve: the daemon ended before it could serve\r\n"),
+    ],
+)
+def test_failure_after_it_has_detached(what: str, said: str, syslog) -> None:
+    sock, prefix = syslog
+    with reserved_port() as port:
+        script = BROKEN.format(what=what)
+        call = run([*prefix, SOURCE[0], "-c", script, "-port", str(port), "-daemon"])
+        assert (call.returncode, call.stdout) == (1, b"")
+        assert call.stderr.decode().endswith(f": {said}")
+        assert call.stderr.count(b"\n") == 1
+        assert [line.decode().partition(" epmd: epmd: ")[2] for line in received(sock)] == [said.rstrip()]
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
@@ -310,7 +353,7 @@ def test_errors_go_to_syslog(command, syslog) -> None:
     sock, prefix = syslog
     with reserved_port() as port:
         call = run([*prefix, *command, "-port", str(port), "-daemon", "-address", "203.0.113.7"])
-        assert (call.stdout, call.stderr) == (b"", b"")
+        assert call.stdout == b""
         line = sock.recv(4096)
     assert line.startswith(b"<11>"), "facility user, LOG_ERR"
     assert b" epmd: epmd: failed to bind on ipaddr 203.0.113.7" in line
@@ -352,15 +395,36 @@ def test_syslog_that_was_full_or_away_is_found_again(ours, syslog, tmp_path: Pat
             )
 
 
-def test_daemon_whose_caller_was_killed_serves() -> None:
+def test_caller_that_is_killed_while_it_waits_leaves_nothing(tmp_path: Path) -> None:
     impatient = (
         "import os, sys; from gevent_epmd import cli, daemon; "
         "daemon._reap = lambda child: os._exit(3); sys.exit(cli.main())"
     )
     with reserved_port() as port:
-        assert run([SOURCE[0], "-c", impatient, "-port", str(port), "-daemon"]).returncode == 3
-        wait_until(lambda: answers(port), "the daemon to answer")
-        end(port, serving_pid(port))
+        options = ["-port", str(port), "-daemon", "-port_file", str(tmp_path / "port")]
+        reading, writing = os.pipe()
+        os.set_blocking(reading, False)
+        # Whoever it has started holds this pipe open; a daemon would close it.
+        keep = "from gevent_epmd import daemon; daemon.close_inherited = lambda keep: None; "
+        done = run([SOURCE[0], "-c", keep + impatient, *options], pass_fds=[writing])
+        os.close(writing)
+        try:
+            assert done.returncode == 3
+            wait_until(lambda: has_ended(reading), "the daemon to end", 10)
+            assert not answers(port)
+            assert list(tmp_path.iterdir()) == []
+        finally:
+            if not has_ended(reading):
+                end(port, serving_pid(port))
+            os.close(reading)
+
+
+def has_ended(pipe: int) -> bool:
+    """Whether nobody holds the other end of a pipe open to which nobody writes."""
+    try:
+        return os.read(pipe, 1) == b""
+    except BlockingIOError:
+        return False
 
 
 def test_daemon_without_a_syslog_serves(ours, tmp_path: Path) -> None:

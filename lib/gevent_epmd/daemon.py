@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Container, Iterable
 
-_READY = b"1"
+#: What no reason of a failure is.
+_READY = b"\0"
 
 
 def open_standard_descriptors() -> None:
@@ -45,12 +46,41 @@ def _descriptors() -> Iterable[int]:
         return range(1024)
 
 
-def detach() -> Callable[[], None] | None:
+class Caller:
+    """Whoever waits for a daemon, as the daemon sees it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor: int | None = descriptor
+
+    def ready(self) -> None:
+        """To be called once requests are answered.  Raises BrokenPipeError if the caller has ended: whoever
+        was killed while it waited must leave nothing behind."""
+        if not self._tell(_READY):
+            raise BrokenPipeError("its caller was killed while it started")
+
+    def failed(self, reason: str) -> bool:
+        """Say why there will be no daemon; False if nobody waits for that (any more)."""
+        return self._tell(reason.encode("utf-8", "backslashreplace"))
+
+    def _tell(self, word: bytes) -> bool:
+        if self._descriptor is None:
+            return False
+        try:
+            os.write(self._descriptor, word)
+        except BrokenPipeError:
+            return False
+        finally:
+            os.close(self._descriptor)
+            self._descriptor = None
+        return True
+
+
+def detach() -> Caller | None:
     """Fork a daemon.
 
-    In the daemon this gives the function to call once requests are answered; in the caller, which
-    it keeps waiting until then, it gives None.  Raises ChildProcessError in the caller if the daemon
-    ended instead, and OSError where it cannot be forked.
+    In the daemon this gives its caller, to be told once requests are answered; in the caller, which it
+    keeps waiting until then, it gives None.  Raises ChildProcessError in the caller if the daemon ended
+    instead, with its reason, and OSError where it cannot be forked.
     """
     reading, writing = os.pipe()
     intermediate = os.fork()
@@ -58,8 +88,9 @@ def detach() -> Callable[[], None] | None:
         os.close(writing)
         _reap(intermediate)
         with os.fdopen(reading, "rb") as pipe:
-            if pipe.read() != _READY:
-                raise ChildProcessError("the daemon ended before it could serve")
+            word = pipe.read()
+        if word != _READY:
+            raise ChildProcessError(word.decode() or "the daemon ended before it could serve")
         return None
     os.close(reading)
     os.setsid()
@@ -67,16 +98,13 @@ def detach() -> Callable[[], None] | None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if os.fork():
         os._exit(0)
-    _leave()
-
-    def ready() -> None:
-        try:
-            os.write(writing, _READY)
-        except OSError:
-            pass  # the caller was ended while it waited: nobody hears it
-        os.close(writing)
-
-    return ready
+    caller = Caller(writing)
+    try:
+        _leave()
+    except OSError as error:
+        caller.failed(str(error))
+        os._exit(1)
+    return caller
 
 
 def _reap(child: int) -> None:

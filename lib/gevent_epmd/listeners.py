@@ -26,7 +26,12 @@ _LOOPBACK_ALONE = ("127.0.0.1", "127.0.1.1", "::1")
 
 
 class PortInUse(Exception):
-    """Somebody listens there already, an epmd most likely: no reason to complain."""
+    """Somebody has this port of this address already, an epmd most likely: no reason to complain."""
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(f"there is already a epmd running at port {port} on ipaddr {host}")
+        self.host = host
+        self.port = port
 
 
 class ListenError(Exception):
@@ -115,8 +120,7 @@ def _open(place: Place, port: int) -> _socket.socket | None:
         return _listen(place, port)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            text = f"there is already a epmd running at port {port} on ipaddr {place.host}"
-            raise PortInUse(text) from None
+            raise PortInUse(place.host, port) from None
         if place.asked:
             raise ListenError(f"failed to bind on ipaddr {place.host}: {error.strerror}") from None
         return None

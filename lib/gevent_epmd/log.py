@@ -41,6 +41,13 @@ class Log:
         else:
             self._line(text)
 
+    def fail(self, text: str) -> None:
+        """Level 0, for why a start fails: for stderr too where everything else goes to syslog, since the
+        caller still waits there, and a container has no syslog."""
+        self.say(0, text)
+        if self._syslog:
+            self._line(text)
+
     def tty(self, level: int, text: str) -> None:
         """For stderr alone (C: dbg_tty_printf)."""
         if self.level >= level and not self._syslog:

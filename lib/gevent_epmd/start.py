@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from contextlib import closing
 
-from . import bundle, daemon, listeners, systemd
+from . import bundle, daemon, listeners, occupant, systemd
 from .log import Log
 from .options import STDOUT, Options
 
@@ -27,10 +27,10 @@ def serve(options: Options) -> int:
         sockets = _sockets(options, log)
     except listeners.PortInUse as error:
         # Whoever waits for the file would wait in vain.
-        log.say(0, str(error)) if options.port_file else log.tty(1, str(error))
+        log.fail(str(error)) if options.port_file else log.tty(1, str(error))
         return 1 if options.port_file else 0
     except listeners.ListenError as error:
-        log.say(0, str(error))
+        log.fail(str(error))
         return 1
     return _serve_sockets(options, sockets, log)
 
@@ -40,35 +40,41 @@ def _sockets(options: Options, log: Log) -> list[_socket.socket]:
         log.say(2, "try to obtain sockets from systemd")
         return systemd.take_sockets(os.environ)
     log.say(2, f"try to initiate listening port {options.port}")
-    return listeners.open_listeners(options.addresses, options.port)
+    return occupant.open_listeners(options.addresses, options.port)
 
 
 def _serve_sockets(options: Options, sockets: list[_socket.socket], log: Log) -> int:
+    caller = None
     try:
         if bundle.is_bundled():
             bundle.unpack_libraries()
         from . import server
 
-        tell_caller = daemon.detach() if options.daemon else _nobody_waits
-        if tell_caller is not None:
-            server.raise_descriptor_limit()
-            with closing(PortFile(options.port_file)) as port_file:
-                leave = port_file.close if options.port_file else None
-                server.run(options, sockets, log, _ready(options, port_file, tell_caller), leave)
+        if options.daemon:
+            caller = daemon.detach()
+            if caller is None:
+                return 0
+        server.raise_descriptor_limit()
+        with closing(PortFile(options.port_file)) as port_file:
+            leave = port_file.close if options.port_file else None
+            server.run(options, sockets, log, _ready(options, port_file, caller), leave)
     except Exception as error:  # noqa: BLE001 - a daemon's last words would be lost
         # What the system says is a sentence; of a mistake the kind matters too.
-        log.say(0, f"cannot serve: {error if isinstance(error, OSError) else repr(error)}")
+        reason = str(error) if isinstance(error, OSError) else repr(error)
+        if caller is None or not caller.failed(reason):
+            log.fail(f"cannot serve: {reason}")
         return 1
     return 0
 
 
-def _ready(options: Options, port_file: PortFile, tell_caller: Callable[[], None]) -> Callable[[int], None]:
+def _ready(options: Options, port_file: PortFile, caller: daemon.Caller | None) -> Callable[[int], None]:
     def ready(port: int) -> None:
         port_file.write(port)
         # Without the option it is the socket of a service whose node has started us: not ours to answer.
         if options.systemd:
             systemd.notify_ready(os.environ)
-        tell_caller()
+        if caller is not None:
+            caller.ready()
 
     return ready
 
@@ -94,7 +100,3 @@ class PortFile:
     def close(self) -> None:
         """Remove the file, unless another mapper has written it since."""
         self._file.remove()
-
-
-def _nobody_waits() -> None:
-    pass

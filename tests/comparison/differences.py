@@ -82,7 +82,7 @@ DIFFERENCES = (
     Difference(
         "`-daemon` that cannot serve",
         "status 0, and it returns before the port answers",
-        "returns when the port answers, and the status is true",
+        "returns when the port answers; the status is true, and stderr says why: containers have no syslog",
     ),
     Difference(
         "a stranger at the port",
