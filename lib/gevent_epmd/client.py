@@ -308,7 +308,8 @@ class _Call:
         self.sock = self._connect()
         try:
             self._hurry(self.sock)
-            self.sock.sendall(framed)
+            # Whoever has gone already must not end us by SIGPIPE.
+            self.sock.sendall(framed, _socket.MSG_NOSIGNAL)
         except OSError:
             self.sock.close()
             raise BadAnswer("Can't write to epmd") from None
@@ -345,6 +346,8 @@ class _Call:
             if left <= 0:
                 raise TimeoutError("timed out")
             sock.settimeout(left)
+        elif sock.gettimeout() is not None:
+            sock.settimeout(None)  # it is the default of the program that asks
 
     def _connect(self) -> Any:
         reason = ""

@@ -17,6 +17,7 @@ Invariants:
 from __future__ import annotations
 
 import _socket
+import errno
 from collections.abc import Callable, Iterable, Sequence
 from struct import pack
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -41,6 +42,11 @@ _MOST_IDLE = 64
 _READ, _WRITE = 1, 2
 #: With each call, since a connection's socket is one that blocks: to change that is a system call more.
 _NOW = _socket.MSG_DONTWAIT
+#: A program that we are embedded in may want to die of SIGPIPE, but not because a peer has gone.
+_SEND_NOW = _NOW | _socket.MSG_NOSIGNAL
+#: Errors that say nothing of the other end.  None is a time-out's of Python's, or a signal handler's own: to
+#: take one for an end gives the name of a live node away.
+_NO_NEWS = (None, errno.EAGAIN, errno.EINTR, errno.ENOMEM, errno.ENOBUFS)
 _RESET_ON_CLOSE = pack("ii", 1, 0)  # struct linger: on, no seconds
 
 
@@ -102,10 +108,8 @@ class Connection:
         """Whether the other end has closed, or has sent what ends a registration."""
         try:
             self.sock.recv(1, _socket.MSG_PEEK | _NOW)
-        except BlockingIOError:
-            return False
-        except OSError:
-            pass
+        except OSError as error:
+            return error.errno not in _NO_NEWS
         return True
 
     def hang_up(self) -> None:
@@ -378,7 +382,7 @@ class Connection:
 
     def _send_some(self, data: bytes | memoryview) -> int:
         try:
-            return self.sock.send(data, _NOW)
+            return self.sock.send(data, _SEND_NOW)
         except BlockingIOError:
             return 0
 

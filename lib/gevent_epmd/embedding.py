@@ -12,6 +12,7 @@ this program's own, in a connection or in the thread, is raised by `close`.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
@@ -41,7 +42,7 @@ class PortMapper:
     alone: 127.0.0.1, ::1, and 127.0.1.1, where Debian's nodes look for it, as far as this host has them.
     `relaxed`, `allow`, `idle_exit`, `debug` and the delays are the options of `epmd --help`, times in
     seconds.  `log` is called with each line of the log, without its end, and must not wait for anything; None
-    is stderr.
+    is stderr, where there was one when Python started.
 
     `start` raises PortInUse where somebody listens already, ListenError for an address that is not to be had,
     and RuntimeError where it has been started and not closed; the constructor ValueError for a value that
@@ -227,12 +228,19 @@ def _must_be(what: str, number: int, least: int, most: int | None = None) -> Non
         raise ValueError(f"{what}: {number} is not {limits}")
 
 
+def _say_nothing(_line: str) -> None:
+    pass
+
+
 class _Log(Log):
     """Calls `put` with each line, and keeps the first failure."""
 
     def __init__(self, level: int, put: Callable[[str], object] | None) -> None:
         super().__init__(level)
-        self._call = put or super()._put
+        # Where there was no stderr at the start of Python, its number is by now that of some other file or
+        # socket, maybe a peer's.
+        no_stderr = sys.__stderr__ is None
+        self._call = put or (_say_nothing if no_stderr else super()._put)
         self._failure: BaseException | None = None
 
     def failed(self, error: BaseException) -> None:

@@ -11,7 +11,6 @@ import errno
 import os
 import resource
 import select
-import socket
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
@@ -156,11 +155,20 @@ class IdleExit:
             self._timer = None
 
 
+class _ListeningSocket(_socket.socket):
+    """What a StreamServer takes for a socket, whatever the program that we are embedded in has made of
+    socket.socket."""
+
+    accept = _socket.socket._accept  # type: ignore[attr-defined]
+
+
 class Listener(StreamServer):
     """Accepts on one listening socket, as fast as connections come and for as long as there is room."""
 
     def __init__(self, mapper: Mapper, sock: _socket.socket) -> None:
-        super().__init__(socket.socket(fileno=sock.detach()), handle=mapper.do_accept)
+        own = _ListeningSocket(sock.family, sock.type, sock.proto, sock.detach())
+        own.setblocking(False)  # it has the program's default time-out until then
+        super().__init__(own, handle=mapper.do_accept)
         self._mapper = mapper
         self._family = self.family
         self._poll = plain.poll()
@@ -181,7 +189,12 @@ class Listener(StreamServer):
                     break
             else:
                 # With all four arguments: asked for one alone, it costs three system calls.
-                return _socket.socket(self._family, _socket.SOCK_STREAM, 0, descriptor), peer
+                sock = _socket.socket(self._family, _socket.SOCK_STREAM, 0, descriptor)
+                if sock.gettimeout() is not None:
+                    # The default of the program that we are embedded in: with a time-out even a call that
+                    # must not wait does.  Not done to all, since it is a system call.
+                    sock.settimeout(None)
+                return sock, peer
         return None
 
     def do_handle(self, *args: Any) -> None:
