@@ -19,7 +19,7 @@ _MOMENT = 1.0
 _PAUSE = 0.05
 
 
-def open_listeners(addresses: Sequence[str], port: int) -> list[_socket.socket]:
+def open_listeners(addresses: Sequence[str] | None, port: int) -> list[_socket.socket]:
     """As listeners.open_listeners, but raises PortInUse only where an epmd answers at the port, and
     ListenError where something else has it.
 
