@@ -26,7 +26,7 @@ from greenlet import getcurrent, greenlet
 
 from . import protocol
 from .log import shown
-from .networks import is_in, plain_host
+from .networks import Network, is_in, plain_host
 from .protocol import Alive2Request, BareRequest, Port2Request, ProtocolError, StopRequest
 from .registry import Node, Refused
 
@@ -77,10 +77,9 @@ class Connection:
         self._reader: Any = None
         self._greenlet: greenlet | None = None
 
-    def is_barred(self) -> bool:
-        """Whether the peer is of another host and of none of the networks that may ask."""
-        networks = self._mapper.options.allow
-        return networks is not None and not is_in(self._peer[0], networks) and not self._local()
+    def is_barred(self, allowed: Iterable[Network]) -> bool:
+        """Whether the peer is of another host and of none of these networks."""
+        return not is_in(self._peer[0], allowed) and not self._local()
 
     def bar(self) -> None:
         """End the connection before it is served."""

@@ -13,7 +13,7 @@ import resource
 import select
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 from operator import attrgetter
 from typing import Any
@@ -100,32 +100,23 @@ class Deadlines:
         self._was_stopped = False
 
 
-class Guests:
+class Guests(OrderedDict[Connection, None]):
     """The connections that wait and are not a node's, the one that has been of no use for longest first."""
-
-    def __init__(self) -> None:
-        self._table: OrderedDict[Connection, None] = OrderedDict()
 
     def add(self, connection: Connection) -> None:
         """It is of no use from now on; one that is here already keeps its place."""
-        self._table.setdefault(connection)
+        self.setdefault(connection)
 
     def renew(self, connection: Connection) -> None:
         """It has been of use until now: it has made its request."""
-        self._table[connection] = None
-        self._table.move_to_end(connection)
+        self[connection] = None
+        self.move_to_end(connection)
 
     def discard(self, connection: Connection) -> None:
-        self._table.pop(connection, None)
+        self.pop(connection, None)
 
     def oldest(self) -> Connection | None:
-        return next(iter(self._table), None)
-
-    def __iter__(self) -> Iterator[Connection]:
-        return iter(self._table)
-
-    def __len__(self) -> int:
-        return len(self._table)
+        return next(iter(self), None)
 
 
 class IdleExit:
@@ -283,7 +274,7 @@ class Mapper:
 
     def do_accept(self, sock: _socket.socket, peer: tuple[Any, ...]) -> None:
         connection = Connection(self, sock, peer)
-        if connection.is_barred():
+        if self.options.allow is not None and connection.is_barred(self.options.allow):
             connection.bar()
             return
         connection.start()

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 from comparison.masks import masked
 from comparison.rows import Form, Row, Seen, side_by_side
 from comparison.settled import settle, stay_on_one_processor
-from forms import PATIENCE, answers, real, reserved_port, run, wait_until
+from forms import PATIENCE, Built, answers, real, reserved_port, run, wait_until
 from peer import Peer, ask, node, register, try_to_register
-from test_daemon import PRIVATE_DEV, daemon, serving_pid
+from test_daemon import PRIVATE_DEV, daemon, serving_pid, zombies_under_process_1
 
 from gevent_epmd.processes import gone
 
@@ -153,6 +153,12 @@ def _ended(title: str, command: list[str], difference: str = "") -> Seen:
     return Seen(title, f"{said}status {ended.returncode}", difference)
 
 
+def zombies(form: Form) -> Iterator[Seen]:
+    """As process 1.  In the one-file executable that is the launcher, which does as C does."""
+    difference = "" if form is Built else "a zombie under it, where it is process 1"
+    yield Seen("as process 1: zombies of others", f"{zombies_under_process_1(form)}", difference)
+
+
 def syslog(form: Form) -> Iterator[Seen]:
     """What a daemon tells syslog: whole datagrams."""
     stay_on_one_processor()
@@ -263,6 +269,7 @@ _PLAYS: tuple[Callable[[Form], Iterator[Seen]], ...] = (
     signals_to_a_daemon,
     belongings,
     statuses,
+    zombies,
     syslog,
 )
 
