@@ -6,7 +6,10 @@ changed.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -81,6 +84,7 @@ class Host:
                 stderr=self._stderr,
                 env=clean_environment(**changed.environ),
                 pass_fds=[theirs.fileno()],
+                start_new_session=True,
             )
         try:
             self.port = int(self._read_line())
@@ -113,9 +117,9 @@ class Host:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # it may have left children
+        self.process.wait()
         self._said.close()
         self._control.close()
         self._stderr.close()

@@ -94,6 +94,7 @@ class Registration:
 
     def __init__(self, sock: Any, name: str, creation: int) -> None:
         self._sock = sock
+        self._owner = os.getpid()
         self.name = name
         self.creation = creation
 
@@ -109,6 +110,13 @@ class Registration:
         return True
 
     def close(self) -> None:
+        """End the registration, also where a process that was forked since has the socket too.  In such a
+        process nothing ends: the registration is its parent's."""
+        if os.getpid() == self._owner:
+            try:
+                self._sock.shutdown(_socket.SHUT_RDWR)
+            except OSError:
+                pass  # it is lost, or closed already
         self._sock.close()
         if self.on_close is not None:
             self.on_close(self)

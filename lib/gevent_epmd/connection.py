@@ -120,6 +120,12 @@ class Connection:
         except OSError:
             pass  # the other end was faster
 
+    def leave_to_parent(self, *, loop_is_ours: bool) -> None:
+        """For a forked child: close its copy of the socket, of which the other end sees nothing."""
+        if loop_is_ours:
+            self._stop_reading()
+        self.sock.close()
+
     def log_closing(self) -> None:
         if not self._hung_up:
             self._mapper.log.tty(2, f"closing connection on file descriptor {self.fd}")

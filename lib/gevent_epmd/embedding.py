@@ -6,16 +6,21 @@
     >>> with ThreadedPortMapper(port=0) as mapper:  # in any other
     ...     client.names(port=mapper.port)
 
-Both serve from `start` to `close`, or in a `with` block.  What a peer does wrong is logged; a mistake of
-this program's own, in a connection or in the thread, is raised by `close`.
+Both serve from `start` to `close`, or in a `with` block.  After os.fork() the parent serves on, and in the
+child they are closed.  What a peer does wrong is logged; a mistake of this program's own, in a connection or
+in the thread, is raised by `close`.
 """
 
 from __future__ import annotations
 
+import _socket
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 from gevent import get_hub, monkey
 from gevent.event import Event
@@ -85,7 +90,8 @@ class PortMapper:
             delay_write=delay_write,
             debug=debug,
         )
-        self._log = _Log(debug, log)
+        self._new_log = partial(_Log, debug, log)
+        self._log = self._new_log()
         self._mapper: server.Mapper | None = None
         self._stopped: Event | None = None
         self.port = port
@@ -98,6 +104,7 @@ class PortMapper:
 
     def _open(self) -> server.Mapper:
         sockets = listeners.open_listeners(self._options.addresses, self._options.port)
+        _serving.add(self)
         mapper = self._mapper = server.Mapper(self._options, sockets, self._log)
         stopped = self._stopped = Event()
         # However it ends, it ends in the hub: only there may connections be aborted.
@@ -125,6 +132,21 @@ class PortMapper:
         except Exception as error:  # noqa: BLE001 - the hub would print it, and go on
             self._log.failed(error)
         finally:
+            stopped.set()
+
+    def _leave_to_parent(self) -> None:
+        """For a forked child: be closed, without a word to the peers, which are the parent's."""
+        mapper, self._mapper = self._mapper, None
+        stopped, self._stopped = self._stopped, None
+        if mapper is None:
+            return
+        _left.append(mapper)
+        loop_is_ours = mapper.hub.thread_ident == monkey.get_original("_thread", "get_ident")()
+        mapper.leave_to_parent(loop_is_ours=loop_is_ours)
+        self._log = self._new_log()
+        if not loop_is_ours:
+            _close_copies(mapper.port)
+        elif stopped is not None:
             stopped.set()
 
     def __enter__(self: Self) -> Self:
@@ -181,6 +203,11 @@ class ThreadedPortMapper(PortMapper):
         """As for PortMapper; from any thread."""
         return self._ended is None or self._ended.wait(timeout)
 
+    def _leave_to_parent(self) -> None:
+        self._thread = self._ended = self._asked = None
+        self._closing = False
+        super()._leave_to_parent()
+
     def _run(self, started: threading.Event, ended: threading.Event) -> None:
         hub = get_hub()
         self._hear_of_failures(hub)
@@ -220,6 +247,50 @@ class ThreadedPortMapper(PortMapper):
 
         hub.exception_stream = None
         hub.handle_error = handle_error
+
+
+#: Those that may have something open.
+_serving: WeakSet[PortMapper] = WeakSet()
+#: What a child has of its parent's mappers: their greenlets must not be woken to be tidied up.
+_left: list[server.Mapper] = []
+
+
+def _leave_all_to_parent() -> None:
+    """In a child that was forked: it must neither serve nor hold what the parent closes."""
+    ThreadedPortMapper._lock = threading.Lock()  # a thread that is not here may have held it
+    for mapper in list(_serving):
+        mapper._leave_to_parent()
+
+
+os.register_at_fork(after_in_child=_leave_all_to_parent)
+
+
+def _close_copies(port: int) -> None:
+    """Close what was accepted at this port and is in no table: a thread that is not in this child was about
+    to serve it."""
+    default = _socket.getdefaulttimeout()
+    _socket.setdefaulttimeout(None)  # else to look at a socket of the program would change it
+    try:
+        for name in os.listdir("/dev/fd"):
+            try:
+                sock = _socket.socket(fileno=int(name))
+            except OSError:
+                continue  # no socket, or the descriptor of the list
+            if _is_accepted(sock, port):
+                sock.close()
+            else:
+                sock.detach()
+    except OSError:
+        pass  # no /proc
+    finally:
+        _socket.setdefaulttimeout(default)
+
+
+def _is_accepted(sock: _socket.socket, port: int) -> bool:
+    try:
+        return sock.family in (_socket.AF_INET, _socket.AF_INET6) and sock.getsockname()[1] == port
+    except OSError:
+        return False
 
 
 def _must_be(what: str, number: int, least: int, most: int | None = None) -> None:

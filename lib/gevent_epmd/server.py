@@ -41,6 +41,8 @@ _PAUSE = 0.1
 _MOST_GUESTS = 4096
 #: A timer that comes so many seconds late says that the process was stopped, or its host.
 _STOPPED = 1.0
+#: A level at which a log says nothing.
+_SILENT = -1
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -188,6 +190,21 @@ class Listener(StreamServer):
                 return sock, peer
         return None
 
+    def shut_down(self) -> None:
+        """End the listening of all who have this socket, processes that were forked among them."""
+        if not self.closed:
+            try:
+                self.socket.shutdown(_socket.SHUT_RDWR)
+            except OSError:
+                pass  # it does not listen any more
+
+    def leave_to_parent(self, *, loop_is_ours: bool) -> None:
+        """For a forked child: close its copy of the socket."""
+        if loop_is_ours:
+            self.close()
+        elif not self.closed:
+            self.socket.close()
+
     def do_handle(self, *args: Any) -> None:
         self._handle(*args)
 
@@ -249,6 +266,8 @@ class Mapper:
         """Close all that is open, at most once.  For the hub only."""
         self.close_listeners()
         for connection in self._connections():
+            # A process that was forked may have the socket too, and then a close tells the other end nothing.
+            connection.hang_up()
             connection.abort("the mapper ends")
         self.deadlines.stop()
         while self.idle:
@@ -270,7 +289,23 @@ class Mapper:
 
     def close_listeners(self) -> None:
         for listener in self._listeners:
+            if not self.options.systemd:  # whose sockets are for the next epmd too
+                listener.shut_down()
             listener.close()
+
+    def leave_to_parent(self, *, loop_is_ours: bool) -> None:
+        """For a forked child: let go of what it has got of its parent's, so that its peers see nothing of it.
+        The loop of another thread, which has no such thread in the child, must be left as it is."""
+        self.log.level = _SILENT
+        for connection in self._connections():
+            connection.leave_to_parent(loop_is_ours=loop_is_ours)
+        for listener in self._listeners:
+            listener.leave_to_parent(loop_is_ours=loop_is_ours)
+        if loop_is_ours:
+            self.deadlines.stop()
+            if self._idle_exit:
+                self._idle_exit.stop()
+                self._idle_exit = None
 
     def do_accept(self, sock: _socket.socket, peer: tuple[Any, ...]) -> None:
         connection = Connection(self, sock, peer)
