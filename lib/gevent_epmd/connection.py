@@ -99,9 +99,13 @@ class Connection:
 
     def complain(self, kind: str, *details: object) -> None:
         """Log what the peer did, in C's words where it has some, and then who it is."""
+        # Of many complaints few are logged, and only those need to say who.
+        self._mapper.log.complain(f"{kind} from %s", *details, self)
+
+    def __str__(self) -> str:
+        """The peer's address and port, for the log."""
         host, port = plain_host(self._peer[0]), self._peer[1]
-        peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self._mapper.log.complain(f"{kind} from %s", *details, peer)
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def gone(self) -> bool:
         """Whether the other end has closed, or has sent what ends a registration."""
