@@ -180,6 +180,14 @@ def test_daemon_keeps_the_sockets(ours, tmp_path: Path) -> None:
         wait_until(lambda: gone(main), "the daemon to end")
 
 
+def test_end_leaves_the_sockets_listening() -> None:
+    """They are for the next epmd that systemd starts."""
+    with DualStack("-systemd") as server:
+        assert ask(server.port, b"k") == b"OK"
+        wait_until(lambda: server.ended() == 0, "it to end")
+        assert server._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
+
+
 @pytest.mark.parametrize(
     "environ", [{}, {"LISTEN_FDS": "1"}, {"LISTEN_PID": "1", "LISTEN_FDS": "1"}], ids=str
 )
