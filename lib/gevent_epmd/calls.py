@@ -20,10 +20,10 @@ def call(options: Options) -> int:
     try:
         return _CALLS[options.command or ""](options)
     except client.NoEpmd as error:
-        write(2, f"epmd: {error}\n".encode())
+        say(2, str(error))
     except client.EpmdError as error:
         # To stdout, as C has it; of another host C knows nothing.
-        write(2 if options.host else 1, f"epmd: {error}\n".encode())
+        say(2 if options.host else 1, str(error))
     return 1
 
 
@@ -51,8 +51,17 @@ def _list(options: Options, tag: int) -> int:
             return _list_json(port, client.joined(pieces), tag)
         text = client.joined(_until_the_end_or_a_reset(pieces))
     write(1, f"epmd: up and running on port {port} with data:\n".encode())
-    write(1, text)
+    write(1, _harmless(text) if options.host else text)
     return 0
+
+
+def _harmless(text: bytes | bytearray) -> bytes:
+    """A listing whose control characters are escaped, so that another host cannot control the terminal.  Of
+    an epmd of this host everything is printed byte for byte, as C does."""
+    from .log import printable
+
+    lines = text.decode("utf-8", "backslashreplace").split("\n")
+    return "\n".join(map(printable, lines)).encode()
 
 
 def _until_the_end_or_a_reset(pieces: Iterator[bytes]) -> Iterator[bytes]:
@@ -76,8 +85,10 @@ def _list_json(port: int, text: bytes, tag: int) -> int:
             kind: [n._asdict() for n in nodes] for kind, nodes in answers.parse_dump(text)._asdict().items()
         }
     line = json.dumps({"port": port} | found, ensure_ascii=False)
-    # What is no UTF-8 becomes an escape of JSON's.
-    write(1, f"{line}\n".encode("utf-8", "backslashreplace"))
+    if not line.isprintable():
+        # What is no UTF-8, and what a terminal would obey, becomes an escape of JSON's.
+        line = "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
+    write(1, f"{line}\n".encode())
     return 0
 
 
@@ -119,11 +130,31 @@ _CALLS: dict[str, Callable[[Options], int]] = {
 }
 
 
+def say(descriptor: int, text: str) -> None:
+    """A line, whatever is in the text."""
+    from .log import printable
+
+    write(descriptor, f"epmd: {printable(text)}\n".encode())
+
+
 def write(descriptor: int, data: bytes | bytearray) -> None:
     """All of it, or as much as can be."""
     view = memoryview(data)
     try:
         while view:
-            view = view[os.write(descriptor, view) :]
+            view = view[_write(descriptor, view) :]
     except OSError:
         pass  # a full disk changes neither what is said elsewhere nor the status, as in C
+
+
+def _write(descriptor: int, view: memoryview) -> int:
+    try:
+        return os.write(descriptor, view)
+    except BlockingIOError:
+        # A pipe, or a terminal, that another program has set not to block: it is full just now.
+        from select import POLLOUT, poll
+
+        waiting = poll()
+        waiting.register(descriptor, POLLOUT)
+        waiting.poll()
+        return 0

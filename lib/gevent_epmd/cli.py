@@ -36,9 +36,9 @@ def _do_as_told() -> int:
         options = read_options(sys.argv[1:], os.environ)
     except UsageError as error:
         # What is wrong comes last: the usage alone fills a screen.
-        return _fail(f"{USAGE}\nepmd: {error}\n")
+        return _fail(str(error), f"{USAGE}\n")
     except ValueProblem as error:
-        return _fail(f"epmd: {error}\n")
+        return _fail(str(error))
     if options.command:
         # As `epmd -names | head -1` ends a C program.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
@@ -50,8 +50,9 @@ def _do_as_told() -> int:
     return start.serve(options)
 
 
-def _fail(text: str) -> int:
+def _fail(text: str, usage: str = "") -> int:
     from . import calls
 
-    calls.write(2, text.encode("utf-8", "backslashreplace"))
+    calls.write(2, usage.encode())
+    calls.say(2, text)
     return 1

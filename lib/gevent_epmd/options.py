@@ -74,6 +74,8 @@ Interactive, not in C's epmd:
 """
 
 _INTERACTIVE = ("-names", "-dump", "-started", "-kill", "-stop", "--help", "--version")
+#: What needs no epmd, nor a good environment.
+_ABOUT_ITSELF = ("--help", "--version")
 _OPTION_LINE = re.compile(r"^    (--?\w+)(?:, (-\w+))?(?: ([A-Z]\w*))?(?=  )", re.MULTILINE)
 
 
@@ -117,7 +119,7 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Option
     found = _docopt(_two_dashes(arguments))
     command = next((c for c in _INTERACTIVE if found[_dashes(c)]), None)
     options = Options(
-        port=_port(found, environ),
+        port=_port(found, {} if command in _ABOUT_ITSELF else environ),
         addresses=_addresses(found, environ),
         debug=found["--debug"],
         daemon=bool(found["--daemon"]),
