@@ -22,8 +22,10 @@ from comparison.rows import Form, Row, Seen, side_by_side
 from comparison.settled import settle, stay_on_one_processor
 from forms import PATIENCE, Built, answers, real, reserved_port, run, wait_until
 from peer import Peer, ask, node, register, try_to_register
+from strangers import STRANGERS, BoundOnly, Http, Mute, Stranger
 from test_daemon import PRIVATE_DEV, daemon, serving_pid, zombies_under_process_1
 
+from gevent_epmd.client import TIMEOUT
 from gevent_epmd.processes import gone
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 GROUP = "life"
 
 _CANNOT_SERVE = "`-daemon` that cannot serve"
+_STRANGER = "a stranger at the port"
+_NO_ANSWER = "an epmd that does not answer"
 _NO_REASON = "an error of the system, in syslog"
 _SIZE_LIMIT = "a log file that may not grow any more"
 
@@ -146,9 +150,9 @@ _ELSEWHERE = ["-address", "203.0.113.7"]
 _IN_VAIN = {"an address that is not there": _ELSEWHERE, "an address that is none": ["-address", "here"]}
 
 
-def _ended(title: str, command: list[str], difference: str = "") -> Seen:
+def _ended(title: str, command: list[str], difference: str = "", **how: float) -> Seen:
     port = int(command[command.index("-port") + 1])
-    ended = run(command)
+    ended = run(command, **how)
     said = masked((ended.stdout + ended.stderr).decode(), port)
     return Seen(title, f"{said}status {ended.returncode}", difference)
 
@@ -157,6 +161,35 @@ def zombies(form: Form) -> Iterator[Seen]:
     """As process 1.  In the one-file executable that is the launcher, which does as C does."""
     difference = "" if form is Built else "a zombie under it, where it is process 1"
     yield Seen("as process 1: zombies of others", f"{zombies_under_process_1(form)}", difference)
+
+
+_STARTS = ((), ("-daemon",))
+_ASKING = (("-names",), ("-dump",), ("-started",), ("-kill",), ("-stop", "foo"))
+#: Something at the port, a call, and the difference there.  What closes at once is met before it has read or
+#: after, and so asked by those that start alone.
+_STRANGE: tuple[tuple[type[Stranger], tuple[str, ...], str], ...] = (
+    *((stranger, call, _STRANGER) for stranger in STRANGERS for call in _STARTS),
+    *((Mute, call, _NO_ANSWER) for call in _ASKING),
+    *((Http, call, _STRANGER) for call in _ASKING),
+    *((BoundOnly, call, "") for call in _ASKING),
+)
+#: By when a call that has a limit has come to it, in seconds.
+_LIMIT = TIMEOUT + 10
+
+
+def strangers(form: Form) -> Iterator[Seen]:
+    """What is said of a port that something else has, or an epmd that does not answer."""
+    with ThreadPoolExecutor(len(_STRANGE)) as pool:
+        yield from pool.map(lambda each: _met(form, *each), _STRANGE)
+
+
+def _met(form: Form, stranger: type[Stranger], call: tuple[str, ...], difference: str) -> Seen:
+    title = f"{' '.join(call) or 'in the foreground'}, {stranger.__name__} at the port"
+    with stranger() as there:
+        try:
+            return _ended(title, [*form.command, "-port", str(there.port), *call], difference, timeout=_LIMIT)
+        except subprocess.TimeoutExpired:
+            return Seen(title, f"waits for more than {_LIMIT:g} s", difference)
 
 
 def syslog(form: Form) -> Iterator[Seen]:
@@ -270,6 +303,7 @@ _PLAYS: tuple[Callable[[Form], Iterator[Seen]], ...] = (
     belongings,
     statuses,
     zombies,
+    strangers,
     syslog,
 )
 
