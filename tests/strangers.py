@@ -7,6 +7,8 @@ import socket
 import threading
 from collections.abc import Iterator
 
+from forms import wait_until
+
 
 class Stranger:
     """Listens at `port` of 127.0.0.1 and says nothing."""
@@ -31,6 +33,9 @@ class Stranger:
                 connection, _ = self._sock.accept()
                 self._threads.append(threading.Thread(target=self._serve, args=[connection], daemon=True))
                 self._threads[-1].start()
+
+    def wait_for_a_connection(self) -> None:
+        wait_until(lambda: len(self._threads) > 1, "a connection")
 
     def _serve(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):

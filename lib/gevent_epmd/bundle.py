@@ -2,8 +2,8 @@
 
 Its launcher unpacks a folder, runs the real process as its child, and removes the folder when that
 child ends.  A daemon has left that child behind and lives on without the folder; so nothing may be
-imported once it serves.  In the foreground the launcher waits; where it is killed, nobody would end the
-child and nobody would remove the folder, so the child does both.
+imported once it serves.  In the foreground the launcher waits; what the child does where it is killed is in
+`launcher`.
 
 The libraries that only serving needs are not unpacked by the launcher, so that those who ask, or find the
 port taken, need not wait for it: `unpack_libraries` does it.
@@ -17,7 +17,10 @@ import gc
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import NoReturn
+
+from . import launcher
 
 
 def is_bundled() -> bool:
@@ -67,10 +70,10 @@ def settle(*, has_launcher: bool, leave: Callable[[], None] | None = None) -> No
     launcher, after a call of `leave`.  For the bundle only."""
     gc.enable()  # build/hooks/first.py has switched it off
     sys.meta_path.insert(0, _NoMoreImports())
+    launcher.forget()
     if has_launcher:
-        folder: str = sys._MEIPASS  # type: ignore[attr-defined]
-        _empty(folder)
-        _watch_launcher(folder, leave)
+        launcher.empty(sys._MEIPASS)  # type: ignore[attr-defined]
+        _end_with_launcher(leave)
 
 
 class _NoMoreImports:
@@ -82,43 +85,12 @@ class _NoMoreImports:
         raise ImportError(f"{name} is not part of the executable")
 
 
-def _empty(folder: str) -> None:
-    try:
-        for path, folders, files in os.walk(folder, topdown=False):
-            for name in files:
-                os.unlink(os.path.join(path, name))
-            for name in folders:
-                os.rmdir(os.path.join(path, name))
-    except OSError:
-        pass  # somebody cleans up there too; what is left is the launcher's to remove
-
-
-def _watch_launcher(folder: str, leave: Callable[[], None] | None) -> None:
+def _end_with_launcher(leave: Callable[[], None] | None) -> None:
     from gevent import get_hub
 
     from .processes import when_gone
 
-    launcher = os.getppid()
-
-    def end() -> NoReturn:
-        if leave is not None:
-            leave()
-        try:
-            os.rmdir(folder)
-        except OSError:
-            pass  # a launcher that was not killed removes it
-        os._exit(1)
-
-    if not _is_launcher(launcher):
-        end()
-    when_gone(get_hub().loop, launcher, end)
-    if os.getppid() != launcher:
-        end()
-
-
-def _is_launcher(pid: int) -> bool:
-    """It was killed while this process was starting, if the parent runs another program."""
-    try:
-        return os.readlink(f"/proc/{pid}/exe") == os.readlink("/proc/self/exe")
-    except OSError:
-        return True  # another user's, or no /proc: it cannot be told
+    when_gone(get_hub().loop, launcher.pid, partial(launcher.end, leave))
+    # A process of the same number may have followed it.
+    if os.getppid() != launcher.pid:
+        launcher.end(leave)

@@ -55,7 +55,11 @@ class Caller:
     def ready(self) -> None:
         """To be called once requests are answered.  Raises BrokenPipeError if the caller has ended: whoever
         was killed while it waited must leave nothing behind."""
-        if not self._tell(_READY):
+        from . import bundle, launcher  # calls that ask do without
+        from .processes import gone
+
+        # In the executable the caller sees only after a while that its launcher was killed.
+        if (bundle.is_bundled() and gone(launcher.pid)) or not self._tell(_READY):
             raise BrokenPipeError("its caller was killed while it started")
 
     def failed(self, reason: str) -> bool:

@@ -1,0 +1,84 @@
+"""The launcher of the single executable: it has unpacked the folder, and waits for this process, its child.
+
+Where it is killed, nobody ends its child and nobody removes the folder, so the child sees to both, from its
+very first lines on: build/hooks/first.py imports this before anything else.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+#: Whose child this process was when it began.
+pid = os.getppid()
+
+#: How often to look whether it lives, in seconds.
+_LOOK_EVERY = 0.25
+
+
+def watch() -> None:
+    """End this process when its launcher has ended, whatever it waits for, until `forget` is called.  A
+    process that it forks is not ended.
+
+    The kernel could tell at once (PR_SET_PDEATHSIG), but Python cannot ask it without ctypes."""
+    if not _is_launcher():
+        end()
+    signal.signal(signal.SIGALRM, _look)
+    signal.setitimer(signal.ITIMER_REAL, _LOOK_EVERY, _LOOK_EVERY)
+
+
+def forget() -> None:
+    """Somebody else looks, or nobody needs to; SIGALRM is what it was."""
+    if signal.getsignal(signal.SIGALRM) is _look:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+
+def _look(_number: int, _frame: object) -> None:
+    if os.getppid() != pid:
+        end()
+
+
+def end(leave: Callable[[], None] | None = None) -> NoReturn:
+    """In the place of the launcher: remove the folder, after a call of `leave`, and end."""
+    if leave is not None:
+        leave()
+    folder: str = sys._MEIPASS  # type: ignore[attr-defined]
+    empty(folder)
+    try:
+        os.rmdir(folder)
+    except OSError:
+        pass  # a launcher that was not killed removes it
+    os._exit(1)
+
+
+def empty(folder: str) -> None:
+    """Remove everything in a folder."""
+    try:
+        for path, folders, files in os.walk(folder, topdown=False):
+            for name in files:
+                os.unlink(os.path.join(path, name))
+            for name in folders:
+                os.rmdir(os.path.join(path, name))
+    except OSError:
+        pass  # somebody cleans up there too; what is left is the launcher's to remove
+
+
+def _is_launcher() -> bool:
+    """Whether the parent is the launcher: it hands its own command line on.  Where it was killed before this
+    process could ask for its number, the parent is another program, /sbin/init for one.
+
+    /proc/PID/exe would say it too, but an ordinary user may read that of their own processes only."""
+    try:
+        mine = _command_line("self")
+        return not mine or _command_line(str(pid)) == mine
+    except OSError:
+        return True  # no /proc, or one that hides processes: it cannot be told
+
+
+def _command_line(process: str) -> bytes:
+    with open(f"/proc/{process}/cmdline", "rb") as file:
+        return file.read()

@@ -1,0 +1,134 @@
+"""Who waits for it is killed while it starts: nothing is left.
+
+The executable is a launcher and its child, and nobody ends the child of a launcher that was killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from forms import ReservedPort, answers, clean_environment, wait_until
+from soak.play import Figures, Form, Scale, scene
+from strangers import Mute
+
+#: The kills are spread over so long, in seconds from the start.
+_START = 0.3
+_NOBODY = 65534
+_CALLS: tuple[tuple[str, ...], ...] = ((), ("-daemon",), ("-started",))
+
+
+@scene("SIGKILL to its launcher while it starts, at 200 moments, as root and as an ordinary user")
+def orphans(form: Form, scale: Scale) -> Figures:
+    kills = scale.of(200, 8)
+    # From source there is no launcher, and Python may be where its owner alone may read it.
+    users = [None, _NOBODY] if os.getuid() == 0 and len(form.command) == 1 else [None]
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)
+        command = for_everybody(form, folder)
+        tries = [
+            Try(command, call, user, _START * number / kills, Path(folder))
+            for user in users
+            for number in range(kills)
+            for call in _CALLS
+        ]
+        took = [each.kill() for each in tries]
+    slowest = max(took)
+    # Beside other work a process may be late.
+    assert slowest < (10 if scale.short else 1), f"one was there {slowest:.1f} s after"
+    daemons = sum(each.had_started for each in tries)
+    gone = {"gone after s": round(slowest, 2)}
+    return {"kills": len(tries), "left": 0, "daemons that had started": daemons} | gone
+
+
+def for_everybody(form: Form, folder: str) -> list[str]:
+    """The command line; an executable is copied to where everybody may read it."""
+    program, *arguments = form.command
+    if not arguments:
+        program = shutil.copy(program, folder)
+    return [program, *arguments]
+
+
+class Try:
+    """One start that is killed after so many seconds."""
+
+    had_started = False
+
+    def __init__(
+        self, command: list[str], call: tuple[str, ...], user: int | None, moment: float, folder: Path
+    ) -> None:
+        self._command, self._call, self._moment, self._folder = command, call, moment, folder
+        self._user = {} if user is None else {"user": user, "group": user, "extra_groups": []}
+        self._port_file = folder / "port"
+
+    def kill(self) -> float:
+        """For how many seconds there was still a process of it; none if it had started a daemon before."""
+        # Somebody mute, so that a call waits; or nobody, so that it serves.
+        place = Mute() if self._call == ("-started",) else ReservedPort()
+        with contextlib.closing(place):
+            self._port = place.port if isinstance(place, Mute) else place.number
+            try:
+                return self._start_and_kill()
+            finally:
+                self._end_what_is_left()
+
+    def _start_and_kill(self) -> float:
+        # Written when a daemon serves, and before its caller is told so.
+        told = ["-port_file", str(self._port_file)] if "-daemon" in self._call else []
+        process = subprocess.Popen(
+            [*self._command, "-port", str(self._port), *told, *self._call],
+            env=clean_environment(TMPDIR=str(self._folder)),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            **self._user,
+        )
+        time.sleep(self._moment)  # the moment is what is tried
+        process.kill()
+        killed, killed_at = time.monotonic(), time.time()
+        process.wait()
+        while left := self._processes():
+            waited = time.monotonic() - killed
+            if waited > 1 and self._was_told_before(killed_at):
+                self.had_started = True
+                return 0.0
+            assert waited < 10, f"{' '.join(self._call)}, killed after {self._moment} s: {left} left"
+            time.sleep(0.01)
+        assert not self._port_file.exists(), "the port file is left"
+        return time.monotonic() - killed
+
+    def _was_told_before(self, moment: float) -> bool:
+        try:
+            return self._port_file.stat().st_mtime < moment and answers(self._port)
+        except FileNotFoundError:
+            return False
+
+    def _processes(self) -> list[int]:
+        """All that have the port in their command line, whatever their session and their parent."""
+        at = f"\0-port\0{self._port}\0".encode()
+        for _ in range(2):
+            # A process that forks and ends while the list is read is in it, and its child is not.
+            found = [pid for pid, line in command_lines() if at in line]
+            if found:
+                break
+        return found
+
+    def _end_what_is_left(self) -> None:
+        for pid in self._processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        wait_until(lambda: not self._processes(), "what was left to end")
+
+
+def command_lines() -> Iterator[tuple[int, bytes]]:
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            yield int(process.name), (process / "cmdline").read_bytes()
