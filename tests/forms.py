@@ -400,6 +400,12 @@ def content(file: IO[bytes]) -> bytes:
     return os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0)
 
 
+def exunit_passed(tests: int, said: bytes) -> bool:
+    """Whether ExUnit says that so many tests passed, in the words of Elixir up to 1.19 or from 1.20 on."""
+    last = rb"%d tests?, 0 failures|Result: %d passed" % (tests, tests)
+    return re.search(rb"^(%s)$" % last, said, re.MULTILINE) is not None
+
+
 @contextlib.contextmanager
 def reserved_port() -> Iterator[int]:
     reserved = ReservedPort()

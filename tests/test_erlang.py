@@ -303,7 +303,7 @@ def test_client_module_of_erlang(host) -> None:
 
 
 @only_inet
-def test_elixir_node_joins(host) -> None:
+def test_elixir_node_joins(host, tmp_path: Path) -> None:
     a = host.start("a")
     name = a.eval("node()").strip("'")
     code = f"""
@@ -312,7 +312,9 @@ def test_elixir_node_joins(host) -> None:
         :rpc.call(:"{name}", :erlang, :nodes, []) |> IO.inspect()
     """
     # The mapper runs already.  --erl is split at every blank, which a command for -epmd holds.
-    command = [real("elixir"), "--sname", "e", "--erl", "-setcookie biscuit -start_epmd false", "-e", code]
+    # With this inetrc OTP 29 names the host localhost, and this node must be of the same host.
+    flags = ["-setcookie biscuit -start_epmd false -kernel inetrc", f'"{tmp_path / "inetrc"}"']
+    command = [real("elixir"), "--sname", "e", "--erl", " ".join(flags), "-e", code]
     environ = {k: host.environ[k] for k in ("ERL_EPMD_PORT", "HOME")}
     done = run(command, environ=environ)
     assert done.returncode == 0, done.stderr.decode()

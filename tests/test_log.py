@@ -99,8 +99,8 @@ COMPLAINTS = {
     "error in read: Connection reset by peer": of_a_reset,
     "node name already occupied foo": lambda peer: peer.send(frame(node("foo").packet())),
     "node name contains ascii 0 in ALIVE2_REQ": lambda peer: peer.send(frame(node("a\0b").packet())),
-    "Disallowed KILL_REQ, live nodes": lambda peer: peer.send(frame(b"k")),
-    "Disallowed STOP_REQ, no relaxed_command_check": lambda peer: peer.send(frame(b"sfoo")),
+    "Disallowed EPMD_KILL_REQ, live nodes": lambda peer: peer.send(frame(b"k")),
+    "Disallowed EPMD_STOP_REQ, no relaxed_command_check": lambda peer: peer.send(frame(b"sfoo")),
 }
 
 

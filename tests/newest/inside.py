@@ -131,7 +131,7 @@ def main(phase: str, path: Path) -> int:
     steps = {"online": online, "offline": offline}[phase]()
     status = 0 if all(one.passed for one in steps) else 1
     record(path, {phase: as_record(steps)})
-    record(path, {"versions": versions(), "date": f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}"})
+    record(path, {"versions": versions(), "date": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}"})
     if status or phase == "offline":
         known = report.read([str(path)])
         sys.stdout.write(f"{report.table(known)}\n{report.details(known)}")
