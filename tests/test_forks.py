@@ -151,9 +151,8 @@ with EpmdProcess() as epmd:
         assert epmd.names() == [("foo", 1)], "and the epmd lives too"
         child = libc.fork()
         if not child: libc.pause()
-    epmd.wait_gone("foo")
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    try: epmd.wait_gone("foo")
+    finally: os.kill(child, signal.SIGKILL); os.waitpid(child, 0)
 """
     done = run([sys.executable, "-c", script])
     assert (done.returncode, done.stderr) == (0, b"")

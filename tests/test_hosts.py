@@ -134,6 +134,23 @@ def test_scene(name: str, kind: str) -> None:
     assert time.monotonic() - start < LONG - 5, "something waited for a time-out of the program's"
 
 
+@pytest.mark.parametrize("kind", [PORT_MAPPER, THREADED])
+def test_peer_that_has_gone_ends_no_program(kind: str) -> None:
+    """The kernel has a SIGPIPE for whoever writes to one that closed first and was reset then."""
+    changed = Changed(before=HOSTS["SIGPIPE not ignored"].before, options=", delay_write=1")
+    with Host(kind, changed) as host:
+        gone = Peer(host.port)
+        gone.send(b"\0\1n")
+        with Peer(host.port) as next_one:
+            next_one.sock.shutdown(socket.SHUT_WR)
+            assert next_one.read_all() == b"", "then the request before it has been read"
+        gone.sock.shutdown(socket.SHUT_WR)
+        gone.reset()
+        assert ask(host.port, b"n") != b"", "and the reply to it has been written"
+        host.close()
+        host.end()
+
+
 def test_both_kinds_are_in_the_table() -> None:
     assert {kind for host in HOSTS.values() for kind in host.kinds} == {PORT_MAPPER, THREADED}
 
