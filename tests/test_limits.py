@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+import sys
 import tempfile
 import time
+from pathlib import Path
 
 import pytest
 from forms import PATIENCE, Built, C, Source, clean_environment, run
 from peer import node, register
+from scenes import run_apart
 from strangers import Dripping, Endless, Mute
 
 from gevent_epmd.client import TIMEOUT
@@ -102,3 +105,19 @@ def test_slow_reader_gets_all_of_it(ours) -> None:
         script = f'"$@" | (sleep {TIMEOUT + 1}; cat)'
         listed = run(["sh", "-c", script, "sh", *ours, "-port", str(server.port), "-names"])
     assert listed.stdout.count(b"\n") == 1 + len(names)
+
+
+@pytest.mark.parametrize("call", ["-names", "-started"])
+def test_name_server_that_does_not_answer(ours, call: str, tmp_path: Path) -> None:
+    (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:30 attempts:1\n")
+    silent = (
+        "import socket, subprocess, sys; silent = socket.socket(type=socket.SOCK_DGRAM); "
+        "silent.bind(('127.0.0.1', 53)); sys.exit(subprocess.call(sys.argv[1:]))"
+    )
+    over = f'mount --bind {tmp_path}/resolv.conf "$(readlink -f /etc/resolv.conf)"'
+    line = [*ours, "-host", "nowhere.example", call]
+    start = time.monotonic()
+    done = run_apart([sys.executable, "-c", silent, *line], prepare=over)
+    assert time.monotonic() - start < TIMEOUT + SLACK
+    said = b"" if call == "-started" else b"epmd: cannot find the host nowhere.example in 10 s\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", said)

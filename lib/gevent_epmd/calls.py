@@ -29,7 +29,37 @@ def call(options: Options) -> int:
 
 def _mapper(options: Options) -> client.Mapper:
     # C waits for ever, and the health checks of an epmd that hangs pile up.
-    return client.Mapper(options.host, options.port, client.TIMEOUT)
+    mapper = client.Mapper(options.host, options.port, client.TIMEOUT)
+    if options.host:
+        _find(mapper, client.TIMEOUT)
+    return mapper
+
+
+def _find(mapper: client.Mapper, seconds: float) -> None:
+    """Look the host up within the time of the whole call.  In a thread: a name server that does not answer
+    keeps getaddrinfo for longer, and nothing but the end of the process stops that."""
+    import _thread
+    import time
+
+    end = time.monotonic() + seconds
+    problems = []
+    looking = _thread.allocate_lock()
+    looking.acquire()
+
+    def look_up() -> None:
+        try:
+            mapper.addresses = client.addresses(mapper)
+        except client.NoEpmd as error:
+            problems.append(error)
+        finally:
+            looking.release()
+
+    _thread.start_new_thread(look_up, ())
+    if not looking.acquire(timeout=seconds):
+        raise client.NoEpmd(f"cannot find the host {mapper.host} in {seconds:g} s")
+    if problems:
+        raise problems[0]
+    mapper.timeout = max(end - time.monotonic(), 0)
 
 
 def _names(options: Options) -> int:
@@ -41,7 +71,11 @@ def _dump(options: Options) -> int:
 
 
 def _started(options: Options) -> int:
-    return 0 if client.is_started(_mapper(options)) else 1
+    try:
+        client.must_be_an_epmd(_mapper(options))
+    except client.EpmdError:
+        return 1
+    return 0
 
 
 def _list(options: Options, tag: int) -> int:

@@ -83,6 +83,8 @@ class Mapper:
         self.host = host
         self.port = port
         self.timeout = timeout
+        #: The families and addresses of the host, where somebody has looked it up already.
+        self.addresses: list[tuple[int, Any]] = []
 
 
 class Registration:
@@ -144,7 +146,11 @@ def dump(host: str = "", port: int | None = None, timeout: float | None = TIMEOU
 
 def started(host: str = "", port: int | None = None, timeout: float | None = TIMEOUT) -> bool:
     """Whether an epmd answers."""
-    return is_started(Mapper(host, port, timeout))
+    try:
+        must_be_an_epmd(Mapper(host, port, timeout))
+    except EpmdError:
+        return False
+    return True
 
 
 def port_please(
@@ -277,15 +283,6 @@ def bounded(pieces: Iterable[bytes], most: int = MOST_LISTING) -> Iterator[bytes
         yield piece
 
 
-def is_started(mapper: Mapper) -> bool:
-    """Whether an epmd answers NAMES."""
-    try:
-        must_be_an_epmd(mapper)
-    except EpmdError:
-        return False
-    return True
-
-
 def must_be_an_epmd(mapper: Mapper) -> None:
     """Raises EpmdError where no epmd answers NAMES."""
     with listing(mapper, protocol.NAMES_REQ):
@@ -359,7 +356,7 @@ class _Call:
 
     def _connect(self) -> Any:
         reason = ""
-        for family, address in _addresses(self._mapper):
+        for family, address in self._mapper.addresses or addresses(self._mapper):
             try:
                 sock = _new_socket(family)
             except OSError:
@@ -385,7 +382,8 @@ def _socket_module() -> Any:
     return sys.modules.get("socket", _socket)
 
 
-def _addresses(mapper: Mapper) -> list[tuple[int, Any]]:
+def addresses(mapper: Mapper) -> list[tuple[int, Any]]:
+    """The families and addresses at which to connect.  Raises NoEpmd where the host is not found."""
     port = mapper.port
     if port is None:
         from .options import default_port  # the interactive calls know their port
