@@ -190,6 +190,23 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def processes_at(port: int) -> list[int]:
+    """All that have `-port PORT` in their command line, whatever their session and their parent."""
+    at = f"\0-port\0{port}\0".encode()
+    for _ in range(2):
+        # A process that forks and ends while the list is read is in it, and its child is not.
+        found = [pid for pid, line in _command_lines() if at in line]
+        if found:
+            break
+    return found
+
+
+def _command_lines() -> Iterator[tuple[int, bytes]]:
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            yield int(process.name), (process / "cmdline").read_bytes()
+
+
 class Process(Server):
     """An epmd that is a process of its own, in the foreground."""
 

@@ -15,8 +15,10 @@ from forms import (
     answers,
     clean_environment,
     forms,
+    processes_at,
     reserved_port,
     run,
+    wait_until,
 )
 from peer import ask
 from strangers import STRANGERS, BoundOnly, ClosesAtOnce, Http, Mute, Stranger
@@ -40,6 +42,8 @@ each_stranger = pytest.mark.parametrize("stranger", STRANGERS, ids=lambda strang
 def test_start_says_who_has_its_port(form, stranger: type[Stranger], options: list[str], tmp_path) -> None:
     with stranger() as there:
         done = run([*form.command, "-port", str(there.port), *options], cwd=tmp_path)
+        # C's caller returns before its daemon has bound the port, which must not be free then.
+        wait_until(lambda: not processes_at(there.port), "whatever it has started to end")
     assert (done.returncode, done.stdout) == (1, b"")
     said = b"port %d is in use, and no epmd answers there: %s" % (there.port, MET[stranger])
     assert done.stderr.startswith(b"epmd: ")

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from comparison.masks import masked
 from comparison.rows import Form, Row, Seen, side_by_side
 from comparison.settled import settle, stay_on_one_processor
-from forms import PATIENCE, Built, answers, real, reserved_port, run, wait_until
+from forms import PATIENCE, Built, answers, processes_at, real, reserved_port, run, wait_until
 from peer import Peer, ask, names, node, register, try_to_register
 from strangers import STRANGERS, BoundOnly, Http, Mute, Stranger
 from test_daemon import PRIVATE_DEV, daemon, serving_pid, zombies_under_process_1
@@ -188,7 +188,10 @@ def _met(form: Form, stranger: type[Stranger], call: tuple[str, ...], difference
     title = f"{' '.join(call) or 'in the foreground'}, {stranger.__name__} at the port"
     with stranger() as there:
         try:
-            return _ended(title, [*form.command, "-port", str(there.port), *call], difference, timeout=_LIMIT)
+            seen = _ended(title, [*form.command, "-port", str(there.port), *call], difference, timeout=_LIMIT)
+            # C's caller returns before its daemon has bound the port, which must not be free then.
+            wait_until(lambda: not processes_at(there.port), "its daemon to end")
+            return seen
         except subprocess.TimeoutExpired:
             return Seen(title, f"waits for more than {_LIMIT:g} s", difference)
 

@@ -12,10 +12,9 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-from forms import ReservedPort, answers, clean_environment, wait_until
+from forms import ReservedPort, answers, clean_environment, processes_at, wait_until
 from soak.play import Figures, Form, Scale, scene
 from strangers import Mute
 
@@ -95,7 +94,7 @@ class Try:
         process.kill()
         killed, killed_at = time.monotonic(), time.time()
         process.wait()
-        while left := self._processes():
+        while left := processes_at(self._port):
             waited = time.monotonic() - killed
             if waited > 1 and self._was_told_before(killed_at):
                 self.had_started = True
@@ -111,24 +110,8 @@ class Try:
         except FileNotFoundError:
             return False
 
-    def _processes(self) -> list[int]:
-        """All that have the port in their command line, whatever their session and their parent."""
-        at = f"\0-port\0{self._port}\0".encode()
-        for _ in range(2):
-            # A process that forks and ends while the list is read is in it, and its child is not.
-            found = [pid for pid, line in command_lines() if at in line]
-            if found:
-                break
-        return found
-
     def _end_what_is_left(self) -> None:
-        for pid in self._processes():
+        for pid in processes_at(self._port):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
-        wait_until(lambda: not self._processes(), "what was left to end")
-
-
-def command_lines() -> Iterator[tuple[int, bytes]]:
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            yield int(process.name), (process / "cmdline").read_bytes()
+        wait_until(lambda: not processes_at(self._port), "what was left to end")
