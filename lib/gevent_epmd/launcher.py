@@ -16,7 +16,7 @@ from typing import NoReturn
 pid = os.getppid()
 
 #: How often to look whether it lives, in seconds.
-_LOOK_EVERY = 0.25
+_LOOK_EVERY = 0.1
 
 
 def watch() -> None:

@@ -92,8 +92,8 @@ class Try:
         )
         time.sleep(self._moment)  # the moment is what is tried
         process.kill()
+        process.wait()  # on a busy machine it runs on for a moment
         killed, killed_at = time.monotonic(), time.time()
-        process.wait()
         while left := processes_at(self._port):
             waited = time.monotonic() - killed
             if waited > 1 and self._was_told_before(killed_at):
