@@ -2,7 +2,7 @@
 
 import sys
 
-from gevent_epmd.cli import main
+from gevent_epmd.program.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

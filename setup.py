@@ -37,8 +37,8 @@ setup(
         "fuzz": ["atheris>=3"],
     },
     entry_points={
-        "console_scripts": ["epmd = gevent_epmd.cli:main"],
-        "pytest11": ["gevent_epmd = gevent_epmd.pytest_plugin"],
+        "console_scripts": ["epmd = gevent_epmd.program.cli:main"],
+        "pytest11": ["gevent_epmd = gevent_epmd.testing.plugin"],
     },
     # build/ is tracked: what setuptools makes on its way goes elsewhere.
     options={"build": {"build_base": ".scratch/setuptools"}},

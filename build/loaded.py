@@ -6,10 +6,10 @@ Run by the spec, with the Python and the packages that go into the bundle.
 
 import sys
 
-ASKING = ("cli", "calls", "client", "answers", "start", "ending")
+ASKING = ("program.cli", "program.calls", "client.answers", "program.start", "program.signals")
 #: For -allow and -json.
 OPTIONAL = ("ipaddress", "json")
-SERVING = ("server", "processes", "files")
+SERVING = ("server.acceptor", "program.processes", "program.files")
 
 
 def load(*modules: str) -> None:
@@ -18,7 +18,8 @@ def load(*modules: str) -> None:
 
 
 load(*OPTIONAL, *(f"gevent_epmd.{module}" for module in ASKING))
-from gevent_epmd import bundle, log  # noqa: E402 - loaded anyway
+from gevent_epmd.program import bundle  # noqa: E402 - loaded anyway
+from gevent_epmd.server import log  # noqa: E402
 
 log.Log(to_syslog=True)
 log.Log().tty(0, "a line of the log, for what it loads")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from gevent_epmd.options import _INTERACTIVE, USAGE
+from gevent_epmd.program.options import _INTERACTIVE, USAGE
 
 ENDS_THE_LINE = _INTERACTIVE
 _FIRST_LINE = re.compile(r"    (-.*?)(?: ([A-Z]\w*))?  +(\S.*)")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
-import inspect
 import os
 import re
 import shutil
@@ -27,7 +26,7 @@ import pytest
 from comparison import differences
 
 from gevent_epmd import ThreadedPortMapper
-from gevent_epmd.options import read_options
+from gevent_epmd.program.options import read_options
 
 ROOT = Path(__file__).parent.parent
 SOURCE = [sys.executable, str(ROOT / "epmd.py")]
@@ -351,11 +350,9 @@ class InProcess(Server):
     _embedded: ThreadedPortMapper | None = None
 
     def _start(self, options: list[str], environ: dict[str, str]) -> None:
-        parsed = read_options(options, environ)
+        settings = read_options(options, environ).settings._asdict()
         self._lines: list[str] = []
-        self._embedded = ThreadedPortMapper(
-            **{keyword: getattr(parsed, keyword) for keyword in KEYWORDS}, log=self._lines.append
-        )
+        self._embedded = ThreadedPortMapper(**settings, log=self._lines.append)
         self._embedded.start()
 
     def log(self) -> str:
@@ -368,9 +365,6 @@ class InProcess(Server):
         if self._embedded is not None:
             self._embedded.close()
 
-
-#: What an embedded mapper takes, under the names that Options has for it.
-KEYWORDS = inspect.signature(ThreadedPortMapper).parameters.keys() - {"log"}
 
 FORMS = [InProcess, Source, Built, C]
 OURS = [InProcess, Source, Built]

@@ -10,7 +10,7 @@ import struct
 from forms import PATIENCE, Server, wait_until
 
 from gevent_epmd.protocol import Alive2Request, Port2Request, frame
-from gevent_epmd.server import Listener
+from gevent_epmd.server.acceptor import AT_ONCE
 
 RESET = struct.pack("ii", 1, 0)
 
@@ -106,7 +106,7 @@ def barrier(port: int) -> None:
 
     One answer is not enough: a turn of its loop may accept several before it looks at those who are
     connected, and it may do the one or the other first."""
-    for _ in range(2 * Listener.max_accept + 1):
+    for _ in range(2 * AT_ONCE + 1):
         assert len(ask(port, b"n")) >= 4
 
 

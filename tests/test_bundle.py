@@ -33,7 +33,7 @@ from strangers import Mute
 from test_daemon import daemon
 
 from gevent_epmd.client import TIMEOUT
-from gevent_epmd.processes import gone
+from gevent_epmd.program.processes import gone
 from gevent_epmd.protocol import frame
 
 #: Where this Python has the extension modules that are not built in.
@@ -48,18 +48,18 @@ if "CHILD" not in os.environ:
 sys.frozen = True
 sys.executable = sys.argv.pop(1)
 sys._MEIPASS = sys.argv.pop(1)
-from gevent_epmd import launcher
+from gevent_epmd.program import launcher
 launcher.watch()
 """
 PROGRAM = """
-from gevent_epmd.cli import main
+from gevent_epmd.program.cli import main
 sys.exit(main())
 """
 #: In Debian's Python 3.13 the extension modules that a call needs are built in, so that the launcher makes no
 #: folder for extension modules, and the first import that looks there finds none.
 ALL_BUILT_IN = """
 import importlib.util, ipaddress, json
-import gevent_epmd.calls, gevent_epmd.ending, gevent_epmd.start
+import gevent_epmd.program.calls, gevent_epmd.program.signals, gevent_epmd.program.start
 [dynload] = [path for path in sys.path if path.endswith("/lib-dynload")]
 sys.path[sys.path.index(dynload)] = sys._MEIPASS + "/lib-dynload"
 assert importlib.util.find_spec("resource") is None
@@ -338,19 +338,21 @@ def scenes_of_trouble(port: int) -> None:
 AUDIT = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
-from gevent_epmd import cli, server
+from gevent_epmd.program import cli
+from gevent_epmd.program import daemon, start
 
 def hook(event, arguments):
     if serving and event == "import":
         sys.__stderr__.write(f"late import: {arguments[0]}\\\\n")
 
 serving = []
-run = server.run
+write = start.PortFile.write
 
-def watched(options, sockets, log, ready, leave):
-    run(options, sockets, log, lambda port: (ready(port), serving.append(True)), leave)
+def watched(self, port):
+    write(self, port)
+    serving.append(True)
 
-server.run = watched
+start.PortFile.write = watched
 sys.addaudithook(hook)
 sys.exit(cli.main())
 """

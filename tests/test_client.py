@@ -14,8 +14,8 @@ from forms import PATIENCE, ROOT, SOURCE, Source, forms, reserved_port, run, wai
 from scenes import run_apart
 
 from gevent_epmd import client
-from gevent_epmd.answers import NamedPort
 from gevent_epmd.client import BadAnswer, NoEpmd, Refused
+from gevent_epmd.client.answers import NamedPort
 from test_command_line import Odd
 
 
@@ -252,7 +252,7 @@ def test_other_greenlets_run_while_a_host_is_looked_up(patched, tmp_path: Path) 
 
 
 def test_the_interactive_calls_import_little() -> None:
-    script = "import sys, gevent_epmd.cli, gevent_epmd.calls; print(*sys.modules)"
+    script = "import sys, gevent_epmd.program.cli, gevent_epmd.program.calls; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-I", "-S", "-c", f"import sys; sys.path[:0] = {sys.path!r}; {script}"],
         cwd=ROOT,

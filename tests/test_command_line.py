@@ -16,7 +16,7 @@ import pytest
 from forms import C_EPMD, PATIENCE, ROOT, Built, C, Source, forms, reserved_port, run
 from peer import names, node, register
 
-from gevent_epmd.options import USAGE, _known_options
+from gevent_epmd.program.options import USAGE, _known_options
 
 SERVERS = [Source, Built, C]
 

@@ -118,7 +118,7 @@ def test_only_a_creation_that_may_be_is_masked(reply: bytes, shown: bytes) -> No
 def broken(change: str) -> Form:
     """Ours from source, with something changed before it starts."""
     program = f"import sys; sys.path.insert(0, {str(ROOT / 'lib')!r})\n{change}\n"
-    program += "from gevent_epmd import cli; sys.exit(cli.main())"
+    program += "from gevent_epmd.program import cli; sys.exit(cli.main())"
     return type("Broken", (Source,), {"command": (sys.executable, "-c", program)})
 
 
@@ -128,12 +128,12 @@ def call_titled(title: str):
 
 _REFUSED = "epmd -port PORT -kill, an epmd with nodes"
 _REFUSAL_IS_SUCCESS = """
-from gevent_epmd import calls
+from gevent_epmd.program import calls
 real = calls._kill
 calls._CALLS["kill"] = lambda options: real(options) and 0
 """
 _OLDEST_FIRST = """
-from gevent_epmd.registry import Registry
+from gevent_epmd.server.registry import Registry
 Registry.live = lambda self: iter(self._live.values())
 """
 _NO_OLD_CREATION = """

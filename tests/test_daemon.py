@@ -35,7 +35,7 @@ from forms import (
 )
 from peer import ask, barrier, names, node, register
 
-from gevent_epmd.processes import gone
+from gevent_epmd.program.processes import gone
 
 
 def serving_pid(port: int) -> int:
@@ -200,9 +200,9 @@ def test_failure_is_on_stderr_and_in_the_status(form, why: str) -> None:
 
 BROKEN = """
 import sys
-from gevent_epmd import cli, server
+from gevent_epmd.program import cli, start
 def broken(*_): raise {what}
-server.run = broken
+start._run = broken
 sys.exit(cli.main())
 """
 
@@ -418,7 +418,7 @@ def test_syslog_that_was_full_or_away_is_found_again(ours, syslog, tmp_path: Pat
 
 def test_caller_that_is_killed_while_it_waits_leaves_nothing(tmp_path: Path) -> None:
     impatient = (
-        "import os, sys; from gevent_epmd import cli, daemon; "
+        "import os, sys; from gevent_epmd.program import cli, daemon; "
         "daemon._reap = lambda child: os._exit(3); sys.exit(cli.main())"
     )
     with reserved_port() as port:
@@ -426,7 +426,7 @@ def test_caller_that_is_killed_while_it_waits_leaves_nothing(tmp_path: Path) -> 
         reading, writing = os.pipe()
         os.set_blocking(reading, False)
         # Whoever it has started holds this pipe open; a daemon would close it.
-        keep = "from gevent_epmd import daemon; daemon.close_inherited = lambda keep: None; "
+        keep = "from gevent_epmd.program import daemon; daemon.close_inherited = lambda keep: None; "
         done = run([SOURCE[0], "-c", keep + impatient, *options], pass_fds=[writing])
         os.close(writing)
         try:

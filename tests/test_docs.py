@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from forms import ROOT, exunit_passed, real, run, wait_until
 
-from gevent_epmd.processes import gone
+from gevent_epmd.program.processes import gone
 
 TESTING = (ROOT / "docs" / "testing.md").read_text()
 

@@ -14,8 +14,8 @@ from gevent.threadpool import ThreadPool
 from peer import Peer, node, try_to_register
 
 from gevent_epmd import PortMapper, ThreadedPortMapper, client
-from gevent_epmd.listeners import ListenError, PortInUse
 from gevent_epmd.protocol import frame
+from gevent_epmd.server.listeners import ListenError, PortInUse
 
 BOTH = [PortMapper, ThreadedPortMapper]
 each = pytest.mark.parametrize("kind", BOTH)
@@ -68,7 +68,7 @@ def test_close_ends_every_connection(kind, away) -> None:
 
 
 def connections(mapper) -> bool:
-    return bool(mapper._mapper._sleeping)
+    return bool(mapper._mapper.unregistered)
 
 
 @each
@@ -201,7 +201,7 @@ def test_failure_of_the_block_is_not_hidden(kind) -> None:
 def test_failure_of_the_hub_comes_out() -> None:
     mapper = ThreadedPortMapper(port=0, log=lambda _: None)
     mapper.start()
-    mapper._mapper._listeners[0].do_read = None
+    mapper._mapper._listeners[0]._serve = None
     with pytest.raises(client.EpmdError):
         client.names("127.0.0.1", mapper.port, timeout=0.5)
     with pytest.raises(TypeError):

@@ -33,7 +33,7 @@ from forms import (
 from peer import look_up, names
 from test_daemon import end, serving_pid
 
-from gevent_epmd.processes import gone
+from gevent_epmd.program.processes import gone
 
 #: Reads an expression a line, and says what it is worth.
 LOOP = """

@@ -28,7 +28,7 @@ from forms import (
     wait_until,
 )
 
-from gevent_epmd.options import read_options
+from gevent_epmd.program.options import read_options
 
 EXAMPLES = ROOT / "docs" / "examples"
 WITH_EPMD = str(EXAMPLES / "with-epmd")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gevent_epmd.files import OwnFile
+from gevent_epmd.program.files import OwnFile
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from forms import answers, run
 from peer import Peer, look_up, names, node, register, try_to_register
 
-from gevent_epmd.listeners import close_all, open_listeners
+from gevent_epmd.server.listeners import close_all, open_listeners
 from hosts import PORT_MAPPER, THREADED, Changed, Host
 
 #: Ways to a process that lives on and has what was open, in which hooks of Python's run or do not; how it is

@@ -11,14 +11,14 @@ from peer import Peer, barrier, names, node, register, try_to_register
 from soak.crowd import Crowd
 from soak.measure import descriptors
 
-from gevent_epmd import server as module
 from gevent_epmd.protocol import frame
-from gevent_epmd.server import Guests
+from gevent_epmd.server import acceptor
+from gevent_epmd.server.timers import Unregistered
 from test_life import few_descriptors, long_nodes, slow_reader
 
 
 def test_order_of_guests() -> None:
-    guests = Guests()
+    guests = Unregistered()
     a, b, c = object(), object(), object()
     for guest in (a, b, c, a, b):
         guests.add(guest)
@@ -47,7 +47,7 @@ def test_which_connection_makes_room(monkeypatch) -> None:
     """The one that has been of no use for longest: since it came, or since it made its request."""
     with ExitStack() as stack:
         server = stack.enter_context(InProcess())
-        for request in long_nodes(300):
+        for request in long_nodes(600):
             stack.enter_context(register(server.port, request)[0])
         keeper = stack.enter_context(register(server.port, node("keeper"))[0])
         refused = stack.enter_context(Peer(server.port))  # which it is not yet
@@ -63,9 +63,9 @@ def test_which_connection_makes_room(monkeypatch) -> None:
         assert try_to_register(late, node("late"))[:2] == b"v\0"
         drip.send(b"\x09")
         barrier(server.port)
-        monkeypatch.setattr(module, "_MOST_GUESTS", 4)
+        monkeypatch.setattr(acceptor, "MOST_UNREGISTERED", 4)
         stack.enter_context(Peer(server.port))
-        assert len(reader.read_all()) < 300 * 255, "it is cut off"
+        assert len(reader.read_all()) < 600 * 255, "it is cut off"
         assert_makes_room(server, [drip, idle, refused], stack)
         assert "more than 4 connections without a node" in server.log()
         barrier(server.port)
@@ -75,7 +75,7 @@ def test_which_connection_makes_room(monkeypatch) -> None:
 
 
 def test_connection_that_is_not_looked_at_yet_makes_room(monkeypatch) -> None:
-    monkeypatch.setattr(module, "_MOST_GUESTS", 1)
+    monkeypatch.setattr(acceptor, "MOST_UNREGISTERED", 1)
     with InProcess("-delay_accept", "3") as server, Peer(server.port) as busy, Peer(server.port) as newcomer:
         assert busy.read_all() == b""
         assert newcomer.is_open()
@@ -83,7 +83,7 @@ def test_connection_that_is_not_looked_at_yet_makes_room(monkeypatch) -> None:
 
 def test_node_that_waits_for_its_reply_is_a_node(monkeypatch) -> None:
     """One who waits for another reply makes room."""
-    monkeypatch.setattr(module, "_MOST_GUESTS", 1)
+    monkeypatch.setattr(acceptor, "MOST_UNREGISTERED", 1)
     with InProcess("-delay_write", "3") as server, Peer(server.port) as keeper:
         keeper.send(frame(node("keeper").packet()))
         wait_until(lambda: len(server._embedded._mapper.registry), "it to be registered")
@@ -96,19 +96,19 @@ def test_node_that_waits_for_its_reply_is_a_node(monkeypatch) -> None:
 @pytest.mark.parametrize("form", [Source, Built], ids=lambda form: form.__name__)
 def test_most_connections_where_descriptors_do_not_end(form, monkeypatch) -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    if hard < 3 * module._MOST_GUESTS:
+    if hard < 3 * acceptor.MOST_UNREGISTERED:
         pytest.skip("there are too few descriptors here")
     monkeypatch.setattr(form, "prepare", few_descriptors(1024, hard))
     more = 300
     with form() as server, register(server.port, node("keeper"))[0] as keeper, Crowd(server.port) as crowd:
         barrier(server.port)
         before = descriptors(server.pid)
-        for _ in range(module._MOST_GUESTS + more):
+        for _ in range(acceptor.MOST_UNREGISTERED + more):
             crowd.join()
         for _ in range(more):
             with crowd.peers.popleft() as peer:
                 assert peer.read_all() == b""
-        assert descriptors(server.pid) - before == module._MOST_GUESTS
+        assert descriptors(server.pid) - before == acceptor.MOST_UNREGISTERED
         assert all(peer.is_open() for peer in crowd.peers)
         assert keeper.is_open()
         assert names(server.port) == ["keeper at port 4711"]

@@ -15,7 +15,7 @@ import pytest
 from forms import BUILT, PATIENCE, clean_environment, real, run, wait_until
 from scenes import run_apart
 
-from gevent_epmd.options import USAGE, _known_options
+from gevent_epmd.program.options import USAGE, _known_options
 from test_command_line import Odd, outcome
 
 #: What no option and no variable is meant to have.
@@ -36,8 +36,9 @@ PORT = "4369"  # in a network of its own
 #: There is an epmd that has a node: nobody who starts serves, and nobody ends it.
 DRIVER = """
 import json, os, subprocess, sys, tempfile
-from gevent_epmd import cli, client
-import gevent_epmd.calls, gevent_epmd.start, gevent_epmd.occupant, gevent_epmd.log
+from gevent_epmd import client
+from gevent_epmd.program import calls, cli, occupant, start
+from gevent_epmd.server import log
 
 server = subprocess.Popen([sys.executable, "-m", "gevent_epmd"], stdin=subprocess.DEVNULL)
 while not client.started():

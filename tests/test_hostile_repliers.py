@@ -18,8 +18,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from peer import RESET
 
-from gevent_epmd import answers, client
-from gevent_epmd.answers import DumpedNode, NamedPort
+from gevent_epmd import client
+from gevent_epmd.client import answers
+from gevent_epmd.client.answers import DumpedNode, NamedPort
 
 #: Of a call, and how much longer it may take on a machine that has other things to do, in seconds.
 TIMEOUT, SLACK = 0.2, 5.0
@@ -243,7 +244,7 @@ def old_dump(kind: bytes, text: bytes) -> Iterator[DumpedNode]:
 def test_reading_takes_time_in_proportion(text: bytes) -> None:
     """The square of it would take hours."""
     long = text * (client.MOST_LISTING // 2 // len(text))
-    script = "import sys; from gevent_epmd import answers; text = sys.stdin.buffer.read()\n"
+    script = "import sys; from gevent_epmd.client import answers; text = sys.stdin.buffer.read()\n"
     script += "answers.parse_names(text), answers.parse_dump(text)"
     for beginning in (b"", b"name ", b"active name     <"):
         done = run([sys.executable, "-c", script], stdin=None, input=beginning + long)

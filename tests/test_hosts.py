@@ -5,12 +5,13 @@ from __future__ import annotations
 import socket
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from forms import answers, run
 from peer import Peer, ask, look_up, node, register, try_to_register
 
-from gevent_epmd.connection import Connection
+from gevent_epmd.server.connection import Connection
 from hosts import PORT_MAPPER, THREADED, Changed, Host
 from test_hostile_repliers import Hostile, playing
 
@@ -80,7 +81,7 @@ HOSTS = {
     "for developers": Changed(python=("-X", "dev", "-W", "error")),
     "optimised": Changed(python=("-O",)),
     "without docstrings": Changed(python=("-OO",)),
-    "little recursion": Changed(after="sys.setrecursionlimit(60)"),
+    "little recursion": Changed(after="sys.setrecursionlimit(65)"),
     "small stacks": Changed(after="import threading; threading.stack_size(64 * 1024)"),
     "few digits": Changed(python=("-X", "int_max_str_digits=640")),
     "no garbage collection": Changed(before="import gc; gc.disable()"),
@@ -200,7 +201,7 @@ print(client.names(port=int(sys.argv[1]), timeout=None))
 def test_time_out_says_nothing_of_the_other_end() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        connection = Connection(None, ours, ("127.0.0.1", 1))
+        connection = Connection(SimpleNamespace(events=None), ours, ("127.0.0.1", 1))
         for time_out in (None, 0, 0.01):
             ours.settimeout(time_out)
             assert not connection.gone()

@@ -15,9 +15,9 @@ from scenes import (
     strangers_may_only_look_up,
 )
 
-from gevent_epmd import listeners
-from gevent_epmd.connection import is_local
-from gevent_epmd.listeners import ListenError, PortInUse, open_listeners, places
+from gevent_epmd.server import listeners
+from gevent_epmd.server.listeners import ListenError, PortInUse, open_listeners, places
+from gevent_epmd.server.networks import is_local
 
 
 def hosts(*addresses: str) -> list[str]:

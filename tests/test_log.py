@@ -11,8 +11,8 @@ from comparison.settled import settle
 from forms import Source, each_of_ours, forms, wait_until
 from peer import Peer, ask, barrier, names, node, register, try_to_register
 
-from gevent_epmd.log import Log, printable
 from gevent_epmd.protocol import frame
+from gevent_epmd.server.log import Log, printable
 
 LINE = re.compile(r"epmd: \w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}: (.*)")
 
@@ -174,7 +174,7 @@ def test_flood_is_one_line_a_second() -> None:
 
 def test_what_was_left_out_is_counted(monkeypatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("gevent_epmd.log.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("gevent_epmd.server.log.time.monotonic", lambda: now[0])
     lines: list[str] = []
     monkeypatch.setattr(Log, "_put", lambda _, text: lines.append(text))
     log = Log(0)
@@ -200,5 +200,5 @@ def test_stderr_that_is_full_ends_nothing(monkeypatch) -> None:
     def write(*_: object) -> int:
         raise BrokenPipeError
 
-    monkeypatch.setattr("gevent_epmd.log.os.write", write)
+    monkeypatch.setattr("gevent_epmd.server.log.os.write", write)
     Log(3).say(0, "nobody hears this")

@@ -14,7 +14,7 @@ from peer import node, register
 sys.path.append(str(ROOT / "build"))
 import usage
 
-from gevent_epmd.options import _known_options
+from gevent_epmd.program.options import _known_options
 
 MANUAL = ROOT / "docs" / "epmd.1"
 COMPLETION = ROOT / "docs" / "completion"

@@ -7,8 +7,8 @@ from ipaddress import ip_network
 import pytest
 
 from gevent_epmd import PortMapper
-from gevent_epmd.networks import is_in, plain_host, read_network
-from gevent_epmd.options import ValueProblem, read_options
+from gevent_epmd.program.options import ValueProblem, read_options
+from gevent_epmd.server.networks import is_in, plain_host, read_network
 
 
 @pytest.mark.parametrize(
@@ -30,8 +30,8 @@ from gevent_epmd.options import ValueProblem, read_options
 def test_network(text: str, network: str) -> None:
     expected = ip_network(network)
     assert read_network(text) == read_network(ip_network(text)) == expected
-    assert read_options(["-allow", text], {}).allow == (expected,)
-    assert PortMapper(allow=[text])._options.allow == (expected,)
+    assert read_options(["-allow", text], {}).settings.allow == (expected,)
+    assert PortMapper(allow=[text])._settings.allow == (expected,)
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ from scenes import (
 )
 from test_daemon import end, serving_pid
 
-from gevent_epmd.processes import gone
+from gevent_epmd.program.processes import gone
 from test_command_line import Odd, outcome
 
 each_program = pytest.mark.parametrize("form", [Source, Built], ids=lambda form: form.__name__)
@@ -164,7 +164,7 @@ def test_pid_exit_where_the_process_is_gone(form, others) -> None:
 
 def test_pid_exit_without_help_of_the_kernel(others) -> None:
     """It looks now and then; nobody has reaped the process, and it is gone all the same."""
-    script = "import os, sys; del os.pidfd_open; from gevent_epmd.cli import main; sys.exit(main())"
+    script = "import os, sys; del os.pidfd_open; from gevent_epmd.program.cli import main; sys.exit(main())"
     with reserved_port() as port:
         process = start([sys.executable, "-c", script], "-port", str(port), "-pid_exit", pids(others))
         wait_until(lambda: answers(port), "it to answer")

@@ -73,8 +73,8 @@ def test_contents_of_the_wheel(wheel: Path) -> None:
     assert "gevent_epmd/py.typed" in names
     assert any(name.endswith("/LICENSE") for name in info)
     assert entry_points.split("\n\n") == [
-        "[console_scripts]\nepmd = gevent_epmd.cli:main",
-        "[pytest11]\ngevent_epmd = gevent_epmd.pytest_plugin\n",
+        "[console_scripts]\nepmd = gevent_epmd.program.cli:main",
+        "[pytest11]\ngevent_epmd = gevent_epmd.testing.plugin\n",
     ]
     required = [line for line in metadata.splitlines() if line.startswith("Requires-Dist: ")]
     assert [line for line in required if "extra ==" not in line] == [
@@ -159,7 +159,7 @@ def test_sample_project(installed: Path, options: tuple[str, ...], tmp_path: Pat
 def test_sdist_installs_and_its_tests_run(python: str, unpacked: Path, tmp_path: Path) -> None:
     """`pip install '.[test]'`, and then pytest, without a program that is not Python's."""
     bin_folder = environment(python, tmp_path / "venv", f"{unpacked}[test]")
-    tests = [f"tests/test_{name}.py" for name in ("registry", "protocol", "client", "embedding", "units")]
+    tests = [f"tests/test_{name}.py" for name in ("registry", "protocol", "client", "embedding", "networks")]
     # In CI what is not there must be there; here it must not be needed.
     environ = {"PATH": str(bin_folder), "CI": ""}
     pytest_there = [str(bin_folder / "pytest"), "-q", "-p", "no:cacheprovider", *tests]

@@ -15,15 +15,16 @@ import pytest
 from forms import PATIENCE, answers, clean_environment, run, wait_until
 from scenes import run_apart
 
-from gevent_epmd import client, testing
-from gevent_epmd.processes import gone
-from gevent_epmd.testing import EpmdProcess, MapperFailed
+from gevent_epmd import client
+from gevent_epmd.program.processes import gone
+from gevent_epmd.testing import EpmdProcess, MapperFailed, process
 
 PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v"]
 
 #: A mapper that fails at every DUMP.
 FAILING = """
-from gevent_epmd import cli, registry
+from gevent_epmd.program import cli
+from gevent_epmd.server import registry
 registry.Registry.dump_lines = None
 cli.main()
 """
@@ -61,9 +62,9 @@ def test_host_with_more_addresses_than_an_epmd_takes(tmp_path: Path) -> None:
     name = socket.gethostname()
     (tmp_path / "hosts").write_text("".join(f"10.77.1.{n} {name}\n" for n in range(1, 21)))
     script = """
-from gevent_epmd import testing
-assert len(testing._addresses_of_the_name()) == 20
-with testing.EpmdProcess() as epmd, epmd.register("foo", 1): print(epmd.names() == [("foo", 1)])
+from gevent_epmd.testing import EpmdProcess, process
+assert len(process._addresses_of_the_name()) == 20
+with EpmdProcess() as epmd, epmd.register("foo", 1): print(epmd.names() == [("foo", 1)])
 """
     over = f"ip addr add 10.77.1.0/24 dev lo; mount --bind {tmp_path}/hosts /etc/hosts"
     done = run_apart([sys.executable, "-c", script], prepare=over)
@@ -152,7 +153,7 @@ def test_mapper_that_does_not_start() -> None:
 
 
 def test_mapper_that_plays_busy_is_ended_all_the_same(monkeypatch) -> None:
-    monkeypatch.setattr(testing, "_PATIENCE_AT_END", 0.2)
+    monkeypatch.setattr(process, "_PATIENCE_AT_END", 0.2)
     monkeypatch.setattr(client.names, "__defaults__", ("", None, 0.2))
     with EpmdProcess("-delay_accept", "600") as epmd:
         pid = epmd.pid
@@ -171,8 +172,8 @@ def where(monkeypatch):
     """The options, where the host's own name leads to these addresses."""
 
     def where(*addresses: str) -> tuple[str, ...]:
-        monkeypatch.setattr(testing, "_addresses_of_the_name", lambda: set(addresses))
-        return testing._where.__wrapped__()
+        monkeypatch.setattr(process, "_addresses_of_the_name", lambda: set(addresses))
+        return process._where.__wrapped__()
 
     return where
 
@@ -186,7 +187,7 @@ def test_where_it_listens(where) -> None:
 
 
 def test_it_listens_on_loopback_alone(monkeypatch) -> None:
-    monkeypatch.setattr(testing, "_where", tuple)  # this host's name leads nowhere else
+    monkeypatch.setattr(process, "_where", tuple)  # this host's name leads nowhere else
     with EpmdProcess() as epmd:
         assert [answers(epmd.port, f"127.0.{n}") for n in ("0.1", "1.1", "0.2")] == [True, True, False]
         assert answers(epmd.port, "::1")
@@ -366,7 +367,7 @@ def test_it(pytestconfig):
     assert pytestconfig.pluginmanager.has_plugin("gevent_epmd")
     assert not pytestconfig.pluginmanager.has_plugin("gevent_epmd.watcher")
     loaded = {name for name in sys.modules if name.startswith("gevent")}
-    assert loaded == {"gevent_epmd", "gevent_epmd.pytest_plugin"}
+    assert loaded == {"gevent_epmd", "gevent_epmd.testing", "gevent_epmd.testing.plugin"}
 def test_used(epmd):
     assert epmd.names() == []
     assert "gevent" not in sys.modules

@@ -143,11 +143,11 @@ NO_IO = ("socket", "_socket", "gevent", "select", "asyncio")
 #: What must not be imported by whom: I/O by what decides, and gevent by what every node's start pays for.
 IMPORTS = {
     "gevent_epmd.protocol": NO_IO,
-    "gevent_epmd.registry": NO_IO,
-    "gevent_epmd.options": NO_IO,
-    "gevent_epmd.log": NO_IO,
+    "gevent_epmd.server.registry": NO_IO,
+    "gevent_epmd.program.options": NO_IO,
+    "gevent_epmd.server.log": NO_IO,
     "gevent_epmd.client": ("gevent", "greenlet", "asyncio", "resource", "syslog"),
-    "gevent_epmd.cli": ("gevent", "greenlet", "asyncio", "resource", "syslog"),
+    "gevent_epmd.program.cli": ("gevent", "greenlet", "asyncio", "resource", "syslog"),
 }
 
 

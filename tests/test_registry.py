@@ -8,14 +8,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 from peer import node
 
-from gevent_epmd.registry import Refused, Registry
+from gevent_epmd.server.registry import NodeRefused, Registry
 
 
 class Holder:
     """A connection, as far as the registry knows one."""
 
-    def __init__(self) -> None:
+    def __init__(self, fd: int = 7) -> None:
         self.has_gone = False
+        self.fd = fd
 
     def gone(self) -> bool:
         return self.has_gone
@@ -30,16 +31,16 @@ class Clock:
 
 def creation_of(registry: Registry, name: str) -> int:
     """The creation that the name gets, for a moment."""
-    taken = registry.register(node(name), Holder(), 7)
+    taken = registry.register(node(name), Holder())
     registry.unregister(taken)
     return taken.creation
 
 
 def test_unregistering_twice_does_not_hit_the_next_owner() -> None:
     registry = Registry()
-    first = registry.register(node("foo"), Holder(), 7)
+    first = registry.register(node("foo"), Holder())
     assert registry.unregister(first)
-    second = registry.register(node("foo"), Holder(), 8)
+    second = registry.register(node("foo"), Holder())
     assert not registry.unregister(first)
     assert registry.find(b"foo") is second
 
@@ -47,19 +48,19 @@ def test_unregistering_twice_does_not_hit_the_next_owner() -> None:
 def test_owner_that_is_there_keeps_its_name() -> None:
     registry = Registry()
     holder = Holder()
-    first = registry.register(node("foo"), holder, 7)
-    with pytest.raises(Refused):
-        registry.register(node("foo"), Holder(), 8)
+    first = registry.register(node("foo"), holder)
+    with pytest.raises(NodeRefused):
+        registry.register(node("foo"), Holder())
     assert registry.find(b"foo") is first
     holder.has_gone = True
-    assert registry.register(node("foo"), Holder(), 8).creation == first.creation + 1
+    assert registry.register(node("foo"), Holder()).creation == first.creation + 1
 
 
 def test_drop_gone() -> None:
     registry = Registry()
     here, gone = Holder(), Holder()
-    registry.register(node("here"), here, 7)
-    registry.register(node("gone"), gone, 8)
+    registry.register(node("here"), here)
+    registry.register(node("gone"), gone)
     gone.has_gone = True
     registry.drop_gone()
     assert [n.name for n in registry.live()] == [b"here"]
@@ -68,11 +69,11 @@ def test_drop_gone() -> None:
 
 def test_limit() -> None:
     registry = Registry(limit=1)
-    owner = registry.register(node("foo"), Holder(), 7)
-    with pytest.raises(Refused, match="no descriptor is left"):
-        registry.register(node("bar"), Holder(), 8)
+    owner = registry.register(node("foo"), Holder())
+    with pytest.raises(NodeRefused, match="no descriptor is left"):
+        registry.register(node("bar"), Holder())
     registry.unregister(owner)
-    registry.register(node("bar"), Holder(), 8)
+    registry.register(node("bar"), Holder())
 
 
 @pytest.mark.parametrize("jump", [-10_000_000, -1, 0, 10_000_000])
@@ -132,8 +133,8 @@ class Model(RuleBasedStateMachine):
     @rule(target=nodes, name=names, port=st.integers(0, 65535))
     def register(self, name: str, port: int):
         try:
-            new = self.registry.register(node(name, port), Holder(), port)
-        except Refused:
+            new = self.registry.register(node(name, port), Holder(port))
+        except NodeRefused:
             assert name in dict(self.live)
             return None
         assert name not in dict(self.live)

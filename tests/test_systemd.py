@@ -33,7 +33,7 @@ from scenes import (
 )
 from test_daemon import end, serving_pid
 
-from gevent_epmd.processes import gone
+from gevent_epmd.program.processes import gone
 
 #: Runs in the child: puts the descriptors where systemd puts them, and says that they are for this pid.
 LAUNCHER = """

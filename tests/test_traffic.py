@@ -36,7 +36,7 @@ BREAKAGES = [
     (
         "NAMES in the wrong order",
         """
-from gevent_epmd.registry import Registry
+from gevent_epmd.server.registry import Registry
 Registry.names_text = lambda self: b"".join(node.names_line for node in self._live.values())
 """,
         3,
@@ -64,7 +64,7 @@ protocol.port2_reply = port2_reply
     (
         "a creation that comes again",
         """
-from gevent_epmd.registry import Registry
+from gevent_epmd.server.registry import Registry
 right = Registry._next_count
 Registry._next_count = lambda self, name: right(self, name) & -2
 """,
@@ -73,7 +73,7 @@ Registry._next_count = lambda self, name: right(self, name) & -2
     (
         "a refused node is closed",
         """
-from gevent_epmd.connection import Connection, protocol
+from gevent_epmd.server.connection import Connection, protocol
 Connection._stay_refused = lambda self, request: self._reply(protocol.alive2_refusal(request.highest))
 """,
         3,
@@ -81,14 +81,14 @@ Connection._stay_refused = lambda self, request: self._reply(protocol.alive2_ref
     (
         "an error inside",
         """
-from gevent_epmd.connection import Connection, protocol
+from gevent_epmd.server.connection import Connection, protocol
 Connection._HANDLERS[protocol.DUMP_REQ] = None
 """,
         1,
     ),
 ]
 _BEGIN = f"import sys; sys.path.insert(0, {str(ROOT / 'lib')!r})"
-_END = "from gevent_epmd.cli import main; sys.exit(main())"
+_END = "from gevent_epmd.program.cli import main; sys.exit(main())"
 
 
 @pytest.mark.parametrize(("how", "steps"), [b[1:] for b in BREAKAGES], ids=[b[0] for b in BREAKAGES])

@@ -6,7 +6,7 @@ again."""
 
 import gc
 
-from gevent_epmd import launcher
+from gevent_epmd.program import launcher
 
 launcher.watch()
 gc.disable()

@@ -1,18 +1,21 @@
 """The Erlang Port Mapper Daemon, epmd, in Python on gevent."""
 
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .embedding import PortMapper, ThreadedPortMapper
+    from typing import Any
+
+    from .server.embedding import ListenError, PortInUse, PortMapper, ThreadedPortMapper
 
 __version__ = "0.1.0"
-__all__ = ["PortMapper", "ThreadedPortMapper", "__version__"]
+__all__ = ["ListenError", "PortInUse", "PortMapper", "ThreadedPortMapper", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
     # Every start of a node imports this module, and must not pay for gevent.
-    if name in ("PortMapper", "ThreadedPortMapper"):
-        from . import embedding
+    if name in __all__:
+        from .server import embedding
 
         return getattr(embedding, name)
     raise AttributeError(f"module {__name__} has no attribute {name}")

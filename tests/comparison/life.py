@@ -26,7 +26,7 @@ from strangers import STRANGERS, BoundOnly, Http, Mute, Stranger
 from test_daemon import PRIVATE_DEV, daemon, serving_pid, zombies_under_process_1
 
 from gevent_epmd.client import TIMEOUT
-from gevent_epmd.processes import gone
+from gevent_epmd.program.processes import gone
 
 if TYPE_CHECKING:
     from comparison.groups import Plan

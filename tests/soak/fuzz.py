@@ -21,7 +21,7 @@ from soak.play import Figures, Form, Scale, scene
 
 from gevent_epmd import protocol
 from gevent_epmd.protocol import Alive2Request, PacketReader, Port2Request, ProtocolError, frame
-from gevent_epmd.registry import Refused, Registry
+from gevent_epmd.server.registry import NodeRefused, Registry
 
 CORPUS = Path(__file__).with_name("corpus.txt")
 
@@ -37,6 +37,8 @@ def corpus() -> list[bytes]:
 
 class Holder:
     """Of every name; it never goes by itself."""
+
+    fd = 7
 
     def gone(self) -> bool:
         return False
@@ -78,8 +80,8 @@ def read(data: bytes, size: int) -> bytes | None:
 def live_and_die(request: Alive2Request) -> None:
     registry = Registry()
     try:
-        taken = registry.register(request, Holder(), 7)
-    except Refused:
+        taken = registry.register(request, Holder())
+    except NodeRefused:
         assert request.refusal()
         assert not len(registry)
         return

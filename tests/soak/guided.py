@@ -22,7 +22,7 @@ def main() -> None:
         import atheris
     except ImportError:
         sys.exit("atheris is missing: it comes with the extra `fuzz`, as scripts/soak installs it")
-    with atheris.instrument_imports(include=["gevent_epmd.protocol", "gevent_epmd.registry"]):
+    with atheris.instrument_imports(include=["gevent_epmd.protocol", "gevent_epmd.server.registry"]):
         from soak.fuzz import feed
     atheris.Setup(sys.argv, feed)
     atheris.Fuzz()

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
 from typing import Any
+
+from . import at_end
 
 #: The signals that people send, and that end any other process.
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
@@ -27,20 +28,19 @@ def exit_by_signals() -> None:
             signal.signal(number, _exit)
 
 
-def watch_signals(loop: Any, leave: Callable[[], None] | None) -> None:
-    """The same while the loop waits, since a handler of Python's runs only when it comes back; and call
-    `leave`, if there is something to do, before any process ends by a signal."""
+def watch_signals(loop: Any) -> None:
+    """The same while the loop waits, since Python calls a handler of its own only when the loop returns; and
+    do what is to be done at the end before any process ends by a signal."""
     for number in _ENDING:
         handler = signal.getsignal(number)
-        if handler is _exit or (leave and handler == signal.SIG_DFL):
+        if handler is _exit or (handler == signal.SIG_DFL and not at_end.is_empty()):
             watcher = loop.signal(number)
-            watcher.start(_end, number, leave)
+            watcher.start(_end, number)
             _watchers.append(watcher)
 
 
-def _end(number: int, leave: Callable[[], None] | None) -> None:
-    if leave:
-        leave()
+def _end(number: int) -> None:
+    at_end.run()
     if signal.getsignal(number) is _exit:
         os._exit(128 + number)
     signal.signal(number, signal.SIG_DFL)

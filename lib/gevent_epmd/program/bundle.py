@@ -16,8 +16,6 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Callable
-from functools import partial
 from typing import NoReturn
 
 from . import launcher
@@ -65,15 +63,15 @@ def load_everything() -> None:
     get_hub().loop  # noqa: B018 - made when it is first asked for
 
 
-def settle(*, has_launcher: bool, leave: Callable[[], None] | None = None) -> None:
+def settle(*, has_launcher: bool) -> None:
     """Become independent of the folder, now that everything is loaded; in the foreground, end with the
-    launcher, after a call of `leave`.  For the bundle only."""
+    launcher.  For the bundle only."""
     gc.enable()  # build/hooks/first.py has switched it off
     sys.meta_path.insert(0, _NoMoreImports())
     launcher.forget()
     if has_launcher:
         launcher.empty(sys._MEIPASS)  # type: ignore[attr-defined]
-        _end_with_launcher(leave)
+        _end_with_launcher()
 
 
 class _NoMoreImports:
@@ -85,12 +83,12 @@ class _NoMoreImports:
         raise ImportError(f"{name} is not part of the executable")
 
 
-def _end_with_launcher(leave: Callable[[], None] | None) -> None:
+def _end_with_launcher() -> None:
     from gevent import get_hub
 
     from .processes import when_gone
 
-    when_gone(get_hub().loop, launcher.pid, partial(launcher.end, leave))
+    when_gone(get_hub().loop, launcher.pid, launcher.end)
     # A process of the same number may have followed it.
     if os.getppid() != launcher.pid:
-        launcher.end(leave)
+        launcher.end()

@@ -3,7 +3,7 @@
     >>> with EpmdProcess() as epmd:
     ...     subprocess.run(["erl", "-name", "a@127.0.0.1", "-noshell", ...], env=epmd.environ)
 
-The fixtures of `pytest_plugin` are these; with another test framework, or with none, they are as good.
+The fixtures of `testing.plugin` are these; with another test framework, or with none, they are as good.
 
 Strategy: the mapper says its port on stdout when it serves, watches the process that started it, and leads a
 session of its own, so that neither Ctrl-C nor a killed test run is its business or its survival.
@@ -23,10 +23,10 @@ import sys
 import tempfile
 import time
 
-from . import client
-from .answers import NamedPort
-from .client import Registration
-from .listeners import LOOPBACK, MAX_LISTEN_SOCKETS, places
+from .. import client
+from ..client import Registration
+from ..client.answers import NamedPort
+from ..conventions import LOOPBACK, LOOPBACK_ALONE, MAX_LISTEN_SOCKETS
 
 #: How long the mapper may take to start, and to end when it is asked to.
 _PATIENCE = 30.0
@@ -276,7 +276,7 @@ def _where() -> tuple[str, ...]:
     """The options that say where to listen: on loopback, and where this host's own name leads to, since that
     is where nodes with short names look for each other.  Other hosts get no answer there."""
     own = {address for address in _addresses_of_the_name() if _is_ours(address)}
-    if own.issubset(place.host for place in places(None)):
+    if own.issubset(LOOPBACK_ALONE):
         return ()
     # A host with many bridges may have more addresses than an epmd takes; both loopbacks come with them.
     some = sorted(own.difference(LOOPBACK))[: MAX_LISTEN_SOCKETS - len(LOOPBACK)]

@@ -11,7 +11,8 @@ import errno
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-MAX_LISTEN_SOCKETS = 16
+from ..conventions import LOOPBACK, LOOPBACK_ALONE, MAX_LISTEN_SOCKETS
+
 #: What is left of them beside loopback, which is what C tells since OTP 29.
 _MOST_ADDRESSES = 14
 
@@ -19,10 +20,6 @@ _MOST_ADDRESSES = 14
 _TRIES = 20
 
 _ANY = ("0.0.0.0", "::")
-LOOPBACK = ("127.0.0.1", "::1")
-#: What is listened on where loopback is all that is wanted.  Debian and Ubuntu give 127.0.1.1 to the host's
-#: own name, and there its nodes look for the epmd.
-_LOOPBACK_ALONE = ("127.0.0.1", "127.0.1.1", "::1")
 
 
 class PortInUse(Exception):
@@ -86,7 +83,7 @@ def places(addresses: Iterable[str] | None) -> list[Place]:
     """Where to listen, each place once, and none that a wildcard covers; None is loopback alone.  Raises
     ListenError."""
     if addresses is None:
-        return [Place(_family(host), host, False) for host in _LOOPBACK_ALONE]
+        return [Place(_family(host), host, False) for host in LOOPBACK_ALONE]
     hosts = [(_family(address), address) for address in addresses]
     asked = [Place(family, _canonical(family, host), True) for family, host in hosts]
     implied = LOOPBACK if asked else _ANY

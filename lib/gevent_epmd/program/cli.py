@@ -10,8 +10,9 @@ import os
 import signal
 import sys
 
+from ..conventions import ValueProblem
 from . import daemon
-from .options import USAGE, UsageError, ValueProblem, read_options
+from .options import USAGE, UsageError, read_options
 
 
 def main() -> int:
@@ -29,9 +30,9 @@ def _do_as_told() -> int:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     if 1 in (os.getpid(), os.getppid() if hasattr(sys, "frozen") else 0):
-        from . import ending
+        from . import signals
 
-        ending.exit_by_signals()
+        signals.exit_by_signals()
     try:
         options = read_options(sys.argv[1:], os.environ)
     except UsageError as error:

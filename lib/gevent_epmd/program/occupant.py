@@ -9,7 +9,7 @@ import _socket
 import time
 from collections.abc import Sequence
 
-from . import listeners
+from ..server import listeners
 
 #: Where to ask who has a port of every address.
 _LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -42,11 +42,11 @@ def open_listeners(addresses: Sequence[str] | None, port: int) -> list[_socket.s
 
 def _met(in_use: listeners.PortInUse) -> str:
     """What is there and is no epmd; nothing if it is one."""
-    from . import client
+    from ..client import exchange
 
     host = _LOOPBACK_OF.get(in_use.host, in_use.host)
     try:
-        client.must_be_an_epmd(client.Mapper(host, in_use.port, client.TIMEOUT))
-    except client.EpmdError as error:
+        exchange.must_be_an_epmd(exchange.Target(host, in_use.port, exchange.TIMEOUT))
+    except exchange.EpmdError as error:
         return str(error)
     return ""

@@ -9,8 +9,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
-from typing import NoReturn
+
+from . import at_end
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 #: Whose child this process was when it began.
 pid = os.getppid()
@@ -42,10 +46,9 @@ def _look(_number: int, _frame: object) -> None:
         end()
 
 
-def end(leave: Callable[[], None] | None = None) -> NoReturn:
-    """In the place of the launcher: remove the folder, after a call of `leave`, and end."""
-    if leave is not None:
-        leave()
+def end() -> NoReturn:
+    """In the place of the launcher: remove the folder, and end."""
+    at_end.run()
     folder: str = sys._MEIPASS  # type: ignore[attr-defined]
     empty(folder)
     try:

@@ -25,12 +25,14 @@ from weakref import WeakSet
 from gevent import get_hub, monkey
 from gevent.event import Event
 
-from . import listeners, server
+from ..protocol import DEFAULT_PORT
+from . import listeners
+from .acceptor import start_mapper
 from .listeners import ListenError, PortInUse
 from .log import Log
-from .networks import Network, read_network
-from .options import DEFAULT_PACKET_TIMEOUT, Options
-from .protocol import DEFAULT_PORT, MOST_PORT
+from .mapper import Mapper
+from .networks import Network
+from .settings import DEFAULT_PACKET_TIMEOUT, checked
 
 __all__ = ["ListenError", "PortInUse", "PortMapper", "ThreadedPortMapper"]
 
@@ -68,22 +70,11 @@ class PortMapper:
         debug: int = 0,
         log: Callable[[str], object] | None = None,
     ) -> None:
-        _must_be("port", port, 0, MOST_PORT)
-        _must_be("packet_timeout", packet_timeout, 1)
-        for what, number in {
-            "idle_exit": idle_exit,
-            "delay_accept": delay_accept,
-            "delay_write": delay_write,
-            "debug": debug,
-        }.items():
-            _must_be(what, number, 0)
-        if isinstance(addresses, str):
-            raise ValueError(f'addresses: "{addresses}" is one text, not some')
-        self._options = Options(
+        self._settings = checked(
             port=port,
-            addresses=None if addresses is None else tuple(addresses),
+            addresses=addresses,
             relaxed=relaxed,
-            allow=None if allow is None else tuple(map(read_network, allow)),
+            allow=allow,
             packet_timeout=packet_timeout,
             idle_exit=idle_exit,
             delay_accept=delay_accept,
@@ -92,7 +83,7 @@ class PortMapper:
         )
         self._new_log = partial(_Log, debug, log)
         self._log = self._new_log()
-        self._mapper: server.Mapper | None = None
+        self._mapper: Mapper | None = None
         self._stopped: Event | None = None
         self.port = port
 
@@ -102,14 +93,13 @@ class PortMapper:
             raise RuntimeError(_STARTED)
         self._open()
 
-    def _open(self) -> server.Mapper:
-        sockets = listeners.open_listeners(self._options.addresses, self._options.port)
+    def _open(self) -> Mapper:
+        sockets = listeners.open_listeners(self._settings.addresses, self._settings.port)
         _serving.add(self)
-        mapper = self._mapper = server.Mapper(self._options, sockets, self._log)
+        mapper = self._mapper = start_mapper(self._settings, sockets, self._log)
         stopped = self._stopped = Event()
         # However it ends, it ends in the hub: only there may connections be aborted.
         mapper.finished.rawlink(lambda _: self._end(mapper, stopped))
-        mapper.start()
         self.port = mapper.port
         return mapper
 
@@ -126,7 +116,7 @@ class PortMapper:
         False where that takes longer."""
         return self._stopped is None or bool(self._stopped.wait(timeout))
 
-    def _end(self, mapper: server.Mapper, stopped: Event) -> None:
+    def _end(self, mapper: Mapper, stopped: Event) -> None:
         try:
             mapper.stop()
         except Exception as error:  # noqa: BLE001 - the hub would print it, and go on
@@ -221,7 +211,7 @@ class ThreadedPortMapper(PortMapper):
             ended.set()
             started.set()
 
-    def _serve(self, hub: Any, mapper: server.Mapper, started: threading.Event) -> None:
+    def _serve(self, hub: Any, mapper: Mapper, started: threading.Event) -> None:
         asked = hub.loop.async_()
         asked.start(mapper.finished.set)
         with self._lock:
@@ -252,7 +242,7 @@ class ThreadedPortMapper(PortMapper):
 #: Those that may have something open.
 _serving: WeakSet[PortMapper] = WeakSet()
 #: What a child has of its parent's mappers: their greenlets must not be woken to be tidied up.
-_left: list[server.Mapper] = []
+_left: list[Mapper] = []
 
 
 def _leave_all_to_parent() -> None:
@@ -291,12 +281,6 @@ def _is_accepted(sock: _socket.socket, port: int) -> bool:
         return sock.family in (_socket.AF_INET, _socket.AF_INET6) and sock.getsockname()[1] == port
     except OSError:
         return False
-
-
-def _must_be(what: str, number: int, least: int, most: int | None = None) -> None:
-    if number < least or (most is not None and number > most):
-        limits = f"at least {least}" if most is None else f"from {least} to {most}"
-        raise ValueError(f"{what}: {number} is not {limits}")
 
 
 def _say_nothing(_line: str) -> None:

@@ -21,8 +21,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from . import protocol
-from .protocol import Alive2Request, Complaint
+from .. import protocol
+from ..protocol import Alive2Request, Complaint
 
 #: How many late names are remembered; when more are, a new name makes the oldest be forgotten.
 REMEMBERED = 1000
@@ -34,13 +34,27 @@ _CREATIONS = 2**32 - _FIRST_CREATION
 
 
 class Holder(Protocol):
-    """Whoever keeps a node registered: its connection."""
+    """What keeps a node registered: its connection.  `fd` is the descriptor, for DUMP."""
+
+    fd: int
 
     def gone(self) -> bool:
-        """Whether the other end has gone already, though nobody has noticed."""
+        """Whether the other end has closed, though its EOF was not read yet."""
+
+    def hang_up(self) -> None:
+        """Let the other end see the close at once."""
+
+    def abort(self, reason: str) -> None:
+        """End it now; `reason` is for the log."""
+
+    def leave_to_parent(self, *, loop_is_ours: bool) -> None:
+        """For a forked child: close its copy."""
+
+    def report_closing(self) -> None:
+        """Report its close."""
 
 
-class Refused(Complaint):
+class NodeRefused(Complaint):
     """The node cannot be registered."""
 
 
@@ -49,11 +63,11 @@ class Node:
 
     __slots__ = ("_names_line", "_port2_reply", "count", "fd", "holder", "request")
 
-    def __init__(self, request: Alive2Request, count: int, holder: Holder, fd: int) -> None:
+    def __init__(self, request: Alive2Request, count: int, holder: Holder) -> None:
         self.request = request
         self.count = count
         self.holder: Holder | None = holder
-        self.fd = fd
+        self.fd = holder.fd
         # Made when first asked for: not every node is before it goes.
         self._port2_reply: bytes | None = None
         self._names_line: bytes | None = None
@@ -132,13 +146,13 @@ class Registry:
         """Whether a new name makes the oldest remembered one be forgotten."""
         return len(self._late) > self._remember
 
-    def register(self, request: Alive2Request, holder: Holder, fd: int) -> Node:
-        """Give the name to the holder.  Raises Refused where the request is not a node's, the name
+    def register(self, request: Alive2Request, holder: Holder) -> Node:
+        """Give the name to the holder.  Raises NodeRefused where the request is not a node's, the name
         is taken by somebody who is still there, or there are too many nodes."""
         reason = request.refusal() or self._obstacle(request.name)
         if reason:
-            raise Refused(reason.kind, *reason.details)
-        node = Node(request, self._next_count(request.name), holder, fd)
+            raise NodeRefused(reason.kind, *reason.details)
+        node = Node(request, self._next_count(request.name), holder)
         self._live[request.name] = node
         self._names = None
         return node

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from docopt import DocoptExit, docopt
 
-from .protocol import DEFAULT_PORT, MOST_PORT
+from ..conventions import ValueProblem, default_port, read_number
+from ..protocol import MOST_PORT
+from ..server.settings import DEFAULT_PACKET_TIMEOUT, Settings
 
 if TYPE_CHECKING:
-    from .networks import Network
+    from ..server.networks import Network
 
-DEFAULT_PACKET_TIMEOUT = 60
 _MOST_SECONDS = _MOST_PID = 2**31 - 1
 #: The -port_file that is no file.
 STDOUT = "-"
@@ -83,29 +84,17 @@ class UsageError(Exception):
     """The line is not one that USAGE describes; the text says what is wrong with it."""
 
 
-class ValueProblem(ValueError):
-    """An option or a variable has a value that it cannot have; the text says which."""
-
-
 class Options(NamedTuple):
-    """What was asked for.  Times are seconds, and 0 is for none; `command` is the interactive option
-    without its dashes, or None for serving; `stop_name` is the name that goes with `stop`.  Port 0 is any
-    that is free; `addresses` None is loopback alone, and none at all every address; `allow` None is every
-    network, and `port_file` an absolute path without symbolic links, or STDOUT."""
+    """What was asked for: the settings of the mapper to serve or to ask, and what only the program knows.
 
-    port: int = DEFAULT_PORT
-    addresses: tuple[str, ...] | None = ()
-    debug: int = 0
+    `command` is the interactive option without its dashes, or None for serving; `stop_name` is the name that
+    goes with `stop`.  `port_file` is an absolute path without symbolic links, or STDOUT, or empty."""
+
+    settings: Settings = Settings()
     daemon: bool = False
-    relaxed: bool = False
     systemd: bool = False
-    packet_timeout: int = DEFAULT_PACKET_TIMEOUT
-    delay_accept: int = 0
-    delay_write: int = 0
     command: str | None = None
     stop_name: str = ""
-    allow: tuple[Network, ...] | None = None
-    idle_exit: int = 0
     pid_exit: tuple[int, ...] = ()
     port_file: str = ""
     host: str = ""
@@ -119,19 +108,11 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Option
     found = _docopt(_two_dashes(arguments))
     command = next((c for c in _INTERACTIVE if found[_dashes(c)]), None)
     options = Options(
-        port=_port(found, {} if command in _ABOUT_ITSELF else environ),
-        addresses=_addresses(found, environ),
-        debug=found["--debug"],
+        settings=_settings(found, {} if command in _ABOUT_ITSELF else environ),
         daemon=bool(found["--daemon"]),
-        relaxed=bool(found["--relaxed_command_check"]) or "ERL_EPMD_RELAXED_COMMAND_CHECK" in environ,
         systemd=bool(found["--systemd"]),
-        packet_timeout=_numbers(found, "packet_timeout") or DEFAULT_PACKET_TIMEOUT,
-        delay_accept=_numbers(found, "delay_accept"),
-        delay_write=_numbers(found, "delay_write"),
         command=command.lstrip("-") if command else None,
         stop_name="".join(found["--stop"]),
-        allow=_networks(found["--allow"]),
-        idle_exit=_numbers(found, "idle_exit"),
         pid_exit=_processes(found["--pid_exit"]),
         port_file=_port_file(found["--port_file"]),
         host=_host(found["--host"]),
@@ -139,6 +120,20 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Option
     )
     _must_go_together(options, loopback=bool(found["--loopback"]))
     return options
+
+
+def _settings(found: dict[str, Any], environ: Mapping[str, str]) -> Settings:
+    return Settings(
+        port=_port(found, environ),
+        addresses=_addresses(found, environ),
+        relaxed=bool(found["--relaxed_command_check"]) or "ERL_EPMD_RELAXED_COMMAND_CHECK" in environ,
+        allow=_networks(found["--allow"]),
+        packet_timeout=_numbers(found, "packet_timeout") or DEFAULT_PACKET_TIMEOUT,
+        idle_exit=_numbers(found, "idle_exit"),
+        delay_accept=_numbers(found, "delay_accept"),
+        delay_write=_numbers(found, "delay_write"),
+        debug=found["--debug"],
+    )
 
 
 def _must_go_together(options: Options, *, loopback: bool) -> None:
@@ -149,7 +144,7 @@ def _must_go_together(options: Options, *, loopback: bool) -> None:
         raise ValueProblem("-json goes with -names and -dump")
     if loopback and options.systemd:
         raise ValueProblem("-loopback: with -systemd it is systemd that says where to listen")
-    if options.port == 0 and options.command:
+    if options.settings.port == 0 and options.command:
         raise ValueProblem("-port 0 is for serving")
     if options.port_file and options.command:
         raise ValueProblem("-port_file is for serving")
@@ -202,13 +197,8 @@ def _docopt(line: list[str]) -> dict[str, Any]:
 def _port(found: dict[str, Any], environ: Mapping[str, str]) -> int:
     # Nobody could know which port it is, but for the file.
     least = 0 if found["--port_file"] else 1
-    values = [_number("-port", value, MOST_PORT, least) for value in found["--port"]]
+    values = [read_number("-port", value, MOST_PORT, least) for value in found["--port"]]
     return values[-1] if values else default_port(environ, least)
-
-
-def default_port(environ: Mapping[str, str], least: int = 1) -> int:
-    """The port where none is named.  Raises ValueProblem where ERL_EPMD_PORT is none."""
-    return _number("ERL_EPMD_PORT", environ.get("ERL_EPMD_PORT", str(DEFAULT_PORT)), MOST_PORT, least)
 
 
 def _addresses(found: dict[str, Any], environ: Mapping[str, str]) -> tuple[str, ...] | None:
@@ -227,7 +217,7 @@ def _list(text: str) -> tuple[str, ...]:
 def _networks(values: list[str]) -> tuple[Network, ...] | None:
     if not values:
         return None
-    from .networks import read_network
+    from ..server.networks import read_network
 
     try:
         return tuple(map(read_network, _list(values[-1])))
@@ -259,17 +249,9 @@ def _port_file(values: list[str]) -> str:
 def _processes(values: list[str]) -> tuple[int, ...]:
     if not values:
         return ()
-    return tuple(_number("-pid_exit", pid, _MOST_PID) for pid in _list(values[-1]) or ("",))
+    return tuple(read_number("-pid_exit", pid, _MOST_PID) for pid in _list(values[-1]) or ("",))
 
 
 def _numbers(found: dict[str, Any], name: str) -> int:
     """The last value of an option, each of which must be a number; 0 if there is none."""
-    return [0, *(_number("-" + name, value, _MOST_SECONDS) for value in found["--" + name])][-1]
-
-
-def _number(where: str, value: str, most: int, least: int = 1) -> int:
-    # int() alone would take "1_0", " 10 " and the digits of every script.
-    digits = value.lstrip("0") or value[-1:]
-    if digits.isascii() and digits.isdigit() and len(digits) <= 10 and least <= int(digits) <= most:
-        return int(digits)
-    raise ValueProblem(f'{where}: "{value}" is not a number from {least} to {most}')
+    return [0, *(read_number("-" + name, value, _MOST_SECONDS) for value in found["--" + name])][-1]

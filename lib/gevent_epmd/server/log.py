@@ -108,12 +108,12 @@ class Log:
     def _put(self, text: str) -> None:
         from select import PIPE_BUF, POLLOUT
 
-        from . import plain
+        from . import unpatched
 
         # A stderr that is full or gone must neither end anything nor keep it waiting: a pipe that can be
         # written takes so many bytes at once.
         line = text.encode("utf-8", "surrogateescape")[: PIPE_BUF - 2]
-        poll = plain.poll()
+        poll = unpatched.poll()
         poll.register(2, POLLOUT)
         try:
             if poll.poll(0):

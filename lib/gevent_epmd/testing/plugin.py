@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from .testing import EpmdProcess
+    from .process import EpmdProcess
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +41,7 @@ def epmd_session(epmd_options: Sequence[str], pytestconfig: pytest.Config) -> It
 
 @contextmanager
 def _mapper(options: Sequence[str], config: pytest.Config) -> Iterator[EpmdProcess]:
-    from .testing import EpmdProcess
+    from .process import EpmdProcess
 
     mapper = EpmdProcess(*_lives_with(config), *options)
     watcher = _watcher(config)

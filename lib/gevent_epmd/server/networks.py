@@ -1,13 +1,15 @@
-"""Networks whose hosts may ask, and whether a peer is in one of them.
+"""Addresses of peers: how the log names them, whether they are on this host, whether they are in a network.
 
-IPv4 and IPv4-mapped IPv6 (::ffff:10.0.0.1) are one thing: a dual-stack socket gives IPv4 peers the second
-form.  ipaddress, which takes 4 ms to import, is loaded where networks are named, and nowhere else.
+IPv4 and IPv4-mapped IPv6 (::ffff:10.0.0.1) are the same: a dual-stack socket gives IPv4 peers the second
+form. ipaddress takes 4 ms to import, so it is imported only where networks are named.
+
+C's counterpart: conn_open of epmd_srv.c; networks that may ask are ours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
@@ -47,3 +49,18 @@ def is_in(host: str, networks: Iterable[Network]) -> bool:
 
     address = ip_address(plain_host(host).partition("%")[0])
     return any(address in network for network in networks)
+
+
+def is_local(peer: str, own: Callable[[], tuple[Any, ...]]) -> bool:
+    """Whether a peer at this address is on this host: over loopback, or from the very address that it
+    connected to, which `own` gives as getsockname does.  `own` is called only where loopback does not
+    decide."""
+    plain = plain_host(peer)
+    loopback = peer == "::1" or (":" not in plain and plain.startswith("127."))
+    return loopback or peer == own()[0]
+
+
+def peer_name(peer: tuple[Any, ...]) -> str:
+    """A peer as the log names it: ADDRESS:PORT, an IPv6 address in brackets.  `peer` is what accept gave."""
+    host, port = plain_host(peer[0]), peer[1]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 
-from . import __version__, client, protocol
+from .. import __version__, protocol
+from ..client import exchange
 from .options import USAGE, Options
 
 #: C puts the name into a buffer of its own, and refuses more.
@@ -19,25 +20,25 @@ def call(options: Options) -> int:
     """Make the call that the options name; gives the exit status."""
     try:
         return _CALLS[options.command or ""](options)
-    except client.NoEpmd as error:
+    except exchange.NoEpmd as error:
         say(2, str(error))
-    except client.EpmdError as error:
+    except exchange.EpmdError as error:
         # To stdout, as C has it; of another host C knows nothing.
         say(2 if options.host else 1, str(error))
     return 1
 
 
-def _mapper(options: Options) -> client.Mapper:
+def _target(options: Options) -> exchange.Target:
     # C waits for ever, and the health checks of an epmd that hangs pile up.
-    mapper = client.Mapper(options.host, options.port, client.TIMEOUT)
+    target = exchange.Target(options.host, options.settings.port, exchange.TIMEOUT)
     if options.host:
-        _find(mapper, client.TIMEOUT)
-    return mapper
+        _find(target, exchange.TIMEOUT)
+    return target
 
 
-def _find(mapper: client.Mapper, seconds: float) -> None:
+def _find(target: exchange.Target, seconds: float) -> None:
     """Look the host up within the time of the whole call.  In a thread: a name server that does not answer
-    keeps getaddrinfo for longer, and nothing but the end of the process stops that."""
+    keeps getaddrinfo for longer, and only the end of the process stops that."""
     import _thread
     import time
 
@@ -48,18 +49,18 @@ def _find(mapper: client.Mapper, seconds: float) -> None:
 
     def look_up() -> None:
         try:
-            mapper.addresses = client.addresses(mapper)
-        except client.NoEpmd as error:
+            target.found = target.addresses()
+        except exchange.NoEpmd as error:
             problems.append(error)
         finally:
             looking.release()
 
     _thread.start_new_thread(look_up, ())
     if not looking.acquire(timeout=seconds):
-        raise client.NoEpmd(f"cannot find the host {mapper.host} in {seconds:g} s")
+        raise exchange.NoEpmd(f"cannot find the host {target.host} in {seconds:g} s")
     if problems:
         raise problems[0]
-    mapper.timeout = max(end - time.monotonic(), 0)
+    target.timeout = max(end - time.monotonic(), 0)
 
 
 def _names(options: Options) -> int:
@@ -72,19 +73,18 @@ def _dump(options: Options) -> int:
 
 def _started(options: Options) -> int:
     try:
-        client.must_be_an_epmd(_mapper(options))
-    except client.EpmdError:
+        exchange.must_be_an_epmd(_target(options))
+    except exchange.EpmdError:
         return 1
     return 0
 
 
 def _list(options: Options, tag: int) -> int:
-    mapper = _mapper(options)
-    with client.listing(mapper, tag) as (port, pieces):
+    with exchange.Listing(_target(options), tag) as listing:
         if options.json:
-            return _list_json(port, client.joined(pieces), tag)
-        text = client.joined(_until_the_end_or_a_reset(pieces))
-    write(1, f"epmd: up and running on port {port} with data:\n".encode())
+            return _list_json(listing.port, exchange.joined(listing.pieces()), tag)
+        text = exchange.joined(_until_the_end_or_a_reset(listing.pieces()))
+    write(1, f"epmd: up and running on port {listing.port} with data:\n".encode())
     write(1, _harmless(text) if options.host else text)
     return 0
 
@@ -92,7 +92,7 @@ def _list(options: Options, tag: int) -> int:
 def _harmless(text: bytes | bytearray) -> bytes:
     """A listing whose control characters are escaped, so that another host cannot control the terminal.  Of
     an epmd of this host everything is printed byte for byte, as C does."""
-    from .log import printable
+    from ..server.log import printable
 
     lines = text.decode("utf-8", "backslashreplace").split("\n")
     return "\n".join(map(printable, lines)).encode()
@@ -103,14 +103,14 @@ def _until_the_end_or_a_reset(pieces: Iterator[bytes]) -> Iterator[bytes]:
     the limit of a call is for the epmd that is asked, and must not cut off a slow reader of stdout."""
     try:
         yield from pieces
-    except client.Broken:
+    except exchange.Broken:
         pass
 
 
 def _list_json(port: int, text: bytes, tag: int) -> int:
     import json
 
-    from . import answers
+    from ..client import answers
 
     if tag == protocol.NAMES_REQ:
         found = {"nodes": [node._asdict() for node in answers.parse_names(text)]}
@@ -127,7 +127,7 @@ def _list_json(port: int, text: bytes, tag: int) -> int:
 
 
 def _kill(options: Options) -> int:
-    if client.kill_answer(_mapper(options)) != protocol.KILL_OK:
+    if exchange.kill_answer(_target(options)) != protocol.KILL_OK:
         write(1, b"Killing not allowed - living nodes in database.\n")
         return 1
     write(1, b"Killed\n")
@@ -139,7 +139,7 @@ def _stop(options: Options) -> int:
     if len(name) > _LONGEST_STOP_NAME:
         write(1, b"epmd: Name too long!")
         return 1
-    write(1, client.stop_answer(_mapper(options), name) + b"\n")
+    write(1, exchange.stop_answer(_target(options), name) + b"\n")
     return 0
 
 
@@ -166,7 +166,7 @@ _CALLS: dict[str, Callable[[Options], int]] = {
 
 def say(descriptor: int, text: str) -> None:
     """A line, whatever is in the text."""
-    from .log import printable
+    from ..server.log import printable
 
     write(descriptor, f"epmd: {printable(text)}\n".encode())
 

@@ -7,8 +7,9 @@ import os
 from collections.abc import Mapping, MutableMapping
 from contextlib import closing
 
+from ..conventions import MAX_LISTEN_SOCKETS
+from ..server.listeners import ListenError
 from . import bundle
-from .listeners import MAX_LISTEN_SOCKETS, ListenError
 
 FIRST_DESCRIPTOR = 3
 

@@ -1,0 +1,60 @@
+"""What a port mapper needs to know before it serves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from ..protocol import DEFAULT_PORT, MOST_PORT
+from .networks import Network, read_network
+
+DEFAULT_PACKET_TIMEOUT = 60
+
+
+class Settings(NamedTuple):
+    """The settings of one port mapper.  Times are seconds, and 0 stands for none.
+
+    `port` 0 is any free port.  `addresses` are the IP addresses to listen on, loopback always among them; an
+    empty tuple stands for every address of this host, None for loopback alone.  `relaxed` is C's
+    relaxed_command_check.  `allow` are the networks whose hosts may ask; None stands for all.  `debug` is how
+    often -d was given.
+    """
+
+    port: int = DEFAULT_PORT
+    addresses: tuple[str, ...] | None = ()
+    relaxed: bool = False
+    allow: tuple[Network, ...] | None = None
+    packet_timeout: int = DEFAULT_PACKET_TIMEOUT
+    idle_exit: int = 0
+    delay_accept: int = 0
+    delay_write: int = 0
+    debug: int = 0
+
+
+def checked(
+    *,
+    addresses: Iterable[str] | None,
+    allow: Iterable[str | Network] | None,
+    relaxed: bool,
+    **numbers: int,
+) -> Settings:
+    """Settings from what a program passes.  Raises ValueError for a value that is out of range."""
+    if isinstance(addresses, str):
+        raise ValueError(f'addresses: "{addresses}" is a string, not a list of addresses')
+    settings = Settings(
+        addresses=None if addresses is None else tuple(addresses),
+        allow=None if allow is None else tuple(map(read_network, allow)),
+        relaxed=relaxed,
+        **numbers,
+    )
+    _check("port", settings.port, 0, MOST_PORT)
+    _check("packet_timeout", settings.packet_timeout, 1)
+    for name in ("idle_exit", "delay_accept", "delay_write", "debug"):
+        _check(name, getattr(settings, name), 0)
+    return settings
+
+
+def _check(name: str, number: int, least: int, most: int | None = None) -> None:
+    if number < least or (most is not None and number > most):
+        limits = f"at least {least}" if most is None else f"from {least} to {most}"
+        raise ValueError(f"{name}: {number} is not {limits}")
