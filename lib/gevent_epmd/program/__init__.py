@@ -1,0 +1,1 @@
+"""The command `epmd`: reads the line and the environment, and asks an epmd or serves."""
