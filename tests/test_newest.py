@@ -48,7 +48,7 @@ def test_step_that_works(records: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "patience", "why"),
     [
-        ("print('one'); raise SystemExit('two')", 60, "status 1: two (see x.log)"),
+        ("print('one', flush=True); raise SystemExit('two')", 60, "status 1: two (see x.log)"),
         ("while True: pass", 0.1, "took more than 0 s (see x.log)"),
     ],
     ids=["status", "patience"],

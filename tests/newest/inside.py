@@ -91,12 +91,14 @@ def run_tests(log: Log) -> Seen:
     details = tuple(re.findall(r"^(?:FAILED|ERROR|SKIPPED|XPASS) .*", said, re.MULTILINE))
     counts = re.findall(r"^=+ (.*) in .* =+$", said, re.MULTILINE)
     if status or not counts:
-        raise Failed("; ".join([*counts[-1:], last_line(said)]), details)
+        last = last_line(said)
+        raise Failed("; ".join([*counts[-1:], *([] if last.startswith("=") else [last])]), details)
     return Seen(counts[-1], details)
 
 
 def on_ours(service: type[services.RabbitMQ] | type[services.Ejabberd], log: Log) -> Seen:
     """The executable takes the place of C's while the service is tried."""
+    services.end_mapper()
     log.run("scripts/install", "--erlang", ERLANG)
     try:
         return services.play(service, log)
