@@ -155,6 +155,14 @@ def test_launcher_that_is_killed_while_its_child_asks(launcher, call: list[str])
     assert list(folder.iterdir()) == []
 
 
+def test_proc_of_another_namespace() -> None:
+    """There the launcher's number is another process's."""
+    apart = [real("unshare"), "--map-root-user", "--pid", "--fork", "--kill-child"]
+    with reserved_port() as port:
+        done = run([*apart, real(BUILT), "-port", str(port), "-names"])
+        assert (done.returncode, done.stderr) == (1, b"epmd: Cannot connect to local epmd\n")
+
+
 def test_child_does_not_wait_for_a_launcher_that_was_killed() -> None:
     """As it would for ever, between fork and exec (build/epmd.spec); the moment is too short to be hit."""
     linked = run([real("readelf"), "-W", "--dyn-syms", real(BUILT)]).stdout

@@ -76,8 +76,10 @@ def _is_launcher() -> bool:
 
     /proc/PID/exe would say it too, but an ordinary user may read that of their own processes only."""
     try:
-        mine = _command_line("self")
-        return not mine or _command_line(str(pid)) == mine
+        # In a process namespace with the /proc of another one, the number is somebody else's there.
+        if os.readlink("/proc/self") != str(os.getpid()):
+            return True
+        return _command_line("self") == _command_line(str(pid))
     except OSError:
         return True  # no /proc, or one that hides processes: it cannot be told
 
