@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 
 import usage
-
 from gevent_epmd import __version__
 
 HEAD = """\

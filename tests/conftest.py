@@ -5,7 +5,8 @@ from __future__ import annotations
 import resource
 
 import pytest
-from forms import COMMANDS, heed_signals, real
+
+from support.forms import COMMANDS, heed_signals, real
 
 #: Projects of their own, which the tests run.
 collect_ignore = ["examples"]

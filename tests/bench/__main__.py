@@ -29,12 +29,13 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+from docopt import docopt
+
 import startup
-from asked import choice, number
 from bench import report
 from bench.cells import Cores, cells, measure
-from docopt import docopt
-from forms import C_EPMD, PROGRAMS, ROOT, C
+from support.asked import choice, number
+from support.forms import C_EPMD, PROGRAMS, ROOT, C
 
 DOCS = ROOT / "docs" / "benchmarks"
 STARTS = 15

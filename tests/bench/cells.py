@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from forms import C, Process
+from support.forms import C, Process
 
 HERE = Path(__file__).parent
 #: How long a server or the load generator may take beyond what it was asked to take, in seconds.

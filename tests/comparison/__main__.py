@@ -22,11 +22,12 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 
-from asked import choice, number, program
+from docopt import docopt
+
 from comparison import differences, groups
 from comparison.rows import DIFFERENT, SAME, Row
-from docopt import docopt
-from forms import C_EPMD, PROGRAMS, ROOT, C, heed_signals
+from support.asked import choice, number, program
+from support.forms import C_EPMD, PROGRAMS, ROOT, C, heed_signals
 
 DOCS = ROOT / "docs" / "differences.md"
 _WIDEST = 48

@@ -19,10 +19,10 @@ from typing import IO, TYPE_CHECKING
 from comparison.calls import CALLS, NOBODY, Call, Place
 from comparison.masks import masked
 from comparison.rows import NOT_PLAYED, Form, Row, Seen, side_by_side
-from forms import PATIENCE, Process, answers, clean_environment, real, reserved_port, wait_until
-from peer import ask, lives, names, node, register
-from test_daemon import end as end_daemon
-from test_daemon import serving_pid
+from support.daemons import end as end_daemon
+from support.daemons import serving_pid
+from support.forms import PATIENCE, Process, answers, clean_environment, real, reserved_port, wait_until
+from support.peer import ask, lives, names, node, register
 
 if TYPE_CHECKING:
     from comparison.groups import Plan

@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING
 from comparison.masks import masked
 from comparison.rows import Form, Row, Seen, side_by_side
 from comparison.settled import settle, stay_on_one_processor
-from forms import PATIENCE, Built, answers, processes_at, real, reserved_port, run, wait_until
-from peer import Peer, ask, names, node, register, try_to_register
-from strangers import STRANGERS, BoundOnly, Http, Mute, Stranger
-from test_daemon import PRIVATE_DEV, daemon, serving_pid, zombies_under_process_1
-
 from gevent_epmd.client import TIMEOUT
 from gevent_epmd.program.processes import gone
+from support.daemons import daemon, serving_pid
+from support.forms import PATIENCE, Built, answers, processes_at, real, reserved_port, run, wait_until
+from support.orphans import zombies_under_process_1
+from support.peer import Peer, ask, names, node, register, try_to_register
+from support.strangers import STRANGERS, BoundOnly, Http, Mute, Stranger
+from support.syslog import PRIVATE_DEV
 
 if TYPE_CHECKING:
     from comparison.groups import Plan

@@ -21,11 +21,10 @@ from typing import TYPE_CHECKING
 from comparison.masks import masked
 from comparison.rows import Form, Row, Seen, side_by_side
 from comparison.settled import settle, stay_on_one_processor
-from forms import PATIENCE, ROOT, Process, run
-from peer import Peer, ask, node, register, try_to_register
-from scenes import OTHER_V4, run_apart
-
 from gevent_epmd.protocol import frame
+from support.forms import PATIENCE, TESTS, Process, run
+from support.peer import Peer, ask, node, register, try_to_register
+from support.scenes import OTHER_V4, run_apart
 
 if TYPE_CHECKING:
     from comparison.groups import Plan
@@ -326,7 +325,7 @@ def played_by_a_process(script: Script, options: list[str], form: Form) -> list[
     loopback address."""
     me = [sys.executable, "-m", "comparison.log", script.__name__, json.dumps(form.command), *options]
     how = run_apart if script is strangers else run
-    done = how(me, environ={"PYTHONPATH": str(ROOT / "tests")}, timeout=3 * PATIENCE)
+    done = how(me, environ={"PYTHONPATH": str(TESTS)}, timeout=3 * PATIENCE)
     assert done.returncode == 0, done.stderr.decode()
     return [Seen(*seen) for seen in json.loads(done.stdout)]
 

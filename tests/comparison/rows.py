@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from comparison.differences import WORDS, is_listed
-from forms import Process
+from support.forms import Process
 
 SAME = "same"
 DELIBERATE = "deliberate difference"

@@ -13,7 +13,7 @@ import socket
 import struct
 import time
 
-from forms import PATIENCE, state, wait_until
+from support.forms import PATIENCE, state, wait_until
 
 #: How long it must be seen asleep, and how often.
 _CALM = 0.002

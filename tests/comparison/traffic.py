@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from comparison.rows import Form, Row
 from comparison.traffic_play import DELIBERATE, FAILS, Seen, play
 from comparison.traffic_steps import CONNECTIONS, Batch, Step, batch_of, heard
-from forms import Built
-
 from gevent_epmd.protocol import ProtocolError, parse_request
+from support.forms import Built
 
 if TYPE_CHECKING:
     from comparison.groups import Plan

@@ -25,9 +25,6 @@ from comparison.traffic_steps import (
     heard,
     registration,
 )
-from forms import PATIENCE, Process
-from peer import Peer, ask, barrier
-
 from gevent_epmd.protocol import (
     FIRST_VERSION_WITH_32_BITS,
     HEADER,
@@ -40,6 +37,8 @@ from gevent_epmd.protocol import (
     names_line,
     port2_reply,
 )
+from support.forms import PATIENCE, Process
+from support.peer import Peer, ask, barrier
 
 LOOK_UP_255 = "a look-up of a 255-character name"
 STOP_UNKNOWN = "STOP of an unknown name"

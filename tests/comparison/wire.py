@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from comparison.masks import masked
 from comparison.rows import NOT_PLAYED, Form, Row, Seen, side_by_side
-from forms import Server
-from peer import Peer, barrier, lives
-from wire_cases import CASES, Case
-from wire_play import Servers, listed, nodes_of, send
+from support.forms import Server
+from support.peer import Peer, barrier, lives
+from support.wire_cases import CASES, Case
+from support.wire_play import Servers, listed, nodes_of, send
 
 if TYPE_CHECKING:
     from comparison.groups import Plan

@@ -20,11 +20,12 @@ import sys
 import time
 import traceback
 
-import soak.families  # noqa: F401 - they put themselves into the list
-from asked import choice, program
 from docopt import docopt
-from forms import PROGRAMS, heed_signals
+
+import soak.families  # noqa: F401 - they put themselves into the list
 from soak.play import SCENES, Scale, play
+from support.asked import choice, program
+from support.forms import PROGRAMS, heed_signals
 
 
 def main() -> int:

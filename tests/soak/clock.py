@@ -7,9 +7,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from forms import real, wait_until
-from peer import Peer, barrier, look_up, names, node, register
 from soak.play import Figures, Form, Scale, scene
+from support.forms import real, wait_until
+from support.peer import Peer, barrier, look_up, names, node, register
 
 _TIMEOUT = 2
 _JUMPS = {"back": -86_400, "forward": 86_400}

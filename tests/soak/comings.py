@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from peer import names, node, register
 from soak.crowd import still_serves
 from soak.measure import Worker
 from soak.play import Figures, Form, Scale, scene
+from support.peer import names, node, register
 
 
 @scene("close and register again at once, 20,000 times, from one process")

@@ -6,8 +6,8 @@ import time
 from collections import deque
 from collections.abc import Iterator
 
-from forms import PATIENCE, Process
-from peer import Peer
+from support.forms import PATIENCE, Process
+from support.peer import Peer
 
 _HOSTS = 64
 

@@ -6,13 +6,12 @@ import resource
 import time
 from contextlib import ExitStack
 
-from forms import Process, wait_until
-from peer import look_up, names, node, register
+from gevent_epmd.protocol import frame
 from soak.crowd import Crowd, still_serves
 from soak.measure import Worker, descriptors, resident, share_of_a_core
 from soak.play import Figures, Form, Scale, scene, variant
-
-from gevent_epmd.protocol import frame
+from support.forms import Process, wait_until
+from support.peer import look_up, names, node, register
 
 #: How many connections of the flood are kept at once, in limits: the server has closed the others long ago.
 _KEPT = 4

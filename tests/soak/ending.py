@@ -8,9 +8,9 @@ import socket
 import subprocess
 import time
 
-from forms import answers, clean_environment, real, reserved_port, serving, wait_until
-from peer import node, register
 from soak.play import Figures, Form, Scale, scene
+from support.forms import answers, clean_environment, real, reserved_port, serving, wait_until
+from support.peer import node, register
 
 #: How long an end may take, in seconds.
 _AT_ONCE = 3.0

@@ -14,14 +14,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from forms import ROOT, clean_environment
-from peer import look_up, names, node, register
-from soak.crowd import quick, still_serves
-from soak.play import Figures, Form, Scale, scene
-
 from gevent_epmd import protocol
 from gevent_epmd.protocol import Alive2Request, PacketReader, Port2Request, ProtocolError, frame
 from gevent_epmd.server.registry import NodeRefused, Registry
+from soak.crowd import quick, still_serves
+from soak.play import Figures, Form, Scale, scene
+from support.forms import TESTS, clean_environment
+from support.peer import look_up, names, node, register
 
 CORPUS = Path(__file__).with_name("corpus.txt")
 
@@ -140,7 +139,7 @@ def guided(runs: int) -> Figures:
         for number, data in enumerate(corpus()):
             (Path(folder) / str(number)).write_bytes(data)
         command = [sys.executable, "-m", "soak.guided", folder, f"-runs={runs}", "-max_len=4096"]
-        environ = clean_environment(PYTHONPATH=str(ROOT / "tests"))
+        environ = clean_environment(PYTHONPATH=str(TESTS))
         done = subprocess.run(
             [*command, f"-artifact_prefix={folder}/"], capture_output=True, env=environ, check=False
         )

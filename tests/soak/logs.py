@@ -10,13 +10,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 
-from forms import answers, clean_environment, real, reserved_port, wait_until
-from peer import names, node, register
+from gevent_epmd.protocol import frame
 from soak.crowd import quick
 from soak.play import Figures, Form, Scale, scene
-from test_daemon import PRIVATE_DEV, daemon, received
-
-from gevent_epmd.protocol import frame
+from support.daemons import daemon
+from support.forms import answers, clean_environment, real, reserved_port, wait_until
+from support.peer import names, node, register
+from support.syslog import PRIVATE_DEV, received
 
 #: How long an answer may take, in seconds.
 _AT_ONCE = 2.0

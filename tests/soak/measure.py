@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from forms import PATIENCE, ROOT, clean_environment
+from support.forms import PATIENCE, TESTS, clean_environment
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -58,7 +58,7 @@ class Worker:
             [sys.executable, "-m", "soak.workers", function, json.dumps(arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=clean_environment(PYTHONPATH=str(ROOT / "tests")),
+            env=clean_environment(PYTHONPATH=str(TESTS)),
             start_new_session=True,
         )
 

@@ -6,13 +6,12 @@ import random
 import time
 from collections import deque
 
-from forms import Process
-from peer import Peer, names, node
+from gevent_epmd.protocol import frame, port2_reply
 from soak.crowd import quick, still_serves
 from soak.measure import resident
 from soak.play import Figures, Form, Scale, scene
-
-from gevent_epmd.protocol import frame, port2_reply
+from support.forms import Process
+from support.peer import Peer, names, node
 
 _SEED = 4369
 _IDLE = 200

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from scenes import strangers_may_only_look_up
 from soak.play import Figures, Form, Scale, scene
+from support.scenes import strangers_may_only_look_up
 
 
 @scene("strangers behind a veth pair register, dump, kill, stop; and look up", network=True)

@@ -14,9 +14,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from forms import ReservedPort, answers, clean_environment, processes_at, wait_until
 from soak.play import Figures, Form, Scale, scene
-from strangers import Mute
+from support.forms import ReservedPort, answers, clean_environment, processes_at, wait_until
+from support.strangers import Mute
 
 #: The kills are spread over so long, in seconds from the start.
 _START = 0.3

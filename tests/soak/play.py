@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
-from forms import PROGRAMS, ROOT, C, Process
-from scenes import run_apart
+from support.forms import PROGRAMS, TESTS, C, Process
+from support.scenes import run_apart
 
 #: What a scene has measured, by what it is.
 Figures = dict[str, object]
@@ -61,7 +61,7 @@ def play(name: str, which: str, scale: Scale) -> Figures:
     if not SCENES[name].network:
         return SCENES[name].play(form_of(which), scale)
     command = [sys.executable, "-m", "soak.play", name, which, *(["short"] if scale.short else [])]
-    done = run_apart(command, environ={"PYTHONPATH": str(ROOT / "tests")}, timeout=_LONGEST)
+    done = run_apart(command, environ={"PYTHONPATH": str(TESTS)}, timeout=_LONGEST)
     said = done.stderr.decode().strip().splitlines()
     assert done.returncode == 0, said[-1] if said else f"status {done.returncode}"
     return json.loads(done.stdout)

@@ -9,10 +9,10 @@ import tempfile
 import time
 from contextlib import ExitStack
 
-from forms import clean_environment, real, wait_until
-from peer import names, node, register
 from soak.crowd import still_serves
 from soak.play import Figures, Form, Scale, scene
+from support.forms import clean_environment, real, wait_until
+from support.peer import names, node, register
 
 _NODES = 200
 _OPTIONS = ["-setcookie", "biscuit", "-start_epmd", "false", "+S", "1:1", "-noshell"]

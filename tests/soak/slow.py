@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import time
 
-from forms import wait_until
-from neighbour import HERE_V4, Neighbour
-from peer import Peer, node, register
+from gevent_epmd.protocol import frame
 from soak.crowd import Crowd, still_serves, ticks
 from soak.measure import Worker, resident
 from soak.play import Figures, Form, Scale, scene
-
-from gevent_epmd.protocol import frame
+from support.forms import wait_until
+from support.neighbour import HERE_V4, Neighbour
+from support.peer import Peer, node, register
 
 _NODES = 900
 #: 255 characters, the most there may be, and nearly all of two bytes.

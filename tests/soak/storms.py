@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 
-from forms import Process, wait_until
-from peer import Peer, ask, barrier, look_up, names, node, register
+from gevent_epmd.protocol import frame
 from soak.crowd import quick, still_serves
 from soak.measure import Worker, descriptors, resident
 from soak.play import Figures, Form, Scale, scene
-
-from gevent_epmd.protocol import frame
+from support.forms import Process, wait_until
+from support.peer import Peer, ask, barrier, look_up, names, node, register
 
 #: What a small program may grow by, in KB.
 _NOISE = 1024

@@ -10,11 +10,10 @@ import select
 import sys
 import time
 
-from peer import node, try_to_register
+from gevent_epmd.protocol import frame
 from soak.crowd import quick
 from soak.measure import held_back
-
-from gevent_epmd.protocol import frame
+from support.peer import node, try_to_register
 
 #: How long a probe waits for an answer, in seconds.
 _PATIENCE = 2.0

@@ -1,0 +1,282 @@
+"""Real nodes: erl, elixir and erl_call, with this program as the epmd that they start themselves.
+
+Everything here runs over C's epmd too, so that "the way it does with C" is what both do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from gevent_epmd.program.processes import gone
+from support.daemons import end, serving_pid
+from support.erlang import Node
+from support.forms import (
+    BUILT,
+    C_EPMD,
+    SOURCE,
+    answers,
+    clean_environment,
+    real,
+    reserved_port,
+    run,
+    wait_until,
+)
+from support.peer import look_up, names
+
+#: A host of our own name with an IPv6 address, whatever the machine's resolver knows.
+INETRC = '{host, {0,0,0,0,0,0,0,1}, ["sixbox"]}.\n{lookup, [file, native]}.\n'
+
+
+class Host:
+    """A port of its own for the epmd that the nodes start, and the ways to start nodes."""
+
+    def __init__(self, port: int, folder: Path, how: str, protocol: str) -> None:
+        self.port = port
+        self.how = how
+        self.epmd = {"C": [C_EPMD], "built": [BUILT]}.get(how, SOURCE)
+        self.at = "@sixbox" if protocol == "inet6_tcp" else ""
+        inetrc = folder / "inetrc"
+        inetrc.write_text(INETRC)
+        self.environ = {"ERL_EPMD_PORT": str(port), "HOME": str(folder)}
+        self.flags = ["-proto_dist", protocol, "-kernel", "inetrc", f'"{inetrc}"', "-setcookie", "biscuit"]
+        self._erl = ["erl"]
+        if how == "-epmd":
+            self.flags += ["-epmd", shlex.join([*SOURCE, "-daemon"])]
+        if how in ("BINDIR", "built"):
+            self._erl = self._in_a_bindir(folder)
+        self._nodes: list[Node] = []
+
+    def _in_a_bindir(self, folder: Path) -> list[str]:
+        """An ERTS bin directory in which epmd is ours, and the program that erl's script would run."""
+        real_bin = next(Path("/usr/lib/erlang").glob("erts-*/bin"))
+        ours = folder / "bin"
+        ours.mkdir()
+        for program in real_bin.iterdir():
+            if program.name != "epmd":
+                (ours / program.name).symlink_to(program)
+        if self.epmd == [BUILT]:
+            shutil.copy(real(BUILT), ours / "epmd")
+        else:
+            (ours / "epmd").write_text(f'#!/bin/sh\nexec {shlex.join(self.epmd)} "$@"\n')
+            (ours / "epmd").chmod(0o755)
+        self.environ |= {"BINDIR": str(ours), "ROOTDIR": "/usr/lib/erlang", "EMU": "beam", "PROGNAME": "erl"}
+        return [str(ours / "erlexec")]
+
+    def erl(self, name: str) -> list[str]:
+        kind = "-name" if "@" in name else "-sname"
+        return [*self._erl, kind, name if "@" in name else f"{name}{self.at}", *self.flags]
+
+    def start(self, name: str, *flags: str) -> Node:
+        return self._started([*self.erl(name), *flags])
+
+    def start_without_a_name(self) -> Node:
+        return self._started([*self._erl, *self.flags])
+
+    def _started(self, command: list[str]) -> Node:
+        node = Node(command, self.environ)
+        self._nodes.append(node)
+        return node
+
+    def start_epmd(self) -> None:
+        assert run([*self.epmd, "-port", str(self.port), "-daemon"]).returncode == 0
+        # C may not answer yet.
+        wait_until(lambda: answers(self.port), "the mapper to answer")
+
+    def registered(self) -> set[str]:
+        if not answers(self.port):
+            return set()
+        return {line.split(" ")[0] for line in names(self.port)}
+
+    def wait_for(self, *nodes: str) -> None:
+        """Until just these are registered: that a process has ended reaches the mapper on its own way."""
+        wait_until(lambda: self.registered() == set(nodes), f"{nodes} to be registered, and nobody else")
+
+    def stop(self) -> None:
+        for node in self._nodes:
+            node.kill()
+        with contextlib.suppress(AssertionError):
+            pid = serving_pid(self.port)
+            wait_until(lambda: not names(self.port), "the nodes' names to go")
+            end(self.port, pid)
+
+
+@pytest.fixture(params=["inet_tcp", "inet6_tcp"])
+def protocol(request) -> str:
+    return request.param
+
+
+@pytest.fixture(params=["-epmd", "BINDIR", "built", "C"])
+def host(request, protocol, tmp_path: Path):
+    real("erl")
+    with reserved_port() as port:
+        host = Host(port, tmp_path, request.param, protocol)
+        try:
+            yield host
+        finally:
+            host.stop()
+
+
+only_inet = pytest.mark.parametrize("protocol", ["inet_tcp"])
+
+
+def test_nodes_find_each_other(host) -> None:
+    a, b = host.start("a"), host.start("b")
+    assert a.eval(f"net_adm:ping({b.eval('node()')})") == "pong"
+    assert a.eval("length(nodes())") == "1"
+    assert b.eval("{ok, Names} = net_adm:names(), lists:sort([N || {N, _} <- Names])") == '["a","b"]'
+    port = int(b.eval('{ok, Names} = net_adm:names(), element(2, lists:keyfind("b", 1, Names))'))
+    assert look_up(host.port, "b")[2:4] == port.to_bytes(2, "big")
+    a.halt()
+    host.wait_for("b")
+
+
+def test_taken_name_is_refused(host) -> None:
+    host.start("a")
+    second = run([*host.erl("a"), "-noshell", "-eval", "halt()."], environ=host.environ)
+    assert second.returncode == 1
+    assert b"seems to be in use by another Erlang node" in second.stdout + second.stderr
+    assert host.registered() == {"a"}
+
+
+def test_name_may_come_back(host) -> None:
+    for _ in range(3):
+        node = host.start("a")
+        assert host.registered() == {"a"}
+        node.halt()
+        host.wait_for()
+
+
+def test_mesh_survives_the_loss_of_the_mapper(host) -> None:
+    a, b = host.start("a"), host.start("b")
+    assert a.eval(f"net_adm:ping({b.eval('node()')})") == "pong"
+    for node in (a, b):
+        assert node.eval("net_kernel:monitor_nodes(true)") == "ok"
+    ports = set(names(host.port))
+    pid = serving_pid(host.port)
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: gone(pid), "the mapper to be gone")
+    host.start_epmd()
+    start = time.monotonic()
+    wait_until(lambda: set(names(host.port)) == ports, "both nodes to be back")
+    assert time.monotonic() - start < 3
+    for node in (a, b):
+        assert node.eval("length(nodes())") == "1"
+        assert node.eval("receive Message -> Message after 0 -> unbroken end") == "unbroken"
+    third = host.start("c")
+    assert third.eval(f"net_adm:ping({a.eval('node()')})") == "pong"
+
+
+@only_inet
+def test_hidden_node_is_listed(host) -> None:
+    a = host.start("a")
+    hidden = host.start("h", "-hidden")
+    assert host.registered() == {"a", "h"}
+    assert hidden.eval(f"net_adm:ping({a.eval('node()')})") == "pong"
+    assert a.eval("{nodes(), length(nodes(hidden))}") == "{[],1}"
+
+
+@only_inet
+def test_long_names(host) -> None:
+    a, b = host.start("a@127.0.0.1"), host.start("b@127.0.0.1")
+    assert a.eval("net_adm:ping('b@127.0.0.1')") == "pong"
+    assert b.eval("nodes()") == "['a@127.0.0.1']"
+    assert host.registered() == {"a", "b"}
+
+
+def test_three_nodes_share_names_and_call_each_other(host) -> None:
+    a, b, c = (host.start(name) for name in "abc")
+    names_of = [node.eval("node()") for node in (a, b, c)]
+    assert [a.eval(f"net_adm:ping({name})") for name in names_of] == ["pong"] * 3
+    for node in (a, b, c):
+        wait_until(lambda node=node: node.eval("length(nodes())") == "2", "the mesh to be whole")
+    assert b.eval("global:sync()") == "ok"
+    assert b.eval("global:register_name(here, self())") == "yes"
+    assert c.eval("node(global:whereis_name(here))") == names_of[1]
+    assert a.eval(f"rpc:call({names_of[2]}, erlang, node, [])") == names_of[2]
+    assert a.eval("element(1, rpc:multicall(erlang, length, [[x, y]]))") == "[2,2,2]"
+
+
+@only_inet  # net_adm asks for IPv4 addresses alone
+def test_world_finds_every_node_of_the_host(host, tmp_path: Path) -> None:
+    a, b = host.start("a"), host.start("b")
+    machine = a.eval("node()").strip("'").partition("@")[2]
+    (tmp_path / ".hosts.erlang").write_text(f"'{machine}'.\n")
+    assert a.eval(f'file:set_cwd("{tmp_path}")') == "ok"
+    world = a.eval("lists:sort(net_adm:world())")
+    assert world == f"[{a.eval('node()')},{b.eval('node()')}]"
+
+
+@only_inet
+def test_client_module_of_erlang(host) -> None:
+    """What `erl_epmd` says, called by hand in a node that has no name."""
+    host.start_epmd()
+    node = host.start_without_a_name()
+    assert node.eval("element(1, erl_epmd:start_link())") == "ok"
+    assert node.eval("{ok, Creation} = erl_epmd:register_node(foo, 4711, inet), Creation >= 4") == "true"
+    assert node.eval("erl_epmd:register_node(foo, 4711, inet)") == "{error,already_registered}"
+    assert node.eval("erl_epmd:names({127,0,0,1})") == '{ok,[{"foo",4711}]}'
+    assert node.eval('erl_epmd:port_please("foo", {127,0,0,1})') == "{port,4711,6}"
+    assert node.eval('erl_epmd:port_please("bar", {127,0,0,1})') == "noport"
+    node.halt()
+    host.wait_for()
+
+
+@only_inet
+def test_elixir_node_joins(host, tmp_path: Path) -> None:
+    a = host.start("a")
+    name = a.eval("node()").strip("'")
+    code = f"""
+        true = Node.connect(:"{name}")
+        IO.inspect({{Node.self(), Node.list()}})
+        :rpc.call(:"{name}", :erlang, :nodes, []) |> IO.inspect()
+    """
+    # The mapper runs already.  --erl is split at every blank, which a command for -epmd holds.
+    # With this inetrc OTP 29 names the host localhost, and this node must be of the same host.
+    flags = ["-setcookie biscuit -start_epmd false -kernel inetrc", f'"{tmp_path / "inetrc"}"']
+    command = [real("elixir"), "--sname", "e", "--erl", " ".join(flags), "-e", code]
+    environ = {k: host.environ[k] for k in ("ERL_EPMD_PORT", "HOME")}
+    done = run(command, environ=environ)
+    assert done.returncode == 0, done.stderr.decode()
+    machine = name.partition("@")[2]
+    assert done.stdout.decode().splitlines()[-2:] == [f"{{:e@{machine}, [:{name}]}}", f"[:e@{machine}]"]
+    host.wait_for("a")
+
+
+@only_inet
+def test_erl_call_finds_a_node(host) -> None:
+    a = host.start("a")
+    call = [real("erl_call"), "-sname", "a", "-c", "biscuit", "-a", "erlang node"]
+    done = run(call, environ=host.environ)
+    assert done.stdout.decode().strip().strip("'") == a.eval("node()").strip("'")
+    assert done.returncode == 0
+
+
+@only_inet
+def test_many_nodes_at_once(host) -> None:
+    count = 60 if host.how in ("built", "C") else 6
+    command = ["-noshell", "-eval", "receive stop -> ok end."]
+    nodes = [
+        subprocess.Popen(
+            [*host.erl(f"n{number}"), *command],
+            stdin=subprocess.PIPE,
+            env=clean_environment(**host.environ),
+            start_new_session=True,
+        )
+        for number in range(count)
+    ]
+    try:
+        expected = {f"n{number}" for number in range(count)}
+        wait_until(lambda: host.registered() == expected, "all nodes", patience=60)
+    finally:
+        for node in nodes:
+            os.killpg(node.pid, signal.SIGKILL)
+            node.communicate()

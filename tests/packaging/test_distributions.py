@@ -1,0 +1,196 @@
+"""The wheel and the sdist: what they hold, and that what they bring works where nothing else is."""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from support.forms import ROOT, real, run
+
+#: What an installation may take, from the network perhaps.
+PATIENCE = 300
+#: In CI there is a network, and each of these is there.
+IN_CI = bool(os.environ.get("CI"))
+SUPPORTED = (ROOT / "build" / "pythons").read_text().split()
+EXAMPLE = ROOT / "tests" / "examples" / "pytest_project"
+CONSTRAINTS = ROOT / "build" / "constraints.txt"
+
+
+def tracked(*under: str) -> set[str]:
+    """The files of the project, by git where this is a checkout."""
+    done = subprocess.run(["git", "ls-files", *under], cwd=ROOT, capture_output=True, check=False, text=True)
+    if done.returncode:
+        pytest.skip("this is no checkout")
+    return set(done.stdout.splitlines())
+
+
+def build(what: str, source: Path, to: Path) -> Path:
+    """Build a wheel or an sdist as pip does, and give its path."""
+    script = f"from setuptools import build_meta; print(build_meta.build_{what}({str(to)!r}))"
+    done = run([sys.executable, "-c", script], cwd=source, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr.decode()
+    return to / done.stdout.decode().split()[-1]
+
+
+@pytest.fixture(scope="session")
+def sdist(tmp_path_factory) -> Path:
+    """Of a copy, so that nothing is left in the checkout, and nothing untracked gets into it."""
+    copy, out = tmp_path_factory.mktemp("checkout"), tmp_path_factory.mktemp("sdist")
+    for name in tracked():
+        if (ROOT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, copy / name)
+    return build("sdist", copy, out)
+
+
+@pytest.fixture(scope="session")
+def unpacked(sdist: Path, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("unpacked")
+    assert run([real("tar"), "-xf", str(sdist), "-C", str(folder)]).returncode == 0
+    return next(folder.iterdir())
+
+
+@pytest.fixture(scope="session")
+def wheel(unpacked: Path, tmp_path_factory) -> Path:
+    """Of the sdist, as pip would."""
+    return build("wheel", unpacked, tmp_path_factory.mktemp("wheel"))
+
+
+def test_contents_of_the_wheel(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        info = {name for name in names if ".dist-info/" in name}
+        entry_points = archive.read(next(n for n in info if n.endswith("entry_points.txt"))).decode()
+        metadata = archive.read(next(n for n in info if n.endswith("METADATA"))).decode()
+    assert names - info == {name.removeprefix("lib/") for name in tracked("lib")}
+    assert "gevent_epmd/py.typed" in names
+    assert any(name.endswith("/LICENSE") for name in info)
+    assert entry_points.split("\n\n") == [
+        "[console_scripts]\nepmd = gevent_epmd.program.cli:main",
+        "[pytest11]\ngevent_epmd = gevent_epmd.testing.plugin\n",
+    ]
+    required = [line for line in metadata.splitlines() if line.startswith("Requires-Dist: ")]
+    assert [line for line in required if "extra ==" not in line] == [
+        "Requires-Dist: gevent>=24.10",
+        "Requires-Dist: docopt-ng>=0.9",
+    ]
+
+
+def test_contents_of_the_sdist(sdist: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        names = {member.name.partition("/")[2] for member in archive if member.isfile()}
+    made = {name for name in names if name in ("PKG-INFO", "setup.cfg") or ".egg-info/" in name}
+    assert names - made == tracked() - {".gitignore"}
+
+
+def pythons() -> list[str]:
+    """The supported Pythons that are here, on PATH or among pyenv's: a command each, the oldest first."""
+    return [found for version in SUPPORTED for found in list(filter(works, commands(version)))[:1]]
+
+
+def commands(version: str) -> list[str]:
+    own = [sys.executable] if version == f"{sys.version_info[0]}.{sys.version_info[1]}" else []
+    pyenv = os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv"
+    return [*own, f"python{version}", *glob.glob(f"{pyenv}/versions/{version}.*/bin/python{version}")]
+
+
+def works(command: str) -> bool:
+    return bool(shutil.which(command)) and run([command, "-c", "import ensurepip, ssl"]).returncode == 0
+
+
+PYTHONS = pythons()
+
+
+@pytest.fixture(scope="session", params=["oldest", "newest"])
+def python(request) -> str:
+    if request.param == "newest" and len(PYTHONS) == 1:
+        pytest.skip(f"only one supported Python is here: put others of {', '.join(SUPPORTED)} on PATH")
+    return PYTHONS[0 if request.param == "oldest" else -1]
+
+
+def environment(python: str, folder: Path, *packages: str) -> Path:
+    """The bin directory of a fresh virtual environment with these packages, as pip takes them."""
+    assert run([python, "-m", "venv", str(folder)], timeout=PATIENCE).returncode == 0
+    pip = [str(folder / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", "--retries", "1"]
+    done = run([*pip, "-c", str(CONSTRAINTS), *packages], timeout=PATIENCE)
+    if done.returncode and not IN_CI and b"connection broken" in done.stderr:
+        pytest.skip("the packages are out of reach: no network")
+    assert done.returncode == 0, done.stderr.decode()
+    return folder / "bin"
+
+
+@pytest.fixture(scope="session")
+def installed(python: str, wheel: Path, tmp_path_factory) -> Path:
+    """A fresh environment with the wheel, pytest and nothing of the checkout."""
+    return environment(python, tmp_path_factory.mktemp("venv"), str(wheel), "pytest", "pytest-xdist")
+
+
+def test_entry_points(installed: Path, tmp_path: Path) -> None:
+    version = run([str(installed / "epmd"), "--version"], cwd=tmp_path)
+    assert version.stdout.startswith(b"epmd "), version.stderr
+    assert (
+        run([str(installed / "python"), "-m", "gevent_epmd", "--version"], cwd=tmp_path).stdout
+        == version.stdout
+    )
+    fixtures = run([str(installed / "pytest"), "--fixtures"], cwd=tmp_path).stdout.decode()
+    for name in ("epmd", "epmd_session", "epmd_options"):
+        assert f"\n{name} " in fixtures
+
+
+@pytest.mark.parametrize("options", [(), ("-n", "4")], ids=["alone", "workers"])
+def test_sample_project(installed: Path, options: tuple[str, ...], tmp_path: Path) -> None:
+    project = shutil.copytree(EXAMPLE, tmp_path / "project")
+    path = {"PATH": f"{installed}{os.pathsep}{os.environ['PATH']}"}
+    done = run([str(installed / "pytest"), "-q", *options], cwd=project, environ=path, timeout=PATIENCE)
+    assert done.returncode == 0, done.stdout.decode()
+    assert b"passed" in done.stdout
+    if IN_CI:
+        assert b"skipped" not in done.stdout
+
+
+@pytest.mark.parametrize("python", PYTHONS, ids=os.path.basename)
+def test_sdist_installs_and_its_tests_run(python: str, unpacked: Path, tmp_path: Path) -> None:
+    """`pip install '.[test]'`, and then pytest, without a program that is not Python's."""
+    bin_folder = environment(python, tmp_path / "venv", f"{unpacked}[test]")
+    tests = ["tests/unit", "tests/program/test_client.py", "tests/program/test_embedding.py"]
+    # In CI what is not there must be there; here it must not be needed.
+    environ = {"PATH": str(bin_folder), "CI": ""}
+    pytest_there = [str(bin_folder / "pytest"), "-q", "-p", "no:cacheprovider", *tests]
+    done = run(pytest_there, cwd=unpacked, environ=environ, timeout=PATIENCE)
+    assert done.returncode == 0, done.stdout.decode()
+    assert b" passed" in done.stdout
+
+
+CONSUMER = """
+from gevent_epmd import PortMapper, ThreadedPortMapper, client
+from gevent_epmd.testing import EpmdProcess
+
+with PortMapper(port=0, relaxed=True) as mapper, ThreadedPortMapper(0) as other:
+    reveal_type(mapper.port)
+    reveal_type(other)
+    reveal_type(client.names(port=mapper.port))
+
+def test_it(epmd: EpmdProcess) -> None:
+    reveal_type(epmd.environ)
+
+PortMapper(port="4369")
+"""
+
+
+def test_types_reach_a_consumer(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "consumer.py").write_text(CONSUMER)
+    mypy = [real(str(Path(sys.executable).parent / "mypy")), "--strict", "--python-executable"]
+    done = run([*mypy, str(installed / "python"), "consumer.py"], cwd=tmp_path, timeout=PATIENCE)
+    said = done.stdout.decode()
+    for kind in ('"int"', "embedding.ThreadedPortMapper", "answers.NamedPort", '"dict[str, str]"'):
+        assert kind in said, said
+    assert said.count("error:") == 1, said
+    assert 'has incompatible type "str"; expected "int"' in said

@@ -1,0 +1,258 @@
+"""docs/examples: each file does here what it does where it is meant for, as far as that can be had here."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gevent_epmd.program.options import read_options
+from support.forms import (
+    BUILT,
+    PATIENCE,
+    ROOT,
+    answers,
+    children,
+    clean_environment,
+    content,
+    exunit_passed,
+    real,
+    run,
+    wait_until,
+)
+
+EXAMPLES = ROOT / "docs" / "examples"
+WITH_EPMD = str(EXAMPLES / "with-epmd")
+#: A call in a text: up to what ends it in a shell, in Markdown, or in a sentence.
+CALL = re.compile(r"(?<![\w.-])epmd ((?:[^\S\n]*-[^|&>`\n)#,;]+)+)")
+PROJECT = {
+    "mix.exs": """
+        defmodule App.MixProject do
+          use Mix.Project
+          def project, do: [app: :app, version: "0.1.0"]
+        end
+    """,
+    "test/test_helper.exs": "ExUnit.start()",
+    "test/app_test.exs": """
+        defmodule AppTest do
+          use ExUnit.Case
+          test "a node of its own", do: assert {:ok, _} = Node.start(:app_test, :shortnames)
+        end
+    """,
+}
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    """With the executable on PATH, and folders of its own."""
+    programs, temporary = tmp_path / "programs", tmp_path / "temporary"
+    programs.mkdir()
+    temporary.mkdir()
+    shutil.copy(real(BUILT), programs / "epmd")
+    return {
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "TMPDIR": str(temporary),
+        "HOME": str(tmp_path),
+        "EPMD_EXECUTABLE": BUILT,
+    }
+
+
+@pytest.mark.parametrize("status", [0, 7])
+def test_with_epmd(environ: dict[str, str], status: int, tmp_path: Path) -> None:
+    script = f"epmd -names && echo $ERL_EPMD_PORT; exit {status}"
+    done = run([WITH_EPMD, "sh", "-c", script], environ=environ)
+    up, port = done.stdout.decode().splitlines()
+    assert (done.returncode, done.stderr) == (status, b"")
+    assert up == f"epmd: up and running on port {port} with data:"
+    assert not answers(int(port))
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_with_epmd_that_is_killed_by_its_command(environ: dict[str, str], tmp_path: Path) -> None:
+    done = run([WITH_EPMD, "sh", "-c", "epmd -kill; exit 0"], environ=environ)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"Killed\n", b"")
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_with_epmd_and_nothing(environ: dict[str, str], tmp_path: Path) -> None:
+    done = run([WITH_EPMD], environ=environ)
+    assert (done.returncode, done.stderr) == (2, b"usage: with-epmd COMMAND...\n")
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+@pytest.mark.parametrize(("number", "status"), [(1, 129), (9, -9), (15, 143)])
+def test_with_epmd_that_is_ended(environ: dict[str, str], tmp_path: Path, number: int, status: int) -> None:
+    port_file = tmp_path / "port"
+    script = f"echo $ERL_EPMD_PORT >{port_file}.new; mv {port_file}.new {port_file}; sleep 1000"
+    process = subprocess.Popen(
+        [WITH_EPMD, "sh", "-c", script], env=clean_environment(**environ), start_new_session=True
+    )
+    wait_until(port_file.exists, "the command to run")
+    # As a terminal or a CI runner does it.
+    os.killpg(process.pid, number)
+    assert process.wait(PATIENCE) == status
+    wait_until(lambda: not answers(int(port_file.read_text())), "the epmd to end")
+    wait_until(lambda: not list((tmp_path / "temporary").iterdir()), "its folder to go")
+
+
+def test_two_nodes_of_a_test(environ: dict[str, str]) -> None:
+    test = str(EXAMPLES / "cluster_test.exs")
+    done = run([WITH_EPMD, real("elixir"), test], environ=environ, timeout=60)
+    assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
+    assert exunit_passed(1, done.stdout)
+
+
+def example(name: str) -> dict[str, Any]:
+    return yaml.safe_load((EXAMPLES / name).read_text(encoding="utf-8"))
+
+
+#: What a job of each runs.
+STEPS = {
+    "github-actions.yml": lambda job: [step["run"] for step in job["jobs"]["test"]["steps"] if "run" in step],
+    "gitlab-ci.yml": lambda job: job["test"]["before_script"] + job["test"]["script"],
+}
+
+
+def ci_lines(name: str) -> list[str]:
+    """What a job runs, but for what is the image's."""
+    return [line for line in STEPS[name](example(name)) if "gevent-epmd" in line]
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_ci_jobs(name: str, environ: dict[str, str], tmp_path: Path) -> None:
+    if os.geteuid():
+        pytest.skip("folders of our own over /opt and /usr/local/bin need root")
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is no clone, of which a job could make another")
+    for path, text in PROJECT.items():
+        (tmp_path / "project" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "project" / path).write_text(text)
+    mix = str(Path(real("mix")).resolve().parent)
+    lines = ci_lines(name)
+    assert len(lines) == 3
+    ours = environ | {
+        "EPMD_REPOSITORY": str(ROOT),
+        "RUNNER_TEMP": str(tmp_path / "runner"),
+        "PATH": f"/usr/local/bin:/usr/bin:/bin:{mix}",
+    }
+    over = "mount -t tmpfs tmpfs /opt; mount -t tmpfs tmpfs /usr/local/bin\n"
+    script = over + "\n".join(lines)
+    apart = [real("unshare"), "--mount", "sh", "-e", "-c", script]
+    done = run(apart, environ=ours, cwd=tmp_path / "project", timeout=120)
+    assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
+    assert exunit_passed(1, done.stdout)
+
+
+def instruction(name: str) -> list[str]:
+    """The program of the Dockerfile's last instruction of this name."""
+    text = (EXAMPLES / "Dockerfile").read_text(encoding="utf-8")
+    return json.loads(re.findall(rf"^{name} .*?(\[.*\])$", text, re.MULTILINE)[-1])
+
+
+#: As in a container: the process is number 1, of another user, in a root that cannot be written to.
+CONTAINER = """\
+ip link set lo up
+mount --bind "$1/programs" /usr/local/bin
+mount -t tmpfs -o mode=1777,exec tmpfs /tmp
+mount -o remount,bind,ro /
+mount -t proc proc /proc
+shift
+exec setpriv --reuid 65534 --regid 65534 --clear-groups --no-new-privs --bounding-set=-all "$@"
+"""
+
+
+def test_image(environ: dict[str, str], tmp_path: Path) -> None:
+    if os.geteuid():
+        pytest.skip("a root that cannot be written to needs root")
+    apart = [real("unshare"), "--mount", "--pid", "--fork", "--net", "--kill-child=KILL"]
+    inside = ["sh", "-e", "-c", CONTAINER, "sh", str(tmp_path), *instruction("ENTRYPOINT")]
+    with (tmp_path / "stderr").open("w+b") as stderr:
+        process = subprocess.Popen(
+            [*apart, *inside],
+            env=clean_environment(**environ | {"TMPDIR": "/tmp"}),
+            start_new_session=True,
+            stderr=stderr,
+        )
+        try:
+            wait_until(lambda: process.poll() is not None or healthy(process), "the health check")
+            assert process.poll() is None, content(stderr)
+            os.kill(number_one(process), 15)
+            # It cannot end by the signal, which number 1 may not.
+            assert process.wait(PATIENCE) == 143
+            assert content(stderr) == b""
+        finally:
+            kill_container(process)
+
+
+def kill_container(process: subprocess.Popen) -> None:
+    if process.poll() is None:
+        # Number 1 does not end with its parent: the change of its user has cleared its parent-death signal.
+        for pid in children(process.pid):
+            os.kill(pid, signal.SIGKILL)
+        process.kill()
+        process.wait(PATIENCE)
+
+
+def number_one(process: subprocess.Popen) -> int:
+    return children(process.pid)[0]
+
+
+def healthy(process: subprocess.Popen) -> bool:
+    try:
+        first = number_one(process)
+        program = Path(f"/proc/{first}/comm").read_text()
+    except (IndexError, FileNotFoundError):
+        return False  # not there yet, or not any more
+    # Before that, what the check writes would be in the way of making the root one that cannot be written to.
+    if program != "epmd\n":
+        return False
+    inside = ["nsenter", "--target", str(first), "--mount", "--net", "--pid"]
+    return run([*inside, *instruction("HEALTHCHECK")]).returncode == 0
+
+
+def test_dockerfile_copies_what_is_there() -> None:
+    text = (EXAMPLES / "Dockerfile").read_text(encoding="utf-8")
+    assert instruction("ENTRYPOINT")[0] == re.search(r"^COPY --from=build \S+ (\S+)$", text, re.MULTILINE)[1]
+    command = re.search(r"^RUN PYTHON=\S+ /src/(\S+) (\S+)$", text, re.MULTILINE)
+    assert os.access(ROOT / command[1], os.X_OK)
+    assert f"[{command[2]}]" in (ROOT / command[1]).read_text(encoding="utf-8")
+
+
+def test_commands_of_the_pod() -> None:
+    (sidecar,) = example("pod.yml")["spec"]["initContainers"]
+    for command in (sidecar["command"], sidecar["startupProbe"]["exec"]["command"]):
+        assert command[0] == instruction("ENTRYPOINT")[0]
+        read_options(command[1:], {})
+
+
+def test_node_that_starts_no_epmd(environ: dict[str, str]) -> None:
+    """What the pod's variable does: without it, this node would start an epmd and register."""
+    (app,) = example("pod.yml")["spec"]["containers"]
+    (flags,) = (variable["value"] for variable in app["env"] if variable["name"] == "ERL_FLAGS")
+    alone = [real("unshare"), "--map-root-user", "--net", "sh", "-c", 'ip link set lo up; exec "$@"', "sh"]
+    node = [real("erl"), "-noinput", "-sname", "a", "-eval", "halt()."]
+    done = run([*alone, *node], environ=environ | {"ERL_FLAGS": flags})
+    assert done.returncode == 1
+    assert b"econnrefused" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("path", ["README.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))])
+def test_calls_in_the_docs_can_be_made(path: str) -> None:
+    for call in CALL.findall((ROOT / path).read_text(encoding="utf-8")):
+        # $$ is the shell's own number.
+        read_options(shlex.split(call.replace('"', "").replace("$$", "1")), {})
+
+
+def test_links_in_the_docs_lead_somewhere() -> None:
+    for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for link in re.findall(r"\]\(([^)#:]+)\)|src=\"([^\":]+)\"", path.read_text(encoding="utf-8")):
+            assert (path.parent / "".join(link)).exists(), f"{path.name}: {link}"

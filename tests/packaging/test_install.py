@@ -1,0 +1,579 @@
+"""scripts/install: what it puts where, and that all of it can be taken back."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from support.forms import C_EPMD, ROOT, Process, answers, real, run, wait_until
+
+INSTALL = ROOT / "scripts" / "install"
+FIRST = b"#!/bin/sh\necho first\n"
+SECOND = b"#!/bin/sh\necho second\n"
+PLACES = ["pre fix/bin/epmd", "erl ang/erts-1.2/bin/epmd", "erl ang/erts-13.1.5/bin/epmd"]
+MARKER = ".gevent-epmd"
+KEPT = ".c-original"
+OLD = 1_000_000_000
+
+
+class Host:
+    """A prefix, an Erlang root with two emulators, and an executable to install, all in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.tree = folder / "tree"
+        self.prefix = self.tree / "pre fix"
+        self.erlang = self.tree / "erl ang"
+        self.places = [self.tree / place for place in PLACES]
+        self.executable = folder / "new epmd"
+        self.build(FIRST)
+        self.prefix.mkdir(parents=True)
+        for number, place in enumerate(self.places[1:]):
+            place.parent.mkdir(parents=True)
+            place.write_bytes(b"C's epmd %d" % number)
+            place.chmod(0o555 - number)
+            os.utime(place, (OLD, OLD + number))
+        (self.erlang / "bin").mkdir()
+        (self.erlang / "bin" / "epmd").symlink_to("../erts-13.1.5/bin/epmd")
+        (self.erlang / "erts-without" / "bin").mkdir(parents=True)
+
+    def build(self, content: bytes) -> None:
+        self.executable.write_bytes(content)
+        self.executable.chmod(0o700)
+
+    def install(self, *options: str, before: list[str] | None = None, environ=None, **how):
+        """Install, or what the options say, in the prefix and in Erlang."""
+        where = ["--prefix", str(self.prefix), "--erlang", str(self.erlang)]
+        return self.call(*where, *options, before=before, environ=environ, **how)
+
+    def call(self, *options: str, before: list[str] | None = None, environ=None, **how):
+        environ = {"EPMD_EXECUTABLE": str(self.executable)} | (environ or {})
+        return run([*(before or []), str(INSTALL), *options], environ=environ, **how)
+
+    def snapshot(self) -> dict:
+        """All that must be the same again after an uninstall."""
+        return {path: what[0] for path, what in self.exact_snapshot().items()}
+
+    def exact_snapshot(self) -> dict:
+        """All that must be the same where nothing was done."""
+        return {str(path.relative_to(self.tree)): self._look_at(path) for path in self.tree.rglob("*")}
+
+    @staticmethod
+    def _look_at(path: Path) -> tuple:
+        status = path.lstat()
+        same = (status.st_mode, status.st_uid, status.st_gid)
+        exact = (status.st_ino, status.st_mtime_ns, status.st_nlink)
+        if stat.S_ISLNK(status.st_mode):
+            return (*same, status.st_mtime_ns, os.readlink(path)), exact
+        if stat.S_ISREG(status.st_mode):
+            return (*same, status.st_mtime_ns, path.read_bytes()), exact
+        return same, exact
+
+    def assert_installed(self, content: bytes = FIRST) -> None:
+        for place in self.places:
+            assert place.read_bytes() == content
+            assert place.lstat().st_mode == stat.S_IFREG | 0o755
+        beside = [place + MARKER for place in PLACES] + [place + KEPT for place in PLACES[1:]]
+        assert {path for path in self.snapshot() if "epmd." in path} == set(beside)
+
+    def shims(self, script: str, *commands: str) -> dict[str, str]:
+        """An environment in which this runs before each call of these commands; $n counts the calls."""
+        folder = self.folder / "shims"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        for command in commands:
+            (folder / command).write_text(
+                f"#!/bin/sh\nPATH=${{PATH#*:}}\necho >>'{folder}/count'\nn=$(wc -l <'{folder}/count')\n"
+                f'{script}\nexec {command} "$@"\n'
+            )
+            (folder / command).chmod(0o755)
+        return {"PATH": f"{folder}:{os.environ['PATH']}"}
+
+    def shim_calls(self) -> int:
+        return len((self.folder / "shims" / "count").read_text())
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+def assert_done(call) -> None:
+    assert (call.returncode, call.stderr) == (0, b""), call
+
+
+def assert_refused(call, why: bytes) -> None:
+    assert (call.returncode, call.stdout) == (1, b""), call
+    assert call.stderr.startswith(b"install: ")
+    assert call.stderr.count(b"\n") == 1
+    assert why in call.stderr
+
+
+def powerless() -> list[str]:
+    """What makes a command of root's ask for permission like anybody's."""
+    return [] if os.geteuid() else [real("setpriv"), "--bounding-set=-all", "--inh-caps=-all"]
+
+
+def test_install_and_uninstall(host: Host) -> None:
+    before = host.snapshot()
+    call = host.install()
+    assert_done(call)
+    prefix, *erlang = (str(place) for place in host.places)
+    assert call.stdout.decode().splitlines() == [
+        f"{prefix}: installed",
+        *(f"{place}: installed; what was there is kept as {place}.c-original" for place in erlang),
+    ]
+    host.assert_installed()
+    assert (host.erlang / "bin" / "epmd").is_symlink()
+    assert (host.erlang / "bin" / "epmd").read_bytes() == FIRST
+    for place in PLACES[1:]:
+        assert host.snapshot()[place + KEPT] == before[place]
+    call = host.install("--uninstall")
+    assert_done(call)
+    assert call.stdout.decode().splitlines() == [
+        f"{prefix}: removed",
+        *(f"{place}: the original is put back" for place in erlang),
+    ]
+    assert host.snapshot() == before
+
+
+def test_twice_changes_nothing(host: Host) -> None:
+    assert_done(host.install())
+    once = host.exact_snapshot()
+    call = host.install()
+    assert_done(call)
+    assert call.stdout.decode().splitlines() == [f"{place}: is up to date" for place in host.places]
+    assert host.exact_snapshot() == once
+
+
+def test_prefix_only(host: Host) -> None:
+    before = host.snapshot()
+    assert_done(host.call(f"--prefix={host.prefix}"))
+    assert set(host.snapshot()) - set(before) == {"pre fix/bin", PLACES[0], PLACES[0] + MARKER}
+    assert host.snapshot().items() >= before.items()
+    # What was installed where this is not told of stays.
+    assert_done(host.install())
+    assert_done(host.call("--prefix", str(host.prefix), "--uninstall"))
+    assert not host.places[0].exists()
+    assert host.places[1].read_bytes() == FIRST
+
+
+def test_upgrade(host: Host) -> None:
+    before = host.snapshot()
+    assert_done(host.install())
+    kept = {path: what for path, what in host.exact_snapshot().items() if path.endswith(KEPT)}
+    host.build(SECOND)
+    assert_done(host.install())
+    host.assert_installed(SECOND)
+    assert host.exact_snapshot().items() >= kept.items()
+    assert_done(host.install("--uninstall"))
+    assert host.snapshot() == before
+
+
+@pytest.mark.parametrize("target", ["../../erl ang/erts-1.2/bin/epmd", "nowhere", "/"])
+def test_links_are_put_back_as_links(host: Host, target: str) -> None:
+    for place in host.places[::2]:
+        place.parent.mkdir(exist_ok=True)
+        place.unlink(missing_ok=True)
+        place.symlink_to(target)
+    before = host.snapshot()
+    assert_done(host.install())
+    assert [place.is_symlink() for place in host.places] == [False] * 3
+    assert_done(host.install("--uninstall"))
+    assert host.snapshot() == before
+
+
+def test_ways_to_name_a_root(host: Host) -> None:
+    (host.tree / "link").symlink_to("erl ang")
+    (host.erlang / "erts-link").symlink_to("erts-1.2")
+    before = host.snapshot()
+    roots = ["erl ang/", str(host.erlang), "link", "link//", "./link/../erl ang"]
+    where = ["--prefix", "pre fix//", *(option for root in roots for option in ("--erlang", root))]
+    call = host.call(*where, cwd=host.tree)
+    assert_done(call)
+    assert call.stdout.count(b"\n") == 3
+    host.assert_installed()
+    assert_done(host.call(*where, "--uninstall", cwd=host.tree))
+    assert host.snapshot() == before
+
+
+def test_folders_that_were_made(host: Host) -> None:
+    before = host.snapshot()
+    deep = host.tree / "a" / "b c"
+    assert_done(host.call("--prefix", str(deep), environ={}))
+    assert (deep / "bin" / "epmd").read_bytes() == FIRST
+    host.build(SECOND)
+    assert_done(host.call("--prefix", str(deep)))
+    assert_done(host.call("--prefix", str(deep), "--uninstall"))
+    assert host.snapshot() == before
+
+
+def test_folders_that_were_there_or_are_in_use_stay(host: Host) -> None:
+    (host.tree / "empty" / "bin").mkdir(parents=True)
+    before = host.snapshot()
+    for prefix in (host.prefix, host.tree / "empty"):
+        assert_done(host.call("--prefix", str(prefix)))
+    other = host.prefix / "bin" / "other"
+    other.touch()
+    for prefix in (host.prefix, host.tree / "empty"):
+        assert_done(host.call("--prefix", str(prefix), "--uninstall"))
+    other.unlink()
+    other.parent.rmdir()
+    assert host.snapshot() == before
+
+
+def test_nothing_to_uninstall(host: Host) -> None:
+    before = host.exact_snapshot()
+    call = host.install("--uninstall")
+    assert_done(call)
+    assert call.stdout.decode().splitlines() == [
+        f"{place}: nothing was installed here" for place in host.places
+    ]
+    assert_done(host.call("--uninstall", "--prefix", str(host.tree / "missing")))
+    assert host.exact_snapshot() == before
+
+
+def with_content(place: Path) -> None:
+    place.write_bytes(b"somebody else's")
+
+
+def with_link(place: Path) -> None:
+    place.unlink()
+    place.symlink_to("epmd.same")
+    place.with_name("epmd.same").write_bytes(FIRST)
+
+
+@pytest.mark.parametrize("replace", [with_content, with_link])
+@pytest.mark.parametrize("number", [0, 2])
+def test_foreign_replacement_is_left_alone(host: Host, number: int, replace) -> None:
+    assert_done(host.install())
+    replace(host.places[number])
+    before = host.exact_snapshot()
+    for build, options in [(FIRST, []), (SECOND, []), (FIRST, ["--uninstall"])]:
+        host.build(build)
+        assert_refused(host.install(*options), b"bin/epmd: is not what was installed")
+        assert host.exact_snapshot() == before
+
+
+def test_foreign_replacement_of_the_kind_that_the_message_asks_for(host: Host) -> None:
+    assert_done(host.install())
+    place = host.places[1]
+    with_content(place)
+    for ending in (MARKER, KEPT):
+        Path(f"{place}{ending}").unlink()
+    assert_done(host.install())
+    host.assert_installed()
+    assert_done(host.install("--uninstall"))
+    assert place.read_bytes() == b"somebody else's"
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_ours_was_removed(host: Host, *, again: bool) -> None:
+    before = host.snapshot()
+    assert_done(host.install())
+    for place in host.places:
+        place.unlink()
+    if again:
+        assert_done(host.install())
+        host.assert_installed()
+    assert_done(host.install("--uninstall"))
+    assert host.snapshot() == before
+
+
+def test_mode_is_mended(host: Host) -> None:
+    assert_done(host.install())
+    host.places[1].chmod(0o600)
+    assert_done(host.install())
+    host.assert_installed()
+
+
+def test_original_is_missing(host: Host) -> None:
+    assert_done(host.install())
+    Path(f"{host.places[2]}{KEPT}").unlink()
+    before = host.exact_snapshot()
+    assert_refused(host.install("--uninstall"), b"epmd.c-original: is missing")
+    assert host.exact_snapshot() == before
+
+
+def test_running_programs_go_on(host: Host) -> None:
+    class Old(Process):
+        command = (str(host.places[1]),)
+
+    host.places[1].unlink()
+    shutil.copy(real(C_EPMD), host.places[1])
+    before = host.snapshot()
+    with Old() as old:
+        assert_done(host.install())
+        assert answers(old.port)
+        # Its like is ours now, and runs while it is replaced and removed.
+        shutil.copy(C_EPMD, host.executable)
+        assert_done(host.install())
+        with Old() as ours:
+            host.build(SECOND)
+            assert_done(host.install())
+            assert_done(host.install("--uninstall"))
+            assert answers(ours.port)
+        assert answers(old.port)
+    assert host.snapshot() == before
+
+
+# --- What cannot be done is not half done ---
+
+
+@pytest.mark.parametrize("uninstall", [[], ["--uninstall"]])
+@pytest.mark.parametrize(
+    ("root", "why"),
+    [
+        ("missing", b"missing: no such folder"),
+        ("new epmd", b"new epmd: not a folder"),
+        ("tree/pre fix", b"pre fix: no erts-*/bin/epmd in it"),
+        ("tree/erl ang/erts-1.2", b"erts-1.2: no erts-*/bin/epmd in it"),
+    ],
+)
+def test_wrong_erlang_root(host: Host, root: str, why: bytes, uninstall: list[str]) -> None:
+    before = host.exact_snapshot()
+    assert_refused(host.install("--erlang", str(host.folder / root), *uninstall), why)
+    assert host.exact_snapshot() == before
+
+
+def test_prefix_in_a_file(host: Host) -> None:
+    before = host.exact_snapshot()
+    assert_refused(host.install("--prefix", f"{host.executable}/deeper"), b"new epmd: not a folder")
+    assert host.exact_snapshot() == before
+
+
+@pytest.mark.parametrize("unwritable", ["pre fix", "erl ang/erts-13.1.5/bin"])
+def test_unwritable_folder(host: Host, unwritable: str) -> None:
+    folder = host.tree / unwritable
+    folder.chmod(0o555)
+    before = host.exact_snapshot()
+    assert_refused(host.install(before=powerless()), f"{unwritable}: not writable".encode())
+    assert host.exact_snapshot() == before
+    folder.chmod(0o755)
+    assert_done(host.install(before=powerless()))
+    (host.places[0].parent if unwritable == "pre fix" else folder).chmod(0o555)
+    installed = host.exact_snapshot()
+    assert_refused(host.install("--uninstall", before=powerless()), b"bin: not writable")
+    assert host.exact_snapshot() == installed
+
+
+def test_what_is_in_the_way(host: Host) -> None:
+    kept = Path(f"{host.places[2]}{KEPT}")
+    kept.touch()
+    before = host.exact_snapshot()
+    assert_refused(host.install(), b"epmd.c-original: was there already")
+    assert_refused(host.install("--uninstall"), b"epmd.c-original: was there already")
+    assert host.exact_snapshot() == before
+    kept.unlink()
+    host.places[0].mkdir(parents=True)
+    before = host.exact_snapshot()
+    assert_refused(host.install(), b"pre fix/bin/epmd: is a folder")
+    assert host.exact_snapshot() == before
+
+
+def test_wrong_executable(host: Host) -> None:
+    before = host.exact_snapshot()
+    host.executable.chmod(0o600)
+    assert_refused(host.install(), b"new epmd: not an executable file")
+    host.executable.unlink()
+    assert_refused(host.install(), b"new epmd: not an executable file")
+    assert host.exact_snapshot() == before
+
+
+def test_no_space(host: Host) -> None:
+    """A limit of the size of a file stands in for a full disk: the copy fails in its middle."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+
+    host.build(b"much" * 8192)
+    before = host.snapshot()
+    # Python ignores the signal of the limit; so shall the script, to see an error instead.
+    assert_refused(host.install(preexec_fn=limit, restore_signals=False), b"File too large")
+    assert host.snapshot() == before
+
+
+def get_ready(host: Host, *, upgrade: bool) -> bytes:
+    """An installed host with something newer, or one without; what shall be installed then."""
+    if upgrade:
+        host.build(FIRST)
+        assert_done(host.install())
+        host.build(SECOND)
+        return SECOND
+    return FIRST
+
+
+@pytest.mark.parametrize(
+    ("upgrade", "commands", "expected"),
+    [
+        # Three cp and six mv, each file's chmod, and one mkdir; without ln the original is renamed.
+        pytest.param(False, ["cp", "chmod", "ln", "mv", "mkdir"], 13, id="fresh"),
+        pytest.param(True, ["mv"], 6, id="upgrade"),
+    ],
+)
+def test_failure_of_any_step(host: Host, commands: list[str], expected: int, *, upgrade: bool) -> None:
+    """Each call of a command that changes something fails once: all is done afterwards, or nothing."""
+    untouched = host.snapshot()
+    content = get_ready(host, upgrade=upgrade)
+    before = host.snapshot()
+    failures = number = 0
+    while number == 0 or host.shim_calls() >= number:
+        number += 1
+        call = host.install(environ=host.shims(f"[ $n = {number} ] && exit 1", *commands))
+        if call.returncode:
+            failures += 1
+            assert_refused(call, str(host.tree).encode())
+            assert host.snapshot() == before, f"after call {number} failed"
+        else:
+            host.assert_installed(content)
+            assert_done(host.install("--uninstall"))
+            assert host.snapshot() == untouched
+    assert failures == expected
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_signal_while_it_copies(host: Host, name: str) -> None:
+    before = host.snapshot()
+    # The copy is there, and its command is not yet at its end, when the signal comes, as from a terminal.
+    environ = host.shims(f'[ $n = 2 ] && cp "$@" && kill -{name[3:]} 0', "cp")
+    call = host.install(environ=environ, start_new_session=True)
+    assert call.returncode == 128 + signal.Signals[name]
+    assert call.stdout == b""
+    assert host.snapshot() == before
+
+
+def test_signal_to_the_script_alone(host: Host) -> None:
+    """It waits for the command that it called, which could still write a file otherwise."""
+    before = host.snapshot()
+    reached = host.folder / "reached"
+    environ = host.shims(f"touch '{reached}'; sleep 0.2", "cp") | {"EPMD_EXECUTABLE": str(host.executable)}
+    command = [INSTALL, "--prefix", host.prefix, "--erlang", host.erlang]
+    with subprocess.Popen(command, env=os.environ | environ, start_new_session=True) as process:
+        wait_until(reached.exists, "the first copy")
+        process.terminate()
+    assert process.returncode == 128 + signal.SIGTERM
+    wait_until(lambda: not group_is_there(process.pid), "what it called to end")
+    assert host.snapshot() == before
+
+
+def group_is_there(number: int) -> bool:
+    try:
+        os.killpg(number, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("options", [[], ["--uninstall"]])
+def test_signal_while_it_renames_comes_too_late(host: Host, options: list[str]) -> None:
+    untouched = host.snapshot()
+    if options:
+        assert_done(host.install())
+    environ = host.shims("[ $n = 2 ] && kill -INT 0 && kill -TERM 0", "mv")
+    assert_done(host.install(*options, environ=environ, start_new_session=True))
+    assert host.shim_calls() >= 2
+    if options:
+        assert host.snapshot() == untouched
+    else:
+        host.assert_installed()
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_killed_in_an_upgrade(host: Host, number: int) -> None:
+    """Whatever was reached, what is there is known as ours."""
+    untouched = host.snapshot()
+    get_ready(host, upgrade=True)
+    environ = host.shims(f"[ $n = {number} ] && kill -KILL 0", "mv")
+    assert host.install(environ=environ, start_new_session=True).returncode == -signal.SIGKILL
+    assert_done(host.install())
+    assert [place.read_bytes() for place in host.places] == [SECOND] * 3
+    assert_done(host.install("--uninstall"))
+    left = [path for path in host.tree.rglob("epmd*") if ".old-" in path.name or ".new-" in path.name]
+    for path in left:
+        path.unlink()
+    host.places[0].parent.rmdir()
+    assert host.snapshot() == untouched
+
+
+# --- The command line, and what is installed ---
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--prefix"],
+        ["--prefix", ""],
+        ["--prefix="],
+        ["--erlang", "--uninstall"],
+        ["--bogus"],
+        ["-x"],
+        ["more"],
+    ],
+)
+def test_wrong_usage(host: Host, options: list[str]) -> None:
+    before = host.exact_snapshot()
+    call = host.install(*options)
+    assert (call.returncode, call.stdout) == (1, b"")
+    assert b"\nusage: scripts/install [--prefix DIR]" in call.stderr
+    assert host.exact_snapshot() == before
+
+
+def test_help(host: Host) -> None:
+    call = host.install("--help")
+    assert_done(call)
+    assert call.stdout.startswith(b"usage: scripts/install [--prefix DIR]")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A source tree whose scripts/build is quick."""
+    folder = tmp_path / "check out"
+    for name in ("scripts", "lib/inner", "lib/__pycache__", "build", "dist"):
+        (folder / name).mkdir(parents=True)
+    for name in ("install", "_environment"):
+        shutil.copy(ROOT / "scripts" / name, folder / "scripts")
+    build = folder / "scripts" / "build"
+    build.write_text('#!/bin/sh\ncd "${0%/*}/.."; echo built >>dist/epmd; chmod 755 dist/epmd; echo talk\n')
+    build.chmod(0o755)
+    for name in ("epmd.py", "setup.py", "build/constraints.txt", "lib/inner/server.py"):
+        (folder / name).touch()
+        os.utime(folder / name, (OLD, OLD))
+    return folder
+
+
+def builds(checkout: Path) -> int:
+    """How often it was built until it is installed."""
+    prefix = checkout / "prefix"
+    call = run([str(checkout / "scripts" / "install"), "--prefix", str(prefix)])
+    assert call.returncode == 0, call
+    assert call.stdout.count(b"\n") == 1
+    return (prefix / "bin" / "epmd").read_bytes().count(b"built")
+
+
+def test_builds_what_is_missing_or_old(checkout: Path) -> None:
+    assert builds(checkout) == 1
+    (checkout / "lib" / "__pycache__" / "server.pyc").touch()
+    assert builds(checkout) == 1
+    times = 1
+    for name in ("epmd.py", "setup.py", "build/constraints.txt", "lib/inner/server.py"):
+        os.utime(checkout / "dist" / "epmd", (OLD, OLD))
+        os.utime(checkout / name, (OLD + 1, OLD + 1))
+        times += 1
+        assert builds(checkout) == times, name
+        assert builds(checkout) == times, name
+        os.utime(checkout / name, (OLD, OLD))
+
+
+def test_build_fails(host: Host, checkout: Path) -> None:
+    (checkout / "scripts" / "build").write_text("#!/bin/sh\nexit 3\n")
+    before = host.exact_snapshot()
+    call = run([str(checkout / "scripts" / "install"), "--prefix", str(host.prefix)])
+    assert_refused(call, b"scripts/build failed")
+    assert host.exact_snapshot() == before

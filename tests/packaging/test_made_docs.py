@@ -1,0 +1,142 @@
+"""What scripts/docs makes: the manual page and the completions are those of the usage text, and they work."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+import usage
+from gevent_epmd.program.options import _known_options
+from support.forms import BUILT, ROOT, SOURCE, Source, real, run
+from support.peer import node, register
+
+MANUAL = ROOT / "docs" / "epmd.1"
+COMPLETION = ROOT / "docs" / "completion"
+MADE = {
+    MANUAL: ["manual.py"],
+    COMPLETION / "epmd.bash": ["completion.py", "bash"],
+    COMPLETION / "epmd.zsh": ["completion.py", "zsh"],
+    COMPLETION / "epmd.fish": ["completion.py", "fish"],
+}
+ALL = sorted(spelling for option in usage.options() for spelling in option.spellings)
+#: A line, without the program, and what its last word may become.
+LINES = [
+    (["-"], ALL),
+    ([""], ALL),
+    (["-po"], ["-port", "-port_file"]),
+    (["-d", "-d", "-na"], ["-names"]),
+    (["-port", ""], []),
+    (["-port", "-"], []),
+    (["-port", "-names", "-na"], ["-names"]),
+    (["-names", "-"], []),
+    (["-kill", ""], []),
+    (["--help", "-"], []),
+    (["-stop", "a", "-"], []),
+    (["-port_file", "uni"], ["unit"]),
+    (["-x", "-sto"], ["-stop"]),
+]
+
+
+@pytest.mark.parametrize("path", MADE, ids=lambda path: path.name)
+def test_is_what_scripts_docs_makes(path: Path) -> None:
+    generator, *arguments = MADE[path]
+    done = run([sys.executable, str(ROOT / "build" / generator), *arguments])
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert path.read_bytes() == done.stdout, "run scripts/docs"
+
+
+def test_session_is_what_the_executable_says() -> None:
+    for program in (BUILT, "erl", "ip", "unshare"):
+        real(program)
+    done = run([sys.executable, str(ROOT / "build" / "session.py")], timeout=90)
+    assert done.returncode == 0, done.stderr.decode()
+    assert (ROOT / "docs" / "session.svg").read_bytes() == done.stdout, "run scripts/docs"
+    assert ElementTree.fromstring(done.stdout).tag.endswith("svg")
+
+
+def test_usage_is_taken_apart_as_the_program_does() -> None:
+    taken = {spelling: bool(option.value) for option in usage.options() for spelling in option.spellings}
+    assert taken == _known_options()
+    assert all(option.text for option in usage.options())
+
+
+@pytest.mark.parametrize(
+    "check",
+    [["groff", "-man", "-ww", "-z", "-Tutf8"], ["mandoc", "-Tlint", "-Wwarning"]],
+    ids=lambda check: check[0],
+)
+def test_manual_has_no_faults(check: list[str]) -> None:
+    done = run([real(check[0]), *check[1:], str(MANUAL)])
+    assert (done.returncode, done.stdout + done.stderr) == (0, b"")
+
+
+def test_manual_reads_as_the_usage() -> None:
+    page = run([real("man"), "-l", str(MANUAL)], environ={"MANWIDTH": "1000", "LC_ALL": "C.UTF-8"}).stdout
+    words = " ".join(page.decode().split())
+    for option in usage.options():
+        heading = ", ".join(option.spellings) + (f" {option.value}" if option.value else "")
+        assert f" {heading} {' '.join(option.text.split())}" in words
+
+
+def bash(line: list[str], folder: Path) -> list[str]:
+    script = """
+        source "$1"; COMP_WORDS=("${@:2}"); COMP_CWORD=$(($# - 2)); _epmd "$2"
+        [ ${#COMPREPLY[@]} = 0 ] || printf "%s\\n" "${COMPREPLY[@]}"
+    """
+    done = run(["bash", "-c", script, "bash", str(COMPLETION / "epmd.bash"), *line], cwd=folder)
+    assert (done.returncode, done.stderr) == (0, b"")
+    return sorted(done.stdout.decode().splitlines())
+
+
+def fish(line: list[str], folder: Path) -> list[str]:
+    script = f'source {COMPLETION / "epmd.fish"}; complete -C "$argv"'
+    done = run(
+        [real("fish"), "--no-config", "-c", script, "epmd", *line[1:]],
+        cwd=folder,
+        environ={"HOME": str(folder)},
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    found = sorted(found.split("\t")[0] for found in done.stdout.decode().splitlines())
+    # Before what begins with the word come, from fish 4 on, those that only have its letters in them.
+    return [one for one in found if one.startswith(line[-1])] or found
+
+
+@pytest.mark.parametrize(("line", "expected"), LINES, ids=lambda value: " ".join(value))
+def test_bash_completes(line: list[str], expected: list[str], tmp_path: Path) -> None:
+    (tmp_path / "unit").touch()
+    assert bash(["epmd", *line], tmp_path) == expected
+
+
+@pytest.mark.parametrize(("line", "expected"), LINES, ids=lambda value: " ".join(value))
+def test_fish_completes(line: list[str], expected: list[str], tmp_path: Path) -> None:
+    (tmp_path / "unit").touch()
+    # After nothing at all, fish offers no options.
+    assert fish(["epmd", *line], tmp_path) == ([] if line == [""] else expected)
+
+
+@pytest.mark.parametrize("complete", [bash, fish], ids=lambda complete: complete.__name__)
+def test_nodes_to_stop(complete, tmp_path: Path) -> None:
+    program = tmp_path / "epmd"
+    program.write_text(f'#!/bin/sh\nexec {" ".join(SOURCE)} "$@"\n')
+    program.chmod(0o755)
+    odd = "a$(touch was_run)"
+    with Source() as server, ExitStack() as held:
+        for name in ("apple", odd, "pear"):
+            held.enter_context(register(server.port, node(name))[0])
+        port = ["-port", str(server.port)]
+        found = complete([str(program), *port, "-stop", "a"], tmp_path)
+        # bash puts what it is given on the line as it is; fish quotes it itself.
+        assert found == ["a\\$\\(touch\\ was_run\\)" if complete is bash else odd, "apple"]
+        assert complete([str(program), *port, "-stop", ""], tmp_path)[-1] == "pear"
+    assert not (tmp_path / "was_run").exists()
+    assert complete([str(program), *port, "-stop", ""], tmp_path) == []
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shell_reads_its_completion(shell: str) -> None:
+    done = run([real(shell), "-n", str(COMPLETION / f"epmd.{shell}")])
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -1,0 +1,101 @@
+"""The commands of scripts/: which Python they accept, and that they refuse others before any change."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from support.forms import ROOT, run
+
+PYTHONS = (ROOT / "build" / "pythons").read_text().split()
+RANGE = f"Python {PYTHONS[0]} to {PYTHONS[-1]}"
+
+#: Runs a program from its stdin, as `python -` does, after changing what this Python says of itself.
+PLAYED = """\
+#!/bin/sh
+exec {python} -c 'import sys, sysconfig
+sys.argv = sys.argv[1:]
+{change}
+exec(sys.stdin.read())' "$@"
+"""
+OLD = "sys.version_info = (3, 10, 13)"
+NEW = "sys.version_info = (3, 99, 0)"
+FREE_THREADED = 'sysconfig.get_config_var = {"Py_GIL_DISABLED": 1}.get'
+APT_GET = """\
+#!/bin/sh
+touch "$0.was-called"
+exit 1
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """What the scripts need of a checkout, without a virtual environment; `bin` beside it is all of PATH."""
+    folder = tmp_path / "a checkout"
+    for name in ("scripts", "build"):
+        shutil.copytree(ROOT / name, folder / name)
+    for name in ("setup.py", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder)
+    (tmp_path / "bin").mkdir()
+    write_script(tmp_path / "bin" / "apt-get", APT_GET)
+    for tool in ("bash", "cat", "dirname", "basename", "readlink", "flock", "mkdir", "grep", "touch", "sh"):
+        (tmp_path / "bin" / tool).symlink_to(shutil.which(tool))
+    return folder
+
+
+def write_script(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def call(checkout: Path, script: str, **environ: str):
+    environ = {"PATH": str(checkout.parent / "bin"), "PYTHON": ""} | environ
+    return run([str(checkout / "scripts" / script)], environ=environ)
+
+
+@pytest.mark.parametrize("script", ["run", "test", "build"])
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [(OLD, "it is Python 3.10"), (NEW, "it is Python 3.99"), (FREE_THREADED, "it is a free-threaded build")],
+    ids=["old", "new", "free-threaded"],
+)
+def test_unsupported_python_is_refused_first(checkout: Path, script: str, change: str, reason: str) -> None:
+    python = checkout.parent / "some python"
+    write_script(python, PLAYED.format(python=sys.executable, change=change))
+    done = call(checkout, script, PYTHON=str(python))
+    (line,) = done.stderr.decode().splitlines()
+    assert line.startswith(f"{script}: PYTHON={python} cannot be used: {reason}")
+    assert line.endswith(f"set it to a {RANGE}")
+    assert done.returncode == 1
+    assert nothing_was_changed(checkout)
+
+
+def test_no_supported_python(checkout: Path) -> None:
+    write_script(checkout.parent / "bin" / "python3", PLAYED.format(python=sys.executable, change=OLD))
+    done = call(checkout, "test")
+    (line,) = done.stderr.decode().splitlines()
+    assert line.startswith(f"test: no {RANGE} found: install one")
+    assert done.returncode == 1
+    assert nothing_was_changed(checkout)
+
+
+def nothing_was_changed(checkout: Path) -> bool:
+    return not (checkout / ".venv").exists() and not (checkout.parent / "bin" / "apt-get.was-called").exists()
+
+
+def test_one_range_of_pythons() -> None:
+    """build/pythons is what the scripts and setup.py read; these cannot."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    assert settings["mypy"]["python_version"] == PYTHONS[0]
+    assert settings["ruff"]["target-version"] == "py" + PYTHONS[0].replace(".", "")
+    for document in ("README.md", "docs/testing.md"):
+        assert RANGE in (ROOT / document).read_text(encoding="utf-8"), document
+
+
+def test_this_python_is_supported() -> None:
+    assert f"{sys.version_info[0]}.{sys.version_info[1]}" in PYTHONS, os.environ.get("PYTHON")

@@ -1,0 +1,158 @@
+"""The units in docs/systemd: what systemd says of them, and the executable as a service of a real systemd."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from support.forms import BUILT, ROOT, real, run
+
+UNITS = ROOT / "docs" / "systemd"
+SYSTEMD = "/lib/systemd/systemd"
+IN_PLACE = "/usr/local/bin/epmd"
+
+#: What the units lean on, and otherwise brings the host's own units with it.
+TARGETS = ("sysinit", "basic", "sockets", "shutdown", "network", "multi-user")
+CHECK = """\
+[Unit]
+DefaultDependencies=no
+Wants=epmd.socket
+After=epmd.socket
+SuccessAction=exit-force
+FailureAction=exit-force
+FailureActionExitStatus=9
+
+[Service]
+Type=oneshot
+ExecStart=/bin/bash -e -x /run/units/check
+StandardOutput=file:/run/outside/said
+StandardError=file:/run/outside/said
+TimeoutStartSec=60
+"""
+#: In namespaces of its own: a network, processes that end with it, and folders that nobody else sees.
+BOOT = """\
+ip link set lo up
+mount -t proc proc /proc
+mount -t tmpfs tmpfs /run
+mount -t sysfs sysfs /sys
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mkdir /run/units /run/outside
+printf '127.0.0.1 localhost\n127.0.1.1 %s\n' "$(hostname)" >/run/hosts
+mount --bind /run/hosts /etc/hosts
+cp "$1"/units/* /run/units
+mount --bind "$1"/programs /usr/local/bin
+mount --bind "$1" /run/outside
+mount -t tmpfs tmpfs /tmp
+mount -t tmpfs tmpfs /var/tmp
+exec env -i PATH="$PATH" container=test SYSTEMD_UNIT_PATH=/run/units "$2" --system --unit=check.service
+"""
+CHECKS = """\
+export HOME=/run ERL_CRASH_DUMP=/dev/null
+is() { [ "$(systemctl show "$1" -p "$2" --value)" = "$3" ]; }
+node() { erl -noinput -sname "$1" -start_epmd false -setcookie biscuit -eval "$2"; }
+
+: only the sockets are there, and the first who asks starts the service
+is epmd.service ActiveState inactive
+ss -ltnH 'sport = 4369' | awk '{print $4}' | sort | tr '\\n' ' ' >/run/heard
+grep -Fx '127.0.0.1:4369 127.0.1.1:4369 [::1]:4369 ' /run/heard
+epmd -names
+is epmd.service ActiveState active
+is epmd.service StatusText 'Processing port mapping requests...'
+main=$(systemctl show epmd.service -p MainPID --value)
+[ "$(readlink "/proc/$main/exe")" = /usr/local/bin/epmd ]
+[ "$(systemctl show epmd.service -p User --value)" = epmd ]
+! grep -q '^Uid:.0' "/proc/$main/status"
+
+: a node registers
+node a 'receive stop -> ok end.' &
+until epmd -names | grep 'name a at port'; do sleep 0.05; done
+
+: and is found, where the host has the name that Debian gives it
+host=$(hostname)
+node b "{ok, {127,0,1,1}} = inet:getaddr('$host', inet), pong = net_adm:ping('a@$host'), halt()."
+
+: it comes back after a restart
+systemctl restart epmd.service
+until epmd -names | grep 'name a at port'; do sleep 0.05; done
+[ "$(systemctl show epmd.service -p MainPID --value)" != "$main" ]
+
+: it takes the place of what is killed
+kill -KILL "$(systemctl show epmd.service -p MainPID --value)"
+until epmd -names | grep 'name a at port'; do sleep 0.05; done
+kill %1
+wait %1 || true
+
+: a stop is a success
+systemctl stop epmd.socket epmd.service
+is epmd.service ActiveState inactive
+is epmd.service Result success
+
+: the examples of drop-ins
+cp -r /run/outside/drop-ins/* /run/units
+systemctl daemon-reload
+systemctl start epmd.socket
+ss -ltnH 'sport = 4369' | grep -F '*:4369'
+epmd -names
+main=$(systemctl show epmd.service -p MainPID --value)
+tr '\\0' ' ' <"/proc/$main/cmdline" | grep -F -- '-allow 10.0.0.0/8'
+systemctl stop epmd.socket epmd.service
+: nothing is left in its /tmp
+! ls -d /tmp/systemd-private-*-epmd.service-*/tmp/*
+"""
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """Copies of the units, to start the executable where it is now."""
+    for unit in UNITS.iterdir():
+        text = unit.read_text(encoding="utf-8")
+        (tmp_path / unit.name).write_text(text.replace(IN_PLACE, real(BUILT)), encoding="utf-8")
+    return tmp_path
+
+
+def test_systemd_has_nothing_to_say_of_them(installed: Path) -> None:
+    names = ["epmd.service", "epmd.socket"]
+    assert sorted(unit.name for unit in installed.iterdir()) == names
+    verify = [real("systemd-analyze"), "verify", "--man=no", *(str(installed / name) for name in names)]
+    done = run(verify)
+    assert (done.returncode, done.stdout + done.stderr) == (0, b"")
+
+
+def test_exposure() -> None:
+    analyze = [real("systemd-analyze"), "security", "--offline=true", "--threshold=10", "--no-pager"]
+    done = run([*analyze, str(UNITS / "epmd.service")])
+    assert done.returncode == 0, "more than 1.0 of 10.0: " + done.stdout.decode()[-200:]
+
+
+def test_docs_say_where_it_listens() -> None:
+    streams = re.findall(r"^ListenStream=(.+)$", (UNITS / "epmd.socket").read_text(), re.MULTILINE)
+    assert streams == ["127.0.0.1:4369", "127.0.1.1:4369", "[::1]:4369"]
+    docs = (ROOT / "docs" / "operators.md").read_text(encoding="utf-8")
+    assert all(f"`{stream}`" in docs for stream in streams)
+
+
+def test_service_of_a_real_systemd(tmp_path: Path) -> None:
+    for program in ("erl", "ss", "systemctl", SYSTEMD, BUILT):
+        real(program)
+    if os.geteuid():
+        pytest.skip("a systemd of our own needs root")
+    units, programs = tmp_path / "units", tmp_path / "programs"
+    shutil.copytree(UNITS, units)
+    shutil.copytree(ROOT / "docs" / "examples" / "drop-ins", tmp_path / "drop-ins")
+    programs.mkdir()
+    shutil.copy(BUILT, programs / "epmd")
+    for target in TARGETS:
+        (units / f"{target}.target").write_text("[Unit]\nDefaultDependencies=no\n")
+    (units / "check.service").write_text(CHECK)
+    (units / "check").write_text(CHECKS)
+    inner = ["sh", "-e", "-c", BOOT, "sh", str(tmp_path), SYSTEMD]
+    apart = ["--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup", "--fork", "--kill-child=KILL"]
+    done = run([real("unshare"), *apart, *inner], timeout=120)
+    said = tmp_path / "said"
+    if not said.exists():
+        pytest.skip(f"a systemd of our own does not start here: {done.stderr.decode()}")
+    assert done.returncode == 0, said.read_text()

@@ -1,0 +1,347 @@
+"""-daemon: when it returns, what it says, and what the daemon holds on to."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from comparison.differences import is_listed
+from gevent_epmd.program.processes import gone
+from support.daemons import daemon, end, serving_pid
+from support.forms import (
+    BUILT,
+    C_EPMD,
+    PATIENCE,
+    SOURCE,
+    C,
+    Source,
+    answers,
+    clean_environment,
+    content,
+    forms,
+    real,
+    reserved_port,
+    run,
+    wait_until,
+)
+from support.orphans import zombies_under_process_1
+from support.peer import ask, barrier, names, node, register
+from support.syslog import PRIVATE_DEV, received
+
+
+def test_daemons_in_a_row_answer_at_once(ours) -> None:
+    rounds = 200 if ours == [BUILT] else 50
+    with reserved_port() as port:
+        for _ in range(rounds):
+            options = ["-port", str(port)]
+            assert run([*ours, *options, "-daemon"]).returncode == 0
+            listing = run([C_EPMD, *options, "-names"])
+            assert listing.stdout == f"epmd: up and running on port {port} with data:\n".encode()
+            assert run([*ours, *options, "-kill"]).stdout == b"Killed\n"
+
+
+def test_pipes_of_the_caller_see_the_end(command) -> None:
+    """subprocess.run reads both outputs to their end, and the third pipe is one of the caller's own."""
+    reading, writing = os.pipe()
+    with daemon(command, pass_fds=[writing]):
+        os.close(writing)
+        os.set_blocking(reading, False)
+        wait_until(lambda: os.read(reading, 1) == b"", "the pipe to end")
+        os.close(reading)
+
+
+def test_pipe_ends_with_the_call(ours) -> None:
+    reading, writing = os.pipe()
+    with daemon(ours, pass_fds=[writing]):
+        os.close(writing)
+        assert os.read(reading, 1) == b""
+        os.close(reading)
+
+
+def test_nothing_is_kept_of_the_caller(command, tmp_path: Path) -> None:
+    with daemon(command, cwd=tmp_path) as (_, pid):
+        process = Path(f"/proc/{pid}")
+        descriptors = {int(fd.name): os.readlink(fd) for fd in (process / "fd").iterdir()}
+        assert {fd: descriptors.pop(fd) for fd in (0, 1, 2)} == dict.fromkeys((0, 1, 2), "/dev/null")
+        assert all(what.startswith(("socket:", "anon_inode:", "pipe:")) for what in descriptors.values())
+        assert os.readlink(process / "cwd") == "/"
+        assert os.getsid(pid) != os.getsid(0)
+        assert os.getsid(pid) != pid, "it leads its session, and could get a terminal"
+        status = dict(line.split(":\t", 1) for line in (process / "status").read_text().splitlines())
+        assert status["Umask"] == "0000"
+        assert int(status["SigIgn"], 16) & 1 << signal.SIGHUP - 1
+
+
+def test_hang_up_does_not_end_it(command) -> None:
+    with daemon(command) as (port, pid):
+        os.kill(pid, signal.SIGHUP)
+        assert answers(port)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_ends_it(command, number: int) -> None:
+    with daemon(command) as (port, pid):
+        os.kill(pid, number)
+        wait_until(lambda: not answers(port), "the daemon to end")
+
+
+@forms(processes_only=True)
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1"])
+def test_signal_ends_it_in_the_foreground(form, name: str) -> None:
+    with form() as server:
+        server.process.send_signal(signal.Signals[name])
+        assert server.process.wait(PATIENCE) == -signal.Signals[name]
+
+
+@forms(processes_only=True)
+def test_ctrl_c_stays_ignored(form, monkeypatch) -> None:
+    """So a shell script starts what it puts in the background."""
+    ignore = staticmethod(lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
+    monkeypatch.setattr(form, "prepare", ignore)
+    with form() as server:
+        server.process.send_signal(signal.SIGINT)
+        assert answers(server.port)
+
+
+@pytest.mark.parametrize("options", [["-daemon"], []], ids=["daemon", "foreground"])
+def test_port_in_use_is_no_error(command, options: list[str]) -> None:
+    with daemon(SOURCE) as (port, pid):
+        call = run([*command, "-port", str(port), *options])
+        assert (call.returncode, call.stdout, call.stderr) == (0, b"", b"")
+        call = run([*command, "-port", str(port), "-d"])
+        assert call.returncode == 0
+        assert f"there is already a epmd running at port {port} on ipaddr 0.0.0.0\r\n".encode() in call.stderr
+        assert serving_pid(port) == pid
+
+
+def test_daemons_that_start_together_leave_one(ours) -> None:
+    count = 100 if ours == [BUILT] else 20
+    with reserved_port() as port:
+        command = [*ours, "-port", str(port), "-daemon"]
+        calls = [subprocess.Popen(command, env=clean_environment()) for _ in range(count)]
+        assert [call.wait(PATIENCE) for call in calls] == [0] * count
+        pid = serving_pid(port)
+        assert run([*ours, "-port", str(port), "-kill"]).stdout == b"Killed\n"
+        wait_until(lambda: gone(pid), "the daemon to end")
+        assert not answers(port)
+
+
+#: No host has this address (RFC 5737).
+NO_ADDRESS = "203.0.113.7"
+FAILURES = {
+    "an address that is not there": (["-address", NO_ADDRESS], b"failed to bind on ipaddr 203.0.113.7: "),
+    "an address that is none": (["-address", "here"], b'cannot parse IP address "here"'),
+    "no sockets of systemd's": (["-systemd"], b"systemd provides no sockets"),
+    "a folder in which nobody may write": (["-port_file", "/proc/port"], b"cannot serve: [Errno 2] No such "),
+}
+
+
+@forms(but_not_c="`-daemon` that cannot serve", processes_only=True)
+@pytest.mark.parametrize("why", FAILURES)
+def test_failure_is_on_stderr_and_in_the_status(form, why: str) -> None:
+    options, reason = FAILURES[why]
+    with reserved_port() as port:
+        call = run([*form.command, "-port", str(port), "-daemon", *options])
+        if answers(port):
+            end(port, serving_pid(port))
+        assert (call.returncode, call.stdout) == (1, b"")
+        assert call.stderr.startswith(b"epmd: ")
+        assert reason in call.stderr
+        assert call.stderr.count(b"\n") == 1
+
+
+BROKEN = """
+import sys
+from gevent_epmd.program import cli, start
+def broken(*_): raise {what}
+start._run = broken
+sys.exit(cli.main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("OSError(12, 'no memory')", "cannot serve: [Errno 12] no memory\r\n"),
+        ("KeyError(7)", "cannot serve: KeyError(7)\r\n"),
+        ("SystemExit(3)", "cannot serve: the daemon ended before it could serve\r\n"),
+    ],
+)
+def test_failure_after_it_has_detached(what: str, said: str, syslog) -> None:
+    sock, prefix = syslog
+    with reserved_port() as port:
+        script = BROKEN.format(what=what)
+        call = run([*prefix, SOURCE[0], "-c", script, "-port", str(port), "-daemon"])
+        assert (call.returncode, call.stdout) == (1, b"")
+        assert call.stderr.decode().endswith(f": {said}")
+        assert call.stderr.count(b"\n") == 1
+        assert [line.decode().partition(" epmd: epmd: ")[2] for line in received(sock)] == [said.rstrip()]
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_caller_without_standard_descriptors(ours, closed: str) -> None:
+    with reserved_port() as port:
+        shell = f'exec "$@" -port {port} -daemon {closed}'
+        assert run(["sh", "-c", shell, "sh", *ours]).returncode == 0
+        pid = serving_pid(port)
+        peer, _ = register(port, node("foo"))
+        assert names(port) == ["foo at port 4711"]
+        peer.close()
+        wait_until(lambda: not names(port), "foo to go")
+        end(port, pid)
+
+
+def test_caller_that_ignores_sigchld() -> None:
+    # The executable's launcher, which is PyInstaller's, says then that it failed, though it has not.
+    with daemon(SOURCE, preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN)) as (port, _):
+        assert not names(port)
+
+
+REAPER = """
+import ctypes, os, subprocess, sys
+PR_SET_CHILD_SUBREAPER = 36
+assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+assert subprocess.call(sys.argv[1:]) == 0
+sys.stdin.read()
+states = ["R"]
+while not {*states} <= {"S", "Z"}:
+    children = open(f"/proc/self/task/{os.getpid()}/children").read().split()
+    states = [open(f"/proc/{child}/stat").read().rsplit(")", 1)[1].split()[0] for child in children]
+print(*states)
+"""
+
+
+@forms(but_not_c="a zombie under a PID 1", processes_only=True)
+def test_no_zombie_is_left_to_pid_1(form) -> None:
+    """A subreaper that never reaps stands for such a PID 1."""
+    with reserved_port() as port:
+        command = [*form.command, "-port", str(port), "-daemon"]
+        with tempfile.TemporaryFile() as said:
+            ends = {"stdin": subprocess.PIPE, "stdout": said}
+            reaper = subprocess.Popen([SOURCE[0], "-c", REAPER, *command], env=clean_environment(), **ends)
+            wait_until(lambda: answers(port), "the daemon to answer")
+            reaper.communicate(timeout=PATIENCE)
+            end(port, serving_pid(port))
+            assert content(said).split() == [b"S"]
+
+
+_ZOMBIES = "a zombie under it, where it is process 1"
+assert is_listed(_ZOMBIES)
+
+
+@pytest.mark.parametrize(
+    "form", [Source, pytest.param(C, marks=pytest.mark.xfail(reason=_ZOMBIES, strict=True))]
+)
+def test_process_1_reaps_the_orphans_of_others(form) -> None:
+    assert zombies_under_process_1(form) == 0
+
+
+def test_root_without_devices(ours) -> None:
+    bare = [real("unshare"), "--map-root-user", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs /dev; exec "$@"']
+    with reserved_port() as port:
+        done = run([*bare, "sh", *ours, "-port", str(port), "-names"])
+    assert done.stderr == b"epmd: Cannot connect to local epmd\n"
+    assert (done.stdout, done.returncode) == (b"", 1)
+
+
+@pytest.fixture
+def syslog(tmp_path: Path):
+    """A syslog of the test's own: its socket, and the beginning of a command line that sees it as
+    /dev/log, in a mount namespace of its own."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(tmp_path / "log"))
+        sock.settimeout(PATIENCE)
+        unshare = [real("unshare"), "--map-root-user", "--mount"]
+        yield sock, [*unshare, "sh", "-c", PRIVATE_DEV, "sh", str(tmp_path)]
+
+
+def test_errors_go_to_syslog(command, syslog) -> None:
+    sock, prefix = syslog
+    with reserved_port() as port:
+        call = run([*prefix, *command, "-port", str(port), "-daemon", "-address", "203.0.113.7"])
+        assert call.stdout == b""
+        line = sock.recv(4096)
+    assert line.startswith(b"<11>"), "facility user, LOG_ERR"
+    assert b" epmd: epmd: failed to bind on ipaddr 203.0.113.7" in line
+
+
+@forms(processes_only=True)
+def test_daemon_logs_to_syslog(form, syslog) -> None:
+    sock, prefix = syslog
+    with daemon([*prefix, real(form.command[0]), *form.command[1:]]) as (port, _):
+        peer, _ = register(port, node("foo"))
+        assert ask(port, b"k") == b"NO"
+        # The fixture's own questions are no requests that are worth a line; this one is.
+        lines = iter(lambda: form.in_new_words(sock.recv(4096).decode()), "")
+        assert any(" epmd: epmd: Disallowed EPMD_KILL_REQ, live nodes" in line for line in lines)
+        peer.close()
+        wait_until(lambda: not names(port), "foo to go")
+
+
+def test_syslog_that_was_full_or_away_is_found_again(ours, syslog, tmp_path: Path) -> None:
+    sock, prefix = syslog
+    with daemon([*prefix, *ours], "-d") as (port, _):
+        # Each request is a line at least, and so many have room.
+        count = int(Path("/proc/sys/net/unix/max_dgram_qlen").read_text()) + 90
+        for _ in range(count):
+            ask(port, b"znobody")
+        assert len(list(received(sock))) < count
+        ask(port, b"?")
+        assert any(b"got garbage" in line for line in received(sock))
+        sock.close()
+        ask(port, b"znobody")
+        os.unlink(tmp_path / "log")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as again:
+            again.bind(str(tmp_path / "log"))
+            again.setblocking(False)
+            ask(port, b"n")
+            barrier(port)
+            assert re.match(
+                rb"<11>\w{3} [ \d]\d \d\d:\d\d:\d\d epmd: epmd: \*\* got EPMD_NA", again.recv(4096)
+            )
+
+
+def test_caller_that_is_killed_while_it_waits_leaves_nothing(tmp_path: Path) -> None:
+    impatient = (
+        "import os, sys; from gevent_epmd.program import cli, daemon; "
+        "daemon._reap = lambda child: os._exit(3); sys.exit(cli.main())"
+    )
+    with reserved_port() as port:
+        options = ["-port", str(port), "-daemon", "-port_file", str(tmp_path / "port")]
+        reading, writing = os.pipe()
+        os.set_blocking(reading, False)
+        # Whoever it has started holds this pipe open; a daemon would close it.
+        keep = "from gevent_epmd.program import daemon; daemon.close_inherited = lambda keep: None; "
+        done = run([SOURCE[0], "-c", keep + impatient, *options], pass_fds=[writing])
+        os.close(writing)
+        try:
+            assert done.returncode == 3
+            wait_until(lambda: has_ended(reading), "the daemon to end", 10)
+            assert not answers(port)
+            assert list(tmp_path.iterdir()) == []
+        finally:
+            if not has_ended(reading):
+                end(port, serving_pid(port))
+            os.close(reading)
+
+
+def has_ended(pipe: int) -> bool:
+    """Whether nobody holds the other end of a pipe open to which nobody writes."""
+    try:
+        return os.read(pipe, 1) == b""
+    except BlockingIOError:
+        return False
+
+
+def test_daemon_without_a_syslog_serves(ours, tmp_path: Path) -> None:
+    unshare = [real("unshare"), "--map-root-user", "--mount"]
+    with daemon([*unshare, "sh", "-c", PRIVATE_DEV, "sh", str(tmp_path), *ours]) as (port, _):
+        assert ask(port, b"?") == b""
+        assert answers(port)

@@ -1,0 +1,113 @@
+"""Connections that are not a node's are bounded: which of them makes room."""
+
+from __future__ import annotations
+
+import resource
+from contextlib import ExitStack
+
+import pytest
+
+from gevent_epmd.protocol import frame
+from gevent_epmd.server import acceptor
+from gevent_epmd.server.timers import Unregistered
+from soak.crowd import Crowd
+from soak.measure import descriptors
+from support.forms import Built, InProcess, Source, few_descriptors, wait_until
+from support.peer import Peer, barrier, long_nodes, names, node, register, slow_reader, try_to_register
+
+
+def test_order_of_guests() -> None:
+    guests = Unregistered()
+    a, b, c = object(), object(), object()
+    for guest in (a, b, c, a, b):
+        guests.add(guest)
+    assert list(guests) == [a, b, c], "who waits on keeps its place"
+    guests.renew(a)
+    assert (list(guests), guests.oldest(), len(guests)) == ([b, c, a], b, 3)
+    guests.discard(b)
+    guests.discard(b)
+    guests.renew(b)
+    assert list(guests) == [c, a, b]
+    for guest in (a, b, c):
+        guests.discard(guest)
+    assert (guests.oldest(), len(guests)) == (None, 0)
+
+
+def assert_makes_room(server, expected: list[Peer], stack: ExitStack) -> None:
+    """These, one for each newcomer, in this order; the newcomers stay."""
+    newcomers = []
+    for number, peer in enumerate(expected):
+        newcomers.append(stack.enter_context(Peer(server.port)))
+        assert peer.read_all() == b"", f"number {number}"
+        assert all(other.is_open() for other in [*expected[number + 1 :], *newcomers])
+
+
+def test_which_connection_makes_room(monkeypatch) -> None:
+    """The one that has been of no use for longest: since it came, or since it made its request."""
+    with ExitStack() as stack:
+        server = stack.enter_context(InProcess())
+        for request in long_nodes(600):
+            stack.enter_context(register(server.port, request)[0])
+        keeper = stack.enter_context(register(server.port, node("keeper"))[0])
+        refused = stack.enter_context(Peer(server.port))  # which it is not yet
+        reader = stack.enter_context(slow_reader(server.port))
+        barrier(server.port)
+        drip = stack.enter_context(Peer(server.port))
+        drip.send(b"\0")
+        barrier(server.port)
+        idle = stack.enter_context(Peer(server.port))
+        late = stack.enter_context(Peer(server.port))  # becomes a node
+        barrier(server.port)
+        assert try_to_register(refused, node("keeper"))[:2] == b"v\1"
+        assert try_to_register(late, node("late"))[:2] == b"v\0"
+        drip.send(b"\x09")
+        barrier(server.port)
+        monkeypatch.setattr(acceptor, "MOST_UNREGISTERED", 4)
+        stack.enter_context(Peer(server.port))
+        assert len(reader.read_all()) < 600 * 255, "it is cut off"
+        assert_makes_room(server, [drip, idle, refused], stack)
+        assert "more than 4 connections without a node" in server.log()
+        barrier(server.port)
+        assert keeper.is_open()
+        assert late.is_open()
+        assert names(server.port)[:2] == ["late at port 4711", "keeper at port 4711"]
+
+
+def test_connection_that_is_not_looked_at_yet_makes_room(monkeypatch) -> None:
+    monkeypatch.setattr(acceptor, "MOST_UNREGISTERED", 1)
+    with InProcess("-delay_accept", "3") as server, Peer(server.port) as busy, Peer(server.port) as newcomer:
+        assert busy.read_all() == b""
+        assert newcomer.is_open()
+
+
+def test_node_that_waits_for_its_reply_is_a_node(monkeypatch) -> None:
+    """One who waits for another reply makes room."""
+    monkeypatch.setattr(acceptor, "MOST_UNREGISTERED", 1)
+    with InProcess("-delay_write", "3") as server, Peer(server.port) as keeper:
+        keeper.send(frame(node("keeper").packet()))
+        wait_until(lambda: len(server._embedded._mapper.registry), "it to be registered")
+        with Peer(server.port) as busy, Peer(server.port):
+            busy.send(frame(b"n"))
+            assert busy.read_all() == b""
+            assert keeper.read(6)[:2] == b"v\0"
+
+
+@pytest.mark.parametrize("form", [Source, Built], ids=lambda form: form.__name__)
+def test_most_connections_where_descriptors_do_not_end(form, monkeypatch) -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard < 3 * acceptor.MOST_UNREGISTERED:
+        pytest.skip("there are too few descriptors here")
+    monkeypatch.setattr(form, "prepare", few_descriptors(1024, hard))
+    more = 300
+    with form() as server, register(server.port, node("keeper"))[0] as keeper, Crowd(server.port) as crowd:
+        barrier(server.port)
+        before = descriptors(server.pid)
+        for _ in range(acceptor.MOST_UNREGISTERED + more):
+            crowd.join()
+        for _ in range(more):
+            with crowd.peers.popleft() as peer:
+                assert peer.read_all() == b""
+        assert descriptors(server.pid) - before == acceptor.MOST_UNREGISTERED
+        assert all(peer.is_open() for peer in crowd.peers)
+        assert keeper.is_open()
+        assert names(server.port) == ["keeper at port 4711"]

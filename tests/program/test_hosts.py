@@ -1,0 +1,209 @@
+"""A mapper in programs that have changed what it could depend on; each plays the same scene."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from gevent_epmd.server.connection import Connection
+from support.forms import answers, run
+from support.hostile import Hostile, playing
+from support.hosts import PORT_MAPPER, THREADED, Changed, Host
+from support.peer import Peer, ask, look_up, node, register, try_to_register
+
+#: Longer than any scene takes: whoever waits so long is seen.
+LONG = 30
+TIME_OUT = f"import socket; socket.setdefaulttimeout({LONG})"
+#: Parts of a program that gevent may patch alone.
+PARTS = ("os", "time", "socket", "select", "subprocess", "queue", "signal", "builtins", "contextvars", "sys")
+GUARD = """
+import socket
+class Guard(socket.socket):
+    def __init__(self, *given, **named): raise RuntimeError("no sockets in tests")
+socket.socket = Guard
+"""
+#: Every signal that a program may handle has a handler, of which `called` tells.
+HANDLERS = """
+import signal
+called = []
+def handler(number, frame): called.append(number)
+mine = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV, signal.SIGABRT}
+mine = {number for number in mine if number < 32}
+for number in mine: signal.signal(number, handler)
+wakes = signal.set_wakeup_fd(-1)
+"""
+
+HOSTS = {
+    "nothing": Changed(),
+    "time-out": Changed(before=TIME_OUT),
+    "time-out after the import": Changed(after=TIME_OUT),
+    "time-out while it serves": Changed(serving=TIME_OUT),
+    "no time at all": Changed(before="import socket; socket.setdefaulttimeout(0)"),
+    "patched": Changed(before="from gevent import monkey; monkey.patch_all()", kinds=(PORT_MAPPER,)),
+    "patched after the import": Changed(
+        after="from gevent import monkey; monkey.patch_all()", kinds=(PORT_MAPPER,)
+    ),
+    "patched while it serves": Changed(
+        serving="from gevent import monkey; monkey.patch_all()", kinds=(PORT_MAPPER,)
+    ),
+    "patched but for the threads, while it serves": Changed(
+        serving="from gevent import monkey; monkey.patch_all(thread=False)"
+    ),
+    "patched with a time-out": Changed(
+        before=f"from gevent import monkey; monkey.patch_all(); {TIME_OUT}", kinds=(PORT_MAPPER,)
+    ),
+    "patched but for the threads": Changed(
+        before="from gevent import monkey; monkey.patch_all(thread=False)",
+    ),
+    "threads patched alone": Changed(
+        before="from gevent import monkey; monkey.patch_thread()", kinds=(PORT_MAPPER,)
+    ),
+    **{
+        f"{part} patched alone": Changed(before=f"from gevent import monkey; monkey.patch_{part}()")
+        for part in PARTS
+    },
+    "another socket.socket": Changed(after=GUARD),
+    "SIGCHLD ignored": Changed(before="import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN)"),
+    "SIGPIPE not ignored": Changed(before="import signal; signal.signal(signal.SIGPIPE, signal.SIG_DFL)"),
+    "handlers": Changed(
+        before=HANDLERS,
+        serving="for number in sorted(mine): os.kill(os.getpid(), number)",
+        closed="seen = [set(called) == mine, all(signal.getsignal(n) is handler for n in mine)]",
+        seen=[True, True],
+    ),
+    "C's locale": Changed(environ={"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}),
+    "umask": Changed(before="os.umask(0o777)"),
+    "warnings are errors": Changed(python=("-W", "error")),
+    "for developers": Changed(python=("-X", "dev", "-W", "error")),
+    "optimised": Changed(python=("-O",)),
+    "without docstrings": Changed(python=("-OO",)),
+    "little recursion": Changed(after="sys.setrecursionlimit(65)"),
+    "small stacks": Changed(after="import threading; threading.stack_size(64 * 1024)"),
+    "few digits": Changed(python=("-X", "int_max_str_digits=640")),
+    "no garbage collection": Changed(before="import gc; gc.disable()"),
+    "few descriptors": Changed(shell='ulimit -n 32; exec "$@"'),
+    "no standard descriptors": Changed(shell='exec "$@" <&- >&- 2>&-'),
+    "no streams": Changed(after="sys.stdin = sys.stdout = sys.stderr = None"),
+    "log in its place": Changed(
+        # The next connection is number 2.
+        shell='exec "$@" 2>&-',
+        before="import gevent; taken = os.open(os.devnull, os.O_RDWR); gevent.get_hub(); assert taken == 2",
+        serving="os.close(taken)",
+        options=", debug=3",
+    ),
+    "no environment": Changed(before="os.environ.clear()"),
+    "no folder": Changed(
+        before="import tempfile; folder = tempfile.mkdtemp(); os.chdir(folder); os.rmdir(folder)"
+    ),
+}
+EACH = [pytest.param(name, kind, id=f"{name}-{kind}") for name, host in HOSTS.items() for kind in host.kinds]
+
+
+@pytest.mark.parametrize(("name", "kind"), EACH)
+def test_scene(name: str, kind: str) -> None:
+    changed = HOSTS[name]
+    start = time.monotonic()
+    with Host(kind, changed) as host:
+        idle = Peer(host.port)
+        foo, creation = register(host.port, node("foo"))
+        assert look_up(host.port, "foo")[:2] == b"w\0"
+        with Peer(host.port) as second:
+            assert try_to_register(second, node("foo"))[:2] == b"v\1", "the node lives"
+        assert look_up(host.port, "foo")[:2] == b"w\0"
+        assert foo.is_open()
+        assert b"name foo at port 4711\n" in ask(host.port, b"n")
+        with Peer(host.port) as leaves:
+            leaves.send(b"\0\4zf")
+        with Peer(host.port) as resets:
+            resets.send(b"\0\1n")
+            resets.reset()
+        foo.close()
+        foo, again = register(host.port, node("foo"))
+        assert again == creation + 1
+        bar, _ = register(host.port, node("n\xe9"))
+        assert look_up(host.port, "n\xe9")[:2] == b"w\0"
+        assert host.close() == changed.seen
+        for peer in (idle, foo, bar):
+            assert peer.read_all() == b""
+            peer.close()
+        assert not answers(host.port)
+        assert host.end() == []
+    assert time.monotonic() - start < LONG - 5, "something waited for a time-out of the program's"
+
+
+@pytest.mark.parametrize("kind", [PORT_MAPPER, THREADED])
+def test_peer_that_has_gone_ends_no_program(kind: str) -> None:
+    """The kernel has a SIGPIPE for whoever writes to one that closed first and was reset then."""
+    changed = Changed(before=HOSTS["SIGPIPE not ignored"].before, options=", delay_write=1")
+    with Host(kind, changed) as host:
+        gone = Peer(host.port)
+        gone.send(b"\0\1n")
+        with Peer(host.port) as next_one:
+            next_one.sock.shutdown(socket.SHUT_WR)
+            assert next_one.read_all() == b"", "then the request before it has been read"
+        gone.sock.shutdown(socket.SHUT_WR)
+        gone.reset()
+        assert ask(host.port, b"n") != b"", "and the reply to it has been written"
+        host.close()
+        host.end()
+
+
+def test_both_kinds_are_in_the_table() -> None:
+    assert {kind for host in HOSTS.values() for kind in host.kinds} == {PORT_MAPPER, THREADED}
+
+
+#: What tests of other projects run an epmd in; a program of which sockets, stacks or files were taken away is
+#: none of these.
+ASKING = sorted(HOSTS.keys() - {"another socket.socket", "little recursion", "log in its place", "handlers"})
+
+
+@pytest.mark.parametrize("name", ASKING)
+def test_client_and_epmd_process(name: str) -> None:
+    changed = HOSTS[name]
+    script = f"""
+import os, sys
+{changed.before}
+from gevent_epmd import client
+from gevent_epmd.testing import EpmdProcess
+{changed.after}
+with EpmdProcess() as epmd:
+    {changed.serving.replace(chr(10), chr(10) + "    ")}
+    with epmd.register("n\\xe9", 4711) as registration:
+        assert client.names(port=epmd.port, timeout=None) == [("n\\xe9", 4711)]
+        assert not registration.lost()
+        assert epmd.wait_for("n\\xe9") == 4711
+    epmd.wait_gone("n\\xe9")
+    epmd.check()
+assert not client.started(port=epmd.port)
+"""
+    python = [sys.executable, *changed.python, "-c", script]
+    done = run(["sh", "-c", changed.shell, "sh", *python], environ=changed.environ)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_time_out_of_the_program_is_not_that_of_a_call() -> None:
+    """The answer takes longer than the default time-out."""
+    script = """
+import socket, sys
+socket.setdefaulttimeout(0.05)
+from gevent_epmd import client
+print(client.names(port=int(sys.argv[1]), timeout=None))
+"""
+    with Hostile(playing([b"\0\0\x11\x11", b"name a at port 1\n"], 0.5, "closes")) as slow:
+        done = run([sys.executable, "-c", script, str(slow.port)])
+    assert done.stdout == b"[NamedPort(name='a', port=1)]\n", done.stderr
+
+
+def test_time_out_says_nothing_of_the_other_end() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        connection = Connection(SimpleNamespace(events=None), ours, ("127.0.0.1", 1))
+        for time_out in (None, 0, 0.01):
+            ours.settimeout(time_out)
+            assert not connection.gone()
+        theirs.close()
+        assert connection.gone()

@@ -1,0 +1,204 @@
+"""What an operator sees: debug levels, escaped names, and no flood."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+
+from comparison.masks import without_peers
+from comparison.settled import settle
+from gevent_epmd.protocol import frame
+from gevent_epmd.server.log import Log, printable
+from support.forms import Source, each_of_ours, forms, wait_until
+from support.peer import Peer, ask, barrier, names, node, register, try_to_register
+
+LINE = re.compile(r"epmd: \w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}: (.*)")
+
+
+def scene(port: int) -> None:
+    """One of each request."""
+    peer, _ = register(port, node("foo"))
+    with Peer(port) as second:
+        try_to_register(second, node("foo"))
+    for packet in (b"zfoo", b"zbar", b"n", b"d", b"k", b"?"):
+        ask(port, packet)
+    peer.close()
+    wait_until(lambda: not names(port), "foo to go")
+
+
+def said(server) -> list[str]:
+    """The lines of the log, without what is before their text, and without whom complaints are about."""
+    lines = [line.rstrip() for line in without_peers(server.in_new_words(server.log())).split("\r\n") if line]
+    return [LINE.fullmatch(line)[1] if line.startswith("epmd: ") else line for line in lines]
+
+
+#: What an operator's grep may look for, at the level at which it comes.
+PHRASES = {
+    0: ["node name already occupied foo", "Disallowed EPMD_KILL_REQ, live nodes", "got garbage"],
+    1: [
+        "epmd running - daemon = 0",
+        "** got ALIVE2_REQ",
+        r"registering 'foo:\d+', port 4711",
+        "type 77 proto 0 highvsn 6 lowvsn 5",
+        '** sent EPMD_ALIVE2_RESP for "foo"',
+        "** got PORT2_REQ",
+        '** sent EPMD_PORT2_RESP (ok) for "foo"',
+        '** sent EPMD_PORT2_RESP (error) for "bar"',
+        "** got EPMD_NAMES_REQ",
+        "** sent NAMES_RESP",
+        "** got EPMD_DUMP_REQ",
+        "** sent DUMP_RESP",
+        "** got EPMD_KILL_REQ",
+        r"unregistering 'foo:\d+', port 4711",
+    ],
+    2: [
+        r"try to initiate listening port \d+",
+        "Local peer connected",
+        r"opening connection on file descriptor \d+",
+        "got 6 bytes",
+        "***** 00000000  00 04 7a 66 6f 6f                                 |..zfoo|",
+        "***** 00000000  77 00 12 67 4d 00 00 06  00 05 00 03 66 6f 6f 00  |w..gM.......foo.|",
+        r"closing connection on file descriptor \d+",
+    ],
+    3: [
+        r'*****     active name     "foo#\d+" at port 4711, fd = \d+',
+        "*****     reg calculated count  : 1",
+        r'*****     old/unused name "foo#\d+"',
+        "*****     unreg counter         : 1",
+        "*****     unreg calculated count: 1",
+    ],
+}
+
+
+@forms(processes_only=True)
+@pytest.mark.parametrize("level", range(4))
+def test_levels(form, level: int) -> None:
+    with form(*["-d"] * level) as server:
+        scene(server.port)
+        lines = said(server)
+        for at, phrases in PHRASES.items():
+            for phrase in phrases:
+                pattern = re.sub(r"([*()|?])", r"\\\1", phrase)
+                found = any(re.fullmatch(pattern, line) for line in lines)
+                assert found == (at <= level), f"{phrase} at level {level}: {lines}"
+
+
+def of_a_reset(peer: Peer) -> None:
+    peer.send(b"\0")
+    peer.reset()
+
+
+#: What a peer does, and the complaint about it.
+COMPLAINTS = {
+    "got garbage ": lambda peer: peer.send(frame(b"?")),
+    "invalid packet size (18245)": lambda peer: peer.send(b"GET / HTTP/1.0\r\n\r\n"),
+    "got 3 bytes in packet, expected 1": lambda peer: peer.send(b"\0\1nnn"),
+    "got partial packet only on file descriptor FD (3)": lambda peer: (peer.send(b"\0\5z"), peer.close()),
+    "error in read: Connection reset by peer": of_a_reset,
+    "node name already occupied foo": lambda peer: peer.send(frame(node("foo").packet())),
+    "node name contains ascii 0 in ALIVE2_REQ": lambda peer: peer.send(frame(node("a\0b").packet())),
+    "Disallowed EPMD_KILL_REQ, live nodes": lambda peer: peer.send(frame(b"k")),
+    "Disallowed EPMD_STOP_REQ, no relaxed_command_check": lambda peer: peer.send(frame(b"sfoo")),
+}
+
+
+@each_of_ours
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_complaint_names_the_peer(form, host: str) -> None:
+    with form() as server, register(server.port, node("foo"))[0]:
+        for text, act in COMPLAINTS.items():
+            with Peer(server.port, host) as peer:
+                port = peer.sock.getsockname()[1]
+                barrier(server.port)
+                act(peer)
+                name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+                line = rf": {re.escape(text).replace('FD', '[0-9]+')} from {re.escape(name)}\r?$"
+                what = f"{text!r} from {name} in the log"
+                wait_until(lambda line=line: re.search(line, server.log(), re.MULTILINE), what, 10)
+
+
+def test_complaint_names_the_peer_that_cannot_be_answered() -> None:
+    with Source("-delay_write", "1") as server:
+        peer = Peer(server.port)
+        port = peer.sock.getsockname()[1]
+        peer.send(frame(b"n"))
+        settle(server.pid)  # it has read the request
+        peer.reset()
+        line = rf": error in write, errno=\d+: [\w ]+ from 127.0.0.1:{port}\r?$"
+        wait_until(lambda: re.search(line, server.log(), re.MULTILINE), "the complaint", 10)
+
+
+@forms(processes_only=True)
+def test_long_packets_are_cut_short(form) -> None:
+    with form("-d", "-d") as server:
+        ask(server.port, b"n" * 3000)
+        lines = said(server)
+        assert "got 3002 bytes" in lines
+        assert "***** ......and more" in lines
+        assert (
+            sum(line.startswith("***** ") for line in lines if "nnnnnnnnnnnnnnnn" in line) == 1024 // 16 - 1
+        )
+
+
+def test_name_cannot_forge_a_line() -> None:
+    with Source("-d") as server:
+        evil = "a\r\nepmd: Sun Nov 22 11:20:41 2026: all is well\x1b[2J\u2028"
+        peer, _ = register(server.port, node(evil))
+        ask(server.port, b"zb\xc3")
+        peer.close()
+        wait_until(lambda: not names(server.port), "it to go")
+        log = server.log()
+        assert not re.search("[^\r\n -~]", log)
+        assert all(LINE.fullmatch(line) for line in log.split("\r\n") if line)
+        assert r"registering 'a\r\nepmd: " in log
+
+
+def test_flood_is_one_line_a_second() -> None:
+    with Source() as server:
+        start = time.monotonic()
+        for number in range(500):
+            ask(server.port, b"?")
+            with Peer(server.port) as peer:
+                peer.send((4000 + number).to_bytes(2, "big"))
+                peer.read_all()
+        most = time.monotonic() - start + 2
+        assert 1 <= server.log().count("got garbage") <= most < 100
+        assert 1 <= server.log().count("invalid packet size") <= most
+    with Source("-d") as server:
+        for _ in range(50):
+            ask(server.port, b"?")
+        assert server.log().count("got garbage") == 50
+
+
+def test_what_was_left_out_is_counted(monkeypatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("gevent_epmd.server.log.time.monotonic", lambda: now[0])
+    lines: list[str] = []
+    monkeypatch.setattr(Log, "_put", lambda _, text: lines.append(text))
+    log = Log(0)
+    for _ in range(5):
+        log.complain("this %s", "detail")
+        log.complain("that")
+        now[0] += 0.1
+    now[0] += 1
+    log.complain("this %s", "again")
+    assert [LINE.fullmatch(line)[1] for line in lines] == [
+        "this detail",
+        "that",
+        "this again (and 4 more like this)",
+    ]
+
+
+def test_printable() -> None:
+    assert printable("plain узел 😀") == "plain узел 😀"
+    assert printable("a\r\n\t\x00\x7f\x9b\u202e") == r"a\r\n\t\x00\x7f\x9b\u202e"
+
+
+def test_stderr_that_is_full_ends_nothing(monkeypatch) -> None:
+    def write(*_: object) -> int:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("gevent_epmd.server.log.os.write", write)
+    Log(3).say(0, "nobody hears this")

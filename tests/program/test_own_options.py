@@ -1,0 +1,424 @@
+"""The options that C's epmd has not: a good call of each, a bad one, and what becomes of a client of C's."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import stat
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from gevent_epmd.program.processes import gone
+from support.daemons import end, serving_pid
+from support.forms import (
+    BUILT,
+    C_EPMD,
+    PATIENCE,
+    SOURCE,
+    Built,
+    Source,
+    answers,
+    clean_environment,
+    outcome,
+    real,
+    reserved_port,
+    run,
+    wait_until,
+)
+from support.peer import ask, names, node, register
+from support.scenes import (
+    loopback_is_all_there_is,
+    loopback_is_ipv4_alone,
+    loopback_is_ipv6_alone,
+    nodes_find_each_other_by_debians_own_name,
+    only_the_allowed_may_ask,
+    run_scene,
+    there_is_no_loopback_address,
+)
+from support.strangers import Odd
+
+each_program = pytest.mark.parametrize("form", [Source, Built], ids=lambda form: form.__name__)
+
+
+def test_help_and_version(ours) -> None:
+    out, err, status = outcome(ours, "--help")
+    assert out.startswith(b"usage: epmd ")
+    assert (err, status) == (b"", 0)
+    out, err, status = outcome(ours, "--version")
+    assert out.startswith(b"epmd ")
+    assert (err, status) == (b"", 0)
+    assert outcome(ours, "-help")[0] == b"", "as C"
+
+
+BAD = {
+    ("-idle_exit", "0"): b"-idle_exit",
+    ("-idle_exit", "soon"): b"-idle_exit",
+    ("-port", "0"): b"-port",
+    ("-port_file", ""): b"-port_file",
+    ("-port_file", "x", "-port", "0", "-names"): b"-port 0",
+    ("-port_file", "-", "-daemon"): b"no stdout",
+    ("-port_file", "x", "-names"): b"-port_file is for serving",
+    ("-port_file", "/nowhere/port", "-daemon"): b"no folder for /nowhere/port",
+    ("-pid_exit", "0"): b"-pid_exit",
+    ("-pid_exit", " ,"): b"-pid_exit",
+    ("-pid_exit", "1,self"): b"-pid_exit",
+    ("-allow", "nonsense"): b"-allow",
+    ("-allow", "10.0.0.1/8"): b"host bits",
+    ("-loopback", "-address", "127.0.0.1"): b"exclude each other",
+    ("-loopback", "-systemd"): b"systemd",
+    ("-host", "localhost", "-kill"): b"-host goes with",
+    ("-host", "localhost"): b"-host goes with",
+    ("-host", "", "-names"): b"-host: the host is empty",
+    ("-json", "-started"): b"-json goes with",
+    ("-host", "nosuch.invalid", "-names"): b"cannot find the host nosuch.invalid",
+}
+
+
+@pytest.mark.parametrize("options", BAD, ids=" ".join)
+def test_bad_call(ours, options: tuple[str, ...]) -> None:
+    out, err, status = outcome(ours, *options)
+    assert (out, status) == (b"", 1)
+    assert err.startswith(b"epmd: ")
+    assert err.count(b"\n") == 1
+    assert BAD[options] in err
+
+
+@pytest.mark.parametrize("option", ["-host", "-allow", "-idle_exit", "-pid_exit", "-port_file"])
+def test_value_is_missing(ours, option: str) -> None:
+    out, err, status = outcome(ours, option)
+    assert (out, status) == (b"", 1)
+    assert b"usage: epmd " in err
+
+
+@each_program
+def test_idle_exit(form) -> None:
+    """It counts from the end of the last node, also where it had been idle for a while before."""
+    with form("-idle_exit", "3") as server:
+        time.sleep(2)  # idle, and this must not count later
+        held, _ = register(server.port, node("foo"))
+        start = time.monotonic()
+        while time.monotonic() - start < 3.5:
+            assert ask(server.port, b"n").endswith(b"name foo at port 4711\n"), "it serves on for the node"
+        start = time.monotonic()
+        held.close()
+        wait_until(lambda: server.ended() == 0, "it to end")
+        assert time.monotonic() - start >= 3
+        assert "no node for 3 seconds" in server.log()
+
+
+@each_program
+def test_idle_exit_where_nobody_comes(form) -> None:
+    with form("-idle_exit", "1") as server:
+        wait_until(lambda: server.ended() == 0, "it to end")
+
+
+@pytest.fixture
+def others():
+    """Two processes that live until their stdin is closed."""
+    processes = [subprocess.Popen(["cat"], stdin=subprocess.PIPE) for _ in range(2)]
+    yield processes
+    for process in processes:
+        process.stdin.close()
+        process.wait(PATIENCE)
+
+
+def pids(processes: list[subprocess.Popen]) -> str:
+    return ",".join(str(process.pid) for process in processes)
+
+
+@each_program
+@pytest.mark.parametrize("which", [0, 1])
+def test_pid_exit(form, which: int, others) -> None:
+    with form("-pid_exit", pids(others)) as server:
+        held, _ = register(server.port, node("foo"))
+        assert not others[which].stdin.close()
+        wait_until(lambda: server.ended() == 0, "it to end")
+        assert held.read_all() == b""
+        held.close()
+        assert f"process {others[which].pid} has ended" in server.log()
+
+
+def test_pid_exit_of_a_daemon(ours, others) -> None:
+    with reserved_port() as port:
+        assert run([*ours, "-daemon", "-port", str(port), "-pid_exit", pids(others)]).returncode == 0
+        pid = serving_pid(port)
+        others[0].kill()
+        wait_until(lambda: gone(pid), "it to end")
+
+
+@each_program
+def test_pid_exit_where_the_process_is_gone(form, others) -> None:
+    others[0].kill()
+    others[0].wait(PATIENCE)
+    with reserved_port() as port:
+        done = run([*form.command, "-port", str(port), "-pid_exit", pids(others)])
+        assert done.returncode == 0
+        assert b"has ended" in done.stderr
+
+
+def test_pid_exit_without_help_of_the_kernel(others) -> None:
+    """It looks now and then; nobody has reaped the process, and it is gone all the same."""
+    script = "import os, sys; del os.pidfd_open; from gevent_epmd.program.cli import main; sys.exit(main())"
+    with reserved_port() as port:
+        process = start([sys.executable, "-c", script], "-port", str(port), "-pid_exit", pids(others))
+        wait_until(lambda: answers(port), "it to answer")
+        others[1].kill()
+        assert process.wait(PATIENCE) == 0
+
+
+def test_gone(others) -> None:
+    assert not gone(os.getpid())
+    assert not gone(1), "another user's, perhaps"
+    pid = others[0].pid
+    assert not gone(pid)
+    others[0].kill()
+    wait_until(lambda: gone(pid), "the zombie to be seen")
+    others[0].wait(PATIENCE)
+    assert gone(pid)
+
+
+@each_program
+def test_port_on_stdout(form) -> None:
+    command = [*form.command, "-port", "0", "-port_file", "-", "-loopback"]
+    with subprocess.Popen(command, env=clean_environment(), stdout=subprocess.PIPE) as process:
+        try:
+            assert select.select([process.stdout], [], [], PATIENCE)[0]
+            port = int(process.stdout.readline())
+            assert answers(port)
+            assert ask(port, b"k") == b"OK"
+            assert process.communicate(timeout=PATIENCE)[0] == b""
+            assert process.returncode == 0
+        finally:
+            process.kill()
+
+
+def test_module_is_the_program() -> None:
+    done = run([sys.executable, "-m", "gevent_epmd", "--version"])
+    assert done.stdout.startswith(b"epmd ")
+    assert run([sys.executable, "-m", "gevent_epmd", "-nonsense"]).returncode == 1
+
+
+def start(command: list[str], *options: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [*command, *options], env=clean_environment(), stderr=subprocess.DEVNULL, start_new_session=True
+    )
+
+
+def port_in(path: Path) -> int:
+    wait_until(path.exists, "the port file")
+    return int(path.read_text())
+
+
+@pytest.mark.parametrize("how", ["KILL", "TERM", "INT"])
+def test_any_port_is_in_the_file_until_the_end(ours, how: str, tmp_path: Path) -> None:
+    path = tmp_path / "port"
+    process = start(ours, "-port", "0", "-port_file", str(path), "-loopback")
+    port = port_in(path)
+    assert answers(port), "it serves when the file is there"
+    assert answers(port, "::1")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    if how == "KILL":
+        assert ask(port, b"k") == b"OK"
+        assert process.wait(PATIENCE) == 0
+    else:
+        process.send_signal(signal.Signals[f"SIG{how}"])
+        assert process.wait(PATIENCE) == -signal.Signals[f"SIG{how}"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_file_ends_with_the_launcher(tmp_path: Path) -> None:
+    process = start([real(BUILT)], "-port", "0", "-port_file", str(tmp_path / "port"), "-loopback")
+    port = port_in(tmp_path / "port")
+    process.kill()
+    process.wait(PATIENCE)
+    wait_until(lambda: not answers(port), "the server to end")
+    wait_until(lambda: not list(tmp_path.iterdir()), "the file to be removed")
+
+
+@each_program
+def test_file_of_another_mapper_stays(form, tmp_path: Path) -> None:
+    options = ("-port_file", str(tmp_path / "port"))
+    with form(*options) as first, form(*options) as second:
+        assert port_in(tmp_path / "port") == second.port
+        assert ask(first.port, b"k") == b"OK"
+        wait_until(lambda: first.ended() == 0, "the first to end")
+        assert port_in(tmp_path / "port") == second.port
+
+
+def test_file_that_a_successor_wrote_at_the_same_port_stays(ours, tmp_path: Path) -> None:
+    path = tmp_path / "port"
+    with reserved_port() as port:
+        process = start(ours, "-port", str(port), "-port_file", str(path), "-loopback")
+        assert port_in(path) == port
+        (tmp_path / "new").write_text(f"{port}\n")
+        (tmp_path / "new").rename(path)
+        assert ask(port, b"k") == b"OK"
+        assert process.wait(PATIENCE) == 0
+    assert path.read_text() == f"{port}\n"
+
+
+def test_port_file_overwrites_nothing_else(tmp_path: Path) -> None:
+    """Neither what a link names that waits beside it, nor a file of such a name."""
+    victim, link, beside = tmp_path / "victim", tmp_path / "port.$$", tmp_path / "other.$$"
+    victim.write_text("precious")
+    for name, waits in ("port", f"ln -s {victim} {link}"), ("other", f"echo precious >{beside}"):
+        # The shell's number is the one of the program that takes its place.
+        options = f"-port 0 -port_file {tmp_path}/{name} -loopback"
+        script = f'{waits}; exec "$@" {options}'
+        process = start(["sh", "-e", "-c", script, "sh", *SOURCE])
+        number = process.pid
+        assert ask(port_in(tmp_path / name), b"k") == b"OK"
+        assert process.wait(PATIENCE) == 0
+        assert not (tmp_path / name).exists()
+        left = tmp_path / f"{name}.{number}"
+        assert left.is_symlink() == (name == "port")
+        assert left.read_text().strip() == "precious"
+    assert victim.read_text() == "precious"
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o000])
+def test_mode_of_the_port_file(umask: int, tmp_path: Path) -> None:
+    path = tmp_path / "port"
+    process = subprocess.Popen(
+        [*SOURCE, "-port", "0", "-port_file", str(path), "-loopback"], env=clean_environment(), umask=umask
+    )
+    port = port_in(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644 & ~umask
+    assert ask(port, b"k") == b"OK"
+    assert process.wait(PATIENCE) == 0
+
+
+def test_daemon_has_written_the_file_when_it_returns(ours, tmp_path: Path) -> None:
+    done = run([*ours, "-port", "0", "-port_file", "port", "-daemon"], cwd=tmp_path)
+    assert done.returncode == 0
+    port = int((tmp_path / "port").read_text())
+    pid = serving_pid(port)
+    try:
+        listing = run([real(C_EPMD), "-port", str(port), "-names"])
+        assert listing.stdout == b"epmd: up and running on port %d with data:\n" % port
+    finally:
+        end(port, pid)
+    assert not (tmp_path / "port").exists()
+
+
+def test_port_file_that_cannot_be_written(ours, tmp_path: Path) -> None:
+    # It is written under another name first, and no name may be as long as this one.
+    path = tmp_path / ("p" * 256)
+    done = run([*ours, "-port", "0", "-port_file", str(path), "-loopback"])
+    assert done.returncode == 1
+    assert b"cannot serve: [Errno 36] File name too long: " in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/full", path)])
+def test_port_file_that_is_no_file(ours, kind, tmp_path: Path) -> None:
+    kind(tmp_path / "port")
+    out, err, status = outcome(ours, "-port_file", str(tmp_path / "port"))
+    assert (out, status) == (b"", 1)
+    assert b" is no file (- is stdout)" in err
+    assert (tmp_path / "port").exists()
+
+
+def test_port_file_through_a_link(ours, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("port")
+    process = start(ours, "-port", "0", "-port_file", str(tmp_path / "link"), "-loopback")
+    port = port_in(tmp_path / "port")
+    assert ask(port, b"k") == b"OK"
+    assert process.wait(PATIENCE) == 0
+    assert list(tmp_path.iterdir()) == [tmp_path / "link"]
+
+
+def test_port_file_where_the_port_is_taken(ours, tmp_path: Path) -> None:
+    with Source() as server:
+        done = run([*ours, "-port", str(server.port), "-port_file", str(tmp_path / "port")])
+        assert done.returncode == 1
+        assert b"already a epmd running" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@each_program
+def test_json(form, ours) -> None:
+    with form() as server, ExitStack() as held:
+        register(server.port, node("late"))[0].close()
+        wait_until(lambda: not names(server.port), "it to go")
+        for name in ("foo", "a\nb"):
+            held.enter_context(register(server.port, node(name))[0])
+        port = ["-port", str(server.port)]
+        out, err, status = outcome(ours, *port, "-json", "-names")
+        assert (err, status) == (b"", 0)
+        foo, odd = {"name": "foo", "port": 4711}, {"name": "a\nb", "port": 4711}
+        assert json.loads(out) == {"port": server.port, "nodes": [odd, foo]}
+        dump = json.loads(outcome(ours, *port, "-json", "-dump")[0])
+        assert [{k: n[k] for k in ("name", "port")} for n in dump["active"]] == [odd, foo]
+        assert [n["name"] for n in dump["unused"]] == ["late"]
+        assert dump["active"][0]["fd"] > 2
+
+
+def test_json_of_what_is_no_utf8(ours) -> None:
+    with Odd(b"\0\0\x11\x11name \xff\xfe at port 9\n") as odd:
+        out, err, status = outcome(ours, "-port", str(odd.port), "-json", "-names")
+        assert (err, status) == (b"", 0)
+        assert json.loads(out)["nodes"] == [{"name": "\udcff\udcfe", "port": 9}]
+
+
+def test_what_answers_is_no_epmd(ours) -> None:
+    for options in (["-json", "-names"], ["-json", "-dump"]):
+        with Odd(b"HTTP/1.1 400 Bad Request\r\n\r\n") as odd:
+            said = b"epmd: what answers is no local epmd\n"
+            assert outcome(ours, "-port", str(odd.port), *options) == (said, b"", 1)
+    with Odd(b"HTTP/1.1 400 Bad Request\r\n\r\n") as odd:
+        assert outcome(ours, "-port", str(odd.port), "-host", "127.0.0.1", "-started") == (b"", b"", 1)
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1"])
+def test_names_of_a_host(ours, host: str) -> None:
+    with Source() as server, register(server.port, node("foo"))[0]:
+        port = ["-port", str(server.port)]
+        expected = f"epmd: up and running on port {server.port} with data:\nname foo at port 4711\n".encode()
+        assert outcome(ours, *port, "-host", host, "-names") == (expected, b"", 0)
+        assert outcome(ours, *port, "-host", host, "-started") == (b"", b"", 0)
+    with reserved_port() as free:
+        out, err, status = outcome(ours, "-port", str(free), "-host", host, "-names")
+        assert (out, status) == (b"", 1)
+        assert err == f"epmd: Cannot connect to epmd on {host}: Connection refused\n".encode()
+
+
+@each_program
+@pytest.mark.parametrize(
+    ("scene", "network"),
+    [
+        (loopback_is_all_there_is, "plain"),
+        (loopback_is_ipv6_alone, "without IPv4"),
+        (loopback_is_ipv4_alone, "without IPv6"),
+        (there_is_no_loopback_address, "without an address"),
+        (nodes_find_each_other_by_debians_own_name, "plain"),
+    ],
+)
+def test_loopback(form, scene, network: str) -> None:
+    run_scene(scene, form, network)
+
+
+@each_program
+def test_allow(form) -> None:
+    run_scene(only_the_allowed_may_ask, form)
+
+
+def test_loopback_of_the_environment_and_an_address_of_the_line() -> None:
+    with Source("-address", "127.0.0.5", environ={"ERL_EPMD_LOOPBACK": ""}) as server:
+        assert answers(server.port, "127.0.0.5")
+    with Source("-loopback", environ={"ERL_EPMD_ADDRESS": "127.0.0.5"}) as server:
+        assert not answers(server.port, "127.0.0.5")
+
+
+def test_c_knows_none_of_them() -> None:
+    for option in ("-loopback", "-idle_exit", "-json", "--help", "--version"):
+        done = run([real(C_EPMD), option, *(["5"] if option == "-idle_exit" else [])])
+        assert done.returncode == 1
+        assert b"sage: epmd" in done.stderr

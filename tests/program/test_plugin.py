@@ -1,0 +1,422 @@
+"""The pytest plugin and its mappers, in runs of pytest that are processes of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gevent_epmd import client
+from gevent_epmd.program.processes import gone
+from gevent_epmd.testing import EpmdProcess, MapperFailed, process
+from support.forms import PATIENCE, answers, clean_environment, run, wait_until
+from support.scenes import run_apart
+
+PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v"]
+
+#: A mapper that fails at every DUMP.
+FAILING = """
+from gevent_epmd.program import cli
+from gevent_epmd.server import registry
+registry.Registry.dump_lines = None
+cli.main()
+"""
+
+
+def test_mapper_of_a_test(epmd) -> None:
+    assert epmd.names() == []
+    with epmd.register("foo", 4711), epmd.register("bar", 4712, hidden=True, extra=b"e"):
+        assert epmd.names() == [("bar", 4712), ("foo", 4711)]
+        assert epmd.wait_for("bar") == 4712
+        assert client.port_please("bar", port=epmd.port).extra == b"e"
+        with pytest.raises(client.Refused):
+            epmd.register("foo", 1)
+        with pytest.raises(TimeoutError, match=r"foo is still registered after 0\.1 s; there are bar, foo"):
+            epmd.wait_gone("foo", timeout=0.1)
+    epmd.wait_gone("foo")
+    epmd.wait_gone("bar")
+    with pytest.raises(TimeoutError, match=r"foo is not registered after 0\.1 s; there are none"):
+        epmd.wait_for("foo", timeout=0.1)
+    assert "got ALIVE2_REQ" in epmd.log()
+    assert answers(epmd.port)
+    assert answers(epmd.port, "::1")
+
+
+def test_killed_node_is_gone_for_all(epmd) -> None:
+    registration = epmd.register("foo", 4711)
+    epmd.kill_node("foo")
+    assert epmd.names() == []
+    assert registration.lost()
+    with pytest.raises(LookupError, match="foo"):
+        epmd.kill_node("foo")
+
+
+def test_host_with_more_addresses_than_an_epmd_takes(tmp_path: Path) -> None:
+    name = socket.gethostname()
+    (tmp_path / "hosts").write_text("".join(f"10.77.1.{n} {name}\n" for n in range(1, 21)))
+    script = """
+from gevent_epmd.testing import EpmdProcess, process
+assert len(process._addresses_of_the_name()) == 20
+with EpmdProcess() as epmd, epmd.register("foo", 1): print(epmd.names() == [("foo", 1)])
+"""
+    over = f"ip addr add 10.77.1.0/24 dev lo; mount --bind {tmp_path}/hosts /etc/hosts"
+    done = run_apart([sys.executable, "-c", script], prepare=over)
+    assert done.stdout == b"True\n", done.stderr
+
+
+def test_restart_is_at_the_same_port_without_nodes(epmd) -> None:
+    registration = epmd.register("foo", 4711)
+    port, pid = epmd.port, epmd.pid
+    epmd.restart()
+    assert (epmd.port, epmd.names()) == (port, [])
+    assert epmd.pid != pid
+    assert registration.lost()
+    with pytest.raises(RuntimeError, match="already"):
+        epmd.start()
+
+
+def test_closed_mapper_holds_nothing(epmd) -> None:
+    registration, pid = epmd.register("foo", 4711), epmd.pid
+    epmd.close()
+    epmd.close()
+    assert gone(pid)
+    assert not answers(epmd.port)
+    assert registration._sock.fileno() == -1
+    with pytest.raises(RuntimeError, match="not running"):
+        epmd.log()
+
+
+def test_registration_that_is_closed_is_forgotten(epmd) -> None:
+    """A test may register nodes for as long as it likes."""
+    kept = epmd.register("kept", 4711)
+    for _ in range(10):
+        with epmd.register("foo", 4712):
+            pass
+        epmd.wait_gone("foo")
+    assert set(epmd._registrations) == {kept}
+    kept.close()
+    kept.close()
+    assert not epmd._registrations
+
+
+def test_unclosed_registration_lives_though_nobody_refers_to_it(epmd) -> None:
+    epmd.register("foo", 4711)
+    gc.collect()
+    assert epmd.names() == [("foo", 4711)]
+
+
+def test_mapper_may_be_told_to_end_and_started_again(epmd) -> None:
+    client.kill(port=epmd.port)
+    with pytest.raises(MapperFailed, match="told to end"):
+        epmd.check()
+    assert not epmd.serves
+    epmd.start()
+    assert epmd.names() == []
+    client.kill(port=epmd.port)
+
+
+def test_environment(epmd, monkeypatch) -> None:
+    monkeypatch.setenv("FOO", "bar")
+    monkeypatch.delenv("ERL_ZFLAGS", raising=False)
+    assert epmd.environ == os.environ | {"ERL_EPMD_PORT": str(epmd.port), "ERL_ZFLAGS": "-start_epmd false"}
+    monkeypatch.setenv("ERL_ZFLAGS", "+S 1")
+    assert epmd.environ["ERL_ZFLAGS"] == "+S 1 -start_epmd false"
+
+
+def test_environment_of_the_mapper(monkeypatch, tmp_path: Path) -> None:
+    """What is for another epmd is not for this one, and what is relative stays where it was."""
+    for variable in ("ERL_EPMD_PORT", "ERL_EPMD_ADDRESS", "LISTEN_FDS"):
+        monkeypatch.setenv(variable, "nonsense")
+    (tmp_path / "socket.py").write_text("raise ImportError")
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "docopt.py").write_text("raise OSError('here')")
+    monkeypatch.chdir(tmp_path)
+    with EpmdProcess():
+        pass
+    monkeypatch.setenv("PYTHONPATH", "here")
+    with pytest.raises(MapperFailed, match="OSError: here"):
+        EpmdProcess().start()
+
+
+def test_mapper_that_does_not_start() -> None:
+    epmd = EpmdProcess("-nonsense")
+    with pytest.raises(MapperFailed, match="unknown option"):
+        epmd.start()
+    assert not epmd.serves
+
+
+def test_mapper_that_plays_busy_is_ended_all_the_same(monkeypatch) -> None:
+    monkeypatch.setattr(process, "_PATIENCE_AT_END", 0.2)
+    monkeypatch.setattr(client.names, "__defaults__", ("", None, 0.2))
+    with EpmdProcess("-delay_accept", "600") as epmd:
+        pid = epmd.pid
+        epmd.check()
+    assert gone(pid)
+
+
+def test_own_name_leads_to_it(epmd) -> None:
+    with socket.create_connection((socket.gethostname(), epmd.port), timeout=PATIENCE) as sock:
+        sock.sendall(b"\0\1n")
+        assert len(sock.recv(4)) == 4
+
+
+@pytest.fixture
+def where(monkeypatch):
+    """The options, where the host's own name leads to these addresses."""
+
+    def where(*addresses: str) -> tuple[str, ...]:
+        monkeypatch.setattr(process, "_addresses_of_the_name", lambda: set(addresses))
+        return process._where.__wrapped__()
+
+    return where
+
+
+def test_where_it_listens(where) -> None:
+    assert where() == where("127.0.0.1", "127.0.1.1", "::1") == where("192.0.2.1") == ()
+    options = where("127.0.0.5", "192.0.2.1")
+    assert options == ("-address", "127.0.0.5", "-allow", "127.0.0.1")
+    with EpmdProcess(*options) as epmd:
+        assert [answers(epmd.port, f"127.0.{n}") for n in ("0.5", "0.1", "0.6")] == [True, True, False]
+
+
+def test_it_listens_on_loopback_alone(monkeypatch) -> None:
+    monkeypatch.setattr(process, "_where", tuple)  # this host's name leads nowhere else
+    with EpmdProcess() as epmd:
+        assert [answers(epmd.port, f"127.0.{n}") for n in ("0.1", "1.1", "0.2")] == [True, True, False]
+        assert answers(epmd.port, "::1")
+
+
+class Project:
+    """A folder of tests, and runs of pytest on them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.write("pytest.ini", "[pytest]\n")
+        self.write("conftest.py", "")
+
+    def write(self, name: str, text: str) -> None:
+        (self.folder / name).write_text(text)
+
+    def run(self, *options: str) -> str:
+        done = run(
+            [*PYTEST, *options],
+            cwd=self.folder,
+            stderr=subprocess.STDOUT,
+            timeout=120,
+        )
+        return done.stdout.decode()
+
+    def start(self, *options: str) -> subprocess.Popen:
+        return subprocess.Popen(
+            [*PYTEST, *options],
+            cwd=self.folder,
+            env=clean_environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+def outcomes(output: str) -> dict[str, list[str]]:
+    """{test: its outcomes} of a run with -v."""
+    found: dict[str, list[str]] = {}
+    for line in output.splitlines():
+        if line.startswith("test_it.py::"):
+            name, outcome = line.removeprefix("test_it.py::").split()[:2]
+            found.setdefault(name, []).append(outcome)
+    return found
+
+
+def test_failure_inside_fails_the_test_that_caused_it(project) -> None:
+    project.write(
+        "conftest.py",
+        f"""
+import sys
+from gevent_epmd.testing import EpmdProcess
+EpmdProcess.command = (sys.executable, "-c", {FAILING!r})
+""",
+    )
+    project.write(
+        "test_it.py",
+        """
+import os, pytest, signal
+from gevent_epmd import client
+
+def dump(epmd):
+    with pytest.raises(client.BadAnswer):
+        client.dump(port=epmd.port)
+
+def test_first(epmd, epmd_session): assert epmd.port != epmd_session.port
+def test_own(epmd): dump(epmd)
+def test_own_died(epmd): os.kill(epmd.pid, signal.SIGSEGV)
+def test_own_ended(epmd): client.kill(port=epmd.port)
+def test_between(epmd, epmd_session): epmd.register("foo", 1)
+def test_shared(epmd_session): dump(epmd_session)
+def test_shared_again(epmd_session): dump(epmd_session)
+def test_good(epmd_session): assert epmd_session.names() == []
+def test_shared_died(epmd_session): os.kill(epmd_session.pid, signal.SIGSEGV)
+def test_as_good_as_new(epmd_session): assert epmd_session.names() == []
+def test_shared_ended(epmd_session): client.kill(port=epmd_session.port)
+def test_closed(epmd_session): epmd_session.close()
+def test_own_closed(epmd): epmd.close()
+def test_last(epmd, epmd_session): assert epmd.names() == epmd_session.names() == []
+""",
+    )
+    output = project.run()
+    bad = ["own", "own_died", "shared", "shared_again", "shared_died", "shared_ended", "closed"]
+    found = outcomes(output)
+    assert len(found) == 14, output
+    assert {name for name, what in found.items() if "ERROR" in what} == {f"test_{name}" for name in bad}, (
+        output
+    )
+    assert all(what[0] == "PASSED" for what in found.values()), output
+    assert "internal error" in output
+    assert "status -11" in output
+
+
+def test_log_is_shown_where_a_test_fails(project) -> None:
+    project.write(
+        "test_it.py",
+        """
+import pytest
+def test_good(epmd_session): assert epmd_session.register("quiet", 1)
+def test_own(epmd):
+    epmd.register("loud", 1)
+    assert False
+def test_none(epmd_session): assert False
+def test_skipped(epmd): pytest.skip("no")
+""",
+    )
+    output = project.run()
+    assert outcomes(output) == {
+        "test_good": ["PASSED"],
+        "test_own": ["FAILED"],
+        "test_none": ["FAILED"],
+        "test_skipped": ["SKIPPED"],
+    }, output
+    assert output.count("Captured epmd at port") == 1
+    assert "registering 'loud:" in output
+    assert "registering 'quiet:" not in output
+
+
+def test_options_may_be_overridden(project) -> None:
+    project.write(
+        "conftest.py",
+        """
+import pytest
+
+@pytest.fixture(scope="session")
+def epmd_options():
+    return ["-address", "127.0.0.7", "-allow", "127.0.0.0/8"]
+""",
+    )
+    project.write(
+        "test_it.py",
+        """
+import socket
+def test_it(epmd, epmd_session):
+    for mapper in (epmd, epmd_session):
+        socket.create_connection(("127.0.0.7", mapper.port)).close()
+""",
+    )
+    assert outcomes(project.run()) == {"test_it": ["PASSED"]}
+
+
+def test_workers_have_their_own(project) -> None:
+    project.write(
+        "test_it.py",
+        """
+import os, pathlib, pytest
+@pytest.mark.parametrize("number", range(8))
+def test_it(epmd_session, epmd, worker_id, number):
+    with open(f"{worker_id}.ports", "a") as file:
+        print(epmd_session.port, epmd_session.pid, file=file)
+    with epmd.register("foo", 1), epmd_session.register(f"foo", 1):
+        epmd.wait_for("foo")
+    epmd_session.wait_gone("foo")
+""",
+    )
+    output = project.run("-n", "2")
+    assert "8 passed" in output, output
+    shared = [set(path.read_text().splitlines()) for path in project.folder.glob("*.ports")]
+    assert all(len(mappers) == 1 for mappers in shared)
+    assert len(set.union(*shared)) == len(shared) > 1
+    for mapper in set.union(*shared):
+        assert gone(int(mapper.split()[1]))
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_it_costs_nothing_where_it_is_not_used(project) -> None:
+    project.write(
+        "test_it.py",
+        """
+import sys
+def test_it(pytestconfig):
+    assert pytestconfig.pluginmanager.has_plugin("gevent_epmd")
+    assert not pytestconfig.pluginmanager.has_plugin("gevent_epmd.watcher")
+    loaded = {name for name in sys.modules if name.startswith("gevent")}
+    assert loaded == {"gevent_epmd", "gevent_epmd.testing", "gevent_epmd.testing.plugin"}
+def test_used(epmd):
+    assert epmd.names() == []
+    assert "gevent" not in sys.modules
+""",
+    )
+    output = project.run()
+    assert "2 passed" in output, output
+
+
+HANGING = """
+import os, pathlib, threading, pytest
+
+@pytest.mark.parametrize("number", range({tests}))
+def test_it(epmd, epmd_session, number):
+    if {forks} and not os.fork():
+        threading.Event().wait()
+    path = pathlib.Path("aside" + str(os.getpid()))
+    path.write_text(f"{{epmd.pid}} {{epmd_session.pid}}")
+    path.replace(path.with_suffix(".pids"))
+    threading.Event().wait()
+"""
+
+
+def workers_of(project, process: subprocess.Popen) -> set[int]:
+    """The processes in which the tests run, where the run that was started is none of them."""
+    return {int(path.stem.removeprefix("aside")) for path in project.folder.glob("*.pids")} - {process.pid}
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda how: how.name)
+@pytest.mark.parametrize(("tests", "options"), [(1, ()), (2, ("-n", "2"))], ids=["alone", "workers"])
+def test_nothing_is_left_of_a_run_that_is_ended(project, how, tests: int, options: tuple[str, ...]) -> None:
+    """Also where a child of a test lives on."""
+    project.write("test_it.py", HANGING.format(tests=tests, forks=how == signal.SIGKILL))
+    process = project.start(*options)
+    try:
+        wait_until(lambda: len(list(project.folder.glob("*.pids"))) == tests, "all tests", patience=60)
+        mappers = [int(pid) for path in project.folder.glob("*.pids") for pid in path.read_text().split()]
+        assert len(mappers) == 2 * tests
+        assert not any(map(gone, mappers))
+        if how == signal.SIGINT:
+            os.killpg(process.pid, how)  # as a terminal does
+            process.wait(PATIENCE)
+        else:
+            # A worker that cannot move ends nothing: the mappers must watch the controller themselves.
+            for worker in workers_of(project, process):
+                os.kill(worker, signal.SIGSTOP)
+            process.send_signal(how)
+        wait_until(lambda: all(map(gone, mappers)), "all mappers to end", patience=60)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(PATIENCE)

@@ -1,0 +1,38 @@
+"""What kills, blocks or confuses C's epmd leaves ours serving: every scene of `scripts/soak`, in short."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+import soak.families  # noqa: F401 - they put themselves into the list
+from soak.play import SCENES, Scale, play
+from support.forms import BUILT, ROOT, real, run
+
+#: From source alone: the same code in every form.
+_ONCE = ("fuzz-protocol",)
+PLAYED = [("source", name) for name in SCENES] + [("built", name) for name in SCENES if name not in _ONCE]
+
+
+@pytest.mark.parametrize(("which", "name"), PLAYED)
+def test_it_cannot_be_knocked_over(which: str, name: str) -> None:
+    if which == "built":
+        real(BUILT)
+    if SCENES[name].network:
+        need_namespaces()
+    play(name, which, Scale(short=True))
+
+
+def need_namespaces() -> None:
+    """In CI they are permitted."""
+    permitted = run([real("unshare"), "--map-root-user", "--net", "true"]).returncode == 0
+    if not permitted and not os.environ.get("CI"):
+        pytest.skip("network namespaces are not permitted here")
+
+
+def test_every_promise_is_written_down() -> None:
+    """docs/reliability.md names each scene, and no other."""
+    text = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    assert [row.split("`")[1] for row in rows] == list(SCENES)

@@ -1,0 +1,124 @@
+"""A port that is in use, by an epmd or by something that is none: what a start says of it."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+
+import pytest
+
+from gevent_epmd.client import TIMEOUT
+from support.daemons import end, serving_pid
+from support.forms import (
+    PATIENCE,
+    Built,
+    C,
+    Source,
+    answers,
+    clean_environment,
+    forms,
+    processes_at,
+    reserved_port,
+    run,
+    wait_until,
+)
+from support.peer import ask
+from support.strangers import STRANGERS, BoundOnly, ClosesAtOnce, Http, Mute, Stranger
+
+STRANGER = "a stranger at the port"
+MET = {
+    Mute: b"no answer from epmd on 127.0.0.1 in 10 s",
+    Http: b"what answers is no epmd on 127.0.0.1",
+    ClosesAtOnce: b"no response from epmd on 127.0.0.1",
+    BoundOnly: b"Cannot connect to epmd on 127.0.0.1: Connection refused",
+}
+each_stranger = pytest.mark.parametrize("stranger", STRANGERS, ids=lambda stranger: stranger.__name__)
+
+
+@forms(but_not_c=STRANGER, processes_only=True)
+@each_stranger
+@pytest.mark.parametrize("options", [["-daemon"], [], ["-daemon", "-port_file", "port"]], ids=" ".join)
+def test_start_says_who_has_its_port(form, stranger: type[Stranger], options: list[str], tmp_path) -> None:
+    with stranger() as there:
+        done = run([*form.command, "-port", str(there.port), *options], cwd=tmp_path)
+        # C's caller returns before its daemon has bound the port, which must not be free then.
+        wait_until(lambda: not processes_at(there.port), "whatever it has started to end")
+    assert (done.returncode, done.stdout) == (1, b"")
+    said = b"port %d is in use, and no epmd answers there: %s" % (there.port, MET[stranger])
+    assert done.stderr.startswith(b"epmd: ")
+    assert done.stderr.endswith(said + b"\r\n")
+    assert done.stderr.count(b"\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@each_stranger
+def test_address_that_was_asked_for(ours, stranger: type[Stranger]) -> None:
+    with stranger() as there:
+        done = run([*ours, "-port", str(there.port), "-address", "127.0.0.1", "-daemon"])
+    assert done.returncode == 1
+    assert MET[stranger] in done.stderr
+
+
+@pytest.mark.parametrize("form", [Source, C], ids=lambda form: form.__name__)
+@pytest.mark.parametrize("options", [["-daemon"], []], ids=["daemon", "foreground"])
+def test_slow_epmd_is_no_stranger(ours, form, options: list[str]) -> None:
+    with form("-delay_accept", "3") as server:
+        done = run([*ours, "-port", str(server.port), *options])
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_epmd_that_was_stopped_for_a_while_is_no_stranger(ours) -> None:
+    with Built() as server:
+        with server.stopped():
+            starts = subprocess.Popen([*ours, "-port", str(server.port), "-daemon"], env=clean_environment())
+            # It waits for an answer, which comes only later.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                assert starts.wait(TIMEOUT / 5) is None
+        assert starts.wait(PATIENCE) == 0
+
+
+def test_stranger_that_leaves_at_once_leaves_the_port(ours) -> None:
+    """As an epmd that ends just now: it has closed its connections, and still has the port."""
+    with reserved_port() as port:
+        stranger = ClosesAtOnceAndLeaves(port)
+        done = run([*ours, "-port", str(port), "-daemon"])
+        stranger.close()
+        assert (done.returncode, done.stderr) == (0, b"")
+        end(port, serving_pid(port))
+
+
+class ClosesAtOnceAndLeaves(Stranger):
+    def _listen(self, port: int) -> None:
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        super()._listen(port)
+
+    def _accept(self) -> None:
+        connection, _ = self._sock.accept()
+        connection.close()
+        self._sock.close()
+
+
+@pytest.mark.parametrize("rounds", [20])
+def test_daemon_right_after_kill(ours, rounds: int) -> None:
+    with reserved_port() as port:
+        at = ["-port", str(port)]
+        assert run([*ours, *at, "-daemon"]).returncode == 0
+        for _ in range(rounds):
+            assert ask(port, b"k") == b"OK"
+            started = run([*ours, *at, "-daemon"])
+            assert (started.returncode, started.stderr) == (0, b"")
+            assert answers(port)
+        end(port, serving_pid(port))
+
+
+def test_epmd_that_serves_somewhere_else_only(ours) -> None:
+    """At ::1, where 127.0.0.1 is free."""
+    with socket.socket(socket.AF_INET6) as there:
+        there.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        there.bind(("::1", 0))
+        port = there.getsockname()[1]
+        done = run([*ours, "-port", str(port), "-daemon"])
+        assert done.returncode == 1
+        assert b"Cannot connect to epmd on ::1: Connection refused" in done.stderr
+        assert not answers(port)

@@ -1,0 +1,216 @@
+"""-systemd: sockets that were handed over, and the word that it serves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from gevent_epmd.program.processes import gone
+from support.activation import DualStack, launched, listening
+from support.daemons import end, serving_pid
+from support.forms import (
+    PATIENCE,
+    ReservedPort,
+    answers,
+    clean_environment,
+    content,
+    real,
+    reserved_port,
+    run,
+    serving,
+    wait_until,
+)
+from support.peer import Peer, ask, names, node, register, try_to_register
+from support.scenes import (
+    dual_stack_sockets_know_who_is_allowed,
+    dual_stack_sockets_know_who_is_local,
+    run_scene,
+)
+
+
+class Activated(subprocess.Popen):
+    """A command that was handed these sockets.  Its stderr is a file: a daemon could hold a pipe open."""
+
+    def __init__(self, command: list[str], sockets: list, *options: str, **environ: str) -> None:
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
+        super().__init__(
+            launched([*command, "-systemd", *options], sockets),
+            env=clean_environment(**environ),
+            pass_fds=[sock.fileno() for sock in sockets],
+            stderr=self._log,
+            start_new_session=True,
+        )
+
+    def said(self) -> str:
+        """What it has said when it ends."""
+        self.wait(PATIENCE)
+        with self._log:
+            return content(self._log).decode()
+
+
+def test_sockets_and_notification(command, tmp_path: Path) -> None:
+    with (
+        listening("127.0.0.1") as v4,
+        listening("::1") as v6,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified,
+    ):
+        notified.bind(str(tmp_path / "notify"))
+        notified.settimeout(PATIENCE)
+        process = Activated(command, [v4, v6], NOTIFY_SOCKET=str(tmp_path / "notify"))
+        try:
+            lines = notified.recv(4096).decode().splitlines()
+            assert lines[0] == "READY=1"
+            assert lines[1].startswith("STATUS=")
+            assert lines[2:] == [f"MAINPID={serving(process)}"]
+            peer, _ = register(v4.getsockname()[1], node("foo"))
+            v6_port = v6.getsockname()[1]
+            assert ask(v6_port, b"zfoo", "::1").startswith(b"w\0")
+            peer.close()
+        finally:
+            finish(process)
+
+
+def test_nothing_is_said_without_the_option(command, tmp_path: Path) -> None:
+    """The socket may be that of a service whose node started us: MAINPID would make us its main process."""
+    with reserved_port() as port, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
+        notified.bind(str(tmp_path / "notify"))
+        notified.setblocking(False)
+        started = [*command, "-port", str(port), "-daemon"]
+        assert run(started, environ={"NOTIFY_SOCKET": str(tmp_path / "notify")}).returncode == 0
+        wait_until(lambda: answers(port), "the daemon to answer")
+        pid = serving_pid(port)
+        try:
+            with pytest.raises(BlockingIOError):
+                notified.recv(4096)
+        finally:
+            end(port, pid)
+
+
+def finish(process: Activated) -> str:
+    process.send_signal(signal.SIGTERM)
+    return process.said()
+
+
+def test_port_in_the_listing_is_that_of_the_socket(ours) -> None:
+    with listening("127.0.0.1") as sock:
+        process = Activated(ours, [sock])
+        try:
+            port = sock.getsockname()[1]
+            assert ask(port, b"n") == port.to_bytes(4, "big")
+        finally:
+            finish(process)
+
+
+def test_notification_in_the_abstract_namespace_and_to_nobody(ours, tmp_path: Path) -> None:
+    with listening("127.0.0.1") as sock, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
+        name = f"gevent-epmd-test-{os.getpid()}"
+        notified.bind(f"\0{name}")
+        notified.settimeout(PATIENCE)
+        process = Activated(ours, [sock], NOTIFY_SOCKET=f"@{name}")
+        try:
+            assert notified.recv(4096).startswith(b"READY=1\n")
+        finally:
+            finish(process)
+        process = Activated(ours, [sock], NOTIFY_SOCKET=str(tmp_path / "nobody"))
+        try:
+            assert not names(sock.getsockname()[1])
+        finally:
+            assert finish(process) == ""
+
+
+def test_daemon_keeps_the_sockets(ours, tmp_path: Path) -> None:
+    with listening("127.0.0.1") as sock, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
+        notified.bind(str(tmp_path / "notify"))
+        notified.settimeout(PATIENCE)
+        caller = Activated(ours, [sock], "-daemon", NOTIFY_SOCKET=str(tmp_path / "notify"))
+        assert caller.said() == ""
+        assert caller.returncode == 0
+        main = int(notified.recv(4096).decode().rpartition("=")[2])
+        assert main != caller.pid
+        port = sock.getsockname()[1]
+        assert not names(port)
+        assert ask(port, b"k") == b"OK"
+        wait_until(lambda: gone(main), "the daemon to end")
+
+
+def test_end_leaves_the_sockets_listening() -> None:
+    """They are for the next epmd that systemd starts."""
+    with DualStack("-systemd") as server:
+        assert ask(server.port, b"k") == b"OK"
+        wait_until(lambda: server.ended() == 0, "it to end")
+        assert server._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
+
+
+@pytest.mark.parametrize(
+    "environ", [{}, {"LISTEN_FDS": "1"}, {"LISTEN_PID": "1", "LISTEN_FDS": "1"}], ids=str
+)
+def test_no_sockets_for_this_process(command, environ: dict[str, str]) -> None:
+    done = run([*command, "-systemd"], environ=environ)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"systemd provides no sockets" in done.stderr
+
+
+def test_more_sockets_than_there_may_be(command) -> None:
+    with listening("127.0.0.1") as sock:
+        process = Activated(command, [sock] * 17)
+        assert "cannot listen on more than 16 IP addresses" in process.said()
+        assert process.returncode == 1
+
+
+@pytest.mark.parametrize("kind", ["not listening", "a datagram socket", "a local socket", "no socket"])
+def test_descriptor_that_cannot_be_served(ours, kind: str, tmp_path: Path) -> None:
+    pipe = os.pipe()
+    with (
+        socket.socket() as idle,
+        socket.socket(type=socket.SOCK_DGRAM) as udp,
+        socket.socket(socket.AF_UNIX) as local,
+    ):
+        local.bind(str(tmp_path / "local"))
+        local.listen()
+        udp.bind(("127.0.0.1", 0))
+        handed = {"not listening": idle, "a datagram socket": udp, "a local socket": local}.get(kind)
+        process = Activated(ours, [handed or os.fdopen(pipe[0], closefd=False)])
+        err = process.said()
+    for descriptor in pipe:
+        os.close(descriptor)
+    assert process.returncode == 1
+    assert err.startswith("epmd: ")
+    assert err.count("\n") == 1
+    assert "systemd" in err
+
+
+@pytest.mark.parametrize(
+    "scene", [dual_stack_sockets_know_who_is_local, dual_stack_sockets_know_who_is_allowed]
+)
+def test_dual_stack_sockets(scene) -> None:
+    run_scene(scene, DualStack)
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:{}", "[::1]:{}", "{}"], ids=["v4", "v6", "dual"])
+def test_activation_by_systemds_own_tool(ours, listen: str, tmp_path: Path) -> None:
+    with reserved_port() as port, (tmp_path / "stderr").open("wb") as stderr:
+        activate = [real("systemd-socket-activate"), "-l", listen.format(port)]
+        process = subprocess.Popen(
+            [*activate, *ours, "-systemd"], env=clean_environment(), stderr=stderr, start_new_session=True
+        )
+        # It starts the epmd at the first connection, which a refused one is not.
+        for host in ["::1"] if "::1" in listen else ["127.0.0.1"] if "." in listen else ["::1", "127.0.0.1"]:
+            wait_until(lambda host=host: answers(port, host), "an answer")
+            with Peer(port, host) as peer:
+                assert try_to_register(peer, node("foo"))[:2] == b"v\0"
+            wait_until(lambda host=host: ask(port, b"n", host)[4:] == b"", "foo to go")
+        assert ask(port, b"k", host) == b"OK"
+        assert process.wait(PATIENCE) == 0
+
+
+def test_reserved_port_is_ours_alone() -> None:
+    reserved = ReservedPort()
+    with listening("::", reserved.number, dual=True):
+        pass
+    reserved.close()

@@ -1,0 +1,82 @@
+"""The table of wire cases against every form, each whole, cut into bytes, and with bytes after it."""
+
+from __future__ import annotations
+
+import pytest
+
+from comparison.differences import is_listed
+from gevent_epmd.protocol import HEADER, MAX_PACKET
+from support.forms import FORMS, C, InProcess, wait_until
+from support.peer import Peer, barrier
+from support.wire_cases import CASES, Case
+from support.wire_play import Servers, listed, nodes_of, send
+
+MODES = ["whole", "byte by byte", "glued", "later"]
+
+
+@pytest.fixture(scope="module", params=FORMS, ids=lambda form: form.__name__)
+def form(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def servers(form):
+    with Servers(form) as running:
+        yield running
+
+
+@pytest.fixture
+def server(case: Case, servers):
+    """A server that knows no late names where the case would see them, and no nodes at all."""
+    with servers.server_for(case) as fitting:
+        yield fitting
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.title)
+def test_case(case: Case, mode: str, server) -> None:
+    with nodes_of(case, server.port):
+        check(case, mode, server)
+
+
+def check(case: Case, mode: str, server) -> None:
+    port = server.port
+    already = [node.name.decode() for node in reversed(case.nodes)]
+    with Peer(port) as peer:
+        send(peer, case.request, mode, port)
+        # A packet as long as it may be fills the read: what is glued to it is not seen.
+        if mode == "glued" and len(case.request) < HEADER + MAX_PACKET:
+            assert peer.read_all() == b""
+            assert listed(port) == already
+            return
+        of_c = bool(case.difference) and server.differs_in(case.difference)
+        expected = case.expected(port, of_c=of_c)
+        if case.keeps_open(of_c=of_c) and mode != "later":
+            size = 6 if case.request[8:9] >= b"\6" else 4
+            assert expected.fullmatch(peer.read(size))
+            barrier(port)
+            assert peer.is_open()
+            if case.left is not None:
+                assert listed(port) == list(case.left)
+        else:
+            assert expected.fullmatch(peer.read_all())
+    if case.ends:
+        wait_until(lambda: server.ended() == 0, "the server to end")
+    elif case.stays:
+        # The peer has closed by now, or has sent more than it may: either ends its registration.
+        wait_until(lambda: listed(port) == already, "the node to go")
+    else:
+        assert listed(port) == (already if case.left is None else list(case.left))
+
+
+def test_table_is_large_enough_and_its_differences_are_listed() -> None:
+    assert len(CASES) >= 80
+    differences = {case.difference for case in CASES if case.c_reply is not None}
+    assert differences
+    assert [difference for difference in differences if not is_listed(difference)] == []
+
+
+def test_forms_are_what_they_say() -> None:
+    assert [form.is_c for form in FORMS] == [False, False, False, True]
+    assert InProcess in FORMS
+    assert C in FORMS

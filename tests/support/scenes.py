@@ -1,0 +1,214 @@
+"""What needs a network of its own: `python -m support.scenes SCENE FORM` in a network namespace.
+
+`run_scene` makes such a namespace, with loopback, and runs a scene there.  Where a scene has to do with
+strangers, they are in another namespace.  A scene fails by an exception.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+
+from gevent_epmd.protocol import PORT2_NOT_FOUND
+from support.activation import DualStack
+from support.erlang import Node
+from support.forms import FORMS, PATIENCE, TESTS, Process, answers, clean_environment, real, run, wait_until
+from support.neighbour import HERE_V4, HERE_V6, Neighbour
+from support.peer import Peer, ask, names, node, register, try_to_register
+
+#: Addresses that are this host's but no loopback.
+OTHER_V4, OTHER_V6 = "10.77.0.1", "fd77::1"
+SET_UP = {
+    "plain": f"ip addr add {OTHER_V4}/32 dev lo; ip addr add {OTHER_V6}/128 dev lo nodad",
+    "without IPv6": "echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6",
+    "without IPv4": "ip -4 address flush dev lo",
+    "without an address": "ip address flush dev lo",
+}
+
+
+def run_scene(scene, form, network: str = "plain") -> None:
+    me = [sys.executable, "-m", "support.scenes", scene.__name__, form.__name__]
+    done = run_apart(me, network, environ={"PYTHONPATH": str(TESTS)})
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def run_apart(command: list[str], network: str = "plain", prepare: str = ":", **how):
+    """Run a program to its end in a network namespace of its own, as root of it, after a line of shell that
+    may mount something; in a process namespace too, so that nobody whom it has started outlives it."""
+    real("ip")
+    script = f'ip link set lo up; {SET_UP[network]}; {prepare}; exec "$@"'
+    alone = ["--map-root-user", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    return run([real("unshare"), *alone, "sh", "-e", "-c", script, "sh", *command], **how)
+
+
+def strangers_may_only_look_up(form) -> None:
+    """A stranger is on another host, or uses an address of ours that is not the one it connects to."""
+    with form("-relaxed_command_check") as server, contextlib.closing(Neighbour()) as neighbour:
+        holder, _ = register(server.port, node("foo"))
+        for host, own in (("127.0.0.1", HERE_V4), ("::1", HERE_V6)):
+            may_only_look_up(server.port, host, own)
+            with neighbour.inside():
+                may_only_look_up(server.port, own)
+            with Peer(server.port, own, source=own) as local:
+                assert try_to_register(local, node("bar"))[1] == 0, "this host's own address is local"
+            with Peer(server.port, own, source=host) as local:
+                assert try_to_register(local, node("baz"))[1] == 0, "loopback is local"
+        assert holder.is_open()
+        holder.close()
+
+
+def assert_complaint(server, text: str, host: str) -> None:
+    """It is in the log, and says whose it was."""
+    peer = re.escape(f"[{host}]" if ":" in host else host)
+    assert re.search(rf": {text} from {peer}:\d+(?: \(and \d+ more like this\))?\r?$", server.log(), re.M), (
+        text
+    )
+
+
+def may_only_look_up(port: int, host: str, source: str = "") -> None:
+    for packet in (node("bar").packet(), b"d", b"k", b"sfoo"):
+        assert ask(port, packet, host, source) == b"", packet
+    assert ask(port, b"zbar", host, source) == PORT2_NOT_FOUND
+    assert ask(port, b"zfoo", host, source).startswith(b"w\0")
+    assert ask(port, b"n", host, source).endswith(b"name foo at port 4711\n")
+
+
+def it_serves_without_ipv6(form) -> None:
+    for options in ([], ["-address", "127.0.0.1"], ["-address", "127.0.0.5"]):
+        serves_but_not_over_ipv6(form, options)
+
+
+def it_serves_a_wildcard_without_ipv6(form) -> None:
+    serves_but_not_over_ipv6(form, ["-address", "0.0.0.0"])
+
+
+def serves_but_not_over_ipv6(form, options: list[str]) -> None:
+    with form(*options) as server:
+        assert not names(server.port)
+        assert not answers(server.port, "::1")
+
+
+def missing_ipv6_is_worth_no_line(form) -> None:
+    with form("-address", "127.0.0.1") as server:
+        assert server.log() == ""
+
+
+def an_asked_for_ipv6_address_is_missed(form) -> None:
+    for address in ("::1", "127.0.0.1,::1"):
+        patience = 5 if form.is_c else PATIENCE  # C's of OTP 25 serves
+        ended = run([*form.command, "-port", "4369", "-address", address], timeout=patience)
+        assert (ended.returncode, ended.stdout) == (1, b"")
+        assert b"failed to bind on ipaddr ::" in ended.stderr
+
+
+def dual_stack_sockets_know_who_is_local(form) -> None:
+    assert issubclass(form, Process)
+    with form("-systemd") as server, contextlib.closing(Neighbour()) as neighbour:
+        holder, _ = register(server.port, node("foo"))
+        may_only_look_up(server.port, "127.0.0.1", HERE_V4)
+        may_only_look_up(server.port, "::1", HERE_V6)
+        with neighbour.inside():
+            may_only_look_up(server.port, HERE_V4)
+            may_only_look_up(server.port, HERE_V6)
+        with Peer(server.port, HERE_V4, source=HERE_V4) as peer:
+            assert try_to_register(peer, node("bar"))[:2] == b"v\0"
+        holder.close()
+
+
+def loopback_is_all_there_is(form) -> None:
+    for options, environ in ((["-loopback"], {}), ([], {"ERL_EPMD_LOOPBACK": ""})):
+        with form(*options, environ=environ) as server:
+            assert answers(server.port)
+            assert answers(server.port, "127.0.1.1")
+            assert answers(server.port, "::1")
+            assert not answers(server.port, "127.0.0.2")
+            assert not answers(server.port, OTHER_V4)
+            assert not answers(server.port, OTHER_V6)
+
+
+def loopback_is_ipv6_alone(form) -> None:
+    command = [*form.command, "-loopback", "-port", "0", "-port_file", "-"]
+    with subprocess.Popen(command, env=clean_environment(), stdout=subprocess.PIPE) as process:
+        port = int(process.stdout.readline())
+        assert answers(port, "::1")
+        assert ask(port, b"k", "::1") == b"OK"
+        assert process.wait(PATIENCE) == 0
+
+
+def loopback_is_ipv4_alone(form) -> None:
+    with form("-loopback") as server:
+        assert answers(server.port)
+        assert answers(server.port, "127.0.1.1")
+
+
+def there_is_no_loopback_address(form) -> None:
+    ended = run([*form.command, "-loopback"])
+    assert (ended.returncode, ended.stdout) == (1, b"")
+    assert ended.stderr.endswith(b"failed to bind on any loopback address\r\n")
+
+
+def nodes_find_each_other_by_debians_own_name(form) -> None:
+    """The hosts file is what Debian and Ubuntu make: the host's own name is 127.0.1.1."""
+    name = socket.gethostname().partition(".")[0]
+    with tempfile.NamedTemporaryFile("w") as hosts:
+        hosts.write(f"127.0.0.1 localhost\n127.0.1.1 {name}\n")
+        hosts.flush()
+        assert run([real("mount"), "--bind", hosts.name, "/etc/hosts"]).returncode == 0
+        for options, environ in ((["-loopback"], {}), ([], {"ERL_EPMD_LOOPBACK": "1"})):
+            with form(*options, environ=environ) as server, contextlib.ExitStack() as stack:
+                for own in ("a", "b"):
+                    command = [real("erl"), "-sname", own, "-start_epmd", "false", "-setcookie", "biscuit"]
+                    erl = Node(command, {"ERL_EPMD_PORT": str(server.port)})
+                    stack.callback(erl.halt)
+                assert erl.eval(f'inet:getaddr("{name}", inet)') == "{ok,{127,0,1,1}}"
+                assert erl.eval(f"net_adm:ping('a@{name}')") == "pong"
+
+
+def only_the_allowed_may_ask(form) -> None:
+    """A peer at another address of this host than it connects to counts as one of another host."""
+    with form("-allow", "10.77.0.0/16, fd99::/16", "-packet_timeout", "600") as server:
+        holder, _ = register(server.port, node("foo"))
+        may_only_look_up(server.port, "127.0.0.1", OTHER_V4)
+        for packet in (b"n", b"zfoo", node("bar").packet()):
+            assert ask(server.port, packet, "::1", OTHER_V6) == b"", packet
+        with Peer(server.port, "::1", source=OTHER_V6) as barred:
+            assert barred.read_all() == b"", "it is closed without a request"
+        assert_complaint(server, "ALIVE2_REQ from non local address", OTHER_V4)
+        assert_complaint(server, "closing a connection that is not allowed", OTHER_V6)
+        for host in ("127.0.0.1", "::1", OTHER_V6):
+            assert ask(server.port, b"zfoo", host).startswith(b"w\0"), "this host may always"
+        holder.close()
+
+
+def dual_stack_sockets_know_who_is_allowed(form) -> None:
+    """An IPv4 peer is one, however its network was written; ::/0 is the peers of IPv6."""
+    for networks, v4, v6 in (
+        ("10.77.0.0/16", True, False),
+        ("::ffff:10.77.0.0/112", True, False),
+        ("::ffff:0:0/96", True, False),
+        ("0.0.0.0/0", True, False),
+        ("::/0", False, True),
+        ("::ffff:10.99.0.0/112,fd77::/16", False, True),
+        ("10.99.0.0/16,fd99::/16", False, False),
+    ):
+        with form("-systemd", "-allow", networks) as server, contextlib.closing(Neighbour()) as neighbour:
+            for host, source, may in (("127.0.0.1", OTHER_V4, v4), ("::1", OTHER_V6, v6)):
+                assert (len(ask(server.port, b"n", host, source)) == 4) == may, (networks, source)
+            with neighbour.inside():
+                everybody = networks == "0.0.0.0/0" or networks == "::ffff:0:0/96"
+                assert (len(ask(server.port, b"n", HERE_V4)) == 4) == everybody, networks
+            for host, source in (("127.0.0.1", "127.0.0.9"), (HERE_V4, HERE_V4), (HERE_V4, "127.0.0.1")):
+                with Peer(server.port, host, source=source) as local:
+                    assert try_to_register(local, node("foo"))[:2] == b"v\0", "this host may always"
+                wait_until(lambda port=server.port: not names(port), "foo to go")
+            assert ask(server.port, b"?") == b""
+            assert_complaint(server, "got garbage ", "127.0.0.1")
+
+
+if __name__ == "__main__":
+    known = {form.__name__: form for form in [*FORMS, DualStack]}
+    globals()[sys.argv[1]](known[sys.argv[2]])

@@ -1,0 +1,173 @@
+"""Names, creations and memory, with a clock of the test's own."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+
+from gevent_epmd.server.registry import NodeRefused, Registry
+from support.peer import node
+
+
+class Holder:
+    """A connection, as far as the registry knows one."""
+
+    def __init__(self, fd: int = 7) -> None:
+        self.has_gone = False
+        self.fd = fd
+
+    def gone(self) -> bool:
+        return self.has_gone
+
+
+class Clock:
+    now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def creation_of(registry: Registry, name: str) -> int:
+    """The creation that the name gets, for a moment."""
+    taken = registry.register(node(name), Holder())
+    registry.unregister(taken)
+    return taken.creation
+
+
+def test_unregistering_twice_does_not_hit_the_next_owner() -> None:
+    registry = Registry()
+    first = registry.register(node("foo"), Holder())
+    assert registry.unregister(first)
+    second = registry.register(node("foo"), Holder())
+    assert not registry.unregister(first)
+    assert registry.find(b"foo") is second
+
+
+def test_owner_that_is_there_keeps_its_name() -> None:
+    registry = Registry()
+    holder = Holder()
+    first = registry.register(node("foo"), holder)
+    with pytest.raises(NodeRefused):
+        registry.register(node("foo"), Holder())
+    assert registry.find(b"foo") is first
+    holder.has_gone = True
+    assert registry.register(node("foo"), Holder()).creation == first.creation + 1
+
+
+def test_drop_gone() -> None:
+    registry = Registry()
+    here, gone = Holder(), Holder()
+    registry.register(node("here"), here)
+    registry.register(node("gone"), gone)
+    gone.has_gone = True
+    registry.drop_gone()
+    assert [n.name for n in registry.live()] == [b"here"]
+    assert registry.remembers(b"gone")
+
+
+def test_limit() -> None:
+    registry = Registry(limit=1)
+    owner = registry.register(node("foo"), Holder())
+    with pytest.raises(NodeRefused, match="no descriptor is left"):
+        registry.register(node("bar"), Holder())
+    registry.unregister(owner)
+    registry.register(node("bar"), Holder())
+
+
+@pytest.mark.parametrize("jump", [-10_000_000, -1, 0, 10_000_000])
+def test_clock_that_jumps_repeats_no_creation(jump: int) -> None:
+    clock = Clock()
+    registry = Registry(clock, remembered=1)
+    seen = [creation_of(registry, "foo") for _ in range(10)]
+    for name in ("a", "b", "c"):
+        creation_of(registry, name)
+    assert not registry.remembers(b"foo")
+    clock.now += jump
+    seen += [creation_of(registry, "foo") for _ in range(10)]
+    assert len(set(seen)) == 20
+
+
+@pytest.mark.parametrize("now", [-5.0, 0.0, 2.0**32, 2.0**40])
+def test_clock_that_is_absurd(now: float) -> None:
+    clock = Clock()
+    clock.now = now
+    registry = Registry(clock)
+    seen = [creation_of(registry, "foo") for _ in range(10)]
+    assert len(set(seen)) == 10
+    assert all(4 <= creation < 2**32 for creation in seen)
+
+
+def test_creation_goes_round_below_2_to_the_32() -> None:
+    clock = Clock()
+    clock.now = 2.0**32 - 3
+    registry = Registry(clock)
+    assert [creation_of(registry, "foo") for _ in range(3)] == [2**32 - 2, 2**32 - 1, 4]
+
+
+def test_registry_after_one_that_was_killed_in_the_same_second() -> None:
+    clock = Clock()
+    killed = Registry(clock)
+    clock.now += 10.1
+    before = creation_of(killed, "foo")
+    clock.now += 0.5
+    assert creation_of(Registry(clock), "foo") > before
+
+
+class Model(RuleBasedStateMachine):
+    """The registry against two lists: live nodes newest first, late names oldest first."""
+
+    remembered = 3
+    nodes = Bundle("nodes")
+    names = st.sampled_from("abcdefgh")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = Clock()
+        self.registry = Registry(self.clock, remembered=self.remembered)
+        self.live: list[tuple[str, int]] = []
+        self.late: list[tuple[str, int]] = []
+        self.creations: set[tuple[str, int]] = set()
+
+    @rule(target=nodes, name=names, port=st.integers(0, 65535))
+    def register(self, name: str, port: int):
+        try:
+            new = self.registry.register(node(name, port), Holder(port))
+        except NodeRefused:
+            assert name in dict(self.live)
+            return None
+        assert name not in dict(self.live)
+        if name in dict(self.late):
+            self.late = [entry for entry in self.late if entry[0] != name]
+        elif len(self.late) > self.remembered:
+            self.late.pop(0)
+        self.live.insert(0, (name, port))
+        assert (name, new.creation) not in self.creations
+        self.creations.add((name, new.creation))
+        return new
+
+    @rule(gone=consumes(nodes))
+    def unregister(self, gone) -> None:
+        if gone is not None:
+            entry = (gone.name.decode(), gone.port)
+            assert self.registry.unregister(gone)
+            self.live.remove(entry)
+            self.late.append(entry)
+
+    @rule(jump=st.integers(-100_000, 100_000))
+    def set_clock(self, jump: int) -> None:
+        self.clock.now += jump
+
+    @invariant()
+    def same_as_the_lists(self) -> None:
+        assert len(self.registry) == len(self.live)
+        lines = [f"name {name} at port {port}\n" for name, port in self.live]
+        assert self.registry.names_text().decode() == "".join(lines)
+        dump = [f"active name     <{name}> at port {port}, fd = {port}\n\0" for name, port in self.live]
+        dump += [f"old/unused name <{name}>, port = {port}, fd = {port} \n\0" for name, port in self.late]
+        assert b"".join(self.registry.dump_lines()).decode() == "".join(dump)
+
+
+TestModel = Model.TestCase
+TestModel.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
