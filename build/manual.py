@@ -42,7 +42,7 @@ What systemd says, for
 .BR \\-systemd .
 .TP
 .B TMPDIR
-Where the single executable unpacks to; it must not be mounted noexec.
+Where the one-file form unpacks to; it must not be mounted noexec. The folder form unpacks nothing.
 Default: /tmp.
 .SH EXIT STATUS
 .TP

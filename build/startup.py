@@ -1,7 +1,8 @@
-"""How long an epmd takes to start: startup.py EXECUTABLE [ROUNDS].
+"""How long an epmd takes to start: startup.py [--rounds=N] EXECUTABLE...
 
-Medians in milliseconds, C's epmd beside it in the same rounds where it is installed; Markdown.  An
-epmd is here the beginning of a command line.
+Medians of alternating rounds, C's epmd in the same rounds where it is installed; Markdown.  Each is in
+milliseconds, and as a multiple of what this Python takes to start and do nothing (`python -I -S -c pass`):
+that says more where two machines are compared.  An epmd is here the beginning of a command line.
 """
 
 from __future__ import annotations
@@ -84,6 +85,10 @@ def first_erl(epmd: Epmd, port: int) -> float:
     return took
 
 
+def bare_python() -> float:
+    return timed(lambda: subprocess.call([sys.executable, "-I", "-S", "-c", "pass"]))
+
+
 CALLS = {
     "`-names`": "-names",
     "`-started`": "-started",
@@ -95,10 +100,14 @@ STARTS: dict[str, Callable[[Epmd, int], float]] = {
 }
 
 
+PYTHON = "bare Python"
+
+
 def in_turns(epmds: dict[str, Epmd], measure: Callable[[Epmd], float], rounds: int) -> dict[str, list[float]]:
     """So that what else the machine does meets all alike."""
-    took: dict[str, list[float]] = {name: [] for name in epmds}
+    took: dict[str, list[float]] = {name: [] for name in [PYTHON, *epmds]}
     for _ in range(rounds):
+        took[PYTHON].append(bare_python())
         for name, epmd in epmds.items():
             took[name].append(measure(epmd))
     return took
@@ -131,18 +140,31 @@ def measure(epmds: dict[str, Epmd], rounds: int) -> Iterator[tuple[str, dict[str
             yield cell, in_turns(epmds, lambda epmd, start=start: start(epmd, port), rounds)
 
 
-def main(executable: str, rounds: int) -> None:
-    epmds = {"this one": [executable]}
+def shown(took: dict[str, list[float]]) -> Iterator[str]:
+    """The cells of a row."""
+    medians = {name: statistics.median(times) for name, times in took.items()}
+    unit = medians.pop(PYTHON)
+    yield f"{unit:.0f}"
+    yield from (f"{median:.0f} ({median / unit:.2f})" for median in medians.values())
+
+
+def name_of(executable: str) -> str:
+    return "folder" if os.path.isdir(os.path.join(os.path.dirname(executable), "_internal")) else "one file"
+
+
+def main(executables: list[str], rounds: int) -> None:
+    epmds = {name_of(executable): [executable] for executable in executables}
     if os.path.exists(C_EPMD):
         epmds["C"] = [C_EPMD]
-    size = os.path.getsize(executable) / 1e6
-    print(f"{executable}: {size:.1f} MB; medians of {rounds} alternating rounds, in ms\n")
-    print(f"| start-up | {' | '.join(epmds)} |\n|---|{'---|' * len(epmds)}")
+    print(f"Medians of {rounds} alternating rounds, in ms (and as multiples of a bare Python's start)\n")
+    print(f"| start-up | {PYTHON} | {' | '.join(epmds)} |\n|---|---|{'---|' * len(epmds)}")
     for cell, took in measure(epmds, rounds):
-        print(f"| {cell} | {' | '.join(f'{statistics.median(times):.0f}' for times in took.values())} |")
+        print(f"| {cell} | {' | '.join(shown(took))} |", flush=True)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2 or not shutil.which(sys.argv[1]):
+    options = [argument for argument in sys.argv[1:] if argument.startswith("--rounds=")]
+    executables = [os.path.abspath(argument) for argument in sys.argv[1:] if argument not in options]
+    if not executables or not all(map(shutil.which, executables)):
         sys.exit(__doc__)
-    main(os.path.abspath(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 30)
+    main(executables, int(options[-1].partition("=")[2]) if options else 30)

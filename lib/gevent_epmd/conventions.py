@@ -1,13 +1,13 @@
 """What server, clients and command line agree on beside the wire: addresses, limits, how numbers are spelled.
 
-Imports nothing but the protocol: `epmd -names` at the start of a node comes through here.
+Imports nothing but numbers: `epmd -names` at the start of a node comes through here.
 
 Source: ERTS Reference Manual, epmd(1), "Environment variables"; main() of epmd.c.
 """
 
 from __future__ import annotations
 
-from .protocol import DEFAULT_PORT, MOST_PORT
+from .wire import DEFAULT_PORT, MOST_PORT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,3 +43,11 @@ def read_number(where: str, value: str, most: int, least: int = 1) -> int:
 def default_port(environ: Mapping[str, str], least: int = 1) -> int:
     """The port where none is named: ERL_EPMD_PORT, or 4369.  Raises ValueProblem for an invalid variable."""
     return read_number("ERL_EPMD_PORT", environ.get("ERL_EPMD_PORT", str(DEFAULT_PORT)), MOST_PORT, least)
+
+
+def printable(text: str) -> str:
+    """The text with its control characters escaped, so that no name can forge a line or control a
+    terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -13,26 +13,66 @@ from __future__ import annotations
 from struct import Struct, pack
 from typing import NamedTuple, Protocol, TypeAlias
 
-#: Where an epmd is, unless somebody says otherwise.
-DEFAULT_PORT = 4369
-MOST_PORT = 65535
-
-#: Tags: the first byte of every packet.
-ALIVE2_REQ = ord("x")
-PORT2_REQ = ord("z")
-NAMES_REQ = ord("n")
-DUMP_REQ = ord("d")
-KILL_REQ = ord("k")
-STOP_REQ = ord("s")
-
-ALIVE2_RESP = ord("y")
-ALIVE2_X_RESP = ord("v")
-PORT2_RESP = ord("w")
+from .wire import (
+    ALIVE2_REQ as ALIVE2_REQ,
+)
+from .wire import (
+    ALIVE2_RESP as ALIVE2_RESP,
+)
+from .wire import (
+    ALIVE2_X_RESP as ALIVE2_X_RESP,
+)
+from .wire import (
+    DEFAULT_PORT as DEFAULT_PORT,
+)
+from .wire import (
+    DUMP_REQ as DUMP_REQ,
+)
+from .wire import (
+    HEADER as HEADER,
+)
+from .wire import (
+    KILL_NO as KILL_NO,
+)
+from .wire import (
+    KILL_OK as KILL_OK,
+)
+from .wire import (
+    KILL_REQ as KILL_REQ,
+)
+from .wire import (
+    LISTING_PORT_SIZE as LISTING_PORT_SIZE,
+)
+from .wire import (
+    MOST_PORT as MOST_PORT,
+)
+from .wire import (
+    NAMES_REQ as NAMES_REQ,
+)
+from .wire import (
+    NOEXIST as NOEXIST,
+)
+from .wire import (
+    PORT2_REQ as PORT2_REQ,
+)
+from .wire import (
+    PORT2_RESP as PORT2_RESP,
+)
+from .wire import (
+    STOP_REQ as STOP_REQ,
+)
+from .wire import (
+    STOPPED as STOPPED,
+)
+from .wire import (
+    frame as frame,
+)
+from .wire import (
+    listing_port as listing_port,
+)
 
 #: The length of a packet, in bytes, that a two-byte header may announce at most.
 MAX_PACKET = 3057
-HEADER = 2
-_MOST_FRAMED = 65535
 
 MAX_NAME_CHARACTERS = 255
 #: The limit of a name and of the extra data: 255 characters of 4 bytes.
@@ -112,14 +152,6 @@ class PacketReader:
         if len(got) > size + HEADER:
             raise ProtocolError("got %s bytes in packet, expected %s", len(got) - HEADER, size)
         return size + HEADER
-
-
-def frame(packet: bytes) -> bytes:
-    """The packet with its two-byte length in front, as it goes over the wire.  Raises ValueError where two
-    bytes cannot say its length."""
-    if len(packet) > _MOST_FRAMED:
-        raise ValueError(f"{len(packet)} bytes are too many for a request")
-    return _U16.pack(len(packet)) + packet
 
 
 def name_characters(name: bytes) -> int | None:
@@ -301,15 +333,6 @@ def listing_reply(port: int, text: bytes) -> bytes:
     return _U32.pack(port) + text
 
 
-def listing_port(reply: bytes) -> int:
-    """The mapper's port out of the first 4 bytes of a reply to NAMES or DUMP."""
-    port: int = _U32.unpack_from(reply)[0]
-    return port
-
-
-LISTING_PORT_SIZE = _U32.size
-
-
 def names_line(name: bytes, port: int) -> bytes:
     return b"name %b at port %d\n" % (name, port)
 
@@ -320,9 +343,3 @@ def dump_active_line(name: bytes, port: int, fd: int) -> bytes:
 
 def dump_unused_line(name: bytes, port: int, fd: int) -> bytes:
     return b"old/unused name <%b>, port = %d, fd = %d \n\0" % (name, port, fd)
-
-
-KILL_OK = b"OK"
-KILL_NO = b"NO"
-STOPPED = b"STOPPED"
-NOEXIST = b"NOEXIST"

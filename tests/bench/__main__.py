@@ -6,7 +6,7 @@ A cell is called like "lookup, 1,000 nodes, 8 at a time"; the others are registe
 is a cell too. Prints Markdown. The servers run on the first core, the load generator on the last.
 
 options:
-    --ours FORM      source or built [default: source].
+    --ours FORM      source, built or folder [default: source].
     --rounds N       How often each cell is measured on each epmd [default: 5].
     --seconds S      How long each time [default: 1].
     --quick          A look: 3 rounds of 0.2 s, and fewer starts.

@@ -7,7 +7,7 @@ Groups: wire, commands, traffic, log, life; all of them if none is named. Status
 
 options:
     --c PATH           The C epmd; if not given, EPMD_C names it, or else it is /usr/bin/epmd.
-    --ours FORM        source or built [default: source].
+    --ours FORM        source, built or folder [default: source].
     --connections N    How many connections of random traffic [default: 100000].
     --seed N           Where random traffic starts [default: 1].
     --batch N          Play only this batch of the random traffic.

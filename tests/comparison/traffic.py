@@ -19,7 +19,7 @@ from comparison.rows import Form, Row
 from comparison.traffic_play import DELIBERATE, FAILS, Seen, play
 from comparison.traffic_steps import CONNECTIONS, Batch, Step, batch_of, heard
 from gevent_epmd.protocol import ProtocolError, parse_request
-from support.forms import Built
+from support.forms import PROGRAMS
 
 if TYPE_CHECKING:
     from comparison.groups import Plan
@@ -142,7 +142,7 @@ def _differing_row(c: Form, ours: Form, played: Played, *, shrink: bool) -> Row:
 
 
 def _command(c: Form, ours: Form, batch: Batch) -> str:
-    form = "built" if issubclass(ours, Built) else "source"
+    form = next(name for name, program in PROGRAMS.items() if issubclass(ours, program))
     where = f"--c {c.command[0]} --ours {form} --seed {batch.seed} --batch {batch.number}"
     return f"seed {batch.seed}, batch {batch.number}; again: scripts/compare {where} traffic"
 

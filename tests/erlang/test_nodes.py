@@ -22,6 +22,7 @@ from support.erlang import Node
 from support.forms import (
     BUILT,
     C_EPMD,
+    FOLDER,
     SOURCE,
     answers,
     clean_environment,
@@ -42,7 +43,7 @@ class Host:
     def __init__(self, port: int, folder: Path, how: str, protocol: str) -> None:
         self.port = port
         self.how = how
-        self.epmd = {"C": [C_EPMD], "built": [BUILT]}.get(how, SOURCE)
+        self.epmd = {"C": [C_EPMD], "built": [BUILT], "folder": [FOLDER]}.get(how, SOURCE)
         self.at = "@sixbox" if protocol == "inet6_tcp" else ""
         inetrc = folder / "inetrc"
         inetrc.write_text(INETRC)
@@ -51,7 +52,7 @@ class Host:
         self._erl = ["erl"]
         if how == "-epmd":
             self.flags += ["-epmd", shlex.join([*SOURCE, "-daemon"])]
-        if how in ("BINDIR", "built"):
+        if how in ("BINDIR", "built", "folder"):
             self._erl = self._in_a_bindir(folder)
         self._nodes: list[Node] = []
 
@@ -65,6 +66,8 @@ class Host:
                 (ours / program.name).symlink_to(program)
         if self.epmd == [BUILT]:
             shutil.copy(real(BUILT), ours / "epmd")
+        elif self.epmd == [FOLDER]:
+            (ours / "epmd").symlink_to(real(FOLDER))
         else:
             (ours / "epmd").write_text(f'#!/bin/sh\nexec {shlex.join(self.epmd)} "$@"\n')
             (ours / "epmd").chmod(0o755)
@@ -114,7 +117,7 @@ def protocol(request) -> str:
     return request.param
 
 
-@pytest.fixture(params=["-epmd", "BINDIR", "built", "C"])
+@pytest.fixture(params=["-epmd", "BINDIR", "built", "folder", "C"])
 def host(request, protocol, tmp_path: Path):
     real("erl")
     with reserved_port() as port:
@@ -262,7 +265,7 @@ def test_erl_call_finds_a_node(host) -> None:
 
 @only_inet
 def test_many_nodes_at_once(host) -> None:
-    count = 60 if host.how in ("built", "C") else 6
+    count = 60 if host.how in ("folder", "C") else 6
     command = ["-noshell", "-eval", "receive stop -> ok end."]
     nodes = [
         subprocess.Popen(

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -17,7 +16,7 @@ import yaml
 
 from gevent_epmd.program.options import read_options
 from support.forms import (
-    BUILT,
+    FOLDER,
     PATIENCE,
     ROOT,
     answers,
@@ -57,12 +56,12 @@ def environ(tmp_path: Path) -> dict[str, str]:
     programs, temporary = tmp_path / "programs", tmp_path / "temporary"
     programs.mkdir()
     temporary.mkdir()
-    shutil.copy(real(BUILT), programs / "epmd")
+    (programs / "epmd").symlink_to(real(FOLDER))
     return {
         "PATH": f"{programs}:{os.environ['PATH']}",
         "TMPDIR": str(temporary),
         "HOME": str(tmp_path),
-        "EPMD_EXECUTABLE": BUILT,
+        "EPMD_EXECUTABLE": FOLDER,
     }
 
 
@@ -130,7 +129,7 @@ def ci_lines(name: str) -> list[str]:
 @pytest.mark.parametrize("name", STEPS)
 def test_ci_jobs(name: str, environ: dict[str, str], tmp_path: Path) -> None:
     if os.geteuid():
-        pytest.skip("folders of our own over /opt and /usr/local/bin need root")
+        pytest.skip("folders of our own over /opt and /usr/local need root")
     if not (ROOT / ".git").exists():
         pytest.skip("this is no clone, of which a job could make another")
     for path, text in PROJECT.items():
@@ -144,7 +143,7 @@ def test_ci_jobs(name: str, environ: dict[str, str], tmp_path: Path) -> None:
         "RUNNER_TEMP": str(tmp_path / "runner"),
         "PATH": f"/usr/local/bin:/usr/bin:/bin:{mix}",
     }
-    over = "mount -t tmpfs tmpfs /opt; mount -t tmpfs tmpfs /usr/local/bin\n"
+    over = "mount -t tmpfs tmpfs /opt; mount -t tmpfs tmpfs /usr/local; mkdir /usr/local/bin\n"
     script = over + "\n".join(lines)
     apart = [real("unshare"), "--mount", "sh", "-e", "-c", script]
     done = run(apart, environ=ours, cwd=tmp_path / "project", timeout=120)
@@ -158,27 +157,42 @@ def instruction(name: str) -> list[str]:
     return json.loads(re.findall(rf"^{name} .*?(\[.*\])$", text, re.MULTILINE)[-1])
 
 
-#: As in a container: the process is number 1, of another user, in a root that cannot be written to.
+def copied() -> tuple[str, str]:
+    """What the Dockerfile copies out of the checkout, and to where."""
+    text = (EXAMPLES / "Dockerfile").read_text(encoding="utf-8")
+    source, target = re.search(r"^COPY --from=build /src/(\S+) (\S+)$", text, re.MULTILINE).groups()
+    return source, target
+
+
+#: As in a container: the process is number 1, of another user, in a root in which nothing can be written.
 CONTAINER = """\
 ip link set lo up
-mount --bind "$1/programs" /usr/local/bin
-mount -t tmpfs -o mode=1777,exec tmpfs /tmp
+mount -t tmpfs tmpfs /usr/local
+mkdir -p /usr/local/bin "$2"
+mount --bind "$1" "$2"
+sh -e -c "$3"
+mount -o remount,ro /usr/local
 mount -o remount,bind,ro /
+mount -t tmpfs -o ro,mode=0 tmpfs /dev/shm
+mount -t tmpfs -o ro,mode=0 tmpfs /tmp
 mount -t proc proc /proc
-shift
+shift 3
 exec setpriv --reuid 65534 --regid 65534 --clear-groups --no-new-privs --bounding-set=-all "$@"
 """
 
 
-def test_image(environ: dict[str, str], tmp_path: Path) -> None:
+def test_image(tmp_path: Path) -> None:
     if os.geteuid():
         pytest.skip("a root that cannot be written to needs root")
     apart = [real("unshare"), "--mount", "--pid", "--fork", "--net", "--kill-child=KILL"]
-    inside = ["sh", "-e", "-c", CONTAINER, "sh", str(tmp_path), *instruction("ENTRYPOINT")]
+    source, target = copied()
+    real(FOLDER)
+    container = [str(ROOT / source), target, shlex.join(instruction("RUN"))]
+    inside = ["sh", "-e", "-c", CONTAINER, "sh", *container, *instruction("ENTRYPOINT")]
     with (tmp_path / "stderr").open("w+b") as stderr:
         process = subprocess.Popen(
             [*apart, *inside],
-            env=clean_environment(**environ | {"TMPDIR": "/tmp"}),
+            env=clean_environment(PATH=os.environ["PATH"]),
             start_new_session=True,
             stderr=stderr,
         )
@@ -221,7 +235,11 @@ def healthy(process: subprocess.Popen) -> bool:
 
 def test_dockerfile_copies_what_is_there() -> None:
     text = (EXAMPLES / "Dockerfile").read_text(encoding="utf-8")
-    assert instruction("ENTRYPOINT")[0] == re.search(r"^COPY --from=build \S+ (\S+)$", text, re.MULTILINE)[1]
+    source, target = copied()
+    assert str(ROOT / source / "epmd") == FOLDER
+    *_, leads_to, link = instruction("RUN")
+    assert os.path.normpath(f"{link}/../{leads_to}") == f"{target}/epmd"
+    assert instruction("ENTRYPOINT")[0] == link
     command = re.search(r"^RUN PYTHON=\S+ /src/(\S+) (\S+)$", text, re.MULTILINE)
     assert os.access(ROOT / command[1], os.X_OK)
     assert f"[{command[2]}]" in (ROOT / command[1]).read_text(encoding="utf-8")
@@ -229,6 +247,7 @@ def test_dockerfile_copies_what_is_there() -> None:
 
 def test_commands_of_the_pod() -> None:
     (sidecar,) = example("pod.yml")["spec"]["initContainers"]
+    assert sidecar["securityContext"]["readOnlyRootFilesystem"], "as test_image runs it"
     for command in (sidecar["command"], sidecar["startupProbe"]["exec"]["command"]):
         assert command[0] == instruction("ENTRYPOINT")[0]
         read_options(command[1:], {})

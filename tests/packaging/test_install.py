@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import resource
 import shutil
 import signal
 import stat
 import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from support.forms import C_EPMD, ROOT, Process, answers, real, run, wait_until
+from support.forms import C_EPMD, FOLDER, ROOT, Process, answers, real, run, wait_until
 
 INSTALL = ROOT / "scripts" / "install"
 FIRST = b"#!/bin/sh\necho first\n"
@@ -21,6 +25,7 @@ PLACES = ["pre fix/bin/epmd", "erl ang/erts-1.2/bin/epmd", "erl ang/erts-13.1.5/
 MARKER = ".gevent-epmd"
 KEPT = ".c-original"
 OLD = 1_000_000_000
+C_CONTENT = [None, b"C's epmd 0", b"C's epmd 1"]
 
 
 class Host:
@@ -32,6 +37,7 @@ class Host:
         self.prefix = self.tree / "pre fix"
         self.erlang = self.tree / "erl ang"
         self.places = [self.tree / place for place in PLACES]
+        self.library = self.prefix / "lib" / "gevent-epmd"
         self.executable = folder / "new epmd"
         self.build(FIRST)
         self.prefix.mkdir(parents=True)
@@ -45,8 +51,12 @@ class Host:
         (self.erlang / "erts-without" / "bin").mkdir(parents=True)
 
     def build(self, content: bytes) -> None:
+        """An executable and what belongs to it, both with this content."""
         self.executable.write_bytes(content)
         self.executable.chmod(0o700)
+        inner = self.folder / "_internal" / "in side" / "lib.so"
+        inner.parent.mkdir(parents=True, exist_ok=True)
+        inner.write_bytes(content)
 
     def install(self, *options: str, before: list[str] | None = None, environ=None, **how):
         """Install, or what the options say, in the prefix and in Erlang."""
@@ -78,8 +88,7 @@ class Host:
 
     def assert_installed(self, content: bytes = FIRST) -> None:
         for place in self.places:
-            assert place.read_bytes() == content
-            assert place.lstat().st_mode == stat.S_IFREG | 0o755
+            assert_links_to(place, self.library, content)
         beside = [place + MARKER for place in PLACES] + [place + KEPT for place in PLACES[1:]]
         assert {path for path in self.snapshot() if "epmd." in path} == set(beside)
 
@@ -98,6 +107,18 @@ class Host:
 
     def shim_calls(self) -> int:
         return len((self.folder / "shims" / "count").read_text())
+
+
+def assert_links_to(place: Path, library: Path, content: bytes) -> None:
+    """The place has a relative link to the library, and what it leads to is whole."""
+    assert not os.readlink(place).startswith("/")
+    found = place.resolve(strict=True)
+    assert found.parent.parent == library
+    assert found.read_bytes() == content
+    assert (found.parent / "_internal" / "in side" / "lib.so").read_bytes() == content
+    modes = {path.name: oct(path.stat().st_mode & 0o7777) for path in found.parent.rglob("*")}
+    assert modes == {"epmd": "0o755", "_internal": "0o755", "in side": "0o755", "lib.so": "0o644"}
+    assert found.parent.stat().st_mode & 0o7777 == 0o755
 
 
 @pytest.fixture
@@ -156,13 +177,19 @@ def test_twice_changes_nothing(host: Host) -> None:
 def test_prefix_only(host: Host) -> None:
     before = host.snapshot()
     assert_done(host.call(f"--prefix={host.prefix}"))
-    assert set(host.snapshot()) - set(before) == {"pre fix/bin", PLACES[0], PLACES[0] + MARKER}
+    new = {path for path in host.snapshot().keys() - before.keys() if "/lib/gevent-epmd/" not in path}
+    assert new == {"pre fix/bin", PLACES[0], PLACES[0] + MARKER, "pre fix/lib", "pre fix/lib/gevent-epmd"}
     assert host.snapshot().items() >= before.items()
     # What was installed where this is not told of stays.
     assert_done(host.install())
-    assert_done(host.call("--prefix", str(host.prefix), "--uninstall"))
+    call = host.call("--prefix", str(host.prefix), "--uninstall")
+    assert_done(call)
+    others = ", ".join(str(place) for place in host.places[1:])
+    assert call.stdout.decode().splitlines()[1:] == [f"{host.library}: stays, for {others}"]
     assert not host.places[0].exists()
-    assert host.places[1].read_bytes() == FIRST
+    assert_links_to(host.places[1], host.library, FIRST)
+    assert_done(host.install("--uninstall"))
+    assert host.snapshot() == before
 
 
 def test_upgrade(host: Host) -> None:
@@ -185,7 +212,8 @@ def test_links_are_put_back_as_links(host: Host, target: str) -> None:
         place.symlink_to(target)
     before = host.snapshot()
     assert_done(host.install())
-    assert [place.is_symlink() for place in host.places] == [False] * 3
+    for place in host.places:
+        assert_links_to(place, host.library, FIRST)
     assert_done(host.install("--uninstall"))
     assert host.snapshot() == before
 
@@ -241,6 +269,7 @@ def test_nothing_to_uninstall(host: Host) -> None:
 
 
 def with_content(place: Path) -> None:
+    place.unlink()
     place.write_bytes(b"somebody else's")
 
 
@@ -410,15 +439,20 @@ def get_ready(host: Host, *, upgrade: bool) -> bytes:
     return FIRST
 
 
+CHANGING = ("cp", "chmod", "ln", "mv", "mkdir")
+
+
 @pytest.mark.parametrize(
-    ("upgrade", "commands", "expected"),
+    ("upgrade", "expected"),
     [
-        # Three cp and six mv, each file's chmod, and one mkdir; without ln the original is renamed.
-        pytest.param(False, ["cp", "chmod", "ln", "mv", "mkdir"], 13, id="fresh"),
-        pytest.param(True, ["mv"], 6, id="upgrade"),
+        # Three mkdir, two cp and a chmod; the four ln of links, without which they are not there; ten mv: the
+        # content, three in the library, and two a place. Without another ln, the original is renamed.
+        pytest.param(False, 20, id="fresh"),
+        # mkdir, two cp, chmod, ln, and the mv of the content and of the link.
+        pytest.param(True, 7, id="upgrade"),
     ],
 )
-def test_failure_of_any_step(host: Host, commands: list[str], expected: int, *, upgrade: bool) -> None:
+def test_failure_of_any_step(host: Host, expected: int, *, upgrade: bool) -> None:
     """Each call of a command that changes something fails once: all is done afterwards, or nothing."""
     untouched = host.snapshot()
     content = get_ready(host, upgrade=upgrade)
@@ -426,7 +460,7 @@ def test_failure_of_any_step(host: Host, commands: list[str], expected: int, *, 
     failures = number = 0
     while number == 0 or host.shim_calls() >= number:
         number += 1
-        call = host.install(environ=host.shims(f"[ $n = {number} ] && exit 1", *commands))
+        call = host.install(environ=host.shims(f"[ $n = {number} ] && exit 1", *CHANGING))
         if call.returncode:
             failures += 1
             assert_refused(call, str(host.tree).encode())
@@ -435,6 +469,8 @@ def test_failure_of_any_step(host: Host, commands: list[str], expected: int, *, 
             host.assert_installed(content)
             assert_done(host.install("--uninstall"))
             assert host.snapshot() == untouched
+            get_ready(host, upgrade=upgrade)
+            before = host.snapshot()
     assert failures == expected
 
 
@@ -476,30 +512,137 @@ def test_signal_while_it_renames_comes_too_late(host: Host, options: list[str]) 
     untouched = host.snapshot()
     if options:
         assert_done(host.install())
-    environ = host.shims("[ $n = 2 ] && kill -INT 0 && kill -TERM 0", "mv")
+    # The first two renames of an installation prepare it.
+    reached = 2 if options else 4
+    environ = host.shims(f"[ $n = {reached} ] && kill -INT 0 && kill -TERM 0", "mv")
     assert_done(host.install(*options, environ=environ, start_new_session=True))
-    assert host.shim_calls() >= 2
+    assert host.shim_calls() >= reached
     if options:
         assert host.snapshot() == untouched
     else:
         host.assert_installed()
 
 
-@pytest.mark.parametrize("number", [2, 3])
-def test_killed_in_an_upgrade(host: Host, number: int) -> None:
-    """Whatever was reached, what is there is known as ours."""
-    untouched = host.snapshot()
-    get_ready(host, upgrade=True)
-    environ = host.shims(f"[ $n = {number} ] && kill -KILL 0", "mv")
-    assert host.install(environ=environ, start_new_session=True).returncode == -signal.SIGKILL
+def install_as_before(host: Host) -> None:
+    """As the older script left it: a copy in each place."""
+    for place in host.places:
+        place.parent.mkdir(exist_ok=True)
+        original = "none"
+        if place.exists():
+            original = "kept"
+            place.rename(f"{place}{KEPT}")
+        place.write_bytes(FIRST)
+        place.chmod(0o755)
+        note = f"sha256 {hashlib.sha256(FIRST).hexdigest()}\noriginal {original}\n"
+        Path(f"{place}{MARKER}").write_text(f"{note}folders {int(original == 'none')}\n")
+
+
+def test_what_the_older_script_installed_is_taken_over(host: Host) -> None:
+    before = host.snapshot()
+    install_as_before(host)
+    host.build(SECOND)
     assert_done(host.install())
-    assert [place.read_bytes() for place in host.places] == [SECOND] * 3
+    host.assert_installed(SECOND)
     assert_done(host.install("--uninstall"))
-    left = [path for path in host.tree.rglob("epmd*") if ".old-" in path.name or ".new-" in path.name]
-    for path in left:
-        path.unlink()
-    host.places[0].parent.rmdir()
-    assert host.snapshot() == untouched
+    assert host.snapshot() == before
+
+
+def test_what_the_older_script_installed_is_uninstalled(host: Host) -> None:
+    before = host.snapshot()
+    install_as_before(host)
+    assert_done(host.install("--uninstall"))
+    assert host.snapshot() == before
+
+
+@pytest.mark.parametrize("what", ["fresh", "upgrade", "older script", "uninstall"])
+def test_killed_at_any_step(host: Host, what: str) -> None:
+    """Whatever was reached, each place has what was there or what is new, whole; it can be called again."""
+    untouched = host.snapshot()
+    number = 0
+    while number == 0 or host.shim_calls() >= number:
+        number += 1
+        if what == "older script":
+            install_as_before(host)
+        elif what != "fresh":
+            assert_done(host.install())
+        old = [place.read_bytes() if place.exists() else None for place in host.places]
+        host.build(SECOND)
+        environ = host.shims(f"[ $n = {number} ] && kill -KILL 0", *CHANGING, "rm")
+        options = ["--uninstall"] if what == "uninstall" else []
+        host.install(*options, environ=environ, start_new_session=True)
+        for place, content, original in zip(host.places, old, C_CONTENT, strict=True):
+            now = place.read_bytes() if place.exists() else None
+            assert now in ((content, original) if options else (content, SECOND)), f"{place}, call {number}"
+            if place.is_symlink():
+                assert_links_to(place, host.library, now)
+        if number % 2:
+            assert_done(host.install())
+            host.assert_installed(SECOND)
+        assert_done(host.install("--uninstall"))
+        clear_leftovers(host)
+        assert host.snapshot() == untouched, f"call {number}"
+        host.build(FIRST)
+    assert number > 5
+
+
+def clear_leftovers(host: Host) -> None:
+    """What a script that was killed could not remove: nobody's, and in nobody's way."""
+    for path in host.prefix.rglob("gevent-epmd.old-*"):
+        shutil.rmtree(path)
+    for folder in ("bin", "lib"):
+        with contextlib.suppress(OSError):
+            (host.prefix / folder).rmdir()
+
+
+def test_old_folders_go_once_nothing_runs_from_them(host: Host) -> None:
+    class Old(Process):
+        command = (str(host.places[1]),)
+
+    shutil.copy(real(C_EPMD), host.executable)
+    assert_done(host.install())
+    running = host.places[1].resolve().parent
+    with Old() as old:
+        for content in (b"1", b"2", b"3"):
+            host.build(content)
+            assert_done(host.install())
+            assert running.exists()
+        # It, the last one before this one, and this one.
+        assert len(list(host.library.glob("*/epmd"))) == 4
+        assert answers(old.port)
+    assert_done(host.install())
+    assert [path.resolve().read_bytes() for path in host.library.glob("*/epmd")] == [b"3", b"3"]
+
+
+def starts_that_fail(places: list[Path], done: threading.Event) -> list[object]:
+    """What went wrong in any of the starts of these epmds until it is done."""
+    failed: list[object] = []
+    while not done.is_set():
+        for place in places:
+            try:
+                call = run([str(place), "--version"])
+            except OSError as error:
+                failed.append(error)
+            else:
+                failed.extend([call] if call.returncode or call.stderr else [])
+    return failed
+
+
+def test_starts_during_upgrades(host: Host) -> None:
+    """Each finds a whole epmd, by the link that it was started through."""
+    shutil.rmtree(host.folder / "_internal")
+    shutil.copytree(Path(real(FOLDER)).parent, host.folder / "new", symlinks=True)
+    host.executable = host.folder / "new" / "epmd"
+    assert_done(host.install())
+    done = threading.Event()
+    with ThreadPoolExecutor() as pool:
+        starting = [pool.submit(starts_that_fail, host.places, done) for _ in range(3)]
+        try:
+            for number in range(8):
+                (host.folder / "new" / "_internal" / "more").write_text(str(number))
+                assert_done(host.install())
+        finally:
+            done.set()
+    assert [failed for future in starting for failed in future.result()] == []
 
 
 # --- The command line, and what is installed ---
@@ -531,16 +674,25 @@ def test_help(host: Host) -> None:
     assert call.stdout.startswith(b"usage: scripts/install [--prefix DIR]")
 
 
+QUICK_BUILD = """\
+#!/bin/sh
+cd "${0%/*}/../dist"
+echo built | tee -a epmd >>gevent-epmd/epmd
+chmod 755 epmd gevent-epmd/epmd
+echo talk
+"""
+
+
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A source tree whose scripts/build is quick."""
     folder = tmp_path / "check out"
-    for name in ("scripts", "lib/inner", "lib/__pycache__", "build", "dist"):
+    for name in ("scripts", "lib/inner", "lib/__pycache__", "build", "dist/gevent-epmd"):
         (folder / name).mkdir(parents=True)
-    for name in ("install", "_environment"):
-        shutil.copy(ROOT / "scripts" / name, folder / "scripts")
+    for name in ("scripts/install", "scripts/_environment", "build/pythons"):
+        shutil.copy(ROOT / name, folder / name)
     build = folder / "scripts" / "build"
-    build.write_text('#!/bin/sh\ncd "${0%/*}/.."; echo built >>dist/epmd; chmod 755 dist/epmd; echo talk\n')
+    build.write_text(QUICK_BUILD)
     build.chmod(0o755)
     for name in ("epmd.py", "setup.py", "build/constraints.txt", "lib/inner/server.py"):
         (folder / name).touch()

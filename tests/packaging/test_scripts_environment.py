@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import tomllib
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support.forms import ROOT, run
+from support.forms import BUILT, FOLDER, ROOT, real, run
 
 PYTHONS = (ROOT / "build" / "pythons").read_text().split()
 RANGE = f"Python {PYTHONS[0]} to {PYTHONS[-1]}"
@@ -99,3 +100,13 @@ def test_one_range_of_pythons() -> None:
 
 def test_this_python_is_supported() -> None:
     assert f"{sys.version_info[0]}.{sys.version_info[1]}" in PYTHONS, os.environ.get("PYTHON")
+
+
+def test_start_up_is_shown_as_multiples() -> None:
+    command = [sys.executable, str(ROOT / "build" / "startup.py"), "--rounds=1", real(BUILT), real(FOLDER)]
+    done = run(command)
+    assert done.returncode == 0, done.stderr
+    _, _, header, _, *rows = done.stdout.decode().splitlines()
+    assert header.startswith("| start-up | bare Python | one file | folder |")
+    assert [row.split(" | ")[0] for row in rows][:2] == ["| `-names`", "| `-started`"]
+    assert all(re.search(r" \| \d+ \| \d+ \(\d+\.\d\d\) \| \d+ \(\d+\.\d\d\) \|", row) for row in rows)

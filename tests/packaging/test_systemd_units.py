@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from support.forms import BUILT, ROOT, real, run
+from support.forms import FOLDER, ROOT, real, run
 
 UNITS = ROOT / "docs" / "systemd"
 SYSTEMD = "/lib/systemd/systemd"
@@ -40,10 +40,11 @@ mount -t proc proc /proc
 mount -t tmpfs tmpfs /run
 mount -t sysfs sysfs /sys
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
-mkdir /run/units /run/outside
+mkdir /run/units /run/outside /run/gevent-epmd
 printf '127.0.0.1 localhost\n127.0.1.1 %s\n' "$(hostname)" >/run/hosts
 mount --bind /run/hosts /etc/hosts
 cp "$1"/units/* /run/units
+mount --bind "$1"/gevent-epmd /run/gevent-epmd
 mount --bind "$1"/programs /usr/local/bin
 mount --bind "$1" /run/outside
 mount -t tmpfs tmpfs /tmp
@@ -63,7 +64,9 @@ epmd -names
 is epmd.service ActiveState active
 is epmd.service StatusText 'Processing port mapping requests...'
 main=$(systemctl show epmd.service -p MainPID --value)
-[ "$(readlink "/proc/$main/exe")" = /usr/local/bin/epmd ]
+[ "$(readlink "/proc/$main/exe")" = "$(readlink -f /usr/local/bin/epmd)" ]
+: there is no process but the one that serves
+[ "$(cat "/sys/fs/cgroup/system.slice/epmd.service/cgroup.procs")" = "$main" ]
 [ "$(systemctl show epmd.service -p User --value)" = epmd ]
 ! grep -q '^Uid:.0' "/proc/$main/status"
 
@@ -110,7 +113,7 @@ def installed(tmp_path: Path) -> Path:
     """Copies of the units, to start the executable where it is now."""
     for unit in UNITS.iterdir():
         text = unit.read_text(encoding="utf-8")
-        (tmp_path / unit.name).write_text(text.replace(IN_PLACE, real(BUILT)), encoding="utf-8")
+        (tmp_path / unit.name).write_text(text.replace(IN_PLACE, real(FOLDER)), encoding="utf-8")
     return tmp_path
 
 
@@ -136,7 +139,7 @@ def test_docs_say_where_it_listens() -> None:
 
 
 def test_service_of_a_real_systemd(tmp_path: Path) -> None:
-    for program in ("erl", "ss", "systemctl", SYSTEMD, BUILT):
+    for program in ("erl", "ss", "systemctl", SYSTEMD, FOLDER):
         real(program)
     if os.geteuid():
         pytest.skip("a systemd of our own needs root")
@@ -144,7 +147,8 @@ def test_service_of_a_real_systemd(tmp_path: Path) -> None:
     shutil.copytree(UNITS, units)
     shutil.copytree(ROOT / "docs" / "examples" / "drop-ins", tmp_path / "drop-ins")
     programs.mkdir()
-    shutil.copy(BUILT, programs / "epmd")
+    shutil.copytree(Path(FOLDER).parent, tmp_path / "gevent-epmd", symlinks=True)
+    (programs / "epmd").symlink_to("/run/gevent-epmd/epmd")
     for target in TARGETS:
         (units / f"{target}.target").write_text("[Unit]\nDefaultDependencies=no\n")
     (units / "check.service").write_text(CHECK)

@@ -18,7 +18,6 @@ import pytest
 
 from gevent_epmd.client import TIMEOUT
 from gevent_epmd.program.processes import gone
-from gevent_epmd.protocol import frame
 from support.daemons import daemon
 from support.forms import (
     BUILT,
@@ -33,7 +32,7 @@ from support.forms import (
     serving,
     wait_until,
 )
-from support.peer import Peer, ask, barrier, names, node, register
+from support.peer import Peer, ask, names, node, register, scenes_of_trouble
 from support.strangers import Mute
 
 #: Where this Python has the extension modules that are not built in.
@@ -45,7 +44,7 @@ LAUNCHER = """
 import os, subprocess, sys
 if "CHILD" not in os.environ:
     sys.exit(subprocess.call(sys.orig_argv, env={**os.environ, "CHILD": ""}))
-sys.frozen = True
+sys.frozen = "one-file"
 sys.executable = sys.argv.pop(1)
 sys._MEIPASS = sys.argv.pop(1)
 from gevent_epmd.program import launcher
@@ -286,7 +285,7 @@ def test_no_room_for_what_serving_takes(tmp_path: Path) -> None:
     with reserved_port() as port:
         call = run([*prefix, "env", f"TMPDIR={tmp_path}", real(BUILT), "-port", str(port)])
         assert call.stdout == b"status 1\n", "and nothing is left"
-        assert b"cannot serve: [Errno 28] No space left on device" in call.stderr
+        assert b"cannot serve: [Errno 28] No space left on device; the folder form " in call.stderr
         assert not answers(port)
 
 
@@ -321,26 +320,6 @@ def test_foreground_goes_on_where_its_folder_is_cleared(other_file_system: Path)
         assert ask(port, b"k") == b"OK"
         assert process.wait(PATIENCE) == 0
     assert list(other_file_system.iterdir()) == []
-
-
-def scenes_of_trouble(port: int) -> None:
-    """What makes an epmd say or do what it does not do every day."""
-    kept, _ = register(port, node("ж\n\u2028"))
-    for packet in (b"?", b"z", b"z\xff", b"d", b"sfoo", b"k", b"n" * 3000, node("foo\0").packet()):
-        ask(port, packet)
-    for data in (b"", b"\0", b"\0\0", b"\xff\xff", b"\0\x04zfo"):
-        for end in ("close", "reset"):
-            peer = Peer(port)
-            peer.send(data)
-            getattr(peer, end)()
-    refused = Peer(port)
-    refused.send(frame(node("ж\n\u2028").packet()))
-    refused.read(6)
-    idle = [Peer(port) for _ in range(300)]
-    barrier(port)
-    assert kept.is_open()
-    for peer in (kept, refused, *idle):
-        peer.close()
 
 
 AUDIT = """

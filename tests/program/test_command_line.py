@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from gevent_epmd.program.options import USAGE, _known_options
-from support.forms import C_EPMD, PATIENCE, ROOT, Built, C, Source, forms, outcome, reserved_port, run
+from support.forms import C_EPMD, PATIENCE, ROOT, Built, C, Folder, Source, forms, outcome, reserved_port, run
 from support.peer import names, node, register
 from support.strangers import Odd
 
-SERVERS = [Source, Built, C]
+SERVERS = [Source, Built, Folder, C]
 
 CANNOT_CONNECT = b"epmd: Cannot connect to local epmd\n"
 NO_EPMD = {

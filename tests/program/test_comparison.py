@@ -13,13 +13,13 @@ from comparison.calls import CALLS
 from comparison.differences import DIFFERENCES
 from comparison.masks import masked
 from comparison.rows import DELIBERATE, DIFFERENT, NOT_PLAYED, SAME, Form, Row, Seen, side_by_side
-from support.forms import ROOT, Built, C, Process, Source, real
+from support.forms import ROOT, Built, C, Folder, Process, Source, real
 from support.wire_cases import CASES
 
 LISTED = DIFFERENCES[0].scene
 
-#: The executable takes longer to start and reads its line with the same code: every third call will do.
-CALLS_OF = {Source: CALLS, Built: CALLS[::3]}
+#: The executables take longer to start and read their line with the same code: every third call will do.
+CALLS_OF = {Source: CALLS, Built: CALLS[::3], Folder: CALLS[1::3]}
 
 
 @pytest.fixture(scope="module")
@@ -33,14 +33,14 @@ def different(rows: Iterable[Row]) -> list[Row]:
     return [row for row in rows if row.verdict == DIFFERENT]
 
 
-@pytest.mark.parametrize("form", [Source, Built], ids=lambda form: form.__name__)
+@pytest.mark.parametrize("form", [Source, Folder], ids=lambda form: form.__name__)
 def test_wire(form: type[Process], c_plays) -> None:
     rows = list(side_by_side("wire", lambda side: c_plays["wire"] if side is C else wire.play(side), C, form))
     assert different(rows) == []
     assert len(rows) == 2 * len(CASES)
 
 
-@pytest.mark.parametrize("form", [Source, Built], ids=lambda form: form.__name__)
+@pytest.mark.parametrize("form", CALLS_OF, ids=lambda form: form.__name__)
 def test_commands(form: type[Process], c_plays) -> None:
     calls = CALLS_OF[form]
     titles = {call.title for call in calls}

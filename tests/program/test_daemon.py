@@ -16,11 +16,11 @@ from comparison.differences import is_listed
 from gevent_epmd.program.processes import gone
 from support.daemons import daemon, end, serving_pid
 from support.forms import (
-    BUILT,
     C_EPMD,
     PATIENCE,
     SOURCE,
     C,
+    Folder,
     Source,
     answers,
     clean_environment,
@@ -37,7 +37,7 @@ from support.syslog import PRIVATE_DEV, received
 
 
 def test_daemons_in_a_row_answer_at_once(ours) -> None:
-    rounds = 200 if ours == [BUILT] else 50
+    rounds = 50 if ours == SOURCE else 100
     with reserved_port() as port:
         for _ in range(rounds):
             options = ["-port", str(port)]
@@ -122,7 +122,7 @@ def test_port_in_use_is_no_error(command, options: list[str]) -> None:
 
 
 def test_daemons_that_start_together_leave_one(ours) -> None:
-    count = 100 if ours == [BUILT] else 20
+    count = 20 if ours == SOURCE else 60
     with reserved_port() as port:
         command = [*ours, "-port", str(port), "-daemon"]
         calls = [subprocess.Popen(command, env=clean_environment()) for _ in range(count)]
@@ -198,9 +198,13 @@ def test_caller_without_standard_descriptors(ours, closed: str) -> None:
         end(port, pid)
 
 
-def test_caller_that_ignores_sigchld() -> None:
-    # The executable's launcher, which is PyInstaller's, says then that it failed, though it has not.
-    with daemon(SOURCE, preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN)) as (port, _):
+@pytest.mark.parametrize("form", [Source, Folder], ids=lambda form: form.__name__)
+def test_caller_that_ignores_sigchld(form) -> None:
+    # The launcher of the one-file form, which is PyInstaller's, says then that it failed, though it has not.
+    with daemon(
+        [real(form.command[0]), *form.command[1:]],
+        preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
+    ) as (port, _):
         assert not names(port)
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from comparison.settled import settle
 from gevent_epmd.protocol import NOEXIST, STOPPED, alive2_refusal, frame
-from support.forms import OURS, each_of_ours, few_descriptors, forms, wait_until
+from support.forms import OURS, each_that_serves, few_descriptors, forms, wait_until
 from support.peer import (
     Peer,
     ask,
@@ -31,7 +31,7 @@ from support.peer import (
 )
 
 
-@forms()
+@forms(launcher=False)
 @pytest.mark.parametrize("end", ["close", "reset", "half close", "a byte", "a request"])
 def test_name_ends_with_its_connection(form, end: str) -> None:
     with form() as server, Peer(server.port) as other:
@@ -54,7 +54,7 @@ def test_name_ends_with_its_connection(form, end: str) -> None:
             peer.close()
 
 
-@forms()
+@forms(launcher=False)
 def test_refused_node_stays_until_it_closes(form) -> None:
     with form() as server, Peer(server.port) as second:
         first, _ = register(server.port, node("foo"))
@@ -67,7 +67,7 @@ def test_refused_node_stays_until_it_closes(form) -> None:
         first.close()
 
 
-@forms()
+@forms(launcher=False)
 def test_creation_counts_up_from_the_clock(form) -> None:
     with form() as server:
         before = int(time.time())
@@ -81,7 +81,7 @@ def test_creation_counts_up_from_the_clock(form) -> None:
         assert creations == list(range(creations[0], creations[0] + 5))
 
 
-@forms()
+@forms(launcher=False)
 def test_old_creations_go_round_from_1_to_3(form) -> None:
     with form() as server:
         seen = []
@@ -94,7 +94,7 @@ def test_old_creations_go_round_from_1_to_3(form) -> None:
         assert seen[3] == seen[0]
 
 
-@forms()
+@forms(launcher=False)
 @pytest.mark.parametrize(("options", "kept"), [([], 1000), (["-d"], 5)])
 def test_late_names_are_remembered_up_to_a_number(form, options: list[str], kept: int) -> None:
     with form(*options) as server:
@@ -110,7 +110,7 @@ def test_late_names_are_remembered_up_to_a_number(form, options: list[str], kept
         assert late == [f"n{number}" for number in range(9, kept + 10)]
 
 
-@forms()
+@forms(launcher=False)
 def test_idle_connection_times_out_and_a_node_does_not(form) -> None:
     with form("-packet_timeout", "1") as server, Peer(server.port) as idle, Peer(server.port) as half:
         start = time.monotonic()
@@ -125,7 +125,7 @@ def test_idle_connection_times_out_and_a_node_does_not(form) -> None:
         peer.close()
 
 
-@forms(processes_only=True)
+@forms(launcher=False, processes_only=True)
 def test_request_that_came_while_the_server_was_stopped(form) -> None:
     """As a container is by `docker pause`: it came in time, and is answered."""
     with form("-packet_timeout", "1") as server, Peer(server.port) as peer:
@@ -137,7 +137,7 @@ def test_request_that_came_while_the_server_was_stopped(form) -> None:
         assert peer.read_all() == b"w\1"
 
 
-@forms(but_not_c="dripped bytes keep a connection open")
+@forms(launcher=False, but_not_c="dripped bytes keep a connection open")
 def test_dripped_bytes_do_not_prolong_the_deadline(form) -> None:
     with form("-packet_timeout", "1") as server, Peer(server.port) as drip:
         start = time.monotonic()
@@ -152,7 +152,7 @@ def test_dripped_bytes_do_not_prolong_the_deadline(form) -> None:
         assert time.monotonic() - start > 0.9
 
 
-@forms(but_not_c="a reader that does not read")
+@forms(launcher=False, but_not_c="a reader that does not read")
 def test_slow_reader_delays_nobody_and_is_gone_in_time(form) -> None:
     with ExitStack() as stack:
         server = stack.enter_context(form("-packet_timeout", "6"))
@@ -166,7 +166,7 @@ def test_slow_reader_delays_nobody_and_is_gone_in_time(form) -> None:
         wait_until(slow.was_reset, "the slow reader to be cut off", 15)
 
 
-@each_of_ours
+@each_that_serves
 def test_reader_that_is_only_slow_gets_everything(form) -> None:
     with ExitStack() as stack:
         server = stack.enter_context(form())
@@ -177,7 +177,7 @@ def test_reader_that_is_only_slow_gets_everything(form) -> None:
         assert len(slow.read_all()) == 600 * len("name  at port 4711\n" + "n" * 255)
 
 
-@forms()
+@forms(launcher=False)
 def test_stop_closes_the_connection_of_the_node(form) -> None:
     with form("-relaxed_command_check") as server:
         peer, creation = register(server.port, node("foo"))
@@ -190,7 +190,7 @@ def test_stop_closes_the_connection_of_the_node(form) -> None:
         peer.close()
 
 
-@each_of_ours
+@each_that_serves
 def test_stop_of_a_node_that_has_just_gone(form) -> None:
     with form("-relaxed_command_check") as server:
         for _ in range(50):
@@ -200,7 +200,7 @@ def test_stop_of_a_node_that_has_just_gone(form) -> None:
             assert not names(server.port)
 
 
-@forms()
+@forms(launcher=False)
 def test_relaxed_by_the_environment(form) -> None:
     with form(environ={"ERL_EPMD_RELAXED_COMMAND_CHECK": ""}) as server:
         peer, _ = register(server.port, node("foo"))
@@ -208,7 +208,7 @@ def test_relaxed_by_the_environment(form) -> None:
         peer.close()
 
 
-@each_of_ours
+@each_that_serves
 def test_name_comes_back_5000_times(form) -> None:
     with form() as server:
         refused, creations = 0, []
@@ -221,7 +221,7 @@ def test_name_comes_back_5000_times(form) -> None:
         assert len(set(creations)) == 5000
 
 
-@forms(but_not_c="a name that comes back at once", processes_only=True)
+@forms(launcher=False, but_not_c="a name that comes back at once", processes_only=True)
 def test_name_comes_back_at_once(form) -> None:
     """The server is stopped, and so finds the end of the old connection and the new one together.  The
     new one gets the place of one that was there before the old one, and C looks there first."""
@@ -239,7 +239,7 @@ def test_name_comes_back_at_once(form) -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("-d",)], ids=["quiet", "debug"])
-@each_of_ours
+@each_that_serves
 def test_name_comes_back_after_a_reset_or_a_byte(form, options: tuple[str, ...]) -> None:
     with form(*options) as server:
         peer = Peer(server.port)
@@ -259,7 +259,7 @@ def test_name_comes_back_after_a_reset_or_a_byte(form, options: tuple[str, ...])
             assert server.log().count("unregistering 'foo:") == 301
 
 
-@each_of_ours
+@each_that_serves
 def test_kill_is_not_refused_for_a_node_that_has_just_gone(form) -> None:
     with form() as server:
         peer, _ = register(server.port, node("foo"))
@@ -268,7 +268,7 @@ def test_kill_is_not_refused_for_a_node_that_has_just_gone(form) -> None:
         wait_until(lambda: server.ended() == 0, "the server to end")
 
 
-@forms()
+@forms(launcher=False)
 def test_kill_closes_every_connection(form) -> None:
     with form("-relaxed_command_check") as server, Peer(server.port) as idle:
         peer, _ = register(server.port, node("foo"))
@@ -281,7 +281,7 @@ def test_kill_closes_every_connection(form) -> None:
         wait_until(lambda: server.ended() == 0, "the server to end")
 
 
-@each_of_ours
+@each_that_serves
 def test_port_is_free_when_kill_answers(form) -> None:
     for _ in range(20):
         with form() as server:
@@ -295,7 +295,7 @@ def test_port_is_free_when_kill_answers(form) -> None:
                 break  # once is enough for a process
 
 
-@forms(but_not_c="1,024 descriptors", processes_only=True)
+@forms(launcher=False, but_not_c="1,024 descriptors", processes_only=True)
 def test_2000_nodes_under_the_default_limit(form, monkeypatch) -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     monkeypatch.setattr(form, "prepare", few_descriptors(1024, hard))
@@ -309,7 +309,7 @@ def test_2000_nodes_under_the_default_limit(form, monkeypatch) -> None:
             assert look_up(server.port, request.name.decode())[:4] == b"w\0" + request.port.to_bytes(2, "big")
 
 
-@forms(but_not_c="out of descriptors", processes_only=True)
+@forms(launcher=False, but_not_c="out of descriptors", processes_only=True)
 def test_out_of_descriptors_it_serves_on(form, monkeypatch) -> None:
     monkeypatch.setattr(form, "prepare", few_descriptors(256, 256))
     with ExitStack() as stack:
@@ -344,7 +344,7 @@ def test_nodes_leave_room_for_those_who_ask(form, descriptors: int, room: int, m
         assert look_up(server.port, "n0")[:2] == b"w\0"
 
 
-@forms()
+@forms(launcher=False)
 @pytest.mark.parametrize("option", ["-delay_write", "-delay_accept"])
 def test_busy_server_is_slow(form, option: str) -> None:
     with form() as quick:
@@ -359,7 +359,7 @@ def seconds_of_a_look_up(port: int) -> float:
     return time.monotonic() - start
 
 
-@each_of_ours
+@each_that_serves
 def test_busy_server_is_slow_for_each_alone(form) -> None:
     with form("-delay_write", "1") as server, ExitStack() as stack:
         start = time.monotonic()
@@ -370,13 +370,13 @@ def test_busy_server_is_slow_for_each_alone(form) -> None:
         assert time.monotonic() - start < 15
 
 
-@each_of_ours
+@each_that_serves
 def test_write_delay_is_longer_than_the_packet_timeout(form) -> None:
     with form("-delay_write", "2", "-packet_timeout", "1") as server:
         assert look_up(server.port, "foo") == b"w\1"
 
 
-@each_of_ours
+@each_that_serves
 @pytest.mark.parametrize("what", [b"", b"\0", b"\0\x04z", frame(b"n"), frame(node("foo").packet())])
 def test_resets_leave_nothing_behind(form, what: bytes) -> None:
     with form("-packet_timeout", "60") as server:

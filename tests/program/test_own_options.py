@@ -23,6 +23,7 @@ from support.forms import (
     PATIENCE,
     SOURCE,
     Built,
+    Folder,
     Source,
     answers,
     clean_environment,
@@ -44,7 +45,7 @@ from support.scenes import (
 )
 from support.strangers import Odd
 
-each_program = pytest.mark.parametrize("form", [Source, Built], ids=lambda form: form.__name__)
+each_program = pytest.mark.parametrize("form", [Source, Built, Folder], ids=lambda form: form.__name__)
 
 
 def test_help_and_version(ours) -> None:

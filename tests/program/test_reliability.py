@@ -8,17 +8,26 @@ import pytest
 
 import soak.families  # noqa: F401 - they put themselves into the list
 from soak.play import SCENES, Scale, play
-from support.forms import BUILT, ROOT, real, run
+from support.forms import PROGRAMS, ROOT, real, run
 
 #: From source alone: the same code in every form.
 _ONCE = ("fuzz-protocol",)
-PLAYED = [("source", name) for name in SCENES] + [("built", name) for name in SCENES if name not in _ONCE]
+#: Those in which the launcher of the one-file form has a part.
+_LAUNCHED = ("signals", "signals-to-process-1", "restart", "orphans")
+#: Those that measure memory, which coverage takes too.
+_MEASURED = ("crowds",)
+PLAYED = [
+    *(("source", name) for name in SCENES),
+    *(("folder", name) for name in SCENES if name not in _ONCE),
+    *(("built", name) for name in _LAUNCHED),
+]
 
 
 @pytest.mark.parametrize(("which", "name"), PLAYED)
-def test_it_cannot_be_knocked_over(which: str, name: str) -> None:
-    if which == "built":
-        real(BUILT)
+def test_it_cannot_be_knocked_over(which: str, name: str, request) -> None:
+    real(PROGRAMS[which].command[0])
+    if name in _MEASURED:
+        request.getfixturevalue("unmeasured")
     if SCENES[name].network:
         need_namespaces()
     play(name, which, Scale(short=True))

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gevent_epmd.protocol import frame
-from support.forms import InProcess, each_of_ours
+from support.forms import InProcess, each_that_serves
 from support.peer import Peer, barrier, look_up, names, node, register
 
 #: Nearly valid is where the errors are: whole requests, whose bytes are then cut, glued and changed.
@@ -33,7 +33,7 @@ PIECES = st.one_of(
 CUTS = st.lists(st.integers(1, 40), max_size=6)
 
 
-@each_of_ours
+@each_that_serves
 @pytest.mark.parametrize("options", [(), ("-d", "-d", "-d")], ids=["quiet", "debug"])
 def test_any_bytes_in_any_chunks(form, options: tuple[str, ...]) -> None:
     with form(*options) as server:

@@ -13,7 +13,7 @@ from comparison.traffic import rows
 from comparison.traffic_play import DELIBERATE as DELIBERATE_PAIRS
 from comparison.traffic_steps import CONNECTIONS, batch_of, heard
 from gevent_epmd.protocol import frame
-from support.forms import ROOT, Built, C, Source, real
+from support.forms import ROOT, C, Folder, Source, real
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,7 @@ def _c_is_there() -> None:
     real(C.command[0])
 
 
-@pytest.mark.parametrize("form", [Source, Built], ids=lambda form: form.__name__)
+@pytest.mark.parametrize("form", [Source, Folder], ids=lambda form: form.__name__)
 def test_c_and_ours_do_the_same(form) -> None:
     real(form.command[0])
     found = list(rows(C, form, Plan(2000, 7)))

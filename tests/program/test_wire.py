@@ -77,6 +77,6 @@ def test_table_is_large_enough_and_its_differences_are_listed() -> None:
 
 
 def test_forms_are_what_they_say() -> None:
-    assert [form.is_c for form in FORMS] == [False, False, False, True]
+    assert [form.is_c for form in FORMS] == [False, False, False, False, True]
     assert InProcess in FORMS
     assert C in FORMS

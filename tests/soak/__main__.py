@@ -6,7 +6,7 @@ usage: soak [options] [SCENE...]
 All scenes are played if none is named. Status 1 if one fails.
 
 options:
-    --ours FORM      source or built [default: source].
+    --ours FORM      source, built or folder [default: source].
     --against PATH   Play with this C epmd in the place of ours; a failure is only recorded: status 0.
     --short          What the tests play: less of everything, a few seconds each.
     --list           Say which scenes there are.

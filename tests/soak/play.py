@@ -52,7 +52,7 @@ def scene(title: str, *, network: bool = False):
 
 
 def form_of(which: str) -> Form:
-    """source, built, or the path of a C epmd."""
+    """One of PROGRAMS, or the path of a C epmd."""
     return PROGRAMS.get(which) or type("C", (C,), {"command": (which,)})
 
 

@@ -34,6 +34,7 @@ ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "tests"
 SOURCE = [sys.executable, str(ROOT / "epmd.py")]
 BUILT = str(ROOT / "dist" / "epmd")
+FOLDER = str(ROOT / "dist" / "gevent-epmd" / "epmd")
 #: The C epmd that the tests meet.
 C_EPMD = os.environ.get("EPMD_C") or "/usr/bin/epmd"
 #: ERTS 13 is of OTP 25, and so on, since OTP 23.
@@ -299,9 +300,15 @@ class Source(Process):
 
 
 class Built(Process):
-    """The single executable; scripts/build makes it."""
+    """The executable that is one file; scripts/build makes it and the folder."""
 
     command = (BUILT,)
+
+
+class Folder(Process):
+    """The executable that is a folder."""
+
+    command = (FOLDER,)
 
 
 class C(Process):
@@ -369,20 +376,29 @@ class InProcess(Server):
             self._embedded.close()
 
 
-FORMS = [InProcess, Source, Built, C]
-OURS = [InProcess, Source, Built]
+FORMS = [InProcess, Source, Built, Folder, C]
+OURS = [InProcess, Source, Built, Folder]
 #: Those of ours that are programs, by what the scripts call them.
-PROGRAMS: dict[str, type[Process]] = {"source": Source, "built": Built}
-COMMANDS = {"source": SOURCE, "built": [BUILT], "C": [C_EPMD]}
+PROGRAMS: dict[str, type[Process]] = {"source": Source, "built": Built, "folder": Folder}
+COMMANDS = {"source": SOURCE, "built": [BUILT], "folder": [FOLDER], "C": [C_EPMD]}
 
 
 each_of_ours = pytest.mark.parametrize("form", OURS, ids=lambda form: form.__name__)
+#: The one-file form serves as the folder does; its launcher has a part only in how it starts and ends.
+each_that_serves = pytest.mark.parametrize(
+    "form", [form for form in OURS if form is not Built], ids=lambda form: form.__name__
+)
 
 
-def forms(*, but_not_c: str = "", processes_only: bool = False) -> pytest.MarkDecorator:
-    """Run a test against every form.  `but_not_c` is the scene of the deliberate difference for which C
-    must fail it, if its version is one that differs there: if C passes then, the list is wrong."""
-    wanted = [form for form in FORMS if not processes_only or form is not InProcess]
+def forms(
+    *, but_not_c: str = "", processes_only: bool = False, launcher: bool = True
+) -> pytest.MarkDecorator:
+    """Run a test against every form, or all but the one with a launcher.  `but_not_c` is the scene of the
+    deliberate difference for which C must fail it, if its version is one that differs there: if C passes
+    then, the list is wrong."""
+    unwanted = {InProcess} if processes_only else set()
+    unwanted |= set() if launcher else {Built}
+    wanted = [form for form in FORMS if form not in unwanted]
     differs = [pytest.mark.xfail(reason=but_not_c, strict=True)] if _c_differs(but_not_c) else []
     parameters = [pytest.param(form, id=form.__name__, marks=differs if form.is_c else []) for form in wanted]
     return pytest.mark.parametrize("form", parameters)

@@ -150,3 +150,23 @@ def slow_reader(port: int) -> Peer:
     peer.send(frame(b"n"))
     assert len(peer.read(4)) == 4
     return peer
+
+
+def scenes_of_trouble(port: int) -> None:
+    """What makes an epmd say or do what it does not do every day."""
+    kept, _ = register(port, node("ж\n\u2028"))
+    for packet in (b"?", b"z", b"z\xff", b"d", b"sfoo", b"k", b"n" * 3000, node("foo\0").packet()):
+        ask(port, packet)
+    for data in (b"", b"\0", b"\0\0", b"\xff\xff", b"\0\x04zfo"):
+        for end in ("close", "reset"):
+            peer = Peer(port)
+            peer.send(data)
+            getattr(peer, end)()
+    refused = Peer(port)
+    refused.send(frame(node("ж\n\u2028").packet()))
+    refused.read(6)
+    idle = [Peer(port) for _ in range(300)]
+    barrier(port)
+    assert kept.is_open()
+    for peer in (kept, refused, *idle):
+        peer.close()

@@ -1,7 +1,7 @@
 """Which module of the package may import which, and what each of them may touch, read from the source.
 
-The package has four wings on one ground: program -> server, client; testing -> client; each -> ground.  Imports
-inside functions and those for type checkers count like the others.
+The package has four wings on one ground: program -> server, client; testing -> client; each -> ground.
+Imports inside functions and those for type checkers count like the others.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PACKAGE = "gevent_epmd"
 FOLDER = ROOT / "lib" / PACKAGE
 WINGS = ("server", "client", "testing", "program")
 #: The package itself is part of the ground: it has the version, and hands out what embeds a mapper.
-GROUND = (PACKAGE, f"{PACKAGE}.protocol", f"{PACKAGE}.conventions")
+GROUND = (PACKAGE, f"{PACKAGE}.wire", f"{PACKAGE}.protocol", f"{PACKAGE}.conventions")
 #: `python -m gevent_epmd` is the command.
 COMMAND = f"{PACKAGE}.__main__"
 MAY_IMPORT = {
@@ -29,6 +29,7 @@ MAY_IMPORT = {
 }
 #: The modules without I/O, and all that they may import besides the ground.
 WITHOUT_IO = {
+    f"{PACKAGE}.wire": {"__future__"},
     f"{PACKAGE}.protocol": {"__future__", "struct", "typing"},
     f"{PACKAGE}.conventions": {"__future__", "collections.abc"},
     f"{PACKAGE}.server.registry": {"__future__", "collections.abc", "time", "typing"},
@@ -238,11 +239,11 @@ BREAKS = {
         "from ..server import mapper": ["process imports gevent_epmd.server.mapper"],
         "from ..program.options import USAGE": ["process imports gevent_epmd.program.options"],
     },
+    "wire": {
+        "from .conventions import LOOPBACK": ["circle: gevent_epmd.wire -> gevent_epmd.conventions -> gev"],
+    },
     "protocol": {
         "import socket": ["protocol imports socket, and does no I/O"],
-        "from .conventions import LOOPBACK": [
-            "circle: gevent_epmd.protocol -> gevent_epmd.conventions -> gev"
-        ],
         "from .client import exchange": ["protocol imports gevent_epmd.client.exchange"],
         "def f(): print(1)": ["protocol calls print, and does no I/O"],
     },

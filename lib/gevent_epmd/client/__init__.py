@@ -21,8 +21,7 @@ from __future__ import annotations
 import _socket
 import os
 
-from .. import protocol
-from ..protocol import Alive2Request, Port2Request
+from .. import wire
 from .exchange import (
     MOST_LISTING,
     TIMEOUT,
@@ -47,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from ..protocol import Alive2Request
     from .answers import Dump, NamedPort
 
 __all__ = [
@@ -130,14 +130,14 @@ def names(host: str = "", port: int | None = None, timeout: float | None = TIMEO
     """The registered nodes with their ports, newest first."""
     from .answers import parse_names  # the interactive calls do without
 
-    return parse_names(_text(Target(host, port, timeout), protocol.NAMES_REQ))
+    return parse_names(_text(Target(host, port, timeout), wire.NAMES_REQ))
 
 
 def dump(host: str = "", port: int | None = None, timeout: float | None = TIMEOUT) -> Dump:
     """The registered nodes and the names of late ones, with their descriptors.  For this host only."""
     from .answers import parse_dump
 
-    return parse_dump(_text(Target(host, port, timeout), protocol.DUMP_REQ))
+    return parse_dump(_text(Target(host, port, timeout), wire.DUMP_REQ))
 
 
 def started(host: str = "", port: int | None = None, timeout: float | None = TIMEOUT) -> bool:
@@ -153,6 +153,7 @@ def port_please(
     name: str, host: str = "", port: int | None = None, timeout: float | None = TIMEOUT
 ) -> Alive2Request | None:
     """What the node of this name has registered with, its port among it; None if there is none."""
+    from ..protocol import Port2Request, ProtocolError
     from .answers import parse_port2_reply
 
     request = Port2Request(encoded(name))
@@ -160,7 +161,7 @@ def port_please(
         answer = joined(call.pieces(), _MOST_PORT2_RESP)
     try:
         return parse_port2_reply(answer)
-    except protocol.ProtocolError as error:
+    except ProtocolError as error:
         raise BadAnswer(f"the epmd answers a look-up with {answer[:20]!r}") from error
 
 
@@ -175,9 +176,10 @@ def register(
 ) -> Registration:
     """Give the name to a node of this host that listens at `node_port`.  Raises Refused where the name is
     taken, or none, and ValueError where the port cannot be one."""
+    from ..protocol import Alive2Request, ProtocolError
     from .answers import ALIVE2_X_RESP_SIZE, parse_alive2_reply
 
-    if not 0 <= node_port <= protocol.MOST_PORT:
+    if not 0 <= node_port <= wire.MOST_PORT:
         raise ValueError(f"{node_port} is no TCP port")
     kind = HIDDEN_NODE if hidden else NORMAL_NODE
     request = Alive2Request(node_port, kind, 0, 6, 5, encoded(name), extra)
@@ -187,7 +189,7 @@ def register(
     call = Call(Target("", port, timeout), request.packet())
     try:
         creation = parse_alive2_reply(call.read(ALIVE2_X_RESP_SIZE))
-    except protocol.ProtocolError as error:
+    except ProtocolError as error:
         call.close()
         raise BadAnswer(f"the epmd does not answer a registration: {error}") from error
     except BaseException:
@@ -208,12 +210,12 @@ def stop(name: str, port: int | None = None, timeout: float | None = TIMEOUT) ->
         answer = stop_answer(Target("", port, timeout), encoded(name))
     except NoReply:
         raise Refused("the epmd does not let a node be stopped: its check is not relaxed") from None
-    return answer == protocol.STOPPED
+    return answer == wire.STOPPED
 
 
 def kill(port: int | None = None, timeout: float | None = TIMEOUT) -> None:
     """End the epmd.  Raises Refused where nodes are living and its check is not relaxed."""
-    if kill_answer(Target("", port, timeout)) == protocol.KILL_NO:
+    if kill_answer(Target("", port, timeout)) == wire.KILL_NO:
         raise Refused("the epmd does not end: nodes are living")
 
 

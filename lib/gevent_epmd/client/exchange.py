@@ -10,7 +10,7 @@ import os
 import sys
 import time
 
-from .. import protocol
+from .. import wire
 from ..conventions import LOOPBACK, default_port
 
 TYPE_CHECKING = False
@@ -73,7 +73,7 @@ class Target:
         if self.found:
             return self.found
         port = default_port(os.environ) if self.port is None else self.port
-        if not 1 <= port <= protocol.MOST_PORT:
+        if not 1 <= port <= wire.MOST_PORT:
             raise ValueError(f"{port} is no TCP port")
         if not self.host:
             # IPv6 first, as C.
@@ -86,7 +86,7 @@ class Target:
         return [(family, address) for family, _, _, _, address in found]
 
     def not_an_epmd(self) -> BadAnswer:
-        """The error for what answers in another protocol."""
+        """The error for what answers in another wire."""
         return BadAnswer(f"what answers is no {self.title}")
 
 
@@ -96,7 +96,7 @@ class Call:
     Raises NoEpmd where nobody can be reached, and BadAnswer where the request cannot be sent."""
 
     def __init__(self, target: Target, packet: bytes) -> None:
-        framed = protocol.frame(packet)
+        framed = wire.frame(packet)
         self._target = target
         self._end = None if target.timeout is None else time.monotonic() + target.timeout
         self.sock = self._connect()
@@ -184,13 +184,13 @@ class Listing:
 
     def _read_port(self, target: Target) -> int:
         try:
-            head = self._call.read(protocol.LISTING_PORT_SIZE)
+            head = self._call.read(wire.LISTING_PORT_SIZE)
         except Broken:
             head = b""
-        if len(head) < protocol.LISTING_PORT_SIZE:
+        if len(head) < wire.LISTING_PORT_SIZE:
             raise BadAnswer(f"no response from {target.title}")
-        port = protocol.listing_port(head)
-        if port > protocol.MOST_PORT:
+        port = wire.listing_port(head)
+        if port > wire.MOST_PORT:
             raise target.not_an_epmd()  # the beginning of another protocol
         return port
 
@@ -217,20 +217,20 @@ def joined(pieces: Iterable[bytes], most: int = MOST_LISTING) -> bytes:
 
 def must_be_an_epmd(target: Target) -> None:
     """Raises EpmdError where no epmd answers NAMES."""
-    with Listing(target, protocol.NAMES_REQ):
+    with Listing(target, wire.NAMES_REQ):
         pass
 
 
 def kill_answer(target: Target) -> bytes:
     """The reply to KILL: KILL_OK or KILL_NO.  Raises EpmdError."""
-    return _fixed_answer(target, bytes((protocol.KILL_REQ,)), (protocol.KILL_OK, protocol.KILL_NO))
+    return _fixed_answer(target, bytes((wire.KILL_REQ,)), (wire.KILL_OK, wire.KILL_NO))
 
 
 def stop_answer(target: Target, name: bytes) -> bytes:
     """The reply to STOP: STOPPED or NOEXIST.  Raises NoReply where the check is not relaxed, and
     EpmdError."""
-    packet = bytes((protocol.STOP_REQ,)) + name
-    return _fixed_answer(target, packet, (protocol.STOPPED, protocol.NOEXIST))
+    packet = bytes((wire.STOP_REQ,)) + name
+    return _fixed_answer(target, packet, (wire.STOPPED, wire.NOEXIST))
 
 
 def _fixed_answer(target: Target, packet: bytes, known: tuple[bytes, ...]) -> bytes:

@@ -1,9 +1,11 @@
-"""What is different in the single executable that PyInstaller makes.
+"""What is different in the executables that PyInstaller makes.
 
-Its launcher unpacks a folder, runs the real process as its child, and removes the folder when that
-child ends.  A daemon has left that child behind and lives on without the folder; so nothing may be
-imported once it serves.  In the foreground the launcher waits; what the child does where it is killed is in
-`launcher`.
+The folder form is one process that reads its libraries where they are installed.  An upgrade may remove that
+folder while a daemon serves, so nothing may be imported once it serves.
+
+In the one-file form a launcher unpacks a folder, runs the real process as its child, and removes the folder
+when that child ends.  A daemon has left that child behind and lives on without the folder.  In the foreground
+the launcher waits; what the child does where it is killed is in `launcher`.
 
 The libraries that only serving needs are not unpacked by the launcher, so that those who ask, or find the
 port taken, need not wait for it: `unpack_libraries` does it.
@@ -21,8 +23,14 @@ from typing import NoReturn
 from . import launcher
 
 
-def is_bundled() -> bool:
-    return bool(getattr(sys, "frozen", False))
+def is_frozen() -> bool:
+    """Whether this is an executable that PyInstaller made, in either form."""
+    return hasattr(sys, "frozen")
+
+
+def is_one_file() -> bool:
+    """Whether this is the one-file form, whose parent process is a launcher (see build/hooks/one_file.py)."""
+    return getattr(sys, "frozen", None) == "one-file"
 
 
 def launcher_environ() -> dict[str, str]:
@@ -38,20 +46,27 @@ def launcher_environ() -> dict[str, str]:
 def unpack_libraries() -> None:
     """Unpack into the launcher's folder what build/epmd.spec has put behind the modules.
 
-    For the bundle only, and before gevent is imported.  Raises OSError, and ImportError where the executable
-    is not there any more."""
+    For the one-file form only, and before gevent is imported.  Raises OSError, and ImportError where the
+    executable is not there any more."""
     from zipimport import zipimporter
 
     folder: str = sys._MEIPASS  # type: ignore[attr-defined]
     packed = zipimporter(sys.executable)
     for name in packed.get_data("names").decode().split():
-        path = os.path.join(folder, name)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "wb") as file:
-            file.write(packed.get_data(name))
+        try:
+            _write(os.path.join(folder, name), packed.get_data(name))
+        except OSError as error:
+            hint = "the folder form (dist/gevent-epmd) needs no place to unpack to"
+            raise OSError(error.errno, f"{error.strerror}; {hint}") from None
     # The import system takes a folder that it once found absent to be absent for good, and would not see the
     # files; `importlib.invalidate_caches` does not reach what PyInstaller's finders remember.
     sys.path_importer_cache.clear()
+
+
+def _write(path: str, content: bytes) -> None:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb") as file:
+        file.write(content)
 
 
 def load_everything() -> None:
@@ -65,7 +80,7 @@ def load_everything() -> None:
 
 def settle(*, has_launcher: bool) -> None:
     """Become independent of the folder, now that everything is loaded; in the foreground, end with the
-    launcher.  For the bundle only."""
+    launcher.  For the executables only."""
     gc.enable()  # build/hooks/first.py has switched it off
     sys.meta_path.insert(0, _NoMoreImports())
     launcher.forget()

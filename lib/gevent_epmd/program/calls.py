@@ -1,37 +1,56 @@
 """The interactive calls of the command line: what is said where, and the exit status (C: epmd_cli.c).
 
-Everything goes out with os.write, so that the bytes of a node's name reach stdout as they are.
-"""
+Everything goes out with os.write, so that the bytes of a node's name reach stdout as they are.  What only
+rare calls need is imported by them: every start of a node imports this module."""
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # the module signal imports enum
 import os
-from collections.abc import Callable, Iterator
 
-from .. import __version__, protocol
+from .. import wire
 from ..client import exchange
-from .options import USAGE, Options
+from ..conventions import printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 #: C puts the name into a buffer of its own, and refuses more.
 _LONGEST_STOP_NAME = 1000
 
 
-def call(options: Options) -> int:
-    """Make the call that the options name; gives the exit status."""
+class Ask:
+    """An interactive call: `command` is its option without dashes, `host` "" for this host."""
+
+    def __init__(
+        self, command: str, port: int, host: str = "", stop_name: str = "", *, json: bool = False
+    ) -> None:
+        self.command = command
+        self.port = port
+        self.host = host
+        self.stop_name = stop_name
+        self.json = json
+
+
+def call(ask: Ask) -> int:
+    """Make the call; gives the exit status."""
+    # As `epmd -names | head -1` ends a C program.
+    _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
     try:
-        return _CALLS[options.command or ""](options)
+        return _CALLS[ask.command](ask)
     except exchange.NoEpmd as error:
         say(2, str(error))
     except exchange.EpmdError as error:
         # To stdout, as C has it; of another host C knows nothing.
-        say(2 if options.host else 1, str(error))
+        say(2 if ask.host else 1, str(error))
     return 1
 
 
-def _target(options: Options) -> exchange.Target:
+def _target(ask: Ask) -> exchange.Target:
     # C waits for ever, and the health checks of an epmd that hangs pile up.
-    target = exchange.Target(options.host, options.settings.port, exchange.TIMEOUT)
-    if options.host:
+    target = exchange.Target(ask.host, ask.port, exchange.TIMEOUT)
+    if ask.host:
         _find(target, exchange.TIMEOUT)
     return target
 
@@ -63,37 +82,35 @@ def _find(target: exchange.Target, seconds: float) -> None:
     target.timeout = max(end - time.monotonic(), 0)
 
 
-def _names(options: Options) -> int:
-    return _list(options, protocol.NAMES_REQ)
+def _names(ask: Ask) -> int:
+    return _list(ask, wire.NAMES_REQ)
 
 
-def _dump(options: Options) -> int:
-    return _list(options, protocol.DUMP_REQ)
+def _dump(ask: Ask) -> int:
+    return _list(ask, wire.DUMP_REQ)
 
 
-def _started(options: Options) -> int:
+def _started(ask: Ask) -> int:
     try:
-        exchange.must_be_an_epmd(_target(options))
+        exchange.must_be_an_epmd(_target(ask))
     except exchange.EpmdError:
         return 1
     return 0
 
 
-def _list(options: Options, tag: int) -> int:
-    with exchange.Listing(_target(options), tag) as listing:
-        if options.json:
+def _list(ask: Ask, tag: int) -> int:
+    with exchange.Listing(_target(ask), tag) as listing:
+        if ask.json:
             return _list_json(listing.port, exchange.joined(listing.pieces()), tag)
         text = exchange.joined(_until_the_end_or_a_reset(listing.pieces()))
     write(1, f"epmd: up and running on port {listing.port} with data:\n".encode())
-    write(1, _harmless(text) if options.host else text)
+    write(1, _harmless(text) if ask.host else text)
     return 0
 
 
 def _harmless(text: bytes | bytearray) -> bytes:
     """A listing whose control characters are escaped, so that another host cannot control the terminal.  Of
     an epmd of this host everything is printed byte for byte, as C does."""
-    from ..server.log import printable
-
     lines = text.decode("utf-8", "backslashreplace").split("\n")
     return "\n".join(map(printable, lines)).encode()
 
@@ -112,7 +129,7 @@ def _list_json(port: int, text: bytes, tag: int) -> int:
 
     from ..client import answers
 
-    if tag == protocol.NAMES_REQ:
+    if tag == wire.NAMES_REQ:
         found = {"nodes": [node._asdict() for node in answers.parse_names(text)]}
     else:
         found = {
@@ -126,34 +143,38 @@ def _list_json(port: int, text: bytes, tag: int) -> int:
     return 0
 
 
-def _kill(options: Options) -> int:
-    if exchange.kill_answer(_target(options)) != protocol.KILL_OK:
+def _kill(ask: Ask) -> int:
+    if exchange.kill_answer(_target(ask)) != wire.KILL_OK:
         write(1, b"Killing not allowed - living nodes in database.\n")
         return 1
     write(1, b"Killed\n")
     return 0
 
 
-def _stop(options: Options) -> int:
-    name = os.fsencode(options.stop_name)
+def _stop(ask: Ask) -> int:
+    name = os.fsencode(ask.stop_name)
     if len(name) > _LONGEST_STOP_NAME:
         write(1, b"epmd: Name too long!")
         return 1
-    write(1, exchange.stop_answer(_target(options), name) + b"\n")
+    write(1, exchange.stop_answer(_target(ask), name) + b"\n")
     return 0
 
 
-def _help(_options: Options) -> int:
+def _help(_ask: Ask) -> int:
+    from .options import USAGE
+
     write(1, USAGE.encode())
     return 0
 
 
-def _version(_options: Options) -> int:
+def _version(_ask: Ask) -> int:
+    from .. import __version__
+
     write(1, f"epmd {__version__}\n".encode())
     return 0
 
 
-_CALLS: dict[str, Callable[[Options], int]] = {
+_CALLS: dict[str, Callable[[Ask], int]] = {
     "names": _names,
     "dump": _dump,
     "started": _started,
@@ -166,8 +187,6 @@ _CALLS: dict[str, Callable[[Options], int]] = {
 
 def say(descriptor: int, text: str) -> None:
     """A line, whatever is in the text."""
-    from ..server.log import printable
-
     write(descriptor, f"epmd: {printable(text)}\n".encode())
 
 

@@ -1,38 +1,53 @@
 """The program: reads the line, and asks an epmd, serves, or serves detached (C: main() of epmd.c).
 
-What is imported here is paid for at every start of every Erlang node; what a call needs, and what
-serving needs, is imported when it is known which of them it is.
-"""
+What is imported here is paid for at every start of every Erlang node.  `quick` answers most lines; what the
+others need is imported when it is known what they ask for."""
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # the module signal imports enum
 import os
-import signal
 import sys
 
-from ..conventions import ValueProblem
-from . import daemon
-from .options import USAGE, UsageError, read_options
+from . import calls, descriptors, quick
 
 
 def main() -> int:
     """Do what the command line says; gives the exit status."""
     status = _do_as_told()
     if hasattr(sys, "frozen"):
-        # All is written and closed by now, and for Python to take itself apart is 3.5 of some 40 ms.
+        # All is written and closed by now, and for Python to take itself apart takes 3.5 ms.
         os._exit(status)
     return status
 
 
 def _do_as_told() -> int:
-    daemon.open_standard_descriptors()
+    descriptors.open_standard_descriptors()
     # As a C program: Ctrl-C ends it without a traceback, unless whoever started it ignores Ctrl-C.
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if 1 in (os.getpid(), os.getppid() if hasattr(sys, "frozen") else 0):
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    if _is_process_1():
         from . import signals
 
         signals.exit_by_signals()
+    status = quick.answer(sys.argv[1:], os.environ)
+    return _do_in_full() if status is None else status
+
+
+def _is_process_1() -> bool:
+    """Whether signals must be handled because this is process 1, or the child of a launcher that is."""
+    if os.getppid() == 1:
+        from . import bundle
+
+        return bundle.is_one_file()
+    return os.getpid() == 1
+
+
+def _do_in_full() -> int:
+    """Read any line, with docopt."""
+    from ..conventions import ValueProblem
+    from .options import USAGE, UsageError, read_options
+
     try:
         options = read_options(sys.argv[1:], os.environ)
     except UsageError as error:
@@ -41,19 +56,16 @@ def _do_as_told() -> int:
     except ValueProblem as error:
         return _fail(str(error))
     if options.command:
-        # As `epmd -names | head -1` ends a C program.
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-        from . import calls
-
-        return calls.call(options)
+        ask = calls.Ask(
+            options.command, options.settings.port, options.host, options.stop_name, json=options.json
+        )
+        return calls.call(ask)
     from . import start
 
     return start.serve(options)
 
 
 def _fail(text: str, usage: str = "") -> int:
-    from . import calls
-
     calls.write(2, usage.encode())
     calls.say(2, text)
     return 1

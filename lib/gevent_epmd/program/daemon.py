@@ -14,18 +14,6 @@ from collections.abc import Container, Iterable
 _READY = b"\0"
 
 
-def open_standard_descriptors() -> None:
-    """Make sure that 0, 1 and 2 are taken.  Where the caller closed one, the next socket would get its
-    number, and then be read, written or replaced as if it were stdin, stdout or stderr."""
-    try:
-        descriptor = os.open(os.devnull, os.O_RDWR)
-    except OSError:
-        return  # a bare chroot; whoever closes them there has no use for what we say
-    while descriptor <= 2:
-        descriptor = os.dup(descriptor)
-    os.close(descriptor)
-
-
 def close_inherited(keep: Container[int] = ()) -> None:
     """Close every descriptor above 2 but these: somebody may wait for the end of a pipe.
 
@@ -59,7 +47,7 @@ class Caller:
         from .processes import gone
 
         # In the executable the caller sees only after a while that its launcher was killed.
-        if (bundle.is_bundled() and gone(launcher.pid)) or not self._tell(_READY):
+        if (bundle.is_one_file() and gone(launcher.pid)) or not self._tell(_READY):
             raise BrokenPipeError("its caller was killed while it started")
 
     def failed(self, reason: str) -> bool:

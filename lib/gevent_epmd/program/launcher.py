@@ -1,13 +1,13 @@
 """The launcher of the single executable: it has unpacked the folder, and waits for this process, its child.
 
 Where it is killed, nobody ends its child and nobody removes the folder, so the child sees to both, from its
-very first lines on: build/hooks/first.py imports this before anything else.
+very first lines on: build/hooks/one_file.py imports this before anything else.
 """
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # the module signal imports enum
 import os
-import signal
 import sys
 
 from . import at_end
@@ -30,15 +30,15 @@ def watch() -> None:
     The kernel could tell at once (PR_SET_PDEATHSIG), but Python cannot ask it without ctypes."""
     if not _is_launcher():
         end()
-    signal.signal(signal.SIGALRM, _look)
-    signal.setitimer(signal.ITIMER_REAL, _LOOK_EVERY, _LOOK_EVERY)
+    _signal.signal(_signal.SIGALRM, _look)
+    _signal.setitimer(_signal.ITIMER_REAL, _LOOK_EVERY, _LOOK_EVERY)
 
 
 def forget() -> None:
     """Somebody else looks, or nobody needs to; SIGALRM is what it was."""
-    if signal.getsignal(signal.SIGALRM) is _look:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    if _signal.getsignal(_signal.SIGALRM) is _look:
+        _signal.setitimer(_signal.ITIMER_REAL, 0)
+        _signal.signal(_signal.SIGALRM, _signal.SIG_DFL)
 
 
 def _look(_number: int, _frame: object) -> None:

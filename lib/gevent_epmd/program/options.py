@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from docopt import DocoptExit, docopt
 
 from ..conventions import ValueProblem, default_port, read_number
-from ..protocol import MOST_PORT
 from ..server.settings import DEFAULT_PACKET_TIMEOUT, Settings
+from ..wire import MOST_PORT
 
 if TYPE_CHECKING:
     from ..server.networks import Network

@@ -47,7 +47,7 @@ def _sockets(options: Options, events: Events) -> list[_socket.socket]:
 def _serve_sockets(options: Options, sockets: list[_socket.socket], log: Log) -> int:
     caller = None
     try:
-        if bundle.is_bundled():
+        if bundle.is_one_file():
             bundle.unpack_libraries()
         if options.daemon:
             caller = daemon.detach()
@@ -82,8 +82,8 @@ def _run(options: Options, sockets: list[_socket.socket], log: Log, caller: daem
         processes.reap_orphans(mapper.hub.loop)
     for pid in options.pid_exit:
         processes.when_gone(mapper.hub.loop, pid, partial(mapper.end, f"process {pid} has ended"))
-    if bundle.is_bundled():
-        bundle.settle(has_launcher=not options.daemon)
+    if bundle.is_frozen():
+        bundle.settle(has_launcher=bundle.is_one_file() and not options.daemon)
     mapper.events.serving()
     port_file.write(mapper.port)
     # Without the option the variable is a service's whose node has started us, and not for us.

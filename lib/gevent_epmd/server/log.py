@@ -15,6 +15,8 @@ import struct
 import time
 from collections.abc import Callable, Iterable
 
+from ..conventions import printable
+
 _DUMPED = 1024
 _ROW = 16
 _SECONDS_BETWEEN_COMPLAINTS = 1.0
@@ -175,13 +177,6 @@ def _open_syslog() -> Callable[[str], None]:
 def shown(name: bytes) -> str:
     """A name for a log line."""
     return name.decode("utf-8", "backslashreplace")
-
-
-def printable(text: str) -> str:
-    """The text with its control characters escaped, so that no name can forge a line."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _hex_row(data: bytes, start: int) -> str:

@@ -1,0 +1,65 @@
+"""The lines that every start of a node, every health check and every script uses, without docopt.
+
+`[-port N] -names`, `[-port N] -started`, and `[-port N] -daemon` where an epmd answers already.  Every other
+line, and every one of these that is wrong, goes on to the full way.  What is decided and said is what the
+full way calls: `conventions.read_number`, `calls.call`, `exchange.must_be_an_epmd`;
+tests/program/test_quick.py compares both ways.
+
+Imports os, `_socket` and time beside our own: each module more is paid for at every start of every Erlang
+node."""
+
+from __future__ import annotations
+
+from ..client import exchange
+from ..conventions import ValueProblem, default_port, read_number
+from ..wire import MOST_PORT
+from . import calls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+#: The options that end a quick line.
+_LAST = {"-names": "names", "-started": "started", "-daemon": "daemon"}
+
+#: Set, one of these makes `-daemon` listen elsewhere, or have more to do than to find the port in use.
+_OF_SERVING = "ERL_EPMD_"
+_HARMLESS = frozenset(("ERL_EPMD_PORT", "ERL_EPMD_RELAXED_COMMAND_CHECK"))
+
+#: How long a running epmd may take to answer until the full way asks, in seconds.
+_PATIENCE = 1.0
+
+
+def answer(arguments: Sequence[str], environ: Mapping[str, str]) -> int | None:
+    """The exit status of a quick line, after what it says was said; None for every other line."""
+    if len(arguments) not in (1, 3) or arguments[-1] not in _LAST:
+        return None
+    port = _port(arguments[:-1], environ)
+    if port is None:
+        return None
+    command = _LAST[arguments[-1]]
+    if command == "daemon":
+        return 0 if _is_served(port, environ) else None
+    return calls.call(calls.Ask(command, port))
+
+
+def _port(arguments: Sequence[str], environ: Mapping[str, str]) -> int | None:
+    """The port to ask; None where it is invalid, which the full way explains."""
+    try:
+        if not arguments:
+            return default_port(environ)
+        return read_number("-port", arguments[1], MOST_PORT) if arguments[0] == "-port" else None
+    except ValueProblem:
+        return None
+
+
+def _is_served(port: int, environ: Mapping[str, str]) -> bool:
+    """Whether a `-daemon` without further options would find its port in use by an epmd: it binds 0.0.0.0
+    first, and asks who has the port at 127.0.0.1."""
+    if any(name.startswith(_OF_SERVING) for name in environ.keys() - _HARMLESS):
+        return False
+    try:
+        exchange.must_be_an_epmd(exchange.Target("127.0.0.1", port, _PATIENCE))
+    except exchange.EpmdError:
+        return False
+    return True

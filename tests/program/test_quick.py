@@ -1,0 +1,137 @@
+"""Quick lines: the same as the full way does, and with few imports."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from support.forms import ROOT, C, Source, reserved_port, run
+from support.peer import node, register
+from support.strangers import Http
+
+#: Makes each of the calls that the argument lists, in a child each, by the quick way and by the full way, and
+#: prints what came of either: stdout, stderr, status.  The status is 200 where the line is not a quick one.
+DRIVER = """
+import json, os, sys, tempfile
+from gevent_epmd.program import cli, quick
+
+def outcome(arguments, environ, answer):
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        child = os.fork()
+        if not child:
+            os.dup2(out.fileno(), 1)
+            os.dup2(err.fileno(), 2)
+            os.environ.update(environ)
+            sys.argv[1:] = arguments
+            quick.answer = answer
+            os._exit(cli.main())
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        return [file.seek(0) or file.read().decode("latin-1") for file in (out, err)] + [status]
+
+right = quick.answer
+
+def quickly(arguments, environ):
+    status = right(arguments, environ)
+    os._exit(200 if status is None else status)
+
+seen = []
+for arguments, environ in json.loads(sys.argv.pop(1)):
+    fast = outcome(arguments, environ, quickly)
+    seen.append([fast, fast if fast[2] == 200 else outcome(arguments, environ, lambda *_: None)])
+json.dump(seen, sys.stdout)
+"""
+
+
+def played(calls: list) -> list:
+    done = run([sys.executable, "-c", DRIVER, json.dumps(calls)])
+    assert done.stderr == b""
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def ports():
+    """Ports at which there is an epmd with two nodes, C's, one of another protocol, and nobody."""
+    with Source() as ours, C() as c, Http() as stranger, reserved_port() as nobody:
+        names = ("foo", "a\r\nb\x1b[2J", "ö" * 255)
+        held = [register(port, node(name))[0] for port in (ours.port, c.port) for name in names]
+        yield [ours.port, c.port, stranger.port, nobody]
+        for peer in held:
+            peer.close()
+
+
+def test_quick_lines_do_what_the_full_way_does(ports: list[int]) -> None:
+    served = [str(port) for port in ports[:2]]
+    spellings = st.sampled_from(
+        [*map(str, ports), f"00{served[0]}", "", "0", "65536", "abc", "1_0", "٣", "-1", " 1"]
+    )
+    lines = st.one_of(
+        st.tuples(st.sampled_from(["-names", "-started"])),
+        st.tuples(st.just("-port"), spellings, st.sampled_from(["-names", "-started"])),
+        # Only where an epmd answers, or with an invalid port: elsewhere the full way would serve.
+        st.tuples(st.just("-port"), st.sampled_from([*served, "0", "abc"]), st.just("-daemon")),
+        st.tuples(
+            st.sampled_from(["-port", "-d", "-names"]),
+            spellings,
+            st.sampled_from(["-names", "-started", "-dump", "-json", "--help", "-stop"]),
+        ),
+    )
+    environs = st.fixed_dictionaries(
+        {}, optional={"ERL_EPMD_PORT": spellings.filter(bool), "ERL_EPMD_RELAXED_COMMAND_CHECK": st.just("")}
+    )
+    quick = 0
+
+    @settings(max_examples=12, deadline=None, database=None)
+    @given(st.lists(st.tuples(lines, environs), min_size=5, max_size=25))
+    def compare(calls: list) -> None:
+        nonlocal quick
+        for call, (fast, full) in zip(calls, played(calls), strict=True):
+            quick += fast[2] != 200
+            assert fast == full, call
+
+    compare()
+    assert quick > 20
+
+
+@pytest.mark.parametrize("variable", ["ERL_EPMD_ADDRESS", "ERL_EPMD_LOOPBACK", "ERL_EPMD_ANYTHING_NEW"])
+def test_daemon_that_is_to_listen_elsewhere_takes_the_full_way(ports: list[int], variable: str) -> None:
+    line = ["-port", str(ports[0]), "-daemon"]
+    (plain, _), (other, _) = played([[line, {}], [line, {variable: "127.0.0.5"}]])
+    assert (plain[2], other[2]) == (0, 200)
+
+
+IMPORTS = """
+import os, sys
+sys.path.insert(0, sys.argv.pop(1))
+before = set(sys.modules)
+from gevent_epmd.program import cli
+status = cli.main()
+sys.stderr.write(" ".join(sorted(set(sys.modules) - before)))
+"""
+#: All that a quick line may import: each module more is paid for at every start of every Erlang node.
+ALLOWED = {"__future__", "_socket", "gevent_epmd"} | {
+    f"gevent_epmd.{module}"
+    for module in (
+        "wire",
+        "conventions",
+        "client",
+        "client.exchange",
+        "program",
+        "program.cli",
+        "program.calls",
+        "program.descriptors",
+        "program.quick",
+    )
+}
+
+
+@pytest.mark.usefixtures("unmeasured")
+@pytest.mark.parametrize("option", ["-names", "-started", "-daemon"])
+def test_quick_line_imports_nothing_else(ports: list[int], option: str) -> None:
+    command = [sys.executable, "-I", "-S", "-c", IMPORTS, str(ROOT / "lib"), "-port", str(ports[0]), option]
+    done = run(command)
+    assert done.returncode == 0
+    assert set(done.stderr.decode().split()) == ALLOWED
