@@ -13,7 +13,7 @@ from support.forms import PROGRAMS, ROOT, real, run
 #: From source alone: the same code in every form.
 _ONCE = ("fuzz-protocol",)
 #: Those in which the launcher of the one-file form has a part.
-_LAUNCHED = ("signals", "signals-to-process-1", "restart", "orphans")
+_LAUNCHED = ("signals", "signals-to-process-1", "restart", "orphans", "killed-calls")
 #: Those that measure memory, which coverage takes too.
 _MEASURED = ("crowds",)
 PLAYED = [

@@ -9,18 +9,22 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from soak.play import Figures, Form, Scale, scene
-from support.forms import ReservedPort, answers, clean_environment, processes_at, wait_until
+from support.forms import PATIENCE, ReservedPort, answers, clean_environment, processes_at, wait_until
 from support.strangers import Mute
 
 #: The kills are spread over so long, in seconds from the start.
 _START = 0.3
 _NOBODY = 65534
+#: How many calls wait at once: more would be late on a machine of two cores.
+_AT_ONCE = 4
 _CALLS: tuple[tuple[str, ...], ...] = ((), ("-daemon",), ("-started",))
 
 
@@ -48,11 +52,47 @@ def orphans(form: Form, scale: Scale) -> Figures:
 
 
 def for_everybody(form: Form, folder: str) -> list[str]:
-    """The command line; an executable is copied to where everybody may read it."""
+    """The command line; an executable is copied to where everybody may read it, with its folder if it has one."""
     program, *arguments = form.command
-    if not arguments:
-        program = shutil.copy(program, folder)
-    return [program, *arguments]
+    if arguments:
+        return list(form.command)
+    home = Path(program).parent
+    if (home / "_internal").is_dir():
+        return [str(shutil.copytree(home, Path(folder) / home.name) / Path(program).name)]
+    return [shutil.copy(program, folder)]
+
+
+@scene(
+    "SIGKILL to a call that waits for a mute peer, after up to 2 s, 300 times: to its launcher, or to both"
+)
+def killed_calls(form: Form, scale: Scale) -> Figures:
+    kills = scale.of(300, 12)
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(_AT_ONCE) as pool:
+        tries = [(2 * number / kills, number % 2 == 0) for number in range(kills)]
+        list(pool.map(lambda each: _kill_a_call(form, folder, each[0], both=each[1]), tries))
+        left = [str(path) for path in Path(folder).rglob("*") if not path.is_dir()]
+        assert not left, left
+        return {"kills": kills, "left": 0, "empty folders": len(list(Path(folder).iterdir()))}
+
+
+def _kill_a_call(form: Form, folder: str, seconds: float, *, both: bool) -> None:
+    """Kill a `-started` so many seconds after it has connected; returns when no process of it is left."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        mute.settimeout(PATIENCE)
+        port = mute.getsockname()[1]
+        process = subprocess.Popen(
+            [*form.command, "-port", str(port), "-started"],
+            env=clean_environment(TMPDIR=folder),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        with mute.accept()[0]:
+            time.sleep(seconds)  # the moment is what is tried
+            (os.killpg if both else os.kill)(process.pid, signal.SIGKILL)
+            process.wait(PATIENCE)
+            wait_until(lambda: not processes_at(port), "the call to end", 10)
 
 
 class Try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # the module signal imports enum
 import os
+import time
 
 from .. import wire
 from ..client import exchange
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 #: C puts the name into a buffer of its own, and refuses more.
 _LONGEST_STOP_NAME = 1000
+#: How long to wait until a full stdout is tried again, in seconds.
+_PAUSE = 0.01
 
 
 class Ask:
@@ -59,7 +62,6 @@ def _find(target: exchange.Target, seconds: float) -> None:
     """Look the host up within the time of the whole call.  In a thread: a name server that does not answer
     keeps getaddrinfo for longer, and only the end of the process stops that."""
     import _thread
-    import time
 
     end = time.monotonic() + seconds
     problems = []
@@ -204,10 +206,7 @@ def _write(descriptor: int, view: memoryview) -> int:
     try:
         return os.write(descriptor, view)
     except BlockingIOError:
-        # A pipe, or a terminal, that another program has set not to block: it is full just now.
-        from select import POLLOUT, poll
-
-        waiting = poll()
-        waiting.register(descriptor, POLLOUT)
-        waiting.poll()
+        # A pipe, or a terminal, that another program has set not to block: it is full just now.  Not waited
+        # for by a poll: the module select may be gone with the folder of the one-file form.
+        time.sleep(_PAUSE)
         return 0

@@ -10,6 +10,8 @@ node."""
 
 from __future__ import annotations
 
+import sys
+
 from ..client import exchange
 from ..conventions import ValueProblem, default_port, read_number
 from ..wire import MOST_PORT
@@ -40,7 +42,17 @@ def answer(arguments: Sequence[str], environ: Mapping[str, str]) -> int | None:
     command = _LAST[arguments[-1]]
     if command == "daemon":
         return 0 if _is_served(port, environ) else None
+    _empty_folder()
     return calls.call(calls.Ask(command, port))
+
+
+def _empty_folder() -> None:
+    """In the one-file form, remove what was unpacked: all that the call needs is loaded.  A call that waits
+    may be killed together with its launcher, and then nobody else would remove it."""
+    if getattr(sys, "frozen", None) == "one-file":
+        from . import launcher
+
+        launcher.empty(sys._MEIPASS)  # type: ignore[attr-defined]
 
 
 def _port(arguments: Sequence[str], environ: Mapping[str, str]) -> int | None:
