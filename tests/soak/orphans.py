@@ -52,7 +52,7 @@ def orphans(form: Form, scale: Scale) -> Figures:
 
 
 def for_everybody(form: Form, folder: str) -> list[str]:
-    """The command line; an executable is copied to where everybody may read it, with its folder if it has one."""
+    """The command line; an executable is copied, with its folder, to where everybody may read it."""
     program, *arguments = form.command
     if arguments:
         return list(form.command)
