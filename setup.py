@@ -21,7 +21,7 @@ setup(
     packages=find_packages("lib"),
     package_data={"gevent_epmd": ["py.typed"]},
     python_requires=f">={PYTHONS[0]}",
-    install_requires=["gevent>=24.10", "docopt-ng>=0.9"],
+    install_requires=["gevent>=24.10.1", "docopt-ng>=0.9"],
     extras_require={
         "test": [
             "pytest>=8",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -79,7 +80,7 @@ def test_contents_of_the_wheel(wheel: Path) -> None:
     ]
     required = [line for line in metadata.splitlines() if line.startswith("Requires-Dist: ")]
     assert [line for line in required if "extra ==" not in line] == [
-        "Requires-Dist: gevent>=24.10",
+        "Requires-Dist: gevent>=24.10.1",
         "Requires-Dist: docopt-ng>=0.9",
     ]
 
@@ -106,6 +107,11 @@ def works(command: str) -> bool:
     return bool(shutil.which(command)) and run([command, "-c", "import ensurepip, ssl"]).returncode == 0
 
 
+def version_of(command: str) -> str:
+    done = run([command, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"])
+    return done.stdout.decode().strip()
+
+
 PYTHONS = pythons()
 
 
@@ -116,11 +122,11 @@ def python(request) -> str:
     return PYTHONS[0 if request.param == "oldest" else -1]
 
 
-def environment(python: str, folder: Path, *packages: str) -> Path:
+def environment(python: str, folder: Path, *packages: str, constraints: Path = CONSTRAINTS) -> Path:
     """The bin directory of a fresh virtual environment with these packages, as pip takes them."""
     assert run([python, "-m", "venv", str(folder)], timeout=PATIENCE).returncode == 0
     pip = [str(folder / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", "--retries", "1"]
-    done = run([*pip, "-c", str(CONSTRAINTS), *packages], timeout=PATIENCE)
+    done = run([*pip, "-c", str(constraints), *packages], timeout=PATIENCE)
     if done.returncode and not IN_CI and b"connection broken" in done.stderr:
         pytest.skip("the packages are out of reach: no network")
     assert done.returncode == 0, done.stderr.decode()
@@ -167,6 +173,47 @@ def test_sdist_installs_and_its_tests_run(python: str, unpacked: Path, tmp_path:
     done = run(pytest_there, cwd=unpacked, environ=environ, timeout=PATIENCE)
     assert done.returncode == 0, done.stdout.decode()
     assert b" passed" in done.stdout
+
+
+SCENE = """
+from gevent_epmd import PortMapper, ThreadedPortMapper, client
+from gevent_epmd.testing import EpmdProcess
+
+def look_up(epmd):
+    with client.register("foo", 4711, port=epmd.port):
+        return client.port_please("foo", port=epmd.port).port
+
+with EpmdProcess() as epmd, ThreadedPortMapper(port=0) as mapper:
+    print(look_up(epmd), look_up(mapper))
+with PortMapper(port=0) as other:
+    pass
+print(*(client.started(port=each.port) for each in (epmd, mapper, other)))
+"""
+
+
+def test_oldest_gevent_that_is_allowed(wheel: Path, unpacked: Path, tmp_path: Path) -> None:
+    """With everything else as new as it is pinned."""
+    if SUPPORTED.index("3.13") < SUPPORTED.index(version_of(PYTHONS[0])):
+        pytest.skip("there are no wheels of it for a Python after 3.13")
+    with zipfile.ZipFile(wheel) as archive:
+        metadata = archive.read(next(n for n in archive.namelist() if n.endswith("METADATA"))).decode()
+    oldest = re.search(r"^Requires-Dist: gevent>=(\S+)$", metadata, re.MULTILINE)[1]
+    others = [line for line in CONSTRAINTS.read_text().splitlines() if not line.startswith("gevent==")]
+    (tmp_path / "constraints").write_text("\n".join(others))
+    bin_folder = environment(
+        PYTHONS[0],
+        tmp_path / "venv",
+        *(str(wheel), f"gevent=={oldest}", "--only-binary=gevent", "pytest", "hypothesis"),
+        constraints=tmp_path / "constraints",
+    )
+    python = str(bin_folder / "python")
+    pytest_there = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit"]
+    done = run(pytest_there, cwd=unpacked, timeout=PATIENCE)
+    assert done.returncode == 0, done.stdout.decode()
+    version = run([python, "-c", "import gevent; print(gevent.__version__)"])
+    assert version.stdout.decode().strip() == oldest
+    done = run([python, "-W", "error", "-c", SCENE], cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, b"4711 4711\nFalse False False\n"), done.stderr.decode()
 
 
 CONSUMER = """

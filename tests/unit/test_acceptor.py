@@ -1,0 +1,157 @@
+"""What the acceptor relies on in gevent's StreamServer: one private name, and its life cycle.
+
+A release of gevent may change a private name.  tests/packaging runs this with the oldest gevent of setup.py.
+"""
+
+from __future__ import annotations
+
+import _socket
+import ast
+import inspect
+import resource
+import socket as blocking
+import textwrap
+from collections.abc import Iterator
+
+import gevent
+import pytest
+from gevent import socket
+from gevent.server import StreamServer
+
+from gevent_epmd.protocol import frame
+from gevent_epmd.server.acceptor import Acceptor
+from gevent_epmd.server.log import Log
+from gevent_epmd.server.mapper import Mapper
+from gevent_epmd.server.settings import Settings
+from support.forms import PATIENCE
+
+
+@pytest.fixture(autouse=True)
+def _in_time() -> Iterator[None]:
+    with gevent.Timeout(PATIENCE):
+        yield
+
+
+@pytest.fixture
+def mapper() -> Iterator[Mapper]:
+    mapper = Mapper(Settings(), 0, Log())
+    yield mapper
+    mapper.hub.loop.run_callback(mapper.stop)  # which is for the hub only
+    gevent.sleep(0)
+
+
+def acceptor_of(mapper: Mapper, kind: type[Acceptor] = Acceptor) -> Acceptor:
+    acceptor = kind(mapper, blocking.create_server(("127.0.0.1", 0)), shared=False)
+    mapper.start([acceptor])
+    return acceptor
+
+
+def ask(acceptor: Acceptor) -> socket.socket:
+    """A connection that has sent NAMES."""
+    sock = socket.create_connection(acceptor.address)
+    sock.sendall(frame(b"n"))
+    return sock
+
+
+def is_answered(sock: socket.socket, seconds: float = PATIENCE) -> bool:
+    with gevent.Timeout(seconds, False):
+        return len(sock.recv(4)) == 4
+    return False
+
+
+def test_only_one_private_name_of_gevents_is_taken() -> None:
+    """Whatever else the acceptor calls its own must not be something in gevent."""
+    attributes = [node for node in ast.walk(source_of(Acceptor)) if isinstance(node, ast.Attribute)]
+    own = {*vars(Acceptor)} | {node.attr for node in attributes if isinstance(node.ctx, ast.Store)}
+    plain = StreamServer(blocking.create_server(("127.0.0.1", 0)), handle=print)
+    theirs = {*dir(plain)}
+    plain.close()
+    private = {name for name in own if name.startswith("_") and not name.endswith("__")}
+    assert private & theirs == {"_do_read"}
+
+
+def source_of(kind: type) -> ast.Module:
+    return ast.parse(textwrap.dedent(inspect.getsource(kind)))
+
+
+def test_watcher_calls_do_read(mapper: Mapper) -> None:
+    calls = []
+
+    class Recording(Acceptor):
+        def _do_read(self) -> None:
+            calls.append("_do_read")
+            super()._do_read()
+
+        def do_read(self) -> None:
+            calls.append("do_read")
+
+    with ask(acceptor_of(mapper, Recording)) as sock:
+        assert is_answered(sock)
+    assert {*calls} == {"_do_read"}
+
+
+def test_accepting_stops_and_starts(mapper: Mapper) -> None:
+    acceptor = acceptor_of(mapper)
+    assert (acceptor.started, acceptor.closed) == (True, False)
+    acceptor.stop_accepting()
+    with ask(acceptor) as sock:
+        assert not is_answered(sock, 0.1)
+        acceptor.start_accepting()
+        acceptor.start_accepting()
+        assert is_answered(sock)
+
+
+@pytest.mark.parametrize("how", ["close", "shut_down", "stop"])
+def test_closed_acceptor_has_no_socket(mapper: Mapper, how: str) -> None:
+    before = mapper.hub.loop.activecnt
+    acceptor = acceptor_of(mapper)
+    sock = acceptor.socket
+    assert isinstance(sock, _socket.socket)
+    assert sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN) == 1
+    for _ in range(2):
+        getattr(acceptor, how)()
+        assert (acceptor.started, acceptor.closed, hasattr(acceptor, "socket")) == (False, True, False)
+    assert sock.fileno() == -1
+    assert mapper.hub.loop.activecnt == before
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(acceptor.address)
+
+
+@pytest.fixture
+def no_descriptor_left() -> Iterator[None]:
+    """Calls of `next` on this take every descriptor away, and give them back."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def turns() -> Iterator[None]:
+        with blocking.socket() as free:
+            lowest = free.fileno()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, before[1]))
+        yield
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        yield
+
+    yield turns()
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_acceptor_without_room_tries_again(mapper: Mapper, no_descriptor_left, capfd) -> None:
+    acceptor = acceptor_of(mapper)
+    with ask(acceptor) as sock:
+        next(no_descriptor_left)
+        assert not is_answered(sock, 0.3)
+        next(no_descriptor_left)
+        assert is_answered(sock)
+    assert "no room for a connection" in capfd.readouterr().err
+
+
+def test_acceptor_that_waits_for_room_can_be_closed(mapper: Mapper, no_descriptor_left, capfd) -> None:
+    before = mapper.hub.loop.activecnt
+    acceptor = acceptor_of(mapper)
+    with ask(acceptor):
+        next(no_descriptor_left)
+        while "no room for a connection" not in capfd.readouterr().err:
+            gevent.sleep(0.001)
+        next(no_descriptor_left)
+        acceptor.close()
+    assert acceptor.closed
+    assert mapper.hub.loop.activecnt == before
