@@ -6,7 +6,7 @@ import resource
 
 import pytest
 
-from support.forms import COMMANDS, heed_signals, real
+from support.forms import COMMANDS, Built, C, Folder, Real, heed_signals, real
 
 #: Projects of their own, which the tests run.
 collect_ignore = ["examples"]
@@ -16,6 +16,35 @@ heed_signals()
 # Some tests hold thousands of connections.
 _, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (_hard, _hard))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    text = "only what needs no other program and does not wait for long (scripts/test --quick)"
+    parser.addoption("--quick", action="store_true", help=text)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: waits, or plays for long; left out by --quick")
+    Real.wanted = not config.getoption("quick")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("quick"):
+        quick = {item: not (item.get_closest_marker("slow") or needs_another_program(item)) for item in items}
+        config.hook.pytest_deselected(items=[item for item in items if not quick[item]])
+        items[:] = [item for item in items if quick[item]]
+
+
+def needs_another_program(item: pytest.Item) -> bool:
+    """Whether the test is for the executable or for C's epmd, by its parameters."""
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    return any(
+        issubclass(value, (Built, C, Folder))
+        if isinstance(value, type)
+        else value in ("built", "C", "folder")
+        for value in parameters
+        if isinstance(value, type | str)
+    )
 
 
 @pytest.fixture

@@ -171,6 +171,7 @@ def test_wrong_reply_is_found(change: str, title: str) -> None:
 
 
 def test_program_shows_what_differs_and_says_so_in_its_status(monkeypatch, capsys) -> None:
+    real(C.command[0])
     rows = {
         "good": [Row("good", "one", "a", "a"), Row("good", "two", "a", "b", LISTED)],
         "bad": [Row("bad", "three", "a|b", "c", more="seed 7")],

@@ -36,6 +36,7 @@ from support.peer import ask, barrier, names, node, register
 from support.syslog import PRIVATE_DEV, received
 
 
+@pytest.mark.slow
 def test_daemons_in_a_row_answer_at_once(ours) -> None:
     rounds = 50 if ours == SOURCE else 100
     with reserved_port() as port:
@@ -121,6 +122,7 @@ def test_port_in_use_is_no_error(command, options: list[str]) -> None:
         assert serving_pid(port) == pid
 
 
+@pytest.mark.slow
 def test_daemons_that_start_together_leave_one(ours) -> None:
     count = 20 if ours == SOURCE else 60
     with reserved_port() as port:

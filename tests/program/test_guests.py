@@ -80,6 +80,7 @@ def test_connection_that_is_not_looked_at_yet_makes_room(monkeypatch) -> None:
         assert newcomer.is_open()
 
 
+@pytest.mark.slow
 def test_node_that_waits_for_its_reply_is_a_node(monkeypatch) -> None:
     """One who waits for another reply makes room."""
     monkeypatch.setattr(acceptor, "MOST_UNREGISTERED", 1)

@@ -71,6 +71,7 @@ PARTS = st.one_of(
 LISTINGS = st.lists(PARTS, max_size=8).map(lambda parts: [b"\0\0\x11\x11", *parts])
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     call=st.sampled_from(CALLS),
@@ -167,6 +168,7 @@ def old_dump(kind: bytes, text: bytes) -> Iterator[DumpedNode]:
             yield DumpedNode(match[1].decode(), int(match[2]), int(match[3]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

@@ -125,6 +125,7 @@ def test_idle_connection_times_out_and_a_node_does_not(form) -> None:
         peer.close()
 
 
+@pytest.mark.slow
 @forms(launcher=False, processes_only=True)
 def test_request_that_came_while_the_server_was_stopped(form) -> None:
     """As a container is by `docker pause`: it came in time, and is answered."""
@@ -152,6 +153,7 @@ def test_dripped_bytes_do_not_prolong_the_deadline(form) -> None:
         assert time.monotonic() - start > 0.9
 
 
+@pytest.mark.slow
 @forms(launcher=False, but_not_c="a reader that does not read")
 def test_slow_reader_delays_nobody_and_is_gone_in_time(form) -> None:
     with ExitStack() as stack:
@@ -208,6 +210,7 @@ def test_relaxed_by_the_environment(form) -> None:
         peer.close()
 
 
+@pytest.mark.slow
 @each_that_serves
 def test_name_comes_back_5000_times(form) -> None:
     with form() as server:
@@ -344,6 +347,7 @@ def test_nodes_leave_room_for_those_who_ask(form, descriptors: int, room: int, m
         assert look_up(server.port, "n0")[:2] == b"w\0"
 
 
+@pytest.mark.slow
 @forms(launcher=False)
 @pytest.mark.parametrize("option", ["-delay_write", "-delay_accept"])
 def test_busy_server_is_slow(form, option: str) -> None:
@@ -359,6 +363,7 @@ def seconds_of_a_look_up(port: int) -> float:
     return time.monotonic() - start
 
 
+@pytest.mark.slow
 @each_that_serves
 def test_busy_server_is_slow_for_each_alone(form) -> None:
     with form("-delay_write", "1") as server, ExitStack() as stack:
@@ -370,6 +375,7 @@ def test_busy_server_is_slow_for_each_alone(form) -> None:
         assert time.monotonic() - start < 15
 
 
+@pytest.mark.slow
 @each_that_serves
 def test_write_delay_is_longer_than_the_packet_timeout(form) -> None:
     with form("-delay_write", "2", "-packet_timeout", "1") as server:

@@ -17,6 +17,9 @@ from support.peer import node, register
 from support.scenes import run_apart
 from support.strangers import Dripping, Endless, Mute
 
+#: Most wait for an answer that does not come.
+pytestmark = pytest.mark.slow
+
 ASKING = [["-names"], ["-dump"], ["-started"], ["-kill"], ["-stop", "foo"], ["-names", "-json"]]
 FROM_HERE = [["-host", "127.0.0.1", "-names"], ["-host", "localhost", "-started"]]
 #: For a process to start and to end on a busy machine, in seconds.

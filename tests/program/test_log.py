@@ -119,6 +119,7 @@ def test_complaint_names_the_peer(form, host: str) -> None:
                 wait_until(lambda line=line: re.search(line, server.log(), re.MULTILINE), what, 10)
 
 
+@pytest.mark.slow
 def test_complaint_names_the_peer_that_cannot_be_answered() -> None:
     with Source("-delay_write", "1") as server:
         peer = Peer(server.port)

@@ -98,6 +98,7 @@ def test_value_is_missing(ours, option: str) -> None:
     assert b"usage: epmd " in err
 
 
+@pytest.mark.slow
 @each_program
 def test_idle_exit(form) -> None:
     """It counts from the end of the last node, also where it had been idle for a while before."""

@@ -239,6 +239,7 @@ def outcomes(output: str) -> dict[str, list[str]]:
     return found
 
 
+@pytest.mark.slow
 def test_failure_inside_fails_the_test_that_caused_it(project) -> None:
     project.write(
         "conftest.py",
@@ -334,6 +335,7 @@ def test_it(epmd, epmd_session):
     assert outcomes(project.run()) == {"test_it": ["PASSED"]}
 
 
+@pytest.mark.slow
 def test_workers_have_their_own(project) -> None:
     project.write(
         "test_it.py",
@@ -396,6 +398,7 @@ def workers_of(project, process: subprocess.Popen) -> set[int]:
     return {int(path.stem.removeprefix("aside")) for path in project.folder.glob("*.pids")} - {process.pid}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda how: how.name)
 @pytest.mark.parametrize(("tests", "options"), [(1, ()), (2, ("-n", "2"))], ids=["alone", "workers"])
 def test_nothing_is_left_of_a_run_that_is_ended(project, how, tests: int, options: tuple[str, ...]) -> None:

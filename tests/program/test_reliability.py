@@ -23,6 +23,7 @@ PLAYED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("which", "name"), PLAYED)
 def test_it_cannot_be_knocked_over(which: str, name: str, request) -> None:
     real(PROGRAMS[which].command[0])

@@ -26,6 +26,9 @@ from support.forms import (
 from support.peer import ask
 from support.strangers import STRANGERS, BoundOnly, ClosesAtOnce, Http, Mute, Stranger
 
+#: Most wait for an answer that does not come.
+pytestmark = pytest.mark.slow
+
 STRANGER = "a stranger at the port"
 MET = {
     Mute: b"no answer from epmd on 127.0.0.1 in 10 s",

@@ -139,6 +139,7 @@ def test_daemon_keeps_the_sockets(ours, tmp_path: Path) -> None:
         wait_until(lambda: gone(main), "the daemon to end")
 
 
+@pytest.mark.slow
 def test_end_leaves_the_sockets_listening() -> None:
     """They are for the next epmd that systemd starts."""
     with DualStack("-systemd") as server:

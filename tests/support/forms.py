@@ -44,8 +44,16 @@ _OTP_OF_ERTS = 12
 PATIENCE = 60.0
 
 
+class Real:
+    """Whether tests may use programs that are not ours; `pytest --quick` skips those that do."""
+
+    wanted = True
+
+
 def real(command: str) -> str:
     """The path of a program that is not ours.  In CI it must be there; elsewhere a test is skipped."""
+    if not Real.wanted and command != SOURCE[0]:
+        pytest.skip(f"not quick: needs {command}")
     path = shutil.which(command)
     if path is None and os.environ.get("CI"):
         pytest.fail(f"{command} is missing")

@@ -7,6 +7,7 @@ Imports inside functions and those for type checkers count like the others.
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 
 import pytest
@@ -51,6 +52,9 @@ DYNAMIC = {"__import__", "import_module"}
 
 #: {module: its source}
 Sources = dict[str, str]
+
+
+parsed = functools.cache(ast.parse)
 
 
 def read_sources() -> Sources:
@@ -126,7 +130,7 @@ def at_import(tree: ast.Module) -> ast.Module:
 
 def faults(sources: Sources) -> list[str]:
     """Every fault against the rules, in words."""
-    trees = {module: ast.parse(source) for module, source in sources.items()}
+    trees = {module: parsed(source) for module, source in sources.items()}
     found = {module: set(imports(module, tree, sources)) for module, tree in trees.items()}
     ours = {module: {name for name in names if name in sources} for module, names in found.items()}
     return [
