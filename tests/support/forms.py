@@ -107,8 +107,8 @@ class ReservedPort:
             v6 = opened.enter_context(_reusable(socket.AF_INET6))
             try:
                 v6.bind(("::1", self.number))
-                # A connection that has just ended may have the number at another address, and then nobody could
-                # listen on every address.
+                # A connection that has just ended may have the number at another address, and then nobody
+                # could listen on every address.
                 with _reusable(socket.AF_INET6) as everywhere:
                     everywhere.bind(("::", self.number))
             except OSError as error:
