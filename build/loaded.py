@@ -9,7 +9,7 @@ import sys
 ASKING = ("program.cli", "program.calls", "client.answers", "program.start", "program.signals")
 #: For -allow and -json.
 OPTIONAL = ("ipaddress", "json")
-SERVING = ("server.acceptor", "program.processes", "program.files")
+SERVING = ("program.run",)
 
 
 def load(*modules: str) -> None:
@@ -18,12 +18,13 @@ def load(*modules: str) -> None:
 
 
 load(*OPTIONAL, *(f"gevent_epmd.{module}" for module in ASKING))
-from gevent_epmd.program import bundle  # noqa: E402 - loaded anyway
 from gevent_epmd.server import log  # noqa: E402
 
 log.Log(to_syslog=True)
 log.Log().tty(0, "a line of the log, for what it loads")
 asking = set(sys.modules)
 load(*(f"gevent_epmd.{module}" for module in SERVING))
-bundle.load_everything()
+from gevent import get_hub  # noqa: E402
+
+get_hub().loop  # noqa: B018 - made when it is first asked for
 print("\n".join(asking), "\n".join(sys.modules.keys() - asking), sep="\n\n")

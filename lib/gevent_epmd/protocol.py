@@ -15,59 +15,23 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 from .wire import (
     ALIVE2_REQ as ALIVE2_REQ,
-)
-from .wire import (
     ALIVE2_RESP as ALIVE2_RESP,
-)
-from .wire import (
     ALIVE2_X_RESP as ALIVE2_X_RESP,
-)
-from .wire import (
     DEFAULT_PORT as DEFAULT_PORT,
-)
-from .wire import (
     DUMP_REQ as DUMP_REQ,
-)
-from .wire import (
     HEADER as HEADER,
-)
-from .wire import (
     KILL_NO as KILL_NO,
-)
-from .wire import (
     KILL_OK as KILL_OK,
-)
-from .wire import (
     KILL_REQ as KILL_REQ,
-)
-from .wire import (
     LISTING_PORT_SIZE as LISTING_PORT_SIZE,
-)
-from .wire import (
     MOST_PORT as MOST_PORT,
-)
-from .wire import (
     NAMES_REQ as NAMES_REQ,
-)
-from .wire import (
     NOEXIST as NOEXIST,
-)
-from .wire import (
     PORT2_REQ as PORT2_REQ,
-)
-from .wire import (
     PORT2_RESP as PORT2_RESP,
-)
-from .wire import (
     STOP_REQ as STOP_REQ,
-)
-from .wire import (
     STOPPED as STOPPED,
-)
-from .wire import (
     frame as frame,
-)
-from .wire import (
     listing_port as listing_port,
 )
 

@@ -19,8 +19,7 @@ from typing import IO, TYPE_CHECKING
 from comparison.calls import CALLS, NOBODY, Call, Place
 from comparison.masks import masked
 from comparison.rows import NOT_PLAYED, Form, Row, Seen, side_by_side
-from support.daemons import end as end_daemon
-from support.daemons import serving_pid
+from support.daemons import end as end_daemon, serving_pid
 from support.forms import PATIENCE, Process, answers, clean_environment, real, reserved_port, wait_until
 from support.peer import ask, lives, names, node, register
 

@@ -76,6 +76,14 @@ def test_unsupported_python_is_refused_first(checkout: Path, script: str, change
     assert nothing_was_changed(checkout)
 
 
+def test_program_that_is_no_python_is_refused(checkout: Path) -> None:
+    (checkout / ".venv" / "bin").mkdir(parents=True)
+    done = call(checkout, "run", PYTHON=shutil.which("true"))
+    assert b"cannot be used: it is no Python" in done.stderr
+    assert done.returncode == 1
+    assert (checkout / ".venv").exists()
+
+
 def test_no_supported_python(checkout: Path) -> None:
     write_script(checkout.parent / "bin" / "python3", PLAYED.format(python=sys.executable, change=OLD))
     done = call(checkout, "test")

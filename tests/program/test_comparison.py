@@ -7,8 +7,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from comparison import __main__ as program
-from comparison import commands, differences, groups, wire
+from comparison import __main__ as program, commands, differences, groups, wire
 from comparison.calls import CALLS
 from comparison.differences import DIFFERENCES
 from comparison.masks import masked

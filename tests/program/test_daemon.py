@@ -161,9 +161,9 @@ def test_failure_is_on_stderr_and_in_the_status(form, why: str) -> None:
 
 BROKEN = """
 import sys
-from gevent_epmd.program import cli, start
+from gevent_epmd.program import cli, run
 def broken(*_): raise {what}
-start._run = broken
+run.run = broken
 sys.exit(cli.main())
 """
 
@@ -351,3 +351,13 @@ def test_daemon_without_a_syslog_serves(ours, tmp_path: Path) -> None:
     with daemon([*unshare, "sh", "-c", PRIVATE_DEV, "sh", str(tmp_path), *ours]) as (port, _):
         assert ask(port, b"?") == b""
         assert answers(port)
+
+
+def test_daemon_compiles_nothing_with_its_own_umask(tmp_path: Path) -> None:
+    """Its umask is 0, and in a folder that everybody may write to anybody may put code."""
+    compiled = tmp_path / "compiled"
+    environ = {"PYTHONPYCACHEPREFIX": str(compiled), "PYTHONDONTWRITEBYTECODE": ""}
+    with daemon(SOURCE, environ=environ) as (port, _):
+        assert not names(port)
+    assert any(compiled.rglob("gevent/*.pyc"))
+    assert [path for path in compiled.rglob("*") if path.stat().st_mode & 0o002] == []

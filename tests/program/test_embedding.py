@@ -201,7 +201,7 @@ def test_failure_of_the_block_is_not_hidden(kind) -> None:
 def test_failure_of_the_hub_comes_out() -> None:
     mapper = ThreadedPortMapper(port=0, log=lambda _: None)
     mapper.start()
-    mapper._mapper._listeners[0]._serve = None
+    mapper._mapper.listeners[0]._serve = None
     with pytest.raises(client.EpmdError):
         client.names("127.0.0.1", mapper.port, timeout=0.5)
     with pytest.raises(TypeError):
@@ -260,3 +260,21 @@ gevent_epmd.nonsense
     done = run([sys.executable, "-c", script])
     assert done.stdout == b"False\nTrue\n"
     assert b"AttributeError: module gevent_epmd has no attribute nonsense" in done.stderr
+
+
+@each
+def test_close_ends_a_node_that_plays_busy_and_has_lost_its_name(kind, away) -> None:
+    """It is neither registered nor among those without a node."""
+    lines: list[str] = []
+    with ExitStack() as stack:
+        with kind(port=0, relaxed=True, delay_write=1, debug=1, log=lines.append) as mapper:
+            peer, stopping = (stack.enter_context(Peer(mapper.port)) for _ in range(2))
+            peer.send(frame(node("foo").packet()))
+            away(
+                wait_until, lambda: any("registering 'foo" in line for line in lines), "foo to be registered"
+            )
+            inside = mapper._mapper
+            stopping.send(frame(b"sfoo"))
+            away(wait_until, lambda: any("unregistering 'foo" in line for line in lines), "foo to be stopped")
+        assert not inside.sleeping
+        assert away(peer.read_all) == b""

@@ -188,19 +188,27 @@ def test_child_of_process_1_is_ended_by_the_signal() -> None:
             env=clean_environment(),
             stdout=subprocess.PIPE,
         )
-        wait_until(lambda: answers(port), "it to answer")
-        (first,) = children(process.pid)
-        os.kill(*children(first), signal.SIGTERM)
-        assert process.communicate(timeout=PATIENCE)[0] == b"-15\n"
+        try:
+            wait_until(lambda: answers(port), "it to answer")
+            (first,) = children(process.pid)
+            os.kill(*children(first), signal.SIGTERM)
+            assert process.communicate(timeout=PATIENCE)[0] == b"-15\n"
+        finally:
+            process.kill()
+            process.wait(PATIENCE)
 
 
 def test_is_process_1_itself() -> None:
     with reserved_port() as port:
         unshare = [real("unshare"), "--map-root-user", "--pid", "--fork", "--mount-proc", "--kill-child"]
         process = subprocess.Popen([*unshare, real(FOLDER), "-port", str(port)], env=clean_environment())
-        wait_until(lambda: answers(port), "it to answer")
-        (first,) = children(process.pid)
-        assert children(first) == []
-        assert not ask(port, b"d").startswith(b"name")
-        os.kill(first, signal.SIGTERM)
-        assert process.wait(PATIENCE) == 128 + signal.SIGTERM
+        try:
+            wait_until(lambda: answers(port), "it to answer")
+            (first,) = children(process.pid)
+            assert children(first) == []
+            assert ask(port, b"d")[4:] == b""
+            os.kill(first, signal.SIGTERM)
+            assert process.wait(PATIENCE) == 128 + signal.SIGTERM
+        finally:
+            process.kill()
+            process.wait(PATIENCE)

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from gevent_epmd.protocol import frame
-from gevent_epmd.server import acceptor
+from gevent_epmd.server import mapper
 from gevent_epmd.server.timers import Unregistered
 from soak.crowd import Crowd
 from soak.measure import descriptors
@@ -62,7 +62,7 @@ def test_which_connection_makes_room(monkeypatch) -> None:
         assert try_to_register(late, node("late"))[:2] == b"v\0"
         drip.send(b"\x09")
         barrier(server.port)
-        monkeypatch.setattr(acceptor, "MOST_UNREGISTERED", 4)
+        monkeypatch.setattr(mapper, "MOST_UNREGISTERED", 4)
         stack.enter_context(Peer(server.port))
         assert len(reader.read_all()) < 600 * 255, "it is cut off"
         assert_makes_room(server, [drip, idle, refused], stack)
@@ -74,7 +74,7 @@ def test_which_connection_makes_room(monkeypatch) -> None:
 
 
 def test_connection_that_is_not_looked_at_yet_makes_room(monkeypatch) -> None:
-    monkeypatch.setattr(acceptor, "MOST_UNREGISTERED", 1)
+    monkeypatch.setattr(mapper, "MOST_UNREGISTERED", 1)
     with InProcess("-delay_accept", "3") as server, Peer(server.port) as busy, Peer(server.port) as newcomer:
         assert busy.read_all() == b""
         assert newcomer.is_open()
@@ -83,7 +83,7 @@ def test_connection_that_is_not_looked_at_yet_makes_room(monkeypatch) -> None:
 @pytest.mark.slow
 def test_node_that_waits_for_its_reply_is_a_node(monkeypatch) -> None:
     """One who waits for another reply makes room."""
-    monkeypatch.setattr(acceptor, "MOST_UNREGISTERED", 1)
+    monkeypatch.setattr(mapper, "MOST_UNREGISTERED", 1)
     with InProcess("-delay_write", "3") as server, Peer(server.port) as keeper:
         keeper.send(frame(node("keeper").packet()))
         wait_until(lambda: len(server._embedded._mapper.registry), "it to be registered")
@@ -96,19 +96,19 @@ def test_node_that_waits_for_its_reply_is_a_node(monkeypatch) -> None:
 @pytest.mark.parametrize("form", [Source, Built], ids=lambda form: form.__name__)
 def test_most_connections_where_descriptors_do_not_end(form, monkeypatch) -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    if hard < 3 * acceptor.MOST_UNREGISTERED:
+    if hard < 3 * mapper.MOST_UNREGISTERED:
         pytest.skip("there are too few descriptors here")
     monkeypatch.setattr(form, "prepare", few_descriptors(1024, hard))
     more = 300
     with form() as server, register(server.port, node("keeper"))[0] as keeper, Crowd(server.port) as crowd:
         barrier(server.port)
         before = descriptors(server.pid)
-        for _ in range(acceptor.MOST_UNREGISTERED + more):
+        for _ in range(mapper.MOST_UNREGISTERED + more):
             crowd.join()
         for _ in range(more):
             with crowd.peers.popleft() as peer:
                 assert peer.read_all() == b""
-        assert descriptors(server.pid) - before == acceptor.MOST_UNREGISTERED
+        assert descriptors(server.pid) - before == mapper.MOST_UNREGISTERED
         assert all(peer.is_open() for peer in crowd.peers)
         assert keeper.is_open()
         assert names(server.port) == ["keeper at port 4711"]

@@ -203,3 +203,15 @@ def test_stderr_that_is_full_ends_nothing(monkeypatch) -> None:
 
     monkeypatch.setattr("gevent_epmd.server.log.os.write", write)
     Log(3).say(0, "nobody hears this")
+
+
+def test_log_shows_the_listing_that_was_sent() -> None:
+    """A node that registers while a slow reply waits is in neither."""
+    with Source("-d", "-d", "-delay_write", "1") as server, Peer(server.port) as asking:
+        asking.send(frame(b"n"))
+        wait_until(lambda: "got EPMD_NAMES_REQ" in server.log(), "the request to be read")
+        with Peer(server.port) as late:
+            late.send(frame(node("late").packet()))
+            assert asking.read_all()[4:] == b""
+            assert late.read(6)[:2] == b"v\0"
+        assert "name late" not in server.log()

@@ -6,10 +6,9 @@ import json
 import sys
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from support.forms import ROOT, C, Source, reserved_port, run
+from support.forms import ROOT, C, Source, real, reserved_port, run
 from support.peer import node, register
 from support.strangers import Http
 
@@ -128,10 +127,20 @@ ALLOWED = {"__future__", "_socket", "gevent_epmd"} | {
 }
 
 
+@pytest.fixture(params=["alone", "child of process 1"])
+def before(request) -> list[str]:
+    """The beginning of a command line, which makes its parent the one that is named."""
+    if request.param == "alone":
+        return []
+    apart = [real("unshare"), "--map-root-user", "--pid", "--fork", "--kill-child"]
+    # Without the second command the shell would run the first in its own place.
+    return [*apart, "sh", "-c", '"$@"; exit $?', "sh"]
+
+
 @pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("option", ["-names", "-started", "-daemon"])
-def test_quick_line_imports_nothing_else(ports: list[int], option: str) -> None:
+def test_quick_line_imports_nothing_else(ports: list[int], option: str, before: list[str]) -> None:
     command = [sys.executable, "-I", "-S", "-c", IMPORTS, str(ROOT / "lib"), "-port", str(ports[0]), option]
-    done = run(command)
+    done = run([*before, *command])
     assert done.returncode == 0
     assert set(done.stderr.decode().split()) == ALLOWED

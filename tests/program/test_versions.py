@@ -9,8 +9,7 @@ import pytest
 
 from comparison import differences
 from comparison.differences import DIFFERENCES, SAME, VERSIONS, WORDS, Difference
-from comparison.rows import DELIBERATE, DIFFERENT, Row, Seen, side_by_side
-from comparison.rows import SAME as AGREED
+from comparison.rows import DELIBERATE, DIFFERENT, SAME as AGREED, Row, Seen, side_by_side
 from support.forms import BUILT, C, Source, forms, otp_of, real
 
 CHANGED = next(d.scene for d in DIFFERENCES if d.of(25) != SAME == d.of(29))

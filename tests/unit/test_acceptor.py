@@ -20,6 +20,7 @@ from gevent.server import StreamServer
 
 from gevent_epmd.protocol import frame
 from gevent_epmd.server.acceptor import Acceptor
+from gevent_epmd.server.events import Events
 from gevent_epmd.server.log import Log
 from gevent_epmd.server.mapper import Mapper
 from gevent_epmd.server.settings import Settings
@@ -34,7 +35,7 @@ def _in_time() -> Iterator[None]:
 
 @pytest.fixture
 def mapper() -> Iterator[Mapper]:
-    mapper = Mapper(Settings(), 0, Log())
+    mapper = Mapper(Settings(), 0, Events(Log()))
     yield mapper
     mapper.hub.loop.run_callback(mapper.stop)  # which is for the hub only
     gevent.sleep(0)
@@ -42,7 +43,8 @@ def mapper() -> Iterator[Mapper]:
 
 def acceptor_of(mapper: Mapper, kind: type[Acceptor] = Acceptor) -> Acceptor:
     acceptor = kind(mapper, blocking.create_server(("127.0.0.1", 0)), shared=False)
-    mapper.start([acceptor])
+    mapper.listeners.append(acceptor)
+    mapper.start()
     return acceptor
 
 

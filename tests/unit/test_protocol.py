@@ -6,8 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 
 from gevent_epmd import protocol
 from gevent_epmd.protocol import (

@@ -69,13 +69,14 @@ def _write(path: str, content: bytes) -> None:
         file.write(content)
 
 
-def load_everything() -> None:
-    """Import what gevent would import only when it is first used."""
-    # Its default imports pprint, dataclasses and inspect, for a report that nobody will read.
-    from gevent import config, get_hub
+def import_everything() -> None:
+    """Import what gevent would import only when it is first used: the class of its loop.  The loop itself
+    must be made by the process that serves."""
+    from gevent import config
 
+    # Its default imports pprint, dataclasses and inspect, for a report that nobody will read.
     config.format_context = "builtins.repr"
-    get_hub().loop  # noqa: B018 - made when it is first asked for
+    config.loop  # noqa: B018 - imported when it is first asked for
 
 
 def settle(*, has_launcher: bool) -> None:

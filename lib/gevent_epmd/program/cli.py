@@ -15,6 +15,10 @@ from . import calls, descriptors, quick
 def main() -> int:
     """Do what the command line says; gives the exit status."""
     status = _do_as_told()
+    if _is_one_file():
+        from . import launcher
+
+        launcher.tidy_up()
     if hasattr(sys, "frozen"):
         # All is written and closed by now, and for Python to take itself apart takes 3.5 ms.
         os._exit(status)
@@ -36,11 +40,12 @@ def _do_as_told() -> int:
 
 def _is_process_1() -> bool:
     """Whether signals must be handled because this is process 1, or the child of a launcher that is."""
-    if os.getppid() == 1:
-        from . import bundle
+    return os.getpid() == 1 or (os.getppid() == 1 and _is_one_file())
 
-        return bundle.is_one_file()
-    return os.getpid() == 1
+
+def _is_one_file() -> bool:
+    # As bundle.is_one_file, which imports more than a quick line may.
+    return getattr(sys, "frozen", None) == "one-file"
 
 
 def _do_in_full() -> int:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Whose child this process was when it began.
 pid = os.getppid()
+#: This process: those that it forks have no launcher.
+_child = os.getpid()
 
 #: How often to look whether it lives, in seconds.
 _LOOK_EVERY = 0.1
@@ -46,16 +48,26 @@ def _look(_number: int, _frame: object) -> None:
         end()
 
 
+def tidy_up() -> None:
+    """To be called at the end: remove the folder if the launcher was killed since `watch` looked last."""
+    if os.getpid() == _child and os.getppid() != pid:
+        _remove_folder()
+
+
 def end() -> NoReturn:
     """In the place of the launcher: remove the folder, and end."""
     at_end.run()
+    _remove_folder()
+    os._exit(1)
+
+
+def _remove_folder() -> None:
     folder: str = sys._MEIPASS  # type: ignore[attr-defined]
     empty(folder)
     try:
         os.rmdir(folder)
     except OSError:
         pass  # a launcher that was not killed removes it
-    os._exit(1)
 
 
 def empty(folder: str) -> None:

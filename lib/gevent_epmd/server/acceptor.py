@@ -15,8 +15,8 @@ from gevent.server import StreamServer
 
 from . import unpatched
 from .connection import Connection
-from .log import Log
-from .mapper import MOST_UNREGISTERED, Mapper
+from .events import Events
+from .mapper import Mapper
 from .settings import Settings
 
 #: How many connections to accept before those that are open are looked at again.  gevent's 100 is no faster
@@ -27,14 +27,15 @@ _PAUSE = 0.1
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
-def start_mapper(
-    settings: Settings, sockets: Iterable[_socket.socket], log: Log, *, shared: bool = False
+def new_mapper(
+    settings: Settings, sockets: Iterable[_socket.socket], events: Events, *, shared: bool = False
 ) -> Mapper:
-    """A mapper that serves these listening sockets in the hub of this thread, and closes them at the end.
-    Where they are `shared`, another process, as systemd, goes on listening afterwards."""
+    """A mapper that is to serve these listening sockets in the hub of this thread, from its `start` on, and
+    closes them at the end.  Where they are `shared`, another process, as systemd, goes on listening
+    afterwards."""
     sockets = list(sockets)
-    mapper = Mapper(settings, sockets[0].getsockname()[1], log)
-    mapper.start([Acceptor(mapper, sock, shared=shared) for sock in sockets])
+    mapper = Mapper(settings, sockets[0].getsockname()[1], events)
+    mapper.listeners += (Acceptor(mapper, sock, shared=shared) for sock in sockets)
     return mapper
 
 
@@ -109,10 +110,7 @@ class Acceptor(StreamServer):
             connection.refuse()
             return
         connection.start()
-        # Afterwards, since a connection that is answered at once takes nobody's place.
-        if len(mapper.unregistered) > MOST_UNREGISTERED:
-            mapper.events.crowded(connection, MOST_UNREGISTERED)
-            mapper.make_room()
+        mapper.keep_bounded(connection)
 
     def _may_try_again(self, error: OSError) -> bool:
         events = self._mapper.events

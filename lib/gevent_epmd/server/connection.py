@@ -259,16 +259,17 @@ class Connection:
         self._events.replied(title, request.name, sent=self._reply(reply))
 
     def _do_names(self, _request: BareRequest) -> None:
-        self._reply_listing(self._mapper.names_reply(), self._mapper.registry.names_lines, "NAMES_RESP")
+        lines = self._mapper.registry.names_lines()
+        self._reply_listing(self._mapper.names_reply(), lines, "NAMES_RESP")
 
     def _do_dump(self, _request: BareRequest) -> None:
         lines = self._mapper.registry.dump_lines()
         reply = protocol.listing_reply(self._mapper.port, b"".join(lines))
-        self._reply_listing(reply, lambda: lines, "DUMP_RESP")
+        self._reply_listing(reply, lines, "DUMP_RESP")
 
-    def _reply_listing(self, reply: bytes, lines: Callable[[], list[bytes]], title: str) -> None:
+    def _reply_listing(self, reply: bytes, lines: list[bytes], title: str) -> None:
         """`lines` are for the log: C writes the port and each line with a call of its own."""
-        sent = self._reply(reply, lambda: [reply[: protocol.LISTING_PORT_SIZE], *lines()])
+        sent = self._reply(reply, lambda: [reply[: protocol.LISTING_PORT_SIZE], *lines])
         self._events.replied(title, sent=sent)
 
     def _do_kill(self, _request: BareRequest) -> None:
@@ -383,4 +384,8 @@ class Connection:
         """Play a busy server for this connection; the others go on."""
         self._stop_reading()
         self._wait_unregistered()
-        sleep(seconds)
+        self._mapper.sleeping.add(self)
+        try:
+            sleep(seconds)
+        finally:
+            self._mapper.sleeping.discard(self)

@@ -27,7 +27,8 @@ from gevent.event import Event
 
 from ..protocol import DEFAULT_PORT
 from . import listeners
-from .acceptor import start_mapper
+from .acceptor import new_mapper
+from .events import Events
 from .listeners import ListenError, PortInUse
 from .log import Log
 from .mapper import Mapper
@@ -96,10 +97,11 @@ class PortMapper:
     def _open(self) -> Mapper:
         sockets = listeners.open_listeners(self._settings.addresses, self._settings.port)
         _serving.add(self)
-        mapper = self._mapper = start_mapper(self._settings, sockets, self._log)
+        mapper = self._mapper = new_mapper(self._settings, sockets, Events(self._log))
         stopped = self._stopped = Event()
         # However it ends, it ends in the hub: only there may connections be aborted.
         mapper.finished.rawlink(lambda _: self._end(mapper, stopped))
+        mapper.start()
         self.port = mapper.port
         return mapper
 

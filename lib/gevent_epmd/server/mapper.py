@@ -12,7 +12,6 @@ Invariants:
 from __future__ import annotations
 
 import resource
-from collections.abc import Iterable
 from functools import partial
 from operator import attrgetter
 from typing import Any, Protocol
@@ -21,8 +20,7 @@ from gevent import get_hub
 from gevent.event import Event
 
 from ..protocol import Alive2Request, listing_reply
-from .events import Events
-from .log import Log
+from .events import Events, Peer
 from .registry import REMEMBERED, REMEMBERED_WHEN_DEBUGGING, Holder, Node, Registry
 from .settings import Settings
 from .timers import Deadlines, IdleExit, Unregistered
@@ -51,10 +49,10 @@ class Listener(Protocol):
 class Mapper:
     """What all connections share: settings, events, nodes, timers.  `port` is the one that listings tell."""
 
-    def __init__(self, settings: Settings, port: int, log: Log) -> None:
+    def __init__(self, settings: Settings, port: int, events: Events) -> None:
         self.settings = settings
         self.port = port
-        self.events = Events(log)
+        self.events = events
         self.hub = get_hub()
         self.finished = Event()
         self.registry = Registry(
@@ -62,20 +60,22 @@ class Mapper:
         )
         self.deadlines = Deadlines(self.hub.loop, settings.packet_timeout)
         self.unregistered = Unregistered()
+        #: Those that play busy: a node's may have lost its name meanwhile.
+        self.sleeping: set[Holder] = set()
         #: Greenlets that have no connection to serve; see `connection`.
         self.idle_greenlets: list[Any] = []
         self._listed = b""
         self._names_reply = b""
-        self._listeners: list[Listener] = []
+        #: What accepts connections once it starts.
+        self.listeners: list[Listener] = []
         self._idle_exit: IdleExit | None = None
         if settings.idle_exit:
             reason = f"no node for {settings.idle_exit} seconds"
             self._idle_exit = IdleExit(self.hub.loop, settings.idle_exit, partial(self.end, reason))
 
-    def start(self, listeners: Iterable[Listener]) -> None:
+    def start(self) -> None:
         """Accept connections from here on."""
-        self._listeners = list(listeners)
-        for listener in self._listeners:
+        for listener in self.listeners:
             listener.start()
         self._look_whether_idle()
 
@@ -87,7 +87,7 @@ class Mapper:
 
     def close_listeners(self) -> None:
         """Free the port."""
-        for listener in self._listeners:
+        for listener in self.listeners:
             listener.shut_down()
 
     def stop(self) -> None:
@@ -107,7 +107,7 @@ class Mapper:
         self.events.silence()
         for connection in self._connections():
             connection.leave_to_parent(loop_is_ours=loop_is_ours)
-        for listener in self._listeners:
+        for listener in self.listeners:
             listener.leave_to_parent(loop_is_ours=loop_is_ours)
         if loop_is_ours:
             self._stop_timers()
@@ -125,7 +125,7 @@ class Mapper:
 
     def _connections(self) -> set[Holder]:
         holders = {node.holder for node in self.registry.live() if node.holder is not None}
-        return holders.union(self.unregistered)
+        return holders.union(self.unregistered, self.sleeping)
 
     def make_room(self) -> bool:
         """Close the connection that has been of no use for longest, never a node's; False if there is
@@ -135,6 +135,14 @@ class Mapper:
             return False
         oldest.abort("closing to make room")
         return True
+
+    def keep_bounded(self, newcomer: Peer) -> None:
+        """Make room where more connections wait that are not a node's than may; to be called for each
+        newcomer."""
+        # Not before it was served, since a connection that is answered at once takes nobody's place.
+        if len(self.unregistered) > MOST_UNREGISTERED:
+            self.events.crowded(newcomer, MOST_UNREGISTERED)
+            self.make_room()
 
     def node_reg(self, request: Alive2Request, holder: Holder) -> Node:
         """Register a node.  Raises NodeRefused."""

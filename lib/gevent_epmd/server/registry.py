@@ -120,7 +120,10 @@ class Registry:
         self._late: dict[bytes, Node] = {}
         # One that was killed in this very second may have given away the number of the second.
         self._floor = max(_FIRST_CREATION, int(clock()) + 1)
-        self._names: bytes | None = None
+        self._names: bytes = b""
+        #: The lines of NAMES; made anew, not changed, when a node comes or goes, since a slow reply shows
+        #: them later.
+        self._lines: list[bytes] | None = None
 
     def __len__(self) -> int:
         """How many nodes are live."""
@@ -154,7 +157,7 @@ class Registry:
             raise NodeRefused(reason.kind, *reason.details)
         node = Node(request, self._next_count(request.name), holder)
         self._live[request.name] = node
-        self._names = None
+        self._lines = None
         return node
 
     def unregister(self, node: Node) -> bool:
@@ -164,7 +167,7 @@ class Registry:
         del self._live[node.name]
         node.holder = None
         self._late[node.name] = node
-        self._names = None
+        self._lines = None
         return True
 
     def drop_gone(self) -> None:
@@ -174,13 +177,15 @@ class Registry:
 
     def names_text(self) -> bytes:
         """What NAMES lists."""
-        if self._names is None:
-            self._names = b"".join(self.names_lines())
+        self.names_lines()
         return self._names
 
     def names_lines(self) -> list[bytes]:
         """The lines of NAMES."""
-        return [node.names_line for node in self.live()]
+        if self._lines is None:
+            self._lines = [node.names_line for node in self.live()]
+            self._names = b"".join(self._lines)
+        return self._lines
 
     def dump_lines(self) -> list[bytes]:
         """The lines of DUMP."""
