@@ -6,7 +6,7 @@ import resource
 
 import pytest
 
-from support.forms import COMMANDS, Built, C, Folder, Real, heed_signals, real
+from support.forms import COMMANDS, Process, Real, Source, heed_signals, real
 
 #: Projects of their own, which the tests run.
 collect_ignore = ["examples"]
@@ -36,12 +36,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def needs_another_program(item: pytest.Item) -> bool:
-    """Whether the test is for the executable or for C's epmd, by its parameters."""
+    """Whether the test is for a form that is made of something else than Python, by its parameters."""
     parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
     return any(
-        issubclass(value, (Built, C, Folder))
+        issubclass(value, Process) and not issubclass(value, Source)
         if isinstance(value, type)
-        else value in ("built", "C", "folder")
+        else value in COMMANDS and value != "source"
         for value in parameters
         if isinstance(value, type | str)
     )

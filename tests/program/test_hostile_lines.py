@@ -70,22 +70,41 @@ for line in sys.stdin:
 """
 
 
-def lines(value: bytes) -> list[tuple[list[bytes], dict[str, bytes]]]:
-    """Every option and every variable with this value, for every call."""
+#: For one option and one value: a third of the calls, and another one for the next, in turn.
+TURNS = 3
+
+
+def lines(value: bytes, turn: int) -> list[tuple[list[bytes], dict[str, bytes]]]:
+    """Every option and every variable with this value, for some calls."""
     at = [b"-port", PORT.encode()]
     calls = [[os.fsencode(word) for word in call] for call in CALLS]
     found = []
-    for option, takes_a_value in _known_options().items():
+    for place, (option, takes_a_value) in enumerate(_known_options().items(), turn):
         if takes_a_value:
-            found += [([option.encode(), value, *at, *call], {}) for call in calls]
+            found += [([option.encode(), value, *at, *call], {}) for call in calls[place % TURNS :: TURNS]]
         elif value:
             found.append(([option.encode() + value, *at], {}))
-    for variable in VARIABLES:
+    for place, variable in enumerate(VARIABLES, turn):
         found += [
-            (call if variable == "ERL_EPMD_PORT" else [*at, *call], {variable: value}) for call in calls
+            (call if variable == "ERL_EPMD_PORT" else [*at, *call], {variable: value})
+            for call in calls[place % TURNS :: TURNS]
         ]
     found += [([value], {}), ([*at, b"-stop", value], {}), ([b"-host", value, *at, b"-names"], {})]
     return found
+
+
+def test_every_option_and_variable_meets_every_call() -> None:
+    """With some value, and each value meets every call."""
+    played = [(turn, line) for turn, value in enumerate(RUBBISH) for line in lines(value, turn)]
+    for call in CALLS:
+        words = [os.fsencode(word) for word in call]
+        tail = words or [b"-port", PORT.encode()]
+        ended = [(turn, line) for turn, line in played if line[0][-len(tail) :] == tail or line[0] == words]
+        assert {turn for turn, _ in ended} == {*range(len(RUBBISH))}, call
+        for option, takes_a_value in _known_options().items():
+            met = any(line[0][:1] == [option.encode()] for _, line in ended)
+            assert met or not takes_a_value, (option, call)
+        assert {variable for _, line in ended for variable in line[1]} == {*VARIABLES}, call
 
 
 def assert_calm(call, status: int, said: str) -> None:
@@ -99,7 +118,7 @@ def assert_calm(call, status: int, said: str) -> None:
 
 @pytest.mark.parametrize("value", RUBBISH, ids=lambda value: repr(value[:20]))
 def test_every_option_and_variable_with_rubbish(value: bytes, tmp_path: Path) -> None:
-    calls = lines(value)
+    calls = lines(value, RUBBISH.index(value))
     text = "".join(
         json.dumps([[*map(os.fsdecode, words)], {k: os.fsdecode(v) for k, v in more.items()}]) + "\n"
         for words, more in calls
