@@ -9,28 +9,10 @@ import pytest
 
 from gevent_epmd.protocol import frame
 from gevent_epmd.server import mapper
-from gevent_epmd.server.timers import Unregistered
 from soak.crowd import Crowd
 from soak.measure import descriptors
 from support.forms import Built, InProcess, Source, few_descriptors, wait_until
 from support.peer import Peer, barrier, long_nodes, names, node, register, slow_reader, try_to_register
-
-
-def test_order_of_guests() -> None:
-    guests = Unregistered()
-    a, b, c = object(), object(), object()
-    for guest in (a, b, c, a, b):
-        guests.add(guest)
-    assert list(guests) == [a, b, c], "who waits on keeps its place"
-    guests.renew(a)
-    assert (list(guests), guests.oldest(), len(guests)) == ([b, c, a], b, 3)
-    guests.discard(b)
-    guests.discard(b)
-    guests.renew(b)
-    assert list(guests) == [c, a, b]
-    for guest in (a, b, c):
-        guests.discard(guest)
-    assert (guests.oldest(), len(guests)) == (None, 0)
 
 
 def assert_makes_room(server, expected: list[Peer], stack: ExitStack) -> None:

@@ -11,8 +11,6 @@ from comparison.groups import Plan
 from comparison.rows import DELIBERATE, DIFFERENT, SAME
 from comparison.traffic import rows
 from comparison.traffic_play import DELIBERATE as DELIBERATE_PAIRS
-from comparison.traffic_steps import CONNECTIONS, batch_of, heard
-from gevent_epmd.protocol import frame
 from support.forms import ROOT, C, Folder, Source, real
 
 
@@ -99,18 +97,3 @@ def test_a_breakage_is_found_and_shrunk(how: str, steps: int) -> None:
     assert re.search(r"--ours source --seed 7 --batch \d traffic$", row.more, re.MULTILINE)
     shown = re.findall(r"^ *\d+\. connection", row.more, re.MULTILINE)
     assert 1 <= len(shown) <= steps, row.more
-
-
-def test_a_batch_is_always_the_same() -> None:
-    assert batch_of(1, 2) == batch_of(1, 2)
-    assert batch_of(1, 2).steps != batch_of(2, 2).steps
-    assert batch_of(1, 2).connections >= CONNECTIONS
-
-
-def test_it_is_known_what_a_server_hears() -> None:
-    whole = frame(b"zfoo")
-    assert (
-        heard([whole]) == heard([whole[:1], whole[1:]]) == heard([whole[:3], whole[3:] + b"more"]) == b"zfoo"
-    )
-    assert heard([whole + b"more"]) == heard([b"\0", b"\4zfoomore"]) == heard([b"\0\0"]) == b""
-    assert heard([b""]) is heard([whole[:-1]]) is None

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 from hypothesis import example, given, strategies as st
 
@@ -23,7 +20,6 @@ from gevent_epmd.protocol import (
     frame,
     parse_request,
 )
-from support.forms import ROOT
 from support.wire_cases import CASES
 
 U16 = st.integers(0, 0xFFFF)
@@ -136,30 +132,3 @@ def test_reader_never_wants_more_than_a_packet() -> None:
     assert reader.receive_data(b"zab") is None
     assert reader.wanted == 2
     assert reader.receive_data(b"cd") == b"zabcd"
-
-
-NO_IO = ("socket", "_socket", "gevent", "select", "asyncio")
-#: What must not be imported by whom: I/O by what decides, and gevent by what every node's start pays for.
-IMPORTS = {
-    "gevent_epmd.protocol": NO_IO,
-    "gevent_epmd.server.registry": NO_IO,
-    "gevent_epmd.program.options": NO_IO,
-    "gevent_epmd.server.log": NO_IO,
-    "gevent_epmd.client": ("gevent", "greenlet", "asyncio", "resource", "syslog"),
-    "gevent_epmd.program.cli": ("gevent", "greenlet", "asyncio", "resource", "syslog"),
-}
-
-
-@pytest.mark.parametrize("module", IMPORTS)
-def test_imports(module: str) -> None:
-    code = f"import sys, {module}; print(*(m for m in {IMPORTS[module]} if m in sys.modules))"
-    done = subprocess.run(
-        [sys.executable, "-S", "-c", code], env=bare_path(), capture_output=True, check=True
-    )
-    assert done.stdout.split() == []
-
-
-def bare_path() -> dict[str, str]:
-    """No site module: it may import anything, and does so for an editable install or for coverage."""
-    packages = next(path for path in sys.path if path.endswith("site-packages"))
-    return {"PYTHONPATH": f"{ROOT / 'lib'}:{packages}"}

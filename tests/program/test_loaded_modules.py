@@ -1,0 +1,38 @@
+"""Which modules a process has loaded once it has imported one of ours."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from support.forms import ROOT
+
+NO_IO = ("socket", "_socket", "gevent", "select", "asyncio")
+
+
+#: What must not be imported by whom: I/O by what decides, and gevent by what every node's start pays for.
+IMPORTS = {
+    "gevent_epmd.protocol": NO_IO,
+    "gevent_epmd.server.registry": NO_IO,
+    "gevent_epmd.program.options": NO_IO,
+    "gevent_epmd.server.log": NO_IO,
+    "gevent_epmd.client": ("gevent", "greenlet", "asyncio", "resource", "syslog"),
+    "gevent_epmd.program.cli": ("gevent", "greenlet", "asyncio", "resource", "syslog"),
+}
+
+
+@pytest.mark.parametrize("module", IMPORTS)
+def test_imports(module: str) -> None:
+    code = f"import sys, {module}; print(*(m for m in {IMPORTS[module]} if m in sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], env=bare_path(), capture_output=True, check=True
+    )
+    assert done.stdout.split() == []
+
+
+def bare_path() -> dict[str, str]:
+    """No site module: it may import anything, and does so for an editable install or for coverage."""
+    packages = next(path for path in sys.path if path.endswith("site-packages"))
+    return {"PYTHONPATH": f"{ROOT / 'lib'}:{packages}"}
