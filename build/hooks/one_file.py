@@ -2,7 +2,8 @@
 
 Tells the program that its parent process is a launcher, and looks at once whose child it is: where that
 launcher was killed, it may have another parent a moment later.  The folder form must not take its parent for
-a launcher: that is whoever started it."""
+a launcher: that is whoever started it.
+"""
 
 import sys
 

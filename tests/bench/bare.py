@@ -1,5 +1,6 @@
 """bare.py -port PORT: accepts, reads, says always the same, closes; the least that a server can do, as the
-limit of what the machine and the load generator give."""
+limit of what the machine and the load generator give.
+"""
 
 from __future__ import annotations
 

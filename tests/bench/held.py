@@ -1,5 +1,6 @@
 """held.py PORT NODES: registers so many nodes, says so, and keeps them until its input ends; a process of
-its own."""
+its own.
+"""
 
 from __future__ import annotations
 

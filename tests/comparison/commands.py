@@ -1,5 +1,6 @@
 """The command lines of `calls`: what either side says and where, its status, and what it does to the epmd at
-the port; and of those that serve, where they listen and how they let themselves be ended."""
+the port; and of those that serve, where they listen and how they let themselves be ended.
+"""
 
 from __future__ import annotations
 

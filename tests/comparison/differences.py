@@ -1,5 +1,6 @@
 """Where this epmd differs from C's on purpose: the one list that tests, scripts/compare and
-docs/differences.md go by."""
+docs/differences.md go by.
+"""
 
 from __future__ import annotations
 

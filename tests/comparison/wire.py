@@ -1,6 +1,7 @@
 """The table of wire cases: what either side answers, whether it stays connected, and who is listed then.
 
-Nothing here knows what a case should answer: what came is read once the server must have seen all."""
+Nothing here knows what a case should answer: what came is read once the server must have seen all.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 """Programs that fork while they serve a mapper or hold a registration: the child neither serves nor keeps
-anything open."""
+anything open.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 """What asks an epmd, where anything at all answers: it ends in time, within bounds, with a result or an
-EpmdError."""
+EpmdError.
+"""
 
 from __future__ import annotations
 

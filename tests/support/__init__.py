@@ -1,3 +1,4 @@
 """What several tests use: forms of an epmd, clients of the wire, other hosts.
 
-No module here imports a test."""
+No module here imports a test.
+"""

@@ -5,18 +5,18 @@ from __future__ import annotations
 from gevent_epmd.server.timers import Unregistered
 
 
-def test_order_of_guests() -> None:
-    guests = Unregistered()
+def test_order_of_connections_without_a_node() -> None:
+    waiting = Unregistered()
     a, b, c = object(), object(), object()
-    for guest in (a, b, c, a, b):
-        guests.add(guest)
-    assert list(guests) == [a, b, c], "who waits on keeps its place"
-    guests.renew(a)
-    assert (list(guests), guests.oldest(), len(guests)) == ([b, c, a], b, 3)
-    guests.discard(b)
-    guests.discard(b)
-    guests.renew(b)
-    assert list(guests) == [c, a, b]
-    for guest in (a, b, c):
-        guests.discard(guest)
-    assert (guests.oldest(), len(guests)) == (None, 0)
+    for connection in (a, b, c, a, b):
+        waiting.add(connection)
+    assert list(waiting) == [a, b, c], "who waits on keeps its place"
+    waiting.renew(a)
+    assert (list(waiting), waiting.oldest(), len(waiting)) == ([b, c, a], b, 3)
+    waiting.discard(b)
+    waiting.discard(b)
+    waiting.renew(b)
+    assert list(waiting) == [c, a, b]
+    for connection in (a, b, c):
+        waiting.discard(connection)
+    assert (waiting.oldest(), len(waiting)) == (None, 0)

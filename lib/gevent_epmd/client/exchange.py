@@ -1,7 +1,8 @@
 """One request to an epmd and its reply (C: epmd_call.c and epmd_cli.c).
 
 Plain blocking sockets and no other import than these: the interactive calls are made at every start of an
-Erlang node, which pays for what they import."""
+Erlang node, which pays for what they import.
+"""
 
 from __future__ import annotations
 

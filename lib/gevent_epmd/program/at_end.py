@@ -1,7 +1,8 @@
 """What to do before the process ends, whatever ends it: a KILL request, a signal, a launcher that is gone.
 
 One stack for the process, since a process ends once: whoever makes something that must not stay adds how to
-remove it; whoever ends the process calls `run` first."""
+remove it; whoever ends the process calls `run` first.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The interactive calls of the command line: what is said where, and the exit status (C: epmd_cli.c).
 
 Everything goes out with os.write, so that the bytes of a node's name reach stdout as they are.  What only
-rare calls need is imported by them: every start of a node imports this module."""
+rare calls need is imported by them: every start of a node imports this module.
+"""
 
 from __future__ import annotations
 

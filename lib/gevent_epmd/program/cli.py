@@ -1,7 +1,8 @@
 """The program: reads the line, and asks an epmd, serves, or serves detached (C: main() of epmd.c).
 
 What is imported here is paid for at every start of every Erlang node.  `quick` answers most lines; what the
-others need is imported when it is known what they ask for."""
+others need is imported when it is known what they ask for.
+"""
 
 from __future__ import annotations
 

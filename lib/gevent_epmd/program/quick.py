@@ -6,7 +6,8 @@ full way calls: `conventions.read_number`, `calls.call`, `exchange.must_be_an_ep
 tests/program/test_quick.py compares both ways.
 
 Imports os, `_socket` and time beside our own: each module more is paid for at every start of every Erlang
-node."""
+node.
+"""
 
 from __future__ import annotations
 

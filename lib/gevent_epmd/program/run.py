@@ -2,7 +2,8 @@
 
 Imports everything that serving needs, gevent among it: `start` imports this once the sockets are bound, and
 before a daemon leaves its caller's umask and directory.  Python keeps what it compiles with the umask of the
-moment, and the folder of the one-file form may be named relative to the directory."""
+moment, and the folder of the one-file form may be named relative to the directory.
+"""
 
 from __future__ import annotations
 

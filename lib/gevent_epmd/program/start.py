@@ -1,7 +1,8 @@
 """The way of a start, from Options to a mapper that serves (C: run_daemon() of epmd.c, run() of epmd_srv.c).
 
 The sockets come first, and gevent, which is slow to import, only when they are bound: where the port is in
-use, as at every start of a node but the first, the start ends before that."""
+use, as at every start of a node but the first, the start ends before that.
+"""
 
 from __future__ import annotations
 

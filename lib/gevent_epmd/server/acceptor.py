@@ -1,7 +1,8 @@
 """Accepts connections: a gevent StreamServer for each listening socket (C: do_accept of epmd_srv.c).
 
 gevent's own loop over do_read and do_handle is general; ours is one loop over accept, called by the same
-watcher.  It overrides one private name of gevent's, `_do_read`, the watcher's callback."""
+watcher.  It overrides one private name of gevent's, `_do_read`, the watcher's callback.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """An epmd for tests: `EpmdProcess`, and in `plugin` the fixtures of pytest that are made of it.
 
 pytest imports this in every run where the package is installed, so the process is imported when it is first
-used."""
+used.
+"""
 
 from __future__ import annotations
 
