@@ -6,7 +6,7 @@ import resource
 
 import pytest
 
-from support.forms import COMMANDS, Process, Real, Source, heed_signals, real
+from support.forms import COMMANDS, Process, Real, Source, heed_signals
 
 #: Projects of their own, which the tests run.
 collect_ignore = ["examples"]
@@ -64,8 +64,3 @@ def command(request) -> list[str]:
 def ours(request) -> list[str]:
     """The same, for each form that is ours."""
     return command_of(request.param)
-
-
-def command_of(name: str) -> list[str]:
-    program, *arguments = COMMANDS[name]
-    return [real(program), *arguments]

@@ -12,11 +12,11 @@ from gevent_epmd.client import TIMEOUT
 from support.daemons import end, serving_pid
 from support.forms import (
     PATIENCE,
-    Built,
     C,
     Source,
     answers,
     clean_environment,
+    command_of,
     forms,
     processes_at,
     reserved_port,
@@ -39,7 +39,13 @@ MET = {
 each_stranger = pytest.mark.parametrize("stranger", STRANGERS, ids=lambda stranger: stranger.__name__)
 
 
-@forms(but_not_c=STRANGER, processes_only=True)
+@pytest.fixture(params=["source", "folder"])
+def ours(request) -> list[str]:
+    """The launcher of the one-file form has no part in how long its child waits."""
+    return command_of(request.param)
+
+
+@forms(but_not_c=STRANGER, processes_only=True, launcher=False)
 @each_stranger
 @pytest.mark.parametrize("options", [["-daemon"], [], ["-daemon", "-port_file", "port"]], ids=" ".join)
 def test_start_says_who_has_its_port(form, stranger: type[Stranger], options: list[str], tmp_path) -> None:
@@ -72,7 +78,7 @@ def test_slow_epmd_is_no_stranger(ours, form, options: list[str]) -> None:
 
 
 def test_epmd_that_was_stopped_for_a_while_is_no_stranger(ours) -> None:
-    with Built() as server:
+    with Source() as server:
         with server.stopped():
             starts = subprocess.Popen([*ours, "-port", str(server.port), "-daemon"], env=clean_environment())
             # It waits for an answer, which comes only later.

@@ -196,6 +196,11 @@ class Server:
         self.stop()
 
 
+def command_of(name: str) -> list[str]:
+    program, *arguments = COMMANDS[name]
+    return [real(program), *arguments]
+
+
 def serving(process: subprocess.Popen) -> int:
     """The process that serves: the launcher's child where there is a launcher."""
     return next(iter(children(process.pid)), process.pid)
