@@ -6,7 +6,7 @@ import resource
 
 import pytest
 
-from support.forms import COMMANDS, Process, Real, Source, heed_signals
+from support.forms import COMMANDS, Process, Real, Source, command_of, heed_signals
 
 #: Projects of their own, which the tests run.
 collect_ignore = ["examples"]
