@@ -315,16 +315,25 @@ def test_syslog_that_was_full_or_away_is_found_again(ours, syslog, tmp_path: Pat
 
 
 def test_caller_that_is_killed_while_it_waits_leaves_nothing(tmp_path: Path) -> None:
-    impatient = (
-        "import os, sys; from gevent_epmd.program import cli, daemon; "
-        "daemon._reap = lambda child: os._exit(3); sys.exit(cli.main())"
-    )
+    impatient = """
+import os, select, sys
+from gevent_epmd.program import cli, daemon
+daemon._reap = lambda child: os._exit(3)
+ready = daemon.Caller.ready
+def when_the_caller_has_ended(self):
+    poll = select.poll()
+    poll.register(self._descriptor, 0)
+    poll.poll()
+    ready(self)
+daemon.Caller.ready = when_the_caller_has_ended
+sys.exit(cli.main())
+"""
     with reserved_port() as port:
         options = ["-port", str(port), "-daemon", "-port_file", str(tmp_path / "port")]
         reading, writing = os.pipe()
         os.set_blocking(reading, False)
         # Whoever it has started holds this pipe open; a daemon would close it.
-        keep = "from gevent_epmd.program import daemon; daemon.close_inherited = lambda keep: None; "
+        keep = "from gevent_epmd.program import daemon; daemon.close_inherited = lambda keep: None\n"
         done = run([SOURCE[0], "-c", keep + impatient, *options], pass_fds=[writing])
         os.close(writing)
         try:
