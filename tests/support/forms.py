@@ -223,8 +223,15 @@ def processes_at(port: int) -> list[int]:
 
 def _command_lines() -> Iterator[tuple[int, bytes]]:
     for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            yield int(process.name), (process / "cmdline").read_bytes()
+        yield int(process.name), command_line(int(process.name))
+
+
+def command_line(pid: int) -> bytes:
+    """The words, each with a NUL after it; nothing of a process that has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 class Process(Server):

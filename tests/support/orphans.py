@@ -6,13 +6,13 @@ import contextlib
 import os
 import signal
 import subprocess
-from pathlib import Path
 
 from support.forms import (
     PATIENCE,
     answers,
     children,
     clean_environment,
+    command_line,
     real,
     reserved_port,
     run,
@@ -65,4 +65,4 @@ def zombies(parent: int) -> list[int]:
 
 def asleep(parent: int) -> list[int]:
     """Its children that run the program sleep."""
-    return [pid for pid in children(parent) if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"sleep")]
+    return [pid for pid in children(parent) if command_line(pid).startswith(b"sleep")]
