@@ -23,16 +23,6 @@ from typing import NoReturn
 from . import launcher
 
 
-def is_frozen() -> bool:
-    """Whether this is an executable that PyInstaller made, in either form."""
-    return hasattr(sys, "frozen")
-
-
-def is_one_file() -> bool:
-    """Whether this is the one-file form, whose parent process is a launcher (see build/hooks/one_file.py)."""
-    return getattr(sys, "frozen", None) == "one-file"
-
-
 def launcher_environ() -> dict[str, str]:
     """The environment in which the launcher was started; it has changed what it handed on."""
     try:

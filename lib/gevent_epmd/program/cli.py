@@ -10,17 +10,17 @@ import _signal  # type: ignore[import-not-found]  # the module signal imports en
 import os
 import sys
 
-from . import calls, descriptors, quick
+from . import calls, descriptors, is_frozen, is_one_file, quick
 
 
 def main() -> int:
     """Do what the command line says; gives the exit status."""
     status = _do_as_told()
-    if _is_one_file():
+    if is_one_file():
         from . import launcher
 
         launcher.tidy_up()
-    if hasattr(sys, "frozen"):
+    if is_frozen():
         # All is written and closed by now, and for Python to take itself apart takes 3.5 ms.
         os._exit(status)
     return status
@@ -41,12 +41,7 @@ def _do_as_told() -> int:
 
 def _is_process_1() -> bool:
     """Whether signals must be handled because this is process 1, or the child of a launcher that is."""
-    return os.getpid() == 1 or (os.getppid() == 1 and _is_one_file())
-
-
-def _is_one_file() -> bool:
-    # As bundle.is_one_file, which imports more than a quick line may.
-    return getattr(sys, "frozen", None) == "one-file"
+    return os.getpid() == 1 or (os.getppid() == 1 and is_one_file())
 
 
 def _do_in_full() -> int:

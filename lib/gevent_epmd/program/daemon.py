@@ -43,11 +43,11 @@ class Caller:
     def ready(self) -> None:
         """To be called once requests are answered.  Raises BrokenPipeError if the caller has ended: whoever
         was killed while it waited must leave nothing behind."""
-        from . import bundle, launcher  # calls that ask do without
+        from . import is_one_file, launcher  # calls that ask do without
         from .processes import gone
 
         # In the executable the caller sees only after a while that its launcher was killed.
-        if (bundle.is_one_file() and gone(launcher.pid)) or not self._tell(_READY):
+        if (is_one_file() and gone(launcher.pid)) or not self._tell(_READY):
             raise BrokenPipeError("its caller was killed while it started")
 
     def failed(self, reason: str) -> bool:

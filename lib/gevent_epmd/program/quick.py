@@ -16,7 +16,7 @@ import sys
 from ..client import exchange
 from ..conventions import ValueProblem, default_port, read_number
 from ..wire import MOST_PORT
-from . import calls
+from . import calls, is_one_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def answer(arguments: Sequence[str], environ: Mapping[str, str]) -> int | None:
 def _empty_folder() -> None:
     """In the one-file form, remove what was unpacked: all that the call needs is loaded.  A call that waits
     may be killed together with its launcher, and then nobody else would remove it."""
-    if getattr(sys, "frozen", None) == "one-file":
+    if is_one_file():
         from . import launcher
 
         launcher.empty(sys._MEIPASS)  # type: ignore[attr-defined]

@@ -14,7 +14,7 @@ from functools import partial
 from ..server.acceptor import new_mapper
 from ..server.events import Events
 from ..server.mapper import raise_descriptor_limit
-from . import at_end, bundle, daemon, processes, signals, systemd
+from . import at_end, bundle, daemon, is_frozen, is_one_file, processes, signals, systemd
 from .files import OwnFile
 from .options import STDOUT, Options
 
@@ -36,8 +36,8 @@ def run(
         processes.reap_orphans(mapper.hub.loop)
     for pid in options.pid_exit:
         processes.when_gone(mapper.hub.loop, pid, partial(mapper.end, f"process {pid} has ended"))
-    if bundle.is_frozen():
-        bundle.settle(has_launcher=bundle.is_one_file() and not options.daemon)
+    if is_frozen():
+        bundle.settle(has_launcher=is_one_file() and not options.daemon)
     events.serving()
     port_file.write(mapper.port)
     # Without the option the variable is a service's whose node has started us, and not for us.

@@ -12,7 +12,7 @@ import os
 from ..server import listeners
 from ..server.events import Events
 from ..server.log import Log
-from . import at_end, bundle, daemon, occupant, systemd
+from . import at_end, bundle, daemon, is_one_file, occupant, systemd
 from .options import Options
 
 
@@ -46,7 +46,7 @@ def _sockets(options: Options, events: Events) -> list[_socket.socket]:
 def _serve_sockets(options: Options, sockets: list[_socket.socket], events: Events) -> int:
     caller = None
     try:
-        if bundle.is_one_file():
+        if is_one_file():
             bundle.unpack_libraries()
         from .run import run
 

@@ -9,7 +9,7 @@ from contextlib import closing
 
 from ..conventions import MAX_LISTEN_SOCKETS
 from ..server.listeners import ListenError
-from . import bundle
+from . import bundle, is_one_file
 
 FIRST_DESCRIPTOR = 3
 
@@ -23,7 +23,7 @@ def descriptors(environ: Mapping[str, str]) -> range:
 
 
 def _for_us(environ: Mapping[str, str]) -> bool:
-    if bundle.is_one_file():
+    if is_one_file():
         # The launcher writes its child's number over LISTEN_PID, whomever the sockets were meant for.
         return bundle.launcher_environ().get("LISTEN_PID") == str(os.getppid())
     return environ.get("LISTEN_PID") == str(os.getpid())
