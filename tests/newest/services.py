@@ -163,7 +163,7 @@ def end_mapper() -> None:
 
 def check_mapper() -> None:
     """It is ours that the nodes have started."""
-    ours = (CHECKOUT / "dist" / "epmd").read_bytes()
+    ours = (CHECKOUT / "dist" / "gevent-epmd" / "epmd").read_bytes()
     running = {Path(f"/proc/{pid}/exe").read_bytes() for pid in mappers()}
     if running != {ours}:
         raise Failed("the mapper is not the one that was built")

@@ -41,6 +41,9 @@ mount -t tmpfs tmpfs /run
 mount -t sysfs sysfs /sys
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mkdir /run/units /run/outside /run/gevent-epmd
+# systemd sets the host's name from its file.
+hostname >/run/hostname
+[ ! -e /etc/hostname ] || mount --bind /run/hostname /etc/hostname
 printf '127.0.0.1 localhost\n127.0.1.1 %s\n' "$(hostname)" >/run/hosts
 mount --bind /run/hosts /etc/hosts
 cp "$1"/units/* /run/units

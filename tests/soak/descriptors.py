@@ -19,7 +19,7 @@ _KEPT = 4
 _AHEAD = 128
 #: From how many addresses a crowd comes, by how many KB the server may grow, how many nodes must not be lost.
 _SOURCES = 100
-_GROWTH = 40_000
+_GROWTH = 48_000
 _NODES = 50
 
 
