@@ -133,7 +133,14 @@ def test_every_option_and_variable_with_rubbish(value: bytes, tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("value", [b"\xff", b"a\nb", b"\x1b[31m"])
+#: PyInstaller's launcher ends with status 255 and a complaint of its own: it hands the line to Python by
+#: functions that take UTF-8 (PEP 741).
+NOT_UTF8 = pytest.mark.xfail(
+    sys.version_info >= (3, 14), reason="executables of Python 3.14 and newer take UTF-8 alone"
+)
+
+
+@pytest.mark.parametrize("value", [pytest.param(b"\xff", marks=NOT_UTF8), b"a\nb", b"\x1b[31m"])
 def test_rubbish_in_the_executable(value: bytes) -> None:
     for line in ([b"-port", value], [b"-foo" + value], [b"-address", value]):
         done = run([os.fsencode(real(BUILT)), *line])
