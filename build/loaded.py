@@ -7,8 +7,8 @@ Run by the spec, with the Python and the packages that go into the bundle.
 import sys
 
 ASKING = ("program.cli", "program.calls", "client.answers", "program.start", "program.signals")
-#: For -allow and -json.
-OPTIONAL = ("ipaddress", "json")
+#: For -allow, -json, and the lines that docopt reads.
+OPTIONAL = ("ipaddress", "json", "docopt")
 SERVING = ("program.run",)
 
 

@@ -11,7 +11,6 @@ big-endian; names and extra data are bytes, and a name is UTF-8.
 from __future__ import annotations
 
 from struct import Struct, pack
-from typing import NamedTuple, Protocol, TypeAlias
 
 from .wire import (
     ALIVE2_REQ as ALIVE2_REQ,
@@ -34,6 +33,15 @@ from .wire import (
     frame as frame,
     listing_port as listing_port,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NamedTuple, Protocol, TypeAlias
+
+    class _Parser(Protocol):
+        def __call__(self, packet: bytes, /) -> Request: ...
+else:
+    from .records import NamedTuple
 
 #: The length of a packet, in bytes, that a two-byte header may announce at most.
 MAX_PACKET = 3057
@@ -230,10 +238,6 @@ class BareRequest(NamedTuple):
 
 
 Request: TypeAlias = "Alive2Request | Port2Request | StopRequest | BareRequest"
-
-
-class _Parser(Protocol):
-    def __call__(self, packet: bytes, /) -> Request: ...
 
 
 #: For each tag what the log calls the request, as C's does since OTP 29, and who reads it.

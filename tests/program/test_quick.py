@@ -6,8 +6,10 @@ import json
 import sys
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 
+from gevent_epmd.conventions import ValueProblem
+from gevent_epmd.program import options
 from support.forms import ROOT, C, Source, real, reserved_port, run
 from support.peer import node, register
 from support.strangers import Http
@@ -100,6 +102,38 @@ def test_daemon_that_is_to_listen_elsewhere_takes_the_full_way(ports: list[int],
     line = ["-port", str(ports[0]), "-daemon"]
     (plain, _), (other, _) = played([[line, {}], [line, {variable: "127.0.0.5"}]])
     assert (plain[2], other[2]) == (0, 200)
+
+
+def options_or_error(arguments: list[str], environ: dict[str, str]) -> object:
+    try:
+        return options.read_options(arguments, environ)
+    except (options.UsageError, ValueProblem) as error:
+        return repr(error)
+
+
+@settings(max_examples=300, deadline=None, database=None)
+@given(
+    st.lists(st.sampled_from(["-port", "-daemon", "5000", "0", "abc", "", "-d", "-names"]), max_size=4).map(
+        lambda line: [*line, "-daemon"]
+    ),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "ERL_EPMD_PORT": st.sampled_from(["5001", "abc", ""]),
+            "ERL_EPMD_ADDRESS": st.sampled_from(["127.0.0.1", "127.0.0.2, ::1", ""]),
+            "ERL_EPMD_LOOPBACK": st.just(""),
+            "ERL_EPMD_RELAXED_COMMAND_CHECK": st.just(""),
+        },
+    ),
+)
+@example(["-daemon"], {})
+@example(["-port", "5000", "-daemon"], {})
+@example(["-port", "-daemon", "-daemon"], {})
+def test_daemon_line_is_read_as_docopt_reads_it(arguments: list[str], environ: dict[str, str]) -> None:
+    plain = options_or_error(arguments, environ)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(options, "_plain", lambda _: None)
+        assert plain == options_or_error(arguments, environ)
 
 
 IMPORTS = """

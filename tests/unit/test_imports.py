@@ -18,7 +18,7 @@ PACKAGE = "gevent_epmd"
 FOLDER = ROOT / "lib" / PACKAGE
 WINGS = ("server", "client", "testing", "program")
 #: The package itself is part of the ground: it has the version, and hands out what embeds a mapper.
-GROUND = (PACKAGE, f"{PACKAGE}.wire", f"{PACKAGE}.protocol", f"{PACKAGE}.conventions")
+GROUND = (PACKAGE, *(f"{PACKAGE}.{module}" for module in ("wire", "protocol", "conventions", "records")))
 #: `python -m gevent_epmd` is the command.
 COMMAND = f"{PACKAGE}.__main__"
 MAY_IMPORT = {
@@ -33,6 +33,7 @@ WITHOUT_IO = {
     f"{PACKAGE}.wire": {"__future__"},
     f"{PACKAGE}.protocol": {"__future__", "struct", "typing"},
     f"{PACKAGE}.conventions": {"__future__", "collections.abc"},
+    f"{PACKAGE}.records": {"__future__", "collections"},
     f"{PACKAGE}.server.registry": {"__future__", "collections.abc", "time", "typing"},
 }
 IO = {"open", "print", "input", "breakpoint", "sleep"}

@@ -90,13 +90,7 @@ def detach() -> Caller | None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if os.fork():
         os._exit(0)
-    caller = Caller(writing)
-    try:
-        _leave()
-    except OSError as error:
-        caller.failed(str(error))
-        os._exit(1)
-    return caller
+    return Caller(writing)
 
 
 def _reap(child: int) -> None:
@@ -106,8 +100,11 @@ def _reap(child: int) -> None:
         pass  # whoever started us ignores SIGCHLD, and so do we: the kernel was faster
 
 
-def _leave() -> None:
-    """Hold on to nothing of the caller's: directory, umask, terminal."""
+def leave() -> None:
+    """Hold on to nothing of the caller's: directory, umask, terminal.  Raises OSError.
+
+    To be called when everything is imported: Python saves what it compiles with the umask of the moment, and
+    the folder of the one-file form may be named relative to the directory."""
     os.chdir("/")
     os.umask(0)
     null = os.open(os.devnull, os.O_RDWR)

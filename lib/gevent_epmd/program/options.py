@@ -10,18 +10,20 @@ Source: ERTS Reference Manual, epmd(1); the options that it leaves out are in ma
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-from docopt import DocoptExit, docopt
 
 from ..conventions import ValueProblem, default_port, read_number
 from ..server.settings import DEFAULT_PACKET_TIMEOUT, Settings
 from ..wire import MOST_PORT
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, NamedTuple
+
     from ..server.networks import Network
+else:
+    from ..records import NamedTuple
+
 
 _MOST_SECONDS = _MOST_PID = 2**31 - 1
 #: The -port_file that is no file.
@@ -77,7 +79,7 @@ Interactive, not in C's epmd:
 _INTERACTIVE = ("-names", "-dump", "-started", "-kill", "-stop", "--help", "--version")
 #: What needs no epmd, nor a good environment.
 _ABOUT_ITSELF = ("--help", "--version")
-_OPTION_LINE = re.compile(r"^    (--?\w+)(?:, (-\w+))?(?: ([A-Z]\w*))?(?=  )", re.MULTILINE)
+_OPTION_LINE = r"(?m)^    (--?\w+)(?:, (-\w+))?(?: ([A-Z]\w*))?(?=  )"
 
 
 class UsageError(Exception):
@@ -105,7 +107,7 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Option
     """The options of a command line (without the program's name) and an environment.
 
     Raises UsageError, and ValueProblem."""
-    found = _docopt(_two_dashes(arguments))
+    found = _plain(arguments) or _docopt(_two_dashes(arguments))
     command = next((c for c in _INTERACTIVE if found[_dashes(c)]), None)
     options = Options(
         settings=_settings(found, {} if command in _ABOUT_ITSELF else environ),
@@ -154,8 +156,10 @@ def _must_go_together(options: Options, *, loopback: bool) -> None:
 
 def _known_options() -> dict[str, bool]:
     """Each option of USAGE: does a value follow it?"""
+    import re
+
     known = {}
-    for name, alias, value in _OPTION_LINE.findall(USAGE):
+    for name, alias, value in re.findall(_OPTION_LINE, USAGE):
         known.update({spelling: bool(value) for spelling in (name, alias) if spelling})
     return known
 
@@ -182,11 +186,33 @@ def _dashes(option: str) -> str:
     return f"-{name}" if len(name) == 1 else f"--{name}"
 
 
+def _plain(arguments: Sequence[str]) -> dict[str, Any] | None:
+    """What docopt finds in `[-port N] -daemon`, which every node runs; None for every other line.
+
+    docopt, and what it imports, would take 6 ms of such a start."""
+    if list(arguments[-1:]) != ["-daemon"] or len(arguments) not in (1, 3):
+        return None
+    if list(arguments[:-2]) not in ([], ["-port"]):
+        return None
+    return _Absent({"--daemon": True, "--port": list(arguments[1:-1]), "--debug": 0})
+
+
+class _Absent(dict[str, "Any"]):
+    """Options of a line, with [] for all that are not there, which is false and the end of a list."""
+
+    def __missing__(self, _option: str) -> list[str]:
+        return []
+
+
 def _docopt(line: list[str]) -> dict[str, Any]:
+    import re
+
+    from docopt import DocoptExit, docopt
+
     # Without the descriptions, which take docopt 2 ms to read, and of the usage the first line alone: that
     # only one option is interactive is known already, and each of them would cost docopt 0.4 ms.
     pattern = USAGE.split("\n", 1)[0]
-    options = "\n".join(match.group() for match in _OPTION_LINE.finditer(USAGE))
+    options = "\n".join(match.group() for match in re.finditer(_OPTION_LINE, USAGE))
     doubled = re.sub(r"(?<![\w-])-(?=\w\w)", "--", f"{pattern}\n\noptions:\n{options}\n")
     try:
         return docopt(doubled, line, default_help=False)
@@ -211,7 +237,7 @@ def _addresses(found: dict[str, Any], environ: Mapping[str, str]) -> tuple[str, 
 
 
 def _list(text: str) -> tuple[str, ...]:
-    return tuple(re.split(r"[ ,]+", text.strip(" ,"))) if text.strip(" ,") else ()
+    return tuple(word for word in text.replace(",", " ").split(" ") if word)
 
 
 def _networks(values: list[str]) -> tuple[Network, ...] | None:

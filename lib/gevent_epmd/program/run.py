@@ -1,8 +1,7 @@
 """The process that serves, from its sockets to its end (C: run() of epmd_srv.c).
 
-Imports everything that serving needs, gevent among it: `start` imports this once the sockets are bound, and
-before a daemon leaves its caller's umask and directory.  Python keeps what it compiles with the umask of the
-moment, and the folder of the one-file form may be named relative to the directory.
+Imports everything that serving needs, gevent among it: `start` imports this once the sockets are bound, in a
+daemon that still has its caller's umask and directory.
 """
 
 from __future__ import annotations

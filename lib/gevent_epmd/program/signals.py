@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import Any
 
 from . import at_end
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 #: The signals that people send, and that end any other process.
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)

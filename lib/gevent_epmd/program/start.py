@@ -48,12 +48,15 @@ def _serve_sockets(options: Options, sockets: list[_socket.socket], events: Even
     try:
         if is_one_file():
             bundle.unpack_libraries()
-        from .run import run
-
         if options.daemon:
+            # A process that has imported little is forked sooner, by 4 ms.
             caller = daemon.detach()
             if caller is None:
                 return 0
+        from .run import run
+
+        if options.daemon:
+            daemon.leave()
         run(options, sockets, events, caller)
     except Exception as error:  # noqa: BLE001 - a daemon's last words would be lost
         # What the system says is a sentence; of a mistake the kind matters too.

@@ -10,7 +10,6 @@ import _socket
 import errno
 import select
 from collections.abc import Iterable
-from typing import Any
 
 from gevent.server import StreamServer
 
@@ -19,6 +18,10 @@ from .connection import Connection
 from .events import Events
 from .mapper import Mapper
 from .settings import Settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 #: How many connections to accept before those that are open are looked at again.  gevent's 100 is no faster
 #: here, and lets a few peers that connect again and again keep the others waiting.

@@ -20,7 +20,6 @@ import _socket
 import errno
 from collections.abc import Callable, Iterable
 from struct import pack
-from typing import Any, ClassVar
 
 from gevent import sleep
 from greenlet import getcurrent, greenlet
@@ -30,6 +29,10 @@ from ..protocol import Alive2Request, BareRequest, Port2Request, ProtocolError, 
 from .mapper import Mapper
 from .networks import Network, is_in, is_local, peer_name
 from .registry import Node, NodeRefused
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, ClassVar
 
 #: The requests that peers on other hosts may make too.
 _FOR_ALL = frozenset((protocol.PORT2_REQ, protocol.NAMES_REQ))

@@ -12,11 +12,24 @@ Source: the calls of dbg_printf, dbg_tty_printf and dbg_print_buf in epmd_srv.c.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Protocol
 
 from ..protocol import Complaint
 from .log import Log, shown
 from .registry import Node, Registry
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Peer(Protocol):
+        """A connection, as far as log lines name it: as a str it is the other end, ADDRESS:PORT."""
+
+        #: The descriptor.
+        fd: int
+
+        def is_local(self) -> bool:
+            """Whether the other end is on this host."""
+
 
 #: Gives what C writes with a call each; called only where it is logged.
 Pieces = Callable[[], Iterable[bytes]]
@@ -24,16 +37,6 @@ Pieces = Callable[[], Iterable[bytes]]
 _KILL = "EPMD_KILL_REQ"
 #: A level at which nothing is logged.
 _SILENT = -1
-
-
-class Peer(Protocol):
-    """A connection, as far as log lines name it: as a str it is the other end, ADDRESS:PORT."""
-
-    #: The descriptor.
-    fd: int
-
-    def is_local(self) -> bool:
-        """Whether the other end is on this host."""
 
 
 class Events:

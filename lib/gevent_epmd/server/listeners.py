@@ -9,9 +9,14 @@ from __future__ import annotations
 import _socket
 import errno
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from ..conventions import LOOPBACK, LOOPBACK_ALONE, MAX_LISTEN_SOCKETS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NamedTuple
+else:
+    from ..records import NamedTuple
 
 #: What is left of them beside loopback, which is what C tells since OTP 29.
 _MOST_ADDRESSES = 14

@@ -14,16 +14,35 @@ from __future__ import annotations
 import resource
 from functools import partial
 from operator import attrgetter
-from typing import Any, Protocol
 
 from gevent import get_hub
 from gevent.event import Event
 
 from ..protocol import Alive2Request, listing_reply
-from .events import Events, Peer
-from .registry import REMEMBERED, REMEMBERED_WHEN_DEBUGGING, Holder, Node, Registry
+from .events import Events
+from .registry import REMEMBERED, REMEMBERED_WHEN_DEBUGGING, Node, Registry
 from .settings import Settings
 from .timers import Deadlines, IdleExit, Unregistered
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+
+    from .events import Peer
+    from .registry import Holder
+
+    class Listener(Protocol):
+        """What accepts connections."""
+
+        def start(self) -> None:
+            """Accept connections from here on."""
+
+        def shut_down(self) -> None:
+            """Stop, and free the port."""
+
+        def leave_to_parent(self, *, loop_is_ours: bool) -> None:
+            """For a forked child: close its copy of the socket."""
+
 
 #: Connections that are not a node's, at most: the memory of a container ends before its descriptors do.
 MOST_UNREGISTERED = 4096
@@ -31,19 +50,6 @@ MOST_UNREGISTERED = 4096
 #: Descriptors that nodes may not take: the process's own and some for those who ask.  Of few, half.
 _SPARE_DESCRIPTORS = 64
 _LEAST_SPARE_DESCRIPTORS = 16
-
-
-class Listener(Protocol):
-    """What accepts connections."""
-
-    def start(self) -> None:
-        """Accept connections from here on."""
-
-    def shut_down(self) -> None:
-        """Stop, and free the port."""
-
-    def leave_to_parent(self, *, loop_is_ours: bool) -> None:
-        """For a forked child: close its copy of the socket."""
 
 
 class Mapper:

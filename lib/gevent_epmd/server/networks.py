@@ -9,10 +9,12 @@ C's counterpart: conn_open of epmd_srv.c; networks that may ask are ours.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, TypeAlias
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
+    from typing import Any, TypeAlias
+
 
 Network: TypeAlias = "IPv4Network | IPv6Network"
 

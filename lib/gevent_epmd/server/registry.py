@@ -19,10 +19,34 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
 from .. import protocol
 from ..protocol import Alive2Request, Complaint
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Holder(Protocol):
+        """What keeps a node registered: its connection.  `fd` is the descriptor, for DUMP."""
+
+        fd: int
+
+        def gone(self) -> bool:
+            """Whether the other end has closed, though its EOF was not read yet."""
+
+        def hang_up(self) -> None:
+            """Let the other end see the close at once."""
+
+        def abort(self, reason: str) -> None:
+            """End it now; `reason` is for the log."""
+
+        def leave_to_parent(self, *, loop_is_ours: bool) -> None:
+            """For a forked child: close its copy."""
+
+        def report_closing(self) -> None:
+            """Report its close."""
+
 
 #: How many late names are remembered; when more are, a new name makes the oldest be forgotten.
 REMEMBERED = 1000
@@ -31,27 +55,6 @@ REMEMBERED_WHEN_DEBUGGING = 5
 #: The first creation of the 32-bit form: 1 to 3 look like the old form's.
 _FIRST_CREATION = 4
 _CREATIONS = 2**32 - _FIRST_CREATION
-
-
-class Holder(Protocol):
-    """What keeps a node registered: its connection.  `fd` is the descriptor, for DUMP."""
-
-    fd: int
-
-    def gone(self) -> bool:
-        """Whether the other end has closed, though its EOF was not read yet."""
-
-    def hang_up(self) -> None:
-        """Let the other end see the close at once."""
-
-    def abort(self, reason: str) -> None:
-        """End it now; `reason` is for the log."""
-
-    def leave_to_parent(self, *, loop_is_ours: bool) -> None:
-        """For a forked child: close its copy."""
-
-    def report_closing(self) -> None:
-        """Report its close."""
 
 
 class NodeRefused(Complaint):

@@ -11,19 +11,22 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Protocol
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+
+    class Abortable(Protocol):
+        """A connection, as far as timers know it."""
+
+        def abort(self, reason: str) -> None:
+            """End it now."""
+
 
 #: How long to wait for input after the process was stopped before a deadline counts, in seconds.
 _GRACE = 0.1
 #: A timer that is this late, in seconds, tells that the process, or its host, was stopped.
 _STOPPED = 1.0
-
-
-class Abortable(Protocol):
-    """A connection, as far as timers know it."""
-
-    def abort(self, reason: str) -> None:
-        """End it now."""
 
 
 class Deadlines:
@@ -80,7 +83,7 @@ class Deadlines:
         self._was_stopped = False
 
 
-class Unregistered(OrderedDict[Any, None]):
+class Unregistered(OrderedDict["Any", None]):
     """The connections that wait and are not a node's, the one that has been of no use for longest first.
 
     An OrderedDict itself: `len` and `discard`, which every connection comes through, are C then."""

@@ -1,0 +1,36 @@
+"""NamedTuple without the module typing, whose import takes 2 ms of every start of an epmd.
+
+Type checkers read `typing.NamedTuple` instead (see the imports of `protocol`); at run time a class has the
+same attributes and methods.
+"""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+#: What `type` makes from the class statement, and the tuple has already.
+_OF_THE_STATEMENT = (
+    "__module__",
+    "__qualname__",
+    "__annotations__",
+    "__static_attributes__",
+    "__firstlineno__",
+)
+
+
+class _Record(type):
+    def __new__(cls, name: str, bases: tuple[type, ...], body: dict[str, object]) -> type:
+        if not bases:
+            return super().__new__(cls, name, bases, body)
+        fields = list(body["__annotations__"])  # type: ignore[call-overload]
+        defaults = [body.pop(field) for field in fields if field in body]
+        made: type = namedtuple(name, fields, defaults=defaults, module=str(body["__module__"]))  # type: ignore[misc]
+        for key, value in body.items():
+            if key not in _OF_THE_STATEMENT:
+                setattr(made, key, value)
+        made.__annotations__ = body["__annotations__"]  # type: ignore[assignment]
+        return made
+
+
+class NamedTuple(metaclass=_Record):
+    """The base of a class whose annotated names are the fields of a tuple; `typing.NamedTuple`."""
