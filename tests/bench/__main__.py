@@ -7,6 +7,8 @@ is a cell too. Prints Markdown. The servers run on the first core, the load gene
 
 options:
     --ours FORM      source, built or folder [default: source].
+    --beside PYTHON  Measure the source with this Python too. It needs gevent and docopt-ng, which
+                     `PYTHON -m venv FOLDER && FOLDER/bin/pip install .` gives FOLDER/bin/python.
     --rounds N       How often each cell is measured on each epmd [default: 5].
     --seconds S      How long each time [default: 1].
     --quick          A look: 3 rounds of 0.2 s, and fewer starts.
@@ -35,33 +37,59 @@ import startup
 from bench import report
 from bench.cells import Cores, cells, measure
 from support.asked import choice, number
-from support.forms import C_EPMD, PROGRAMS, ROOT, C
+from support.forms import C_EPMD, PROGRAMS, ROOT, C, Process, Source
 
 DOCS = ROOT / "docs" / "benchmarks"
 STARTS = 15
 
 
-def about(arguments: list[str], form: str) -> dict[str, str]:
+#: Prints which Python it is.  Debian's are compiled with profiles and optimised as a whole; a Python that is
+#: compiled with the defaults is slower.
+WHICH = """
+import platform, sys
+from importlib.metadata import version
+whose = "the system's" if sys.base_prefix == "/usr" else "not the system's"
+print(f"Python {platform.python_version()} ({whose}), gevent {version('gevent')}")
+"""
+
+
+def which(python: str) -> str:
+    """What is known of a Python, as a text; ends the program where it cannot run an epmd."""
+    try:
+        done = subprocess.run(
+            [python, "-c", f"import gevent, docopt\n{WHICH}"], capture_output=True, text=True, check=False
+        )
+    except OSError as error:
+        sys.exit(f"bench: --beside: {python}: {error.strerror}")
+    if done.returncode:
+        sys.exit(f"bench: --beside: {python} has no gevent, or no docopt-ng")
+    return done.stdout.strip()
+
+
+def beside(python: str) -> type[Process]:
+    return type("Beside", (Source,), {"command": (python, *Source.command[1:])})
+
+
+def about(arguments: list[str], form: str, other: str) -> dict[str, str]:
     """What the numbers hold for.  Nothing that names the machine."""
     cores = Cores.found()
     linux = platform.release().partition("-")[0]  # what follows is whose it is
-    # Debian's are compiled with profiles and optimised as a whole; what is compiled with defaults is slower.
-    whose = "the system's" if sys.base_prefix == "/usr" else "not the system's"
-    python = f"Python {platform.python_version()} ({whose})"
-    return {
+    found = {
         "command": command_line(arguments),
         "date": datetime.date.today().isoformat(),
         "machine": f"{len(os.sched_getaffinity(0))} cores, {processor()}, Linux {linux}",
         "cores": f"servers on {cores.server}, load generator on {cores.load}",
         "other load": f"{os.getloadavg()[0]:.1f} processes wanted to run in the minute before",
         "C": f"epmd of {erts_version()}",
-        "ours": f"{metadata.version('gevent-epmd')}, {form}; {python}, gevent {metadata.version('gevent')}",
+        "ours": f"{metadata.version('gevent-epmd')}, {form}; {which(sys.executable)}",
     }
+    return found | ({"beside": f"the same, source; {which(other)}"} if other else {})
 
 
 def command_line(arguments: list[str]) -> str:
-    """Without what says only where the results went."""
-    kept = [argument for argument in arguments if not argument.startswith("--json")]
+    """Without what says only where the results went, and where somebody keeps a Python."""
+    kept = [argument for argument in arguments if not argument.startswith(("--json", "--beside="))]
+    kept += ["--beside=PYTHON" for argument in arguments if argument.startswith("--beside=")]
     return shlex.join(["scripts/bench", *kept])
 
 
@@ -104,10 +132,12 @@ def main(arguments: list[str]) -> None:
     chosen = cells(pattern)
     if pattern not in "startup" and not chosen:
         sys.exit(f'bench: no cell has "{pattern}" in what it is called')
+    other = asked["--beside"] or ""
+    ours = {"ours": form} | ({"beside": beside(other)} if other else {})
     results: report.Results = {
-        "about": about(arguments, asked["--ours"]),
+        "about": about(arguments, asked["--ours"], other),
         "how": {"rounds": rounds, "seconds": seconds},
-        "scenes": measure(chosen, form, rounds, seconds),
+        "scenes": measure(chosen, ours, rounds, seconds),
         "startup": startup_times([*form.command], starts) if pattern in "startup" else {},
     }
     print(report.page(results))

@@ -143,12 +143,12 @@ class Progress:
 Forms = dict[str, type[Process]]
 
 
-def forms_for(nodes: int, ours: type[Process]) -> Forms:
+def forms_for(nodes: int, ours: Forms) -> Forms:
     """Who is measured with so many nodes, by what the tables call them."""
     if nodes > _MOST_FOR_C:
-        return {"ours": ours}
+        return ours
     # The limit of the machine does not depend on nodes.
-    return {"C": C, "ours": ours} | ({"bare": Bare} if nodes == FOR_BOTH[0] else {})
+    return {"C": C} | ours | ({"bare": Bare} if nodes == FOR_BOTH[0] else {})
 
 
 def cells(pattern: str) -> list[Cell]:
@@ -161,7 +161,7 @@ def _possible(cell: Cell) -> Cell:
     return cell._replace(nodes=_WITH_NEW_ONES) if too_many else cell
 
 
-def measure(wanted: Iterable[Cell], ours: type[Process], rounds: int, seconds: float) -> list[dict[str, Any]]:
+def measure(wanted: Iterable[Cell], ours: Forms, rounds: int, seconds: float) -> list[dict[str, Any]]:
     """All cells with the same nodes on the same servers, each as many rounds, in turns: what else the
     machine does meets all alike.  A list of scenes: `nodes`, `memory` and `cells`."""
     wanted = list(wanted)

@@ -62,21 +62,23 @@ def middle(rounds: list[Result], key: str) -> float:
     return median(result[key] for result in rounds)
 
 
-def ratio(rounds: Rounds, key: str) -> float | None:
-    """Ours by C's."""
+def ratio(rounds: Rounds, key: str, side: str = "ours") -> float | None:
+    """Ours, or that of another side, by C's."""
     if "C" not in rounds:
         return None
-    return median(ours[key] / c[key] for c, ours in zip(rounds["C"], rounds["ours"], strict=True))
+    return median(ours[key] / c[key] for c, ours in zip(rounds["C"], rounds[side], strict=True))
 
 
 def requests_table(results: Results) -> str:
-    columns = ["throughput ours/C", "CPU ours/C"]
-    for name in ("C", "ours"):
-        columns += [f"{name}: req/s", "p50 us", "p99 us", "CPU us", "busy, load's"]
+    sides = ["ours", *(["beside"] if "beside" in results["about"] else [])]
+    columns = [f"{what} {side}/C" for side in sides for what in ("throughput", "CPU")]
+    for side in ["C", *sides]:
+        columns += [f"{side}: req/s", "p50 us", "p99 us", "CPU us", "busy, load's"]
     rows = []
     for cell, rounds in measured(results):
-        ratios = [_ratio(ratio(rounds, "rate")), _ratio(ratio(rounds, "cpu"))]
-        rows.append([str(cell), *ratios, *_absolute(rounds.get("C")), *_absolute(rounds["ours"])])
+        ratios = [_ratio(ratio(rounds, key, side)) for side in sides for key in ("rate", "cpu")]
+        figures = [figure for side in ["C", *sides] for figure in _absolute(rounds.get(side))]
+        rows.append([str(cell), *ratios, *figures])
     return _table(["cell", *columns], rows)
 
 

@@ -68,6 +68,27 @@ def test_a_short_run_measures_both_in_its_cells(tmp_path):
     assert all(result["requests"] > 0 for cell in cells for result in cell["rounds"]["ours"])
 
 
+def test_another_python_is_measured_beside(tmp_path):
+    real(C_EPMD)
+    other = tmp_path / "python"
+    # A link to the environment's Python would not find its packages.
+    other.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    other.chmod(0o755)
+    found = bench("--only", "lookup, 10 nodes, 8 at a time", f"--beside={other}")
+    assert found.returncode == 0, found.stderr
+    page = found.stdout.decode()
+    assert "throughput beside/C | CPU beside/C" in page
+    assert "--beside=PYTHON" in page, "nobody wants to know where it is"
+    assert str(other) not in page
+
+
+@pytest.mark.parametrize("python", ["/bin/false", "/nonexistent"])
+def test_python_beside_that_cannot_serve(python):
+    found = bench("--only", "lookup, 10 nodes, 8 at a time", f"--beside={python}")
+    assert (found.returncode, found.stderr.count(b"\n")) == (1, 1)
+    assert found.stderr.startswith(f"bench: --beside: {python}".encode())
+
+
 def test_the_start_up_is_measured_too():
     real(C_EPMD)
     found = bench("--only", "startup")
