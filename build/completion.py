@@ -34,6 +34,7 @@ _epmd() {
     case ${option-} in
     "") mapfile -t COMPREPLY < <(compgen -W "ALL" -- "$word") ;;
     FILES) mapfile -t COMPREPLY < <(compgen -f -- "$word") ;;
+    USERS) mapfile -t COMPREPLY < <(compgen -u -- "$word") ;;
     HOSTS) mapfile -t COMPREPLY < <(compgen -A hostname -- "$word") ;;
     NODES) _epmd_nodes "$1" "$word" "${port[@]}" ;;
     esac
@@ -96,14 +97,20 @@ SPECS
 """
 
 #: What a value can be completed with; nothing where it is not here.
-FILES, HOSTS, NODES = "-port_file", "-host", "-stop"
-_ZSH_VALUES = {FILES: "_files", HOSTS: "_hosts", NODES: "_epmd_nodes"}
-_FISH_VALUES = {FILES: " -rF", HOSTS: " -xa '(__fish_print_hostnames)'", NODES: " -xa '(__epmd_nodes)'"}
+FILES, USERS, HOSTS, NODES = ("-port_file", "-pid_file"), "-user", "-host", "-stop"
+_ZSH_VALUES = {USERS: "_users", HOSTS: "_hosts", NODES: "_epmd_nodes", **dict.fromkeys(FILES, "_files")}
+_FISH_VALUES = {
+    USERS: " -xa '(__fish_complete_users)'",
+    HOSTS: " -xa '(__fish_print_hostnames)'",
+    NODES: " -xa '(__epmd_nodes)'",
+    **dict.fromkeys(FILES, " -rF"),
+}
 
 
 def bash() -> str:
     everything = " ".join(spelling for option in usage.options() for spelling in option.spellings)
-    return _filled(BASH, _kinds() | {"ALL": everything, "FILES": FILES, "HOSTS": HOSTS, "NODES": NODES})
+    values = {"FILES": " | ".join(FILES), "USERS": USERS, "HOSTS": HOSTS, "NODES": NODES}
+    return _filled(BASH, _kinds() | {"ALL": everything} | values)
 
 
 def _kinds() -> dict[str, str]:
@@ -136,8 +143,8 @@ def zsh() -> str:
 
 def _zsh_spec(option: usage.Option, spelling: str) -> str:
     before = "(- *)" if _ends(option) else "*"
-    value = f":{option.value}:{_ZSH_VALUES.get(spelling, ' ')}" if option.value else ""
-    text = option.in_short.replace(":", r"\:")
+    named, text = (part.replace(":", r"\:") for part in (option.value, option.in_short))
+    value = f":{named}:{_ZSH_VALUES.get(spelling, ' ')}" if named else ""
     return f"    '{before}{spelling}[{text}]{value}'"
 
 

@@ -9,7 +9,7 @@ import sys
 ASKING = ("program.cli", "program.calls", "client.answers", "program.start", "program.signals")
 #: For -allow, -json, and the lines that docopt reads.
 OPTIONAL = ("ipaddress", "json", "docopt")
-SERVING = ("program.run",)
+SERVING = ("program.run", "program.privileges")
 
 
 def load(*modules: str) -> None:

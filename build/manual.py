@@ -33,6 +33,15 @@ An
 .B \\-address
 on the line counts more.
 .TP
+.BR ERL_EPMD_ALLOW ", " ERL_EPMD_ALLOW_REGISTER ", " ERL_EPMD_USER
+.TQ
+.BR ERL_EPMD_IDLE_EXIT ", " ERL_EPMD_PID_EXIT
+.TQ
+.BR ERL_EPMD_PORT_FILE ", " ERL_EPMD_PID_FILE
+The defaults of the options of these names, for an epmd that is to serve.
+One that is set to nothing counts as not set.
+With a file that only the variable names, a port in use is no failure.
+.TP
 .B ERL_EPMD_RELAXED_COMMAND_CHECK
 Set at all, it is
 .BR \\-relaxed_command_check .
@@ -58,7 +67,7 @@ With
 that no epmd answers, with
 .B \\-kill
 that nodes are registered, with
-.B \\-port_file
+.BR \\-port_file " or " \\-pid_file
 also that the port is in use.
 .SH SIGNALS
 TERM and INT end it, and with it every registration; nodes of OTP 23 and later register with the next one

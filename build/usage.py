@@ -8,7 +8,7 @@ from typing import NamedTuple
 from gevent_epmd.program.options import _INTERACTIVE, USAGE
 
 ENDS_THE_LINE = _INTERACTIVE
-_FIRST_LINE = re.compile(r"    (-.*?)(?: ([A-Z]\w*))?  +(\S.*)")
+_FIRST_LINE = re.compile(r"    (-.*?)(?: ([A-Z][\w:[\]]*))?  +(\S.*)")
 
 
 class Option(NamedTuple):

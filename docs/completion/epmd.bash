@@ -16,15 +16,16 @@ _epmd() {
         option=${COMP_WORDS[i]}
         case $option in
         -names | -dump | -started | -kill | --help | --version) return ;;
-        -address | -port | -allow | -idle_exit | -pid_exit | -port_file | -packet_timeout | -delay_accept | -delay_write | -stop | -host) ((++i < COMP_CWORD)) || break ;;&
+        -address | -port | -allow | -allow_register | -user | -idle_exit | -pid_exit | -port_file | -pid_file | -packet_timeout | -delay_accept | -delay_write | -stop | -host) ((++i < COMP_CWORD)) || break ;;&
         -port) port=(-port "${COMP_WORDS[i]}") ;;
         -stop) return ;;
         esac
         option=
     done
     case ${option-} in
-    "") mapfile -t COMPREPLY < <(compgen -W "-address -port -daemon -relaxed_command_check -systemd -loopback -allow -idle_exit -pid_exit -port_file -d -debug -packet_timeout -delay_accept -delay_write -names -dump -started -kill -stop -host -json --help --version" -- "$word") ;;
-    -port_file) mapfile -t COMPREPLY < <(compgen -f -- "$word") ;;
+    "") mapfile -t COMPREPLY < <(compgen -W "-address -port -daemon -relaxed_command_check -systemd -loopback -allow -allow_register -user -idle_exit -pid_exit -port_file -pid_file -d -debug -packet_timeout -delay_accept -delay_write -names -dump -started -kill -stop -host -json --help --version" -- "$word") ;;
+    -port_file | -pid_file) mapfile -t COMPREPLY < <(compgen -f -- "$word") ;;
+    -user) mapfile -t COMPREPLY < <(compgen -u -- "$word") ;;
     -host) mapfile -t COMPREPLY < <(compgen -A hostname -- "$word") ;;
     -stop) _epmd_nodes "$1" "$word" "${port[@]}" ;;
     esac

@@ -12,7 +12,7 @@ function __epmd_goes_on
                 return 1
             case "none "{-stop,}
                 set value last
-            case "none "{-address,-port,-allow,-idle_exit,-pid_exit,-port_file,-packet_timeout,-delay_accept,-delay_write,-stop,-host,}
+            case "none "{-address,-port,-allow,-allow_register,-user,-idle_exit,-pid_exit,-port_file,-pid_file,-packet_timeout,-delay_accept,-delay_write,-stop,-host,}
                 set value some
         end
     end
@@ -38,9 +38,12 @@ complete -c epmd -n __epmd_goes_on -o relaxed_command_check -d 'Let -kill work w
 complete -c epmd -n __epmd_goes_on -o systemd -d 'Serve the sockets that systemd hands over, and tell it when ready'
 complete -c epmd -n __epmd_goes_on -o loopback -d 'Listen on loopback only'
 complete -c epmd -n __epmd_goes_on -o allow -x -d 'Answer other hosts only if they are in these networks, separated by commas'
+complete -c epmd -n __epmd_goes_on -o allow_register -x -d 'Let nodes of hosts in these networks register too, and ask'
+complete -c epmd -n __epmd_goes_on -o user -xa '(__fish_complete_users)' -d 'Started as root: bind the port, give up all rights of root, serve as this user'
 complete -c epmd -n __epmd_goes_on -o idle_exit -x -d 'End when no node has been registered for so long'
 complete -c epmd -n __epmd_goes_on -o pid_exit -x -d 'End as soon as one of these processes has ended; commas between them'
 complete -c epmd -n __epmd_goes_on -o port_file -rF -d 'Write the port to this file once requests are answered, and remove the file at the end; - is stdout'
+complete -c epmd -n __epmd_goes_on -o pid_file -rF -d 'Write the number of the process that serves to this file, in the same way'
 complete -c epmd -n __epmd_goes_on -s d -d 'Log each request on stderr and remember only 5 names of late nodes'
 complete -c epmd -n __epmd_goes_on -o debug -d 'Log each request on stderr and remember only 5 names of late nodes'
 complete -c epmd -n __epmd_goes_on -o packet_timeout -x -d 'Close a connection that has not sent its request by then'

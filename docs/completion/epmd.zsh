@@ -17,9 +17,12 @@ _arguments \
     '*-systemd[Serve the sockets that systemd hands over, and tell it when ready]' \
     '*-loopback[Listen on loopback only]' \
     '*-allow[Answer other hosts only if they are in these networks, separated by commas]:List: ' \
+    '*-allow_register[Let nodes of hosts in these networks register too, and ask]:List: ' \
+    '*-user[Started as root\: bind the port, give up all rights of root, serve as this user]:Name[\:Group]:_users' \
     '*-idle_exit[End when no node has been registered for so long]:Seconds: ' \
     '*-pid_exit[End as soon as one of these processes has ended; commas between them]:Pids: ' \
     '*-port_file[Write the port to this file once requests are answered, and remove the file at the end; - is stdout]:Path:_files' \
+    '*-pid_file[Write the number of the process that serves to this file, in the same way]:Path:_files' \
     '*-d[Log each request on stderr and remember only 5 names of late nodes]' \
     '*-debug[Log each request on stderr and remember only 5 names of late nodes]' \
     '*-packet_timeout[Close a connection that has not sent its request by then]:Seconds: ' \

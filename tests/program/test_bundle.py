@@ -333,13 +333,7 @@ def hook(event, arguments):
         sys.__stderr__.write(f"late import: {arguments[0]}\\\\n")
 
 serving = []
-write = run.PortFile.write
-
-def watched(self, port):
-    write(self, port)
-    serving.append(True)
-
-run.PortFile.write = watched
+run.Events.serving = lambda self: serving.append(True)
 sys.addaudithook(hook)
 sys.exit(cli.main())
 """

@@ -67,6 +67,14 @@ BAD = {
     ("-port_file", "-", "-daemon"): b"no stdout",
     ("-port_file", "x", "-names"): b"-port_file is for serving",
     ("-port_file", "/nowhere/port", "-daemon"): b"no folder for /nowhere/port",
+    ("-pid_file", ""): b"-pid_file",
+    ("-pid_file", "-", "-daemon"): b"no stdout",
+    ("-pid_file", "x", "-names"): b"-pid_file is for serving",
+    ("-pid_file", "/nowhere/pid", "-daemon"): b"no folder for /nowhere/pid",
+    ("-pid_file", "x", "-port_file", "./x"): b"-port_file and -pid_file are both /",
+    ("-user", ""): b"-user: the user is empty",
+    ("-allow_register", "nonsense"): b"-allow_register",
+    ("-allow_register", "10.0.0.1/8"): b"host bits",
     ("-pid_exit", "0"): b"-pid_exit",
     ("-pid_exit", " ,"): b"-pid_exit",
     ("-pid_exit", "1,self"): b"-pid_exit",
@@ -91,7 +99,19 @@ def test_bad_call(ours, options: tuple[str, ...]) -> None:
     assert BAD[options] in err
 
 
-@pytest.mark.parametrize("option", ["-host", "-allow", "-idle_exit", "-pid_exit", "-port_file"])
+WITH_A_VALUE = [
+    "-host",
+    "-allow",
+    "-allow_register",
+    "-user",
+    "-idle_exit",
+    "-pid_exit",
+    "-port_file",
+    "-pid_file",
+]
+
+
+@pytest.mark.parametrize("option", WITH_A_VALUE)
 def test_value_is_missing(ours, option: str) -> None:
     out, err, status = outcome(ours, option)
     assert (out, status) == (b"", 1)

@@ -47,6 +47,18 @@ json.dump(seen, sys.stdout)
 """
 
 
+#: The options of our own that only matter to an epmd that serves.
+SERVING = (
+    "ALLOW",
+    "ALLOW_REGISTER",
+    "USER",
+    "IDLE_EXIT",
+    "PID_EXIT",
+    "PORT_FILE",
+    "PID_FILE",
+)
+
+
 def played(calls: list) -> list:
     done = run([sys.executable, "-c", DRIVER, json.dumps(calls)])
     assert done.stderr == b""
@@ -80,8 +92,15 @@ def test_quick_lines_do_what_the_full_way_does(ports: list[int]) -> None:
             st.sampled_from(["-names", "-started", "-dump", "-json", "--help", "-stop"]),
         ),
     )
+    # Whoever asks is not told what is wrong with the settings of an epmd that would serve.
+    serving = {f"ERL_EPMD_{name}": st.sampled_from(["", "1", "nonsense"]) for name in SERVING}
     environs = st.fixed_dictionaries(
-        {}, optional={"ERL_EPMD_PORT": spellings.filter(bool), "ERL_EPMD_RELAXED_COMMAND_CHECK": st.just("")}
+        {},
+        optional={
+            "ERL_EPMD_PORT": spellings.filter(bool),
+            "ERL_EPMD_RELAXED_COMMAND_CHECK": st.just(""),
+            **serving,
+        },
     )
     quick = 0
 

@@ -32,13 +32,17 @@ class OwnFile:
         self._descriptor = descriptor
 
     def remove(self) -> None:
-        """Remove the file, unless it is another one by now, which somebody else has put there."""
-        if self._descriptor is None:
+        """Remove the file, unless it is another one by now, which somebody else has put there.  Raises
+        OSError where this process must not; the file is empty then, since a number that is nobody's now may
+        be somebody's later."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is None:
             return
-        if self._is_in_place(self._descriptor):
-            _unlink(self._path)
-        os.close(self._descriptor)
-        self._descriptor = None
+        try:
+            if self._is_in_place(descriptor):
+                _remove(self._path, descriptor)
+        finally:
+            os.close(descriptor)
 
     def _is_in_place(self, descriptor: int) -> bool:
         try:
@@ -47,8 +51,18 @@ class OwnFile:
             return False  # somebody has removed it
 
 
+def _remove(path: str, descriptor: int) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass  # somebody was faster
+    except OSError:
+        os.ftruncate(descriptor, 0)
+        raise
+
+
 def _unlink(path: str) -> None:
     try:
         os.unlink(path)
     except OSError:
-        pass  # somebody was faster, or the folder is no longer ours to write to
+        pass  # the reason why it was not renamed tells more

@@ -26,8 +26,10 @@ else:
 
 
 _MOST_SECONDS = _MOST_PID = 2**31 - 1
-#: The -port_file that is no file.
+#: The -port_file or -pid_file that is no file.
 STDOUT = "-"
+#: The options that name a file to write.
+_FILES = ("port_file", "pid_file")
 
 USAGE = """\
 usage: epmd [options]...
@@ -47,13 +49,16 @@ Serving:
                              ERL_EPMD_RELAXED_COMMAND_CHECK in the environment does the same.
     -systemd                 Serve the sockets that systemd hands over, and tell it when ready.
 
-Serving, not in C's epmd:
+Serving, not in C's epmd (in the environment: ERL_EPMD_ and the name in capitals, as ERL_EPMD_ALLOW):
     -loopback                Listen on loopback only. ERL_EPMD_LOOPBACK in the environment does the same.
     -allow List              Answer other hosts only if they are in these networks, separated by commas.
+    -allow_register List     Let nodes of hosts in these networks register too, and ask.
+    -user Name[:Group]       Started as root: bind the port, give up all rights of root, serve as this user.
     -idle_exit Seconds       End when no node has been registered for so long.
     -pid_exit Pids           End as soon as one of these processes has ended; commas between them.
     -port_file Path          Write the port to this file once requests are answered, and remove the file
                              at the end; - is stdout. With it, -port 0 takes any free port.
+    -pid_file Path           Write the number of the process that serves to this file, in the same way.
 
 Debugging:
     -d, -debug               Log each request on stderr and remember only 5 names of late nodes.
@@ -79,18 +84,27 @@ Interactive, not in C's epmd:
 _INTERACTIVE = ("-names", "-dump", "-started", "-kill", "-stop", "--help", "--version")
 #: What needs no epmd, nor a good environment.
 _ABOUT_ITSELF = ("--help", "--version")
-_OPTION_LINE = r"(?m)^    (--?\w+)(?:, (-\w+))?(?: ([A-Z]\w*))?(?=  )"
+_OPTION_LINE = r"(?m)^    (--?\w+)(?:, (-\w+))?(?: ([A-Z][\w:[\]]*))?(?=  )"
 
 
 class UsageError(Exception):
     """The line is not one that USAGE describes; the text says what is wrong with it."""
 
 
+class Given(NamedTuple):
+    """A value of an option, and where it is from: the option, or its variable."""
+
+    where: str
+    value: str
+
+
 class Options(NamedTuple):
     """What was asked for: the settings of the mapper to serve or to ask, and what only the program knows.
 
     `command` is the interactive option without its dashes, or None for serving; `stop_name` is the name that
-    goes with `stop`.  `port_file` is an absolute path without symbolic links, or STDOUT, or empty."""
+    goes with `stop`.  `port_file` and `pid_file` are absolute paths without symbolic links, or STDOUT, or
+    empty; `must_serve` tells that the line names one of them, so that a port in use is a failure: whoever
+    waits for the file would wait in vain.  `user` is Name or Name:Group, not looked up yet."""
 
     settings: Settings = Settings()
     daemon: bool = False
@@ -99,6 +113,9 @@ class Options(NamedTuple):
     stop_name: str = ""
     pid_exit: tuple[int, ...] = ()
     port_file: str = ""
+    pid_file: str = ""
+    must_serve: bool = False
+    user: Given | None = None
     host: str = ""
     json: bool = False
 
@@ -109,14 +126,23 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Option
     Raises UsageError, and ValueProblem."""
     found = _plain(arguments) or _docopt(_two_dashes(arguments))
     command = next((c for c in _INTERACTIVE if found[_dashes(c)]), None)
+    if command in _ABOUT_ITSELF:
+        environ = {}
+    # Whoever asks an epmd is not told what is wrong with the settings of one that would serve.
+    own = _Own(found, {} if command else environ)
+    daemon = bool(found["--daemon"])
+    files = [own.file(name, daemon=daemon) for name in _FILES]
     options = Options(
-        settings=_settings(found, {} if command in _ABOUT_ITSELF else environ),
-        daemon=bool(found["--daemon"]),
+        settings=_settings(found, environ, own, least_port=0 if files[0] else 1),
+        daemon=daemon,
         systemd=bool(found["--systemd"]),
         command=command.lstrip("-") if command else None,
         stop_name="".join(found["--stop"]),
-        pid_exit=_processes(found["--pid_exit"]),
-        port_file=_port_file(found["--port_file"]),
+        pid_exit=own.processes("pid_exit"),
+        port_file=files[0],
+        pid_file=files[1],
+        must_serve=any(found[f"--{name}"] for name in _FILES),
+        user=own.user("user"),
         host=_host(found["--host"]),
         json=bool(found["--json"]),
     )
@@ -124,16 +150,17 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Option
     return options
 
 
-def _settings(found: dict[str, Any], environ: Mapping[str, str]) -> Settings:
+def _settings(found: dict[str, Any], environ: Mapping[str, str], own: _Own, least_port: int) -> Settings:
     return Settings(
-        port=_port(found, environ),
+        port=_port(found, environ, least_port),
         addresses=_addresses(found, environ),
         relaxed=bool(found["--relaxed_command_check"]) or "ERL_EPMD_RELAXED_COMMAND_CHECK" in environ,
-        allow=_networks(found["--allow"]),
-        packet_timeout=_numbers(found, "packet_timeout") or DEFAULT_PACKET_TIMEOUT,
-        idle_exit=_numbers(found, "idle_exit"),
-        delay_accept=_numbers(found, "delay_accept"),
-        delay_write=_numbers(found, "delay_write"),
+        allow=own.networks("allow"),
+        allow_register=own.networks("allow_register") or (),
+        packet_timeout=_seconds(found, "packet_timeout") or DEFAULT_PACKET_TIMEOUT,
+        idle_exit=own.number("idle_exit"),
+        delay_accept=_seconds(found, "delay_accept"),
+        delay_write=_seconds(found, "delay_write"),
         debug=found["--debug"],
     )
 
@@ -148,10 +175,15 @@ def _must_go_together(options: Options, *, loopback: bool) -> None:
         raise ValueProblem("-loopback: with -systemd it is systemd that says where to listen")
     if options.settings.port == 0 and options.command:
         raise ValueProblem("-port 0 is for serving")
-    if options.port_file and options.command:
-        raise ValueProblem("-port_file is for serving")
-    if options.port_file == STDOUT and options.daemon:
-        raise ValueProblem("-port_file -: a daemon has no stdout")
+    _check_files(options)
+
+
+def _check_files(options: Options) -> None:
+    for name, path in zip(_FILES, (options.port_file, options.pid_file), strict=True):
+        if path and options.command:
+            raise ValueProblem(f"-{name} is for serving")
+    if options.port_file == options.pid_file not in ("", STDOUT):
+        raise ValueProblem(f"-port_file and -pid_file are both {options.pid_file}")
 
 
 def _known_options() -> dict[str, bool]:
@@ -220,9 +252,8 @@ def _docopt(line: list[str]) -> dict[str, Any]:
         raise UsageError("this line is not understood") from error
 
 
-def _port(found: dict[str, Any], environ: Mapping[str, str]) -> int:
-    # Nobody could know which port it is, but for the file.
-    least = 0 if found["--port_file"] else 1
+def _port(found: dict[str, Any], environ: Mapping[str, str], least: int) -> int:
+    # 0 only where a file tells which port it is: nobody could know otherwise.
     values = [read_number("-port", value, MOST_PORT, least) for value in found["--port"]]
     return values[-1] if values else default_port(environ, least)
 
@@ -240,17 +271,6 @@ def _list(text: str) -> tuple[str, ...]:
     return tuple(word for word in text.replace(",", " ").split(" ") if word)
 
 
-def _networks(values: list[str]) -> tuple[Network, ...] | None:
-    if not values:
-        return None
-    from ..server.networks import read_network
-
-    try:
-        return tuple(map(read_network, _list(values[-1])))
-    except ValueError as error:
-        raise ValueProblem(f"-allow: {error}") from None
-
-
 def _host(values: list[str]) -> str:
     # An unset variable of a script would else ask the local epmd, and believe that it was another's answer.
     if "" in values:
@@ -258,26 +278,79 @@ def _host(values: list[str]) -> str:
     return values[-1] if values else ""
 
 
-def _port_file(values: list[str]) -> str:
-    if "" in values:
-        raise ValueProblem("-port_file: the path is empty")
-    if not values or values[-1] == STDOUT:
-        return "".join(values[-1:])
-    path = os.path.realpath(values[-1])
-    # A daemon could say it in syslog alone.  What is no file, as a device, must not be replaced, or removed.
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise ValueProblem(f"-port_file: {path} is no file (- is stdout)")
-    if not os.path.isdir(os.path.dirname(path)):
-        raise ValueProblem(f"-port_file: there is no folder for {path}")
-    return path
+class _Own:
+    """The options of our own that serve: each has a variable, of which a value that is empty counts as none.
+
+    All methods take an option's name without its dash, and raise ValueProblem for a value that is invalid."""
+
+    def __init__(self, found: dict[str, Any], environ: Mapping[str, str]) -> None:
+        self._found = found
+        self._environ = environ
+
+    def _given(self, name: str) -> list[Given]:
+        """Each value on the line, of which the last counts, or else the variable's."""
+        if self._found[f"--{name}"]:
+            return [Given(f"-{name}", value) for value in self._found[f"--{name}"]]
+        variable = f"ERL_EPMD_{name.upper()}"
+        return [Given(variable, value)] if (value := self._environ.get(variable)) else []
+
+    def _not_empty(self, name: str, what: str) -> Given | None:
+        given = self._given(name)
+        for where, value in given:
+            if not value:
+                raise ValueProblem(f"{where}: the {what} is empty")
+        return given[-1] if given else None
+
+    def number(self, name: str) -> int:
+        """Seconds; 0 for none."""
+        return _last_number(self._given(name))
+
+    def networks(self, name: str) -> tuple[Network, ...] | None:
+        given = self._given(name)
+        if not given:
+            return None
+        from ..server.networks import read_network
+
+        where, value = given[-1]
+        try:
+            return tuple(map(read_network, _list(value)))
+        except ValueError as error:
+            raise ValueProblem(f"{where}: {error}") from None
+
+    def processes(self, name: str) -> tuple[int, ...]:
+        given = self._given(name)
+        if not given:
+            return ()
+        where, value = given[-1]
+        return tuple(read_number(where, pid, _MOST_PID) for pid in _list(value) or ("",))
+
+    def user(self, name: str) -> Given | None:
+        return self._not_empty(name, "user")
+
+    def file(self, name: str, *, daemon: bool) -> str:
+        """The absolute path of a file to write; STDOUT, or empty for none."""
+        given = self._not_empty(name, "path")
+        if given is None:
+            return ""
+        if given.value == STDOUT:
+            if daemon:
+                raise ValueProblem(f"{given.where} {STDOUT}: a daemon has no stdout")
+            return STDOUT
+        path = os.path.realpath(given.value)
+        # A daemon could say it in syslog alone.  What is no file, as a device, must not be replaced, or
+        # removed.
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise ValueProblem(f"{given.where}: {path} is no file (- is stdout)")
+        if not os.path.isdir(os.path.dirname(path)):
+            raise ValueProblem(f"{given.where}: there is no folder for {path}")
+        return path
 
 
-def _processes(values: list[str]) -> tuple[int, ...]:
-    if not values:
-        return ()
-    return tuple(read_number("-pid_exit", pid, _MOST_PID) for pid in _list(values[-1]) or ("",))
+def _seconds(found: dict[str, Any], name: str) -> int:
+    """What an option of C's is given; 0 for nothing."""
+    return _last_number([Given(f"-{name}", value) for value in found[f"--{name}"]])
 
 
-def _numbers(found: dict[str, Any], name: str) -> int:
-    """The last value of an option, each of which must be a number; 0 if there is none."""
-    return [0, *(read_number("-" + name, value, _MOST_SECONDS) for value in found["--" + name])][-1]
+def _last_number(given: list[Given]) -> int:
+    """The last value, each of which must be a number; 0 if there is none."""
+    return [0, *(read_number(where, value, _MOST_SECONDS) for where, value in given)][-1]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import _socket
 import os
 
+from ..conventions import ValueProblem
 from ..server import listeners
 from ..server.events import Events
 from ..server.log import Log
@@ -26,9 +27,8 @@ def serve(options: Options) -> int:
     try:
         sockets = _sockets(options, events)
     except listeners.PortInUse as error:
-        events.in_use(str(error), failure=bool(options.port_file))
-        # Whoever waits for the file would wait in vain.
-        return 1 if options.port_file else 0
+        events.in_use(str(error), failure=options.must_serve)
+        return 1 if options.must_serve else 0
     except listeners.ListenError as error:
         events.cannot_listen(str(error))
         return 1
@@ -48,6 +48,11 @@ def _serve_sockets(options: Options, sockets: list[_socket.socket], events: Even
     try:
         if is_one_file():
             bundle.unpack_libraries()
+        identity = None
+        if options.user:
+            from . import privileges
+
+            identity = privileges.look_up(options.user)
         if options.daemon:
             # A process that has imported little is forked sooner, by 4 ms.
             caller = daemon.detach()
@@ -57,10 +62,10 @@ def _serve_sockets(options: Options, sockets: list[_socket.socket], events: Even
 
         if options.daemon:
             daemon.leave()
-        run(options, sockets, events, caller)
+        run(options, sockets, events, caller, identity)
     except Exception as error:  # noqa: BLE001 - a daemon's last words would be lost
         # What the system says is a sentence; of a mistake the kind matters too.
-        reason = str(error) if isinstance(error, OSError) else repr(error)
+        reason = str(error) if isinstance(error, (OSError, ValueProblem)) else repr(error)
         if caller is None or not caller.failed(reason):
             events.cannot_serve(reason)
         return 1

@@ -57,6 +57,7 @@ class Acceptor(StreamServer):
         own.setblocking(False)  # a new socket has the default time-out of the embedding program
         super().__init__(own, handle=self._serve)
         self._mapper = mapper
+        self._allowed = mapper.settings.may_ask()
         self._shared = shared
         self._resume: Any = None
         self._poll = unpatched.poll()
@@ -109,8 +110,7 @@ class Acceptor(StreamServer):
             sock.settimeout(None)
         mapper = self._mapper
         connection = Connection(mapper, sock, peer)
-        allowed = mapper.settings.allow
-        if allowed is not None and connection.is_barred(allowed):
+        if self._allowed is not None and connection.is_barred(self._allowed):
             connection.refuse()
             return
         connection.start()

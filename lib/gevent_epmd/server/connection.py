@@ -48,6 +48,13 @@ _SEND_NOW = _NOW | _socket.MSG_NOSIGNAL
 #: Errors that tell nothing about the other end; None is the number of Python's own time-out.  Taking one of
 #: them for an end would give the name of a live node away.
 _NO_NEWS = (None, errno.EAGAIN, errno.EINTR, errno.ENOMEM, errno.ENOBUFS)
+#: Asked after a minute of silence, and gone after four questions without an answer, 15 s each.
+_KEEPALIVE = (
+    (_socket.SOL_SOCKET, _socket.SO_KEEPALIVE, 1),
+    (_socket.IPPROTO_TCP, _socket.TCP_KEEPIDLE, 60),
+    (_socket.IPPROTO_TCP, _socket.TCP_KEEPINTVL, 15),
+    (_socket.IPPROTO_TCP, _socket.TCP_KEEPCNT, 4),
+)
 _RESET_ON_CLOSE = pack("ii", 1, 0)  # struct linger: on, no seconds
 
 
@@ -85,6 +92,14 @@ class Connection:
     def is_barred(self, allowed: Iterable[Network]) -> bool:
         """Whether the other end is on another host, and in none of these networks."""
         return not is_in(self._peer[0], allowed) and not self.is_local()
+
+    def _may_make(self, tag: int) -> bool:
+        """Whether the other end may make requests with this tag."""
+        if tag in _FOR_ALL or self.is_local():
+            return True
+        networks = self._mapper.settings.allow_register
+        # Without networks `is_in` must not be called: it imports, which an executable that serves cannot.
+        return tag == protocol.ALIVE2_REQ and bool(networks) and is_in(self._peer[0], networks)
 
     def refuse(self) -> None:
         """Close the connection instead of serving it."""
@@ -197,7 +212,7 @@ class Connection:
         """The one place that decides who may make a request, and who answers it."""
         tag = packet[0]
         title = protocol.request_title(packet)
-        allowed = tag in _FOR_ALL or self.is_local()
+        allowed = self._may_make(tag)
         self._events.requested(title, allowed=allowed)
         if not allowed:
             raise ProtocolError(f"{title} from non local address")
@@ -218,6 +233,8 @@ class Connection:
         """The name lives as long as the connection."""
         self._is_node = True
         self._mapper.unregistered.discard(self)
+        if self._mapper.settings.allow_register and not self.is_local():
+            self._watch_the_way()
         sent = False
         try:
             sent = self._reply(protocol.alive2_reply(request.highest, node.creation))
@@ -228,6 +245,13 @@ class Connection:
             self._mapper.node_unreg(node)
         if not sent:
             self._events.replied("EPMD_ALIVE2_RESP", request.name, sent=False)
+
+    def _watch_the_way(self) -> None:
+        """Let the kernel ask now and then whether the other end is there.  The end of a node of this host is
+        always seen; a host that loses its power or its network sends nothing, and its nodes' names would stay
+        for good."""
+        for level, option, value in _KEEPALIVE:
+            self.sock.setsockopt(level, option, value)
 
     def _stay_refused(self, request: Alive2Request) -> None:
         """A refused node stays connected as long as it likes, or until its room is needed."""

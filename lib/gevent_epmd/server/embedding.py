@@ -48,9 +48,9 @@ class PortMapper:
     `port` 0 is any that is free on all `addresses`; the attribute says which, once it serves.
     Loopback is always among the addresses; no address at all means every one of this host, and None loopback
     alone: 127.0.0.1, ::1, and 127.0.1.1, where Debian's nodes look for it, as far as this host has them.
-    `relaxed`, `allow`, `idle_exit`, `debug` and the delays are the options of `epmd --help`, times in
-    seconds.  `log` is called with each line of the log, without its end, and must not wait for anything; None
-    is stderr, where there was one when Python started.
+    `relaxed`, `allow`, `allow_register`, `idle_exit`, `debug` and the delays are the options of
+    `epmd --help`, times in seconds.  `log` is called with each line of the log, without its end, and must not
+    wait for anything; None is stderr, where there was one when Python started.
 
     `start` raises PortInUse where somebody listens already, ListenError for an address that is not to be had,
     and RuntimeError where it has been started and not closed; the constructor ValueError for a value that
@@ -64,6 +64,7 @@ class PortMapper:
         addresses: Iterable[str] | None = None,
         relaxed: bool = False,
         allow: Iterable[str | Network] | None = None,
+        allow_register: Iterable[str | Network] = (),
         packet_timeout: int = DEFAULT_PACKET_TIMEOUT,
         idle_exit: int = 0,
         delay_accept: int = 0,
@@ -76,6 +77,7 @@ class PortMapper:
             addresses=addresses,
             relaxed=relaxed,
             allow=allow,
+            allow_register=allow_register,
             packet_timeout=packet_timeout,
             idle_exit=idle_exit,
             delay_accept=delay_accept,

@@ -73,6 +73,14 @@ class Events:
     def cannot_serve(self, reason: str) -> None:
         self._log.fail(f"cannot serve: {reason}")
 
+    def losing_rights(self) -> None:
+        """What follows may not open the terminal any more: it is another user's."""
+        self._log.hold_terminal()
+
+    def file_stays(self, reason: str) -> None:
+        """A file of this process cannot be removed at its end."""
+        self._log.say(0, f"a file is not removed, but empty: {reason}")
+
     def serving(self) -> None:
         self._log.tty(2, "entering the main select() loop")
 

@@ -101,6 +101,10 @@ class Log:
         for row in rows:
             self._row(printable(row))
 
+    def hold_terminal(self) -> None:
+        """Open the terminal that is stderr now, for a process that may not open it later."""
+        _terminal()
+
     def _line(self, text: str) -> None:
         self._put(f"epmd: {time.ctime()}: {printable(text)}")
 

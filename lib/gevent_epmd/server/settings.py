@@ -21,25 +21,33 @@ class Settings(NamedTuple):
 
     `port` 0 is any free port.  `addresses` are the IP addresses to listen on, loopback always among them; an
     empty tuple stands for every address of this host, None for loopback alone.  `relaxed` is C's
-    relaxed_command_check.  `allow` are the networks whose hosts may ask; None stands for all.  `debug` is how
-    often -d was given.
+    relaxed_command_check.  `allow` are the networks whose hosts may ask; None stands for all.
+    `allow_register` are those whose nodes may register besides this host's, and ask.  `debug` is how often -d
+    was given.
     """
 
     port: int = DEFAULT_PORT
     addresses: tuple[str, ...] | None = ()
     relaxed: bool = False
     allow: tuple[Network, ...] | None = None
+    allow_register: tuple[Network, ...] = ()
     packet_timeout: int = DEFAULT_PACKET_TIMEOUT
     idle_exit: int = 0
     delay_accept: int = 0
     delay_write: int = 0
     debug: int = 0
 
+    def may_ask(self) -> tuple[Network, ...] | None:
+        """The networks whose hosts may ask; None stands for all.  A node that may register must be able to
+        look others up."""
+        return None if self.allow is None else self.allow + self.allow_register
+
 
 def checked(
     *,
     addresses: Iterable[str] | None,
     allow: Iterable[str | Network] | None,
+    allow_register: Iterable[str | Network],
     relaxed: bool,
     **numbers: int,
 ) -> Settings:
@@ -49,6 +57,7 @@ def checked(
     settings = Settings(
         addresses=None if addresses is None else tuple(addresses),
         allow=None if allow is None else tuple(map(read_network, allow)),
+        allow_register=tuple(map(read_network, allow_register)),
         relaxed=relaxed,
         **numbers,
     )
