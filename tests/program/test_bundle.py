@@ -339,12 +339,24 @@ sys.exit(cli.main())
 """
 
 
-@pytest.mark.parametrize("options", [[], ["-d", "-d", "-d"]], ids=["quiet", "debug"])
-def test_nothing_is_imported_once_it_serves(options: list[str], tmp_path: Path) -> None:
+#: The network of who may register has none of the test's peers in it.
+AUDITED = {
+    "quiet": [],
+    "debug": ["-d", "-d", "-d"],
+    "-allow_register": ["-allow_register", "10.99.0.0/16"],
+    "-user": ["-user", "12345:12345", "-pid_file", "-"],
+}
+
+
+@pytest.mark.parametrize("how", AUDITED)
+def test_nothing_is_imported_once_it_serves(how: str, tmp_path: Path) -> None:
+    if how == "-user" and os.geteuid():
+        pytest.skip("only root may serve as another user")
     said = tmp_path / "stderr"
     with reserved_port() as port, said.open("wb") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-c", AUDIT, "-port", str(port), "-packet_timeout", "1", *options],
+            [sys.executable, "-c", AUDIT, "-port", str(port), "-packet_timeout", "1", *AUDITED[how]],
+            stdout=subprocess.DEVNULL,
             stderr=stderr,
             env=clean_environment(),
             start_new_session=True,

@@ -18,11 +18,12 @@ def serving_pid(port: int) -> int:
     """The process that listens at this port of 127.0.0.1 or of all addresses."""
     found: list[int] = []
     # The list of a process's descriptors may change while it is read.
-    wait_until(lambda: found.extend(_listening_at(port)) or found, f"somebody to listen at {port}")
+    wait_until(lambda: found.extend(listening_at(port)) or found, f"somebody to listen at {port}")
     return found[0]
 
 
-def _listening_at(port: int) -> Iterator[int]:
+def listening_at(port: int) -> Iterator[int]:
+    """The processes that have a listening socket of this port."""
     inodes = {f"socket:[{inode}]" for inode in listening_inodes(port)}
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):

@@ -24,11 +24,8 @@ from .options import Given
 _MOST_ID = 2**32 - 2
 _ROOT = 0
 
-_PR_SET_KEEPCAPS = 8
 _PR_CAPBSET_DROP = 24
 _PR_SET_NO_NEW_PRIVS = 38
-_PR_CAP_AMBIENT = 47
-_PR_CAP_AMBIENT_CLEAR_ALL = 4
 #: There are 41 in Linux 6; the kernel refuses numbers that are no capability.
 _MOST_CAPABILITIES = 64
 #: struct __user_cap_header_struct: the version, and 0 for this process; and two times __user_cap_data_struct.
@@ -67,14 +64,14 @@ class Identity(NamedTuple):
         # Only root may take from the bounding set; where it may not either, as in some containers, it stays.
         for capability in range(_MOST_CAPABILITIES):
             _prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
-        _prctl(_PR_SET_KEEPCAPS, 0, 0, 0, 0)
         try:
             os.setgroups(self.groups)
             os.setresgid(self.gid, self.gid, self.gid)
             os.setresuid(self.uid, self.uid, self.uid)
         except OSError as error:
             raise OSError(error.errno, f"{error.strerror}; {self.where}: cannot change the user") from None
-        _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+        # A change of the user leaves the inheritable ones, and all of them where securebits say so.  The
+        # ambient ones go with these; keep-caps, which would leave more, is off in every new program.
         _capset(_CAPABILITY_HEADER, _NO_CAPABILITIES)
         _prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         self._check()

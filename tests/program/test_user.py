@@ -1,0 +1,360 @@
+"""-user: started as root, it serves as another user, and there is no way back."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gevent_epmd.program.processes import gone
+from support.activation import launched, listening
+from support.daemons import daemon, listening_at
+from support.forms import (
+    PATIENCE,
+    SOURCE,
+    Built,
+    Folder,
+    Source,
+    answers,
+    clean_environment,
+    outcome,
+    processes_at,
+    real,
+    reserved_port,
+    run,
+    serving,
+    wait_until,
+)
+from support.peer import ask, barrier, names, node, register
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may serve as another user")
+
+each_program = pytest.mark.parametrize("form", [Source, Built, Folder], ids=lambda form: form.__name__)
+
+#: The users and groups of a mount namespace of the test's own.
+PASSWD = "root:x:0:0::/:/bin/sh\nmapper:x:4711:4712::/:/bin/false\n"
+GROUP = "root:x:0:\nmapper:x:4712:\nbeside:x:4713:mapper\nother:x:4714:\n"
+AMONG = 'mount --bind "$1/passwd" /etc/passwd; mount --bind "$1/group" /etc/group; shift; exec "$@"'
+
+
+@pytest.fixture
+def among(tmp_path: Path) -> list[str]:
+    """The beginning of a command line that knows these users."""
+    (tmp_path / "passwd").write_text(PASSWD)
+    (tmp_path / "group").write_text(GROUP)
+    return [real("unshare"), "--mount", "sh", "-e", "-c", AMONG, "sh", str(tmp_path)]
+
+
+def rights(pid: int) -> dict[str, list[str]]:
+    """Users, groups and capabilities of a process, as /proc names them."""
+    lines = (line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return {name: value.split() for name, value in lines if name in RIGHTS or name.startswith("Cap")}
+
+
+RIGHTS = ("Uid", "Gid", "Groups", "NoNewPrivs")
+NONE = ["0" * 16]
+
+
+def given_up(uid: int, gid: int, *groups: int) -> dict[str, list[str]]:
+    """What `rights` gives of somebody who has nothing of root's left."""
+    capabilities = dict.fromkeys(("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"), NONE)
+    ids = {"Uid": [str(uid)] * 4, "Gid": [str(gid)] * 4, "Groups": [str(group) for group in groups]}
+    return capabilities | ids | {"NoNewPrivs": ["1"]}
+
+
+#: What may be named, and whose rights that gives.
+WHO = {
+    "mapper": given_up(4711, 4712, 4712, 4713),
+    "mapper:other": given_up(4711, 4714, 4713, 4714),
+    "mapper:9": given_up(4711, 9, 9, 4713),
+    "4711": given_up(4711, 4712, 4712, 4713),
+    "12345:other": given_up(12345, 4714, 4714),
+    "12345:12346": given_up(12345, 12346, 12346),
+}
+
+
+@pytest.mark.parametrize("who", WHO)
+def test_whom_it_serves_as(who: str, among: list[str]) -> None:
+    with daemon([*among, *SOURCE], "-user", who) as (_, pid):
+        assert rights(pid) == WHO[who]
+
+
+@each_program
+def test_foreground(form, among: list[str]) -> None:
+    started = type(form.__name__, (form,), {"command": (*among, *form.command)})
+    with started("-user", "mapper", "-d") as server:
+        assert rights(server.pid) == WHO["mapper"]
+        held, _ = register(server.port, node("foo"))
+        assert names(server.port) == ["foo at port 4711"]
+        # Of the one-file form the launcher stays, which only waits, and removes the folder.
+        as_root = [pid for pid in processes_at(server.port) if rights(pid)["Uid"][0] == "0"]
+        assert as_root == ([server.process.pid] if form is Built else [])
+        held.close()
+
+
+def test_daemon(ours, among: list[str]) -> None:
+    with daemon([*among, *ours], "-user", "mapper:other") as (port, pid):
+        assert processes_at(port) == [pid], "nobody is left who is root"
+        assert rights(pid) == WHO["mapper:other"]
+        with register(port, node("foo"))[0]:
+            barrier(port)
+        wait_until(lambda: not names(port), "foo to go")
+
+
+def test_variable(ours, among: list[str]) -> None:
+    with daemon([*among, *ours], environ={"ERL_EPMD_USER": "mapper"}) as (_, pid):
+        assert rights(pid) == WHO["mapper"]
+
+
+@pytest.mark.parametrize("options", [[], ["-daemon"]], ids=["foreground", "daemon"])
+def test_sockets_of_systemd(ours, options: list[str], among: list[str]) -> None:
+    with (
+        listening("127.0.0.1") as sock,
+        subprocess.Popen(
+            launched([*among, *ours, "-systemd", "-user", "mapper", *options], [sock]),
+            env=clean_environment(),
+            pass_fds=[sock.fileno()],
+            start_new_session=True,
+        ) as process,
+    ):
+        port = sock.getsockname()[1]
+        wait_until(lambda: answers(port), "it to answer")
+        pid = serving(process)
+        if options:
+            assert process.wait(PATIENCE) == 0
+            # The test has the same socket.
+            pid = next(pid for pid in listening_at(port) if rights(pid)["Uid"][0] == "4711")
+        assert rights(pid) == WHO["mapper"]
+        assert ask(port, b"k") == b"OK"
+        wait_until(lambda: gone(pid), "it to end")
+
+
+def test_port_for_root_alone(ours, tmp_path: Path) -> None:
+    """In a network of its own, where the ports below 1024 are root's, whatever the host has set."""
+    script = """
+        ip link set lo up
+        echo 1024 >/proc/sys/net/ipv4/ip_unprivileged_port_start
+        setpriv --reuid 65534 --clear-groups "$@" -port 369 -address 127.0.0.1 && exit 9
+        "$@" -port 369 -daemon -user nobody -pid_file "$0/pid"
+        "$@" -port 369 -names
+        grep '^Uid' "/proc/$(cat "$0/pid")/status"
+        "$@" -port 369 -kill
+    """
+    real("ip")
+    apart = [real("unshare"), "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    done = run([*apart, "sh", "-e", "-c", script, str(tmp_path), *ours])
+    said = b"epmd: up and running on port 369 with data:\nUid:" + b"\t65534" * 4 + b"\nKilled\n"
+    assert (done.returncode, done.stdout) == (0, said), done.stderr
+    assert b"Permission denied" in done.stderr, "of the one that is not root"
+
+
+#: What may not be named, and what is wrong with it.
+BAD = {
+    "nosuch": 'there is no user "nosuch"',
+    "mapper:nosuch": 'there is no group "nosuch"',
+    "mapper:": 'there is no group ""',
+    ":mapper": 'there is no user ""',
+    "4294967295": 'there is no user "4294967295"',
+    "mapper:4294967295": 'there is no group "4294967295"',
+    "-1": 'there is no user "-1"',
+    "12345": "name a group too, as 12345:12345: no list of users has 12345",
+    "root": "root is root, whose rights are to be given up",
+    "0:mapper": "0 is root, whose rights are to be given up",
+}
+
+
+@pytest.mark.parametrize("who", BAD)
+def test_who_cannot_be_meant(who: str, among: list[str]) -> None:
+    with reserved_port() as port:
+        for option in ("-d", "-daemon"):
+            call = [*among, *SOURCE, "-port", str(port), option]
+            out, err, status = outcome(call, "-user", who)
+            assert (out, status) == (b"", 1)
+            assert err.endswith(f": cannot serve: -user: {BAD[who]}\r\n".encode())
+            variable = outcome(call, environ={"ERL_EPMD_USER": who})[1]
+            assert variable.endswith(f": cannot serve: ERL_EPMD_USER: {BAD[who]}\r\n".encode())
+            assert processes_at(port) == []
+
+
+@pytest.mark.parametrize("option", [[], ["-daemon"]], ids=["foreground", "daemon"])
+def test_unknown_user(ours, option: list[str]) -> None:
+    with reserved_port() as port:
+        out, err, status = outcome(ours, "-port", str(port), "-user", "nosuch", *option)
+        assert (out, status) == (b"", 1)
+        assert err.count(b"\n") == 1
+        assert b'cannot serve: -user: there is no user "nosuch"' in err
+        assert not answers(port)
+
+
+def somebody(*options: str) -> list[str]:
+    """The beginning of a command line that runs with fewer rights."""
+    return [real("setpriv"), *options]
+
+
+ORDINARY = ("--reuid", "12345", "--regid", "12345", "--clear-groups")
+
+
+def test_who_is_not_root() -> None:
+    with readable_source() as source, reserved_port() as port:
+        for option in ("-d", "-daemon"):
+            call = [*somebody(*ORDINARY), *source, "-port", str(port), option]
+            out, err, status = outcome(call, "-user", "nobody")
+            assert (out, status) == (b"", 1)
+            assert b"cannot serve: -user: only root can serve as another user\r\n" in err
+            assert processes_at(port) == []
+
+
+def test_port_in_use_is_no_failure_whoever_asks(ours) -> None:
+    """A node of an ordinary user inherits the variable, and the epmd runs already."""
+    with Source() as server, readable_source():
+        for environ in ({"ERL_EPMD_USER": "nobody"}, {"ERL_EPMD_USER": "nosuch"}):
+            call = [*ours, "-port", str(server.port), "-daemon"]
+            assert outcome(call, environ=environ) == (b"", b"", 0)
+            assert outcome([*somebody(*ORDINARY[:2]), *call], environ=environ) == (b"", b"", 0)
+
+
+@contextlib.contextmanager
+def readable_source() -> Iterator[list[str]]:
+    """The program from source, if an ordinary user can read it."""
+    if run([*somebody(*ORDINARY), *SOURCE, "--version"]).returncode:
+        pytest.skip("the source, or Python, is for root alone here")
+    yield SOURCE
+
+
+@each_program
+def test_files_in_a_folder_of_the_user(form, tmp_path: Path) -> None:
+    folder = tmp_path / "of the user"
+    folder.mkdir()
+    os.chown(folder, 12345, 12345)
+    options = ("-port_file", str(folder / "port"), "-pid_file", str(folder / "pid"))
+    with within_reach(tmp_path), form("-user", "12345:12345", *options) as server:
+        assert int((folder / "port").read_text()) == server.port
+        assert int((folder / "pid").read_text()) == server.pid
+        assert (folder / "pid").stat().st_uid == 0, "start-stop-daemon trusts no other"
+        assert ask(server.port, b"k") == b"OK"
+        wait_until(lambda: server.ended() == 0, "it to end")
+        assert "not removed" not in server.log()
+    assert list(folder.iterdir()) == []
+
+
+@contextlib.contextmanager
+def within_reach(folder: Path) -> Iterator[None]:
+    """Let every user go through the folders of pytest for as long as this lasts."""
+    closed = [path for path in (folder, *folder.parents) if not path.stat().st_mode & 0o001]
+    modes = [path.stat().st_mode for path in closed]
+    try:
+        for path, mode in zip(closed, modes, strict=True):
+            path.chmod(mode | 0o001)
+        yield
+    finally:
+        for path, mode in zip(closed, modes, strict=True):
+            path.chmod(mode)
+
+
+@each_program
+def test_files_in_a_folder_of_root_alone(form, tmp_path: Path) -> None:
+    """They are written; who may not remove them empties them, and says so."""
+    port, pid = tmp_path / "port", tmp_path / "pid"
+    with (
+        within_reach(tmp_path),
+        form("-user", "12345:12345", "-port_file", str(port), "-pid_file", str(pid)) as server,
+    ):
+        assert int(pid.read_text()) == server.pid
+        assert ask(server.port, b"k") == b"OK"
+        wait_until(lambda: server.ended() == 0, "it to end")
+        for path in (port, pid):
+            said = f"a file is not removed, but empty: [Errno 13] Permission denied: '{path}'\r\n"
+            assert said in server.log()
+            assert path.read_bytes() == b""
+
+
+#: Rights that root may lack, or have: how it is started, and what of them is left.
+ODD = {
+    "kept on a change of the user": (("--securebits", "+no_setuid_fixup"), {}),
+    "inheritable": (("--inh-caps", "+net_raw,+setpcap"), {}),
+    "ambient": (("--inh-caps", "+net_raw", "--ambient-caps", "+net_raw"), {}),
+    "without that of the bounding set": (("--bounding-set", "-setpcap"), {"CapBnd": None}),
+    "groups": (("--groups", "0,9,4713"), {}),
+}
+
+
+@pytest.mark.parametrize("how", ODD)
+def test_odd_roots(how: str) -> None:
+    options, left = ODD[how]
+    with daemon([*somebody(*options), *SOURCE], "-user", "12345:12346") as (_, pid):
+        expected = WHO["12345:12346"] | left
+        found = rights(pid)
+        assert {name: value for name, value in found.items() if expected[name] is not None} == {
+            name: value for name, value in expected.items() if value is not None
+        }
+
+
+@pytest.mark.parametrize("right", ["setgid", "setuid"])
+@pytest.mark.parametrize("option", [[], ["-daemon"]], ids=["foreground", "daemon"])
+def test_root_that_may_not_change_the_user(ours, right: str, option: list[str], tmp_path: Path) -> None:
+    """As in a container without that right: one line, and nobody serves."""
+    with reserved_port() as port:
+        call = [*somebody("--bounding-set", f"-{right}"), *ours, "-port", str(port), *option]
+        out, err, status = outcome(call, "-user", "12345:12345", "-pid_file", str(tmp_path / "pid"))
+        assert (out, status) == (b"", 1)
+        assert err.count(b"\n") == 1
+        assert b"cannot serve: [Errno 1] Operation not permitted; -user: cannot change the user" in err
+        assert processes_at(port) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+WITHOUT_CTYPES = [
+    sys.executable,
+    "-c",
+    "import sys; sys.modules['_ctypes'] = None; from gevent_epmd.program.cli import main; sys.exit(main())",
+]
+
+
+def test_python_without_ctypes() -> None:
+    """The kernel takes the capabilities; what only prctl could do is left."""
+    with daemon(WITHOUT_CTYPES, "-user", "12345:12346") as (_, pid):
+        found = rights(pid)
+        expected = WHO["12345:12346"] | {"CapBnd": found["CapBnd"], "NoNewPrivs": ["0"]}
+        assert found == expected
+
+
+def test_capabilities_that_stay_are_an_error() -> None:
+    """As there, and the kernel was told to leave them."""
+    with reserved_port() as port:
+        call = [*somebody("--securebits", "+no_setuid_fixup"), *WITHOUT_CTYPES]
+        done = run([*call, "-port", str(port), "-user", "12345:12346"])
+        assert done.returncode == 1
+        assert b"cannot serve: -user: the user root cannot be given up here" in done.stderr
+
+
+def test_terminal_of_root(ours) -> None:
+    """A log line waits for no terminal, for which a way of its own to it is needed; who is not root any more
+    cannot open it."""
+    reading, writing = os.openpty()
+    with reserved_port() as port, os.fdopen(reading, "rb"):
+        terminal = os.ttyname(writing)
+        process = subprocess.Popen(
+            [*ours, "-port", str(port), "-user", "12345:12345"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=writing,
+            env=clean_environment(),
+            start_new_session=True,
+        )
+        os.close(writing)
+        try:
+            wait_until(lambda: answers(port), "it to answer")
+            opened = Path(f"/proc/{serving(process)}/fd").iterdir()
+            ways = {int(way.name) for way in opened if os.readlink(way) == terminal}
+            assert 2 in ways
+            assert len(ways) == 2
+            assert ask(port, b"k") == b"OK"
+            assert process.wait(PATIENCE) == 0
+        finally:
+            process.kill()
+            process.wait(PATIENCE)
