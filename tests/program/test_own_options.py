@@ -27,6 +27,7 @@ from support.forms import (
     Source,
     answers,
     clean_environment,
+    each_of_ours,
     outcome,
     real,
     reserved_port,
@@ -39,6 +40,7 @@ from support.scenes import (
     loopback_is_ipv4_alone,
     loopback_is_ipv6_alone,
     nodes_find_each_other_by_debians_own_name,
+    nodes_of_other_hosts_may_register_and_no_more,
     only_the_allowed_may_ask,
     run_scene,
     there_is_no_loopback_address,
@@ -430,6 +432,11 @@ def test_loopback(form, scene, network: str) -> None:
 @each_program
 def test_allow(form) -> None:
     run_scene(only_the_allowed_may_ask, form)
+
+
+@each_of_ours
+def test_allow_register(form) -> None:
+    run_scene(nodes_of_other_hosts_may_register_and_no_more, form)
 
 
 def test_loopback_of_the_environment_and_an_address_of_the_line() -> None:

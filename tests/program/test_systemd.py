@@ -30,6 +30,7 @@ from support.peer import Peer, ask, names, node, register, try_to_register
 from support.scenes import (
     dual_stack_sockets_know_who_is_allowed,
     dual_stack_sockets_know_who_is_local,
+    dual_stack_sockets_know_who_may_register,
     run_scene,
 )
 
@@ -187,7 +188,12 @@ def test_descriptor_that_cannot_be_served(ours, kind: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "scene", [dual_stack_sockets_know_who_is_local, dual_stack_sockets_know_who_is_allowed]
+    "scene",
+    [
+        dual_stack_sockets_know_who_is_local,
+        dual_stack_sockets_know_who_is_allowed,
+        dual_stack_sockets_know_who_may_register,
+    ],
 )
 def test_dual_stack_sockets(scene) -> None:
     run_scene(scene, DualStack)

@@ -47,6 +47,8 @@ class Neighbour:
             self._enter(self._here)
 
     def close(self) -> None:
+        # The kernel takes its time to remove a namespace, and the link would be in the way of the next one.
+        _ip("link", "delete", "here")
         os.close(self._here)
         os.close(self._there)
 

@@ -17,7 +17,7 @@ from gevent_epmd.protocol import PORT2_NOT_FOUND
 from support.activation import DualStack
 from support.erlang import Node
 from support.forms import FORMS, PATIENCE, TESTS, Process, answers, clean_environment, real, run, wait_until
-from support.neighbour import HERE_V4, HERE_V6, Neighbour
+from support.neighbour import HERE_V4, HERE_V6, THERE_V4, THERE_V6, Neighbour
 from support.peer import Peer, ask, names, node, register, try_to_register
 
 #: Addresses that are this host's but no loopback.
@@ -182,6 +182,65 @@ def only_the_allowed_may_ask(form) -> None:
         for host in ("127.0.0.1", "::1", OTHER_V6):
             assert ask(server.port, b"zfoo", host).startswith(b"w\0"), "this host may always"
         holder.close()
+
+
+def nodes_of_other_hosts_may_register_and_no_more(form) -> None:
+    """Of these networks, and whatever the check of STOP and KILL; they may ask, whatever -allow says."""
+    networks = "10.78.0.0/24, fd78::2"
+    for options in ([], ["-allow", "10.99.0.0/16"]):
+        with (
+            form("-allow_register", networks, "-relaxed_command_check", *options) as server,
+            contextlib.closing(Neighbour()) as neighbour,
+        ):
+            for own, there in ((HERE_V4, THERE_V4), (HERE_V6, THERE_V6)):
+                with neighbour.inside():
+                    peer = Peer(server.port, own, source=there)
+                assert try_to_register(peer, node("far"))[:2] == b"v\0"
+                assert ask(server.port, b"zfar").startswith(b"w\0")
+                with neighbour.inside():
+                    assert ask(server.port, b"n", own).endswith(b"name far at port 4711\n")
+                    for packet in (b"d", b"k", b"sfar"):
+                        assert ask(server.port, packet, own) == b"", packet
+                assert names(server.port) == ["far at port 4711"]
+                assert keepalive_of(server.port, there)
+                peer.close()
+                wait_until(lambda port=server.port: not names(port), "far to go")
+            with Peer(server.port, HERE_V4, source=HERE_V4) as local:
+                assert try_to_register(local, node("near"))[:2] == b"v\0"
+                assert not keepalive_of(server.port, HERE_V4), "the end of a local node is always seen"
+            may_not_register(server.port, "::1", OTHER_V6)
+            may_not_register(server.port, "127.0.0.1", OTHER_V4)
+
+
+def may_not_register(port: int, host: str, source: str) -> None:
+    assert ask(port, node("bar").packet(), host, source) == b""
+
+
+def keepalive_of(port: int, peer: str) -> bool:
+    """Whether the kernel asks this registered peer now and then whether it is there."""
+    address = f"[{peer}]" if ":" in peer else peer
+    call = [real("ss"), "-Htno", "state", "established", f"sport = :{port} and dst {address}"]
+    found = run(call).stdout.decode()
+    assert peer in found
+    return "timer:(keepalive," in found
+
+
+def dual_stack_sockets_know_who_may_register(form) -> None:
+    """An IPv4 peer is one, however its network was written."""
+    for networks, may in (
+        ("10.78.0.0/24", True),
+        ("::ffff:10.78.0.0/120", True),
+        ("::/0", False),
+        ("10.99.0.0/16", False),
+    ):
+        with (
+            form("-systemd", "-allow_register", networks) as server,
+            contextlib.closing(Neighbour()) as neighbour,
+        ):
+            with neighbour.inside():
+                peer = Peer(server.port, HERE_V4)
+            assert (try_to_register(peer, node("far"))[:2] == b"v\0") == may, networks
+            peer.close()
 
 
 def dual_stack_sockets_know_who_is_allowed(form) -> None:

@@ -30,8 +30,10 @@ from gevent_epmd.server.networks import is_in, plain_host, read_network
 def test_network(text: str, network: str) -> None:
     expected = ip_network(network)
     assert read_network(text) == read_network(ip_network(text)) == expected
-    assert read_options(["-allow", text], {}).settings.allow == (expected,)
-    assert PortMapper(allow=[text])._settings.allow == (expected,)
+    for name, nobody in (("allow", None), ("allow_register", ())):
+        assert getattr(read_options([f"-{name}", text], {}).settings, name) == (expected,)
+        assert getattr(PortMapper(**{name: [text]})._settings, name) == (expected,)
+        assert getattr(PortMapper()._settings, name) == nobody
 
 
 @pytest.mark.parametrize(
@@ -48,6 +50,8 @@ def test_network_with_host_bits(text: str, meant: str) -> None:
         read_options(["-allow", text], {})
     with pytest.raises(ValueError, match="has host bits set"):
         PortMapper(allow=[text])
+    with pytest.raises(ValueError, match="has host bits set"):
+        PortMapper(allow_register=[text])
 
 
 @pytest.mark.parametrize(
