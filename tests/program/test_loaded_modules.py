@@ -20,8 +20,9 @@ IMPORTS = {
     "gevent_epmd.server.log": NO_IO,
     "gevent_epmd.client": ("gevent", "greenlet", "asyncio", "resource", "syslog"),
     "gevent_epmd.program.cli": ("gevent", "greenlet", "asyncio", "resource", "syslog"),
-    # What a daemon that serves has in the executables, where gevent's own imports of them are replaced.
+    # gevent's own imports of re and traceback are replaced in the executables.
     "gevent_epmd.program.start": ("gevent", "docopt", "re", "typing", "traceback"),
+    "gevent_epmd.program.run": ("docopt", "typing"),
 }
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import _socket
 import os
 from functools import partial
-from typing import TYPE_CHECKING
 
 from ..server.acceptor import new_mapper
 from ..server.events import Events
@@ -18,6 +17,7 @@ from . import at_end, bundle, daemon, is_frozen, is_one_file, processes, signals
 from .files import OwnFile
 from .options import STDOUT, Options
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .privileges import Identity
 
