@@ -21,7 +21,7 @@ IMPORTS = {
     "gevent_epmd.client": ("gevent", "greenlet", "asyncio", "resource", "syslog"),
     "gevent_epmd.program.cli": ("gevent", "greenlet", "asyncio", "resource", "syslog"),
     "gevent_epmd.program.start": ("gevent", "docopt", "re", "typing", "traceback"),
-    "gevent_epmd.program.run": ("docopt", "re", "typing", "tokenize"),
+    "gevent_epmd.program.run": ("docopt", "typing", "tokenize"),
 }
 
 
