@@ -20,8 +20,8 @@ TARGETS = ("sysinit", "basic", "sockets", "shutdown", "network", "multi-user")
 CHECK = """\
 [Unit]
 DefaultDependencies=no
-Wants=epmd.socket
-After=epmd.socket
+Wants={wants}
+After={wants}
 SuccessAction=exit-force
 FailureAction=exit-force
 FailureActionExitStatus=9
@@ -53,6 +53,51 @@ mount --bind "$1" /run/outside
 mount -t tmpfs tmpfs /tmp
 mount -t tmpfs tmpfs /var/tmp
 exec env -i PATH="$PATH" container=test SYSTEMD_UNIT_PATH=/run/units "$2" --system --unit=check.service
+"""
+#: What forks, and starts its epmd by itself, as releases do.
+RELEASE = """\
+[Unit]
+DefaultDependencies=no
+
+[Service]
+Type=forking
+Environment=HOME=/run ERL_CRASH_DUMP=/dev/null
+ExecStart=/bin/sh -e /run/units/release
+"""
+RELEASE_STARTS = """\
+/usr/local/bin/epmd -daemon
+exec erl -detached -noinput -sname a -start_epmd false -setcookie biscuit -eval '
+    F = fun F() -> filelib:is_file("/run/stop") andalso halt(), timer:sleep(50), F() end, F().'
+"""
+#: The variable is for longer than a node takes to start on a busy machine.
+CHECKS_OF_A_RELEASE = """\
+is() { [ "$(systemctl show "$1" -p "$2" --value)" = "$3" ]; }
+processes() { cat /sys/fs/cgroup/system.slice/release.service/cgroup.procs; }
+play() {
+    rm -f /run/stop
+    systemctl start release.service
+    until epmd -names | grep 'name a at port'; do sleep 0.05; done
+    is release.service ActiveState active
+    touch /run/stop
+    until [ "$(processes | wc -l)" -le 1 ]; do sleep 0.05; done
+}
+
+: without the variable the unit stays active when its node has ended, for the sake of its epmd
+play
+[ "$(readlink "/proc/$(processes)/exe")" = "$(readlink -f /usr/local/bin/epmd)" ]
+is release.service ActiveState active
+epmd -kill
+until is release.service ActiveState inactive; do sleep 0.05; done
+
+: with it the unit ends with its node
+mkdir /run/units/release.service.d
+cp /run/outside/drop-ins/release.service.d/epmd.conf /run/units/release.service.d
+sed -i 's/=[0-9]*$/=8/' /run/units/release.service.d/epmd.conf
+systemctl daemon-reload
+play
+until is release.service ActiveState inactive; do sleep 0.05; done
+is release.service Result success
+! epmd -started
 """
 CHECKS = """\
 export HOME=/run ERL_CRASH_DUMP=/dev/null
@@ -142,24 +187,38 @@ def test_docs_say_where_it_listens() -> None:
 
 
 def test_service_of_a_real_systemd(tmp_path: Path) -> None:
+    shutil.copytree(UNITS, tmp_path / "units")
+    boot(tmp_path, "epmd.socket", CHECKS)
+
+
+@pytest.mark.slow
+def test_unit_that_forks_ends_with_its_node(tmp_path: Path) -> None:
+    (tmp_path / "units").mkdir()
+    (tmp_path / "units" / "release.service").write_text(RELEASE)
+    (tmp_path / "units" / "release").write_text(RELEASE_STARTS)
+    boot(tmp_path, "basic.target", CHECKS_OF_A_RELEASE)
+
+
+def boot(folder: Path, wants: str, checks: str) -> None:
+    """Boot a systemd of our own that has the units in this folder, and the program in its place, and make
+    these checks there."""
     for program in ("erl", "ss", "systemctl", SYSTEMD, FOLDER):
         real(program)
     if os.geteuid():
         pytest.skip("a systemd of our own needs root")
-    units, programs = tmp_path / "units", tmp_path / "programs"
-    shutil.copytree(UNITS, units)
-    shutil.copytree(ROOT / "docs" / "examples" / "drop-ins", tmp_path / "drop-ins")
+    units, programs = folder / "units", folder / "programs"
+    shutil.copytree(ROOT / "docs" / "examples" / "drop-ins", folder / "drop-ins")
     programs.mkdir()
-    shutil.copytree(Path(FOLDER).parent, tmp_path / "gevent-epmd", symlinks=True)
+    shutil.copytree(Path(FOLDER).parent, folder / "gevent-epmd", symlinks=True)
     (programs / "epmd").symlink_to("/run/gevent-epmd/epmd")
     for target in TARGETS:
         (units / f"{target}.target").write_text("[Unit]\nDefaultDependencies=no\n")
-    (units / "check.service").write_text(CHECK)
-    (units / "check").write_text(CHECKS)
-    inner = ["sh", "-e", "-c", BOOT, "sh", str(tmp_path), SYSTEMD]
+    (units / "check.service").write_text(CHECK.format(wants=wants))
+    (units / "check").write_text(checks)
+    inner = ["sh", "-e", "-c", BOOT, "sh", str(folder), SYSTEMD]
     apart = ["--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup", "--fork", "--kill-child=KILL"]
     done = run([real("unshare"), *apart, *inner], timeout=120)
-    said = tmp_path / "said"
+    said = folder / "said"
     if not said.exists():
         pytest.skip(f"a systemd of our own does not start here: {done.stderr.decode()}")
     assert done.returncode == 0, said.read_text()
