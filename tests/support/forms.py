@@ -286,12 +286,12 @@ class Process(Server):
         finally:
             os.kill(self.pid, signal.SIGCONT)
 
-    def kill_and_start_again(self) -> None:
-        """As after a crash, at the same port, with no options."""
+    def kill_and_start_again(self, *options: str) -> None:
+        """As after a crash, at the same port, with these options alone."""
         os.kill(self.pid, signal.SIGKILL)
         self.process.wait(PATIENCE)
         self._stderr.close()
-        self._start(["-port", str(self.port)], {})
+        self._start(["-port", str(self.port), *options], {})
 
     def _stop(self) -> None:
         if self.process is None:

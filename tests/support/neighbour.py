@@ -24,18 +24,24 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class Neighbour:
     """A host that is not this one, 1,500 bytes a packet away."""
 
-    def __init__(self) -> None:
+    def __init__(self, second: int = 78) -> None:
+        """`second` is the second number of its IPv4 address; another one makes another host."""
+        self._link = f"here{second}"
         self._here = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
         _call(_libc.unshare, _CLONE_NEWNET)
         self._there = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
         self._enter(self._here)
         there = f"/proc/{os.getpid()}/fd/{self._there}"
-        _ip("link", "add", "here", "mtu", "1500", "type", "veth", "peer", "name", "there", "mtu", "1500")
+        link = ["link", "add", self._link, "mtu", "1500", "type", "veth"]
+        _ip(*link, "peer", "name", "there", "mtu", "1500")
         _ip("link", "set", "there", "netns", there)
-        _set_up("here", HERE_V4, HERE_V6)
+        addresses = (HERE_V4, HERE_V6, THERE_V4, THERE_V6)
+        self.here_v4, here_v6, self.there_v4, there_v6 = (a.replace("78", f"{second}") for a in addresses)
+        _set_up(self._link, self.here_v4, here_v6)
         with self.inside():
             _ip("link", "set", "lo", "up")
-            _set_up("there", THERE_V4, THERE_V6)
+            _set_up("there", self.there_v4, there_v6)
+            _ip("route", "add", "default", "via", self.here_v4)
 
     @contextlib.contextmanager
     def inside(self) -> Iterator[None]:
@@ -48,7 +54,7 @@ class Neighbour:
 
     def close(self) -> None:
         # The kernel takes its time to remove a namespace, and the link would be in the way of the next one.
-        _ip("link", "delete", "here")
+        _ip("link", "delete", self._link)
         os.close(self._here)
         os.close(self._there)
 

@@ -12,11 +12,24 @@ import socket
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 from gevent_epmd.protocol import PORT2_NOT_FOUND
 from support.activation import DualStack
 from support.erlang import Node
-from support.forms import FORMS, PATIENCE, TESTS, Process, answers, clean_environment, real, run, wait_until
+from support.forms import (
+    FORMS,
+    PATIENCE,
+    ROOT,
+    TESTS,
+    Process,
+    answers,
+    clean_environment,
+    real,
+    reserved_port,
+    run,
+    wait_until,
+)
 from support.neighbour import HERE_V4, HERE_V6, THERE_V4, THERE_V6, Neighbour
 from support.peer import Peer, ask, names, node, register, try_to_register
 
@@ -223,6 +236,99 @@ def keepalive_of(port: int, peer: str) -> bool:
     found = run(call).stdout.decode()
     assert peer in found
     return "timer:(keepalive," in found
+
+
+@contextlib.contextmanager
+def two_containers():
+    """Two hosts that are not this one, and reach each other through it."""
+    Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+    with contextlib.closing(Neighbour(78)) as one, contextlib.closing(Neighbour(79)) as other:
+        yield one, other
+
+
+NETWORKS = "10.78.0.0/24,10.79.0.0/24"
+
+
+def start_node(stack: contextlib.ExitStack, port: int, *options: str) -> Node:
+    command = [real("erl"), *options, "-start_epmd", "false", "-setcookie", "biscuit"]
+    erl = Node(command, {"ERL_EPMD_PORT": str(port), "HOME": "/nonexistent"})
+    stack.callback(erl.kill)
+    return erl
+
+
+def nodes_of_two_containers_share_an_epmd(form) -> None:
+    """By a module of theirs that registers them with it, and asks it for the others."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        example = ROOT / "docs" / "examples" / "shared_epmd.erl"
+        assert run([real("erlc"), "-Wall", "-Werror", "-o", folder, str(example)]).returncode == 0
+        containers = stack.enter_context(two_containers())
+        server = stack.enter_context(form("-allow_register", NETWORKS))
+        nodes = []
+        for name, container in zip(("a", "b"), containers, strict=True):
+            module = ["-pa", folder, "-epmd_module", "shared_epmd", "-shared_epmd", container.here_v4]
+            with container.inside():
+                assert not answers(server.port)
+                own = ["-name", f"{name}@{container.there_v4}"]
+                nodes.append(start_node(stack, server.port, *own, *module))
+        they_reach_each_other(server, nodes)
+        found = nodes[0].eval("{ok, Found} = net_adm:names(), lists:sort([Name || {Name, _} <- Found])")
+        assert found == '["a","b"]'
+        with containers[1].inside():
+            for packet in (b"k", b"d"):
+                assert ask(server.port, packet, containers[1].here_v4) == b""
+            own = ["-name", f"a@{containers[1].there_v4}", *module]
+            said = said_by_a_node_that_does_not_start(server.port, *own)
+            assert "seems to be in use by another Erlang node" in said
+        server.kill_and_start_again("-allow_register", NETWORKS)
+        wait_until(lambda: len(names(server.port)) == 2, "both to register with the next one")
+        nodes[0].halt()
+        wait_until(lambda: len(names(server.port)) == 1, "the one to go")
+
+
+def said_by_a_node_that_does_not_start(port: int, *options: str) -> str:
+    command = [real("erl"), *options, "-start_epmd", "false", "-setcookie", "biscuit", "-noinput"]
+    environ = {"ERL_EPMD_PORT": str(port), "HOME": "/nonexistent", "ERL_CRASH_DUMP": "/dev/null"}
+    done = run(command, environ=environ)
+    assert done.returncode != 0
+    return (done.stdout + done.stderr).decode()
+
+
+def they_reach_each_other(server, nodes: list[Node]) -> None:
+    assert sorted(line.split()[0] for line in names(server.port)) == ["a", "b"]
+    first, second = (erl.eval("node()") for erl in nodes)
+    assert nodes[0].eval(f"net_adm:ping({second})") == "pong"
+    assert nodes[1].eval(f"erpc:call({first}, erlang, node, [])") == first
+
+
+def nodes_of_two_containers_are_forwarded(form) -> None:
+    """Without any code of theirs: what comes to 127.0.0.1 is forwarded to the epmd of the host, and the port
+    of each node is published at the host, whose name they bear."""
+    with contextlib.ExitStack() as stack:
+        containers = stack.enter_context(two_containers())
+        server = stack.enter_context(form("-allow_register", NETWORKS))
+        nodes = []
+        for name, container in zip(("a", "b"), containers, strict=True):
+            own = stack.enter_context(reserved_port())
+            forward(stack, f"{OTHER_V4}:{own}", f"{container.there_v4}:{own}")
+            with container.inside():
+                forward(stack, f"127.0.0.1:{server.port}", f"{container.here_v4}:{server.port}")
+                listen = ["inet_dist_listen_min", f"{own}", "inet_dist_listen_max", f"{own}"]
+                options = ["-name", f"{name}@{OTHER_V4}", "-kernel", *listen]
+                nodes.append(start_node(stack, server.port, *options))
+        they_reach_each_other(server, nodes)
+        nodes[0].halt()
+        wait_until(lambda: len(names(server.port)) == 1, "the one to go")
+
+
+def forward(stack: contextlib.ExitStack, at: str, to: str) -> None:
+    """Forward connections, as socat, or what publishes the port of a container, does."""
+    command = [real("systemd-socket-activate"), "-l", at, real("/lib/systemd/systemd-socket-proxyd"), to]
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    stack.callback(process.wait, PATIENCE)
+    stack.callback(process.kill)
+    wait_until(lambda: f" {at} " in run([real("ss"), "-Htln"]).stdout.decode(), f"somebody to listen at {at}")
 
 
 def dual_stack_sockets_know_who_may_register(form) -> None:
