@@ -6,9 +6,17 @@ Run by the spec, with the Python and the packages that go into the bundle.
 
 import sys
 
-ASKING = ("program.cli", "program.calls", "client.answers", "program.start", "program.signals")
-#: For -allow and -json.
-OPTIONAL = ("ipaddress", "json")
+ASKING = (
+    "program.cli",
+    "program.calls",
+    "client.answers",
+    "program.start",
+    "program.signals",
+    "program.check",
+    "program.report",
+)
+#: For -allow, -json and -check.
+OPTIONAL = ("ipaddress", "json", "pwd")
 SERVING = ("program.run",)
 
 

@@ -1,0 +1,222 @@
+"""What /proc tells of the processes that listen at a port: who they are, which epmd, how they were started.
+
+Nothing here needs a right that an ordinary user has not; of another user's process /proc tells less.
+
+Source: proc(5).
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import re
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from ..conventions import ValueProblem
+from .options import Options, UsageError, read_options
+
+#: What build/epmd.spec puts into the executables, in front of the version.
+MARK = b"\ngevent-epmd version "
+
+OURS, C, OTHER = "ours", "C", "other"
+
+_LISTEN = "0A"
+_ERTS = re.compile(r"/erts-([0-9]+)([0-9.]*)/bin/epmd$")
+#: ERTS 13 is of OTP 25, and so on, since OTP 23.
+_OTP_OF_ERTS = 12
+_VERSION = re.compile(re.escape(MARK) + rb"([0-9A-Za-z.+]+)\n")
+_OUR_PACKAGE = re.compile(r"gevent_epmd-([0-9A-Za-z.+]+)\.dist-info")
+#: More than our executables have; who has more is another program.
+_LARGEST = 64 << 20
+#: Where the name of the program may be in a command line: python -m gevent_epmd, for one.
+_FIRST_WORDS = 4
+
+
+class Listener(NamedTuple):
+    """A listening TCP socket of this network namespace."""
+
+    host: str
+    uid: int
+    inode: int
+
+
+class Process(NamedTuple):
+    """A process that has one of the sockets.
+
+    `kind` is OURS, C or OTHER, `version` of the first two its version, or empty; `path` is what it runs, or
+    empty; `since` is in seconds since the epoch, or None.  `state` is the letter of proc(5).  `options` are
+    those of an epmd, None where they cannot be told; `knows_environ` says whether its environment, which has
+    options too, can be read."""
+
+    pid: int
+    user: str
+    path: str
+    kind: str
+    version: str
+    since: float | None
+    state: str
+    options: Options | None
+    knows_environ: bool
+
+
+def listeners(port: int) -> list[Listener] | None:
+    """The sockets that listen at a port; None where /proc does not tell."""
+    found: list[Listener] = []
+    known = False
+    for table in ("tcp", "tcp6"):
+        try:
+            with open(f"/proc/net/{table}", encoding="ascii") as file:
+                found += _listening(file, port)
+        except (OSError, ValueError, IndexError):
+            continue  # no IPv6, or no /proc
+        known = True
+    return found if known else None
+
+
+def _listening(lines: Iterable[str], port: int) -> Iterator[Listener]:
+    at = f":{port:04X}"
+    for line in lines:
+        fields = line.split()
+        if fields[3] == _LISTEN and fields[1].endswith(at):
+            yield Listener(_host(fields[1].partition(":")[0]), int(fields[7]), int(fields[9]))
+
+
+def _host(digits: str) -> str:
+    """An address as /proc/net/tcp writes it: words of 32 bits in the order of this machine's bytes."""
+    words = [int(digits[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(digits), 8)]
+    return _socket.inet_ntop(_socket.AF_INET if len(words) == 1 else _socket.AF_INET6, b"".join(words))
+
+
+def processes(sockets: Iterable[Listener]) -> list[Process]:
+    """The processes that have these sockets, as far as this user may see."""
+    wanted = {f"socket:[{sock.inode}]" for sock in sockets}
+    return [_process(pid) for pid in _all_processes() if wanted and _has_one_of(pid, wanted)]
+
+
+def _all_processes() -> list[int]:
+    try:
+        return sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
+    except OSError:
+        return []
+
+
+def _has_one_of(pid: int, wanted: set[str]) -> bool:
+    folder = f"/proc/{pid}/fd"
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return False
+    for name in names:
+        try:
+            if os.readlink(f"{folder}/{name}") in wanted:
+                return True
+        except OSError:
+            pass  # closed meanwhile
+    return False
+
+
+def _process(pid: int) -> Process:
+    folder = f"/proc/{pid}"
+    path = _link(f"{folder}/exe").removesuffix(" (deleted)")
+    kind, version = _kind(pid, path)
+    environ = _words(f"{folder}/environ")
+    state, since = _stat(_read(f"{folder}/stat"))
+    options = None if kind == OTHER else _options(_words(f"{folder}/cmdline") or [], environ or [])
+    return Process(pid, _user_of(folder), path, kind, version, since, state, options, environ is not None)
+
+
+def user_name(uid: int) -> str:
+    """The name of a user, or the number where there is no name."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except (KeyError, OverflowError):
+        return str(uid)
+
+
+def _user_of(path: str) -> str:
+    try:
+        return user_name(os.stat(path).st_uid)
+    except OSError:
+        return ""
+
+
+def _kind(pid: int, path: str) -> tuple[str, str]:
+    """Which program it is, and its version."""
+    if match := _VERSION.search(_read(f"/proc/{pid}/exe", _LARGEST)):
+        return OURS, match[1].decode()
+    if os.path.basename(path).startswith("python") and _after_the_name(_words(f"/proc/{pid}/cmdline") or []):
+        return _of_python(pid)
+    if erts := _ERTS.search(path):
+        return C, f"OTP {int(erts[1]) + _OTP_OF_ERTS} (ERTS {erts[1]}{erts[2]})"
+    return (C, "") if os.path.basename(path) == "epmd" else (OTHER, "")
+
+
+def _of_python(pid: int) -> tuple[str, str]:
+    """A Python program that is named epmd, and has loaded gevent from a folder in which this package is
+    installed, too.  A program that embeds a mapper has another name."""
+    maps = os.fsdecode(_read(f"/proc/{pid}/maps"))
+    folder = re.search(r" (/\S*)/gevent/\S*$", maps, re.MULTILINE)
+    if folder is None:
+        return OTHER, ""
+    try:
+        # As that process sees it: it may be in a container.
+        names = " ".join(os.listdir(f"/proc/{pid}/root{folder[1]}"))
+    except OSError:
+        return OTHER, ""
+    package = _OUR_PACKAGE.search(names)
+    return (OURS, package[1]) if package else (OTHER, "")
+
+
+def _options(line: list[str], environ: list[str]) -> Options | None:
+    """The options of an epmd that was started so: what follows its name in the command line."""
+    variables = dict(word.partition("=")[::2] for word in environ)
+    for at in _after_the_name(line):
+        try:
+            return read_options(line[at:], variables)
+        except (UsageError, ValueProblem):
+            pass  # C's takes numbers that we do not
+    return None
+
+
+def _after_the_name(line: list[str]) -> list[int]:
+    """Where the options may begin in a command line: after each word that can be the name of the program."""
+    return [at for at, word in enumerate(line[:_FIRST_WORDS], 1) if "epmd" in os.path.basename(word)]
+
+
+def _stat(stat: bytes) -> tuple[str, float | None]:
+    """The state, and when it was started."""
+    fields = stat.rpartition(b")")[2].split()
+    try:
+        age = time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
+        return fields[0].decode(), time.time() - age
+    except (IndexError, ValueError, OSError):
+        return "", None
+
+
+def _words(path: str) -> list[str] | None:
+    """What ends with a NUL each; None where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return [os.fsdecode(word) for word in file.read().split(b"\0")[:-1]]
+    except OSError:
+        return None
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
+def _read(path: str, most: int = -1) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(most)
+    except OSError:
+        return b""
