@@ -10,6 +10,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -31,9 +32,10 @@ from support.forms import (
     run,
     wait_until,
 )
+from support.hostile import Hostile, playing
 from support.neighbour import HERE_V4, HERE_V6, THERE_V4
 from support.peer import node, register
-from support.scenes import OTHER_V4
+from support.scenes import OTHER_V4, run_apart
 from support.strangers import BoundOnly, ClosesAtOnce, Dripping, Endless, Http, Mute
 
 each_program = pytest.mark.parametrize("form", PROGRAMS.values(), ids=lambda form: form.__name__)
@@ -57,7 +59,7 @@ SCENES = [
 @each_program
 @pytest.mark.parametrize(("scene", "hosts", "network"), SCENES, ids=[scene for scene, _, _ in SCENES])
 def test_scene(form, scene: str, hosts: str, network: str) -> None:
-    run_in_a_box("support.check_scenes", getattr(check_scenes, scene), form, f"{hosts}\n", network)
+    run_in_a_box("support.check_scenes", getattr(check_scenes, scene), form, hosts, network)
 
 
 def test_nobody_is_there(ours) -> None:
@@ -158,6 +160,34 @@ def test_names_control_no_terminal(form) -> None:
             assert set(check(form.command, server.port, *options).codes("node")) == set(HOSTILE)
 
 
+#: What an epmd may list that is none, or wants harm.
+HOSTILE_LISTS = {
+    "not UTF-8": b"name \xff\x1b[2J at port 1\n",
+    "no port": b"name a at port 4294967295\nname b at port 65536\nname c at port 0\n",
+    "no lines": b"name " * 1000,
+    "long": b"name %b at port 1\n" % (b"x" * 100_000),
+}
+
+
+@pytest.mark.parametrize("listed", HOSTILE_LISTS)
+def test_list_of_one_that_wants_harm(ours, listed: str) -> None:
+    reply = playing([b"\0\0\x11\x11" + HOSTILE_LISTS[listed]], 0, "closes")
+    with Hostile(reply) as hostile:
+        for options in ([], ["-host", "127.0.0.1"]):
+            check(ours, hostile.port, *options)
+            out = outcome(ours, "-port", str(hostile.port), *options, "-check")[0]
+            assert out.decode().replace("\n", "").isprintable()
+
+
+def test_list_without_end_of_time(ours) -> None:
+    """65,536 nodes, more than can be tried."""
+    text = b"".join(b"name n%d at port 1\n" % number for number in range(65_536))
+    with Hostile(playing([b"\0\0\x11\x11" + text], 0, "closes")) as hostile:
+        start = time.monotonic()
+        assert len(check(ours, hostile.port).codes("node")) == 65_536
+        assert time.monotonic() - start < 20
+
+
 def test_name_that_c_cannot_look_up(ours) -> None:
     with C() as server, check_scenes.listening() as port:
         held, _ = register(server.port, node("n" * 255, port))
@@ -204,6 +234,29 @@ def test_progress_on_a_terminal(ours) -> None:
     assert b"\r\x1b[Kepmd: 1 of " in said
     assert said.endswith(b"\r\x1b[K")
     assert b"\x1b" not in done.stdout
+
+
+@pytest.mark.parametrize("options", [[], ["-host", "nowhere.example"]], ids=" ".join)
+def test_name_server_that_does_not_answer(ours, options: list[str], tmp_path: Path) -> None:
+    """Its own name is in no file there."""
+    (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:30 attempts:1\n")
+    (tmp_path / "hosts").write_text("127.0.0.1 localhost\n")
+    silent = (
+        "import socket, subprocess, sys; silent = socket.socket(type=socket.SOCK_DGRAM); "
+        "silent.bind(('127.0.0.1', 53)); sys.exit(subprocess.call(sys.argv[1:]))"
+    )
+    over = (
+        f'mount --bind {tmp_path}/resolv.conf "$(readlink -f /etc/resolv.conf)";'
+        f" mount --bind {tmp_path}/hosts /etc/hosts; echo nowhere >/proc/sys/kernel/hostname"
+    )
+    start = time.monotonic()
+    line = ["unshare", "--uts", "sh", "-e", "-c", f'{over}; exec "$@"', "sh", sys.executable, "-c", silent]
+    done = run_apart([*line, *ours, *options, "-json", "-check"])
+    assert time.monotonic() - start < 15
+    found = json.loads(done.stdout)["findings"]
+    codes = {finding["topic"]: (finding["code"], finding["seen"]) for finding in found}
+    assert codes["name"][0] == "nxdomain"
+    assert "no answer in 3 s" in codes["name"][1]
 
 
 def test_process_of_another_user() -> None:

@@ -20,6 +20,10 @@ IMPORTS = {
     "gevent_epmd.server.log": NO_IO,
     "gevent_epmd.client": ("gevent", "greenlet", "asyncio", "resource", "syslog"),
     "gevent_epmd.program.cli": ("gevent", "greenlet", "asyncio", "resource", "syslog"),
+    # What -check alone needs.
+    "gevent_epmd.program.run": [
+        f"gevent_epmd.program.{name}" for name in ("check", "probe", "procfs", "findings", "report")
+    ],
 }
 
 

@@ -6,6 +6,7 @@ Each scene is called with a form of ours, whose command looks, and which mostly 
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import subprocess
 
@@ -143,26 +144,30 @@ def served_over_ipv6(form):
 
 
 def ports_of_nodes(form) -> None:
-    """One on every address, one on loopback alone, one that is dead, one that is blocked, and one that has no
-    port on purpose."""
+    """One on every address, one on loopback alone, one that is dead, one that is blocked, one without a port
+    on purpose, and one on an address alone that is not that of the host's name."""
     with (
         form() as server,
         listening() as everywhere,
         listening("127.0.0.1") as loopback,
         blocked_port(OTHER_V4) as blocked,
         reserved_port() as dead,
-        nodes(server.port, everywhere, loopback, dead, blocked, 0),
+        listening("127.0.0.9") as elsewhere,
+        nodes(server.port, everywhere, loopback, dead, blocked, 0, elsewhere),
     ):
         seen = check(form.command, server.port)
         assert seen.status == 1
         assert seen.codes("node") == {
             "n0": ("ok", "answers"),
-            "n1": ("warning", "loopback"),
+            "n1": ("warning", "elsewhere"),
             "n2": ("wrong", "dead"),
             "n3": ("wrong", "blocked"),
             "n4": ("ok", "no_port"),
+            "n5": ("warning", "elsewhere"),
         }
         assert f"TCP port {blocked}" in seen.about("node", "n3")["to_do"]
+        assert f"process {os.getpid()}, which holds" in seen.about("node", "n2")["to_do"]
+        assert f"127.0.0.9:{elsewhere} only" in seen.about("node", "n5")["seen"]
 
 
 def from_another_host(form) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
+import os
 import socket
 import struct
 import sys
@@ -58,15 +59,19 @@ def check(command: list[str], port: int, *options: str, **how) -> Checked:
 
 
 def run_in_a_box(module: str, scene, form, hosts: str, network: str = "plain") -> None:
-    """Run a scene of a module of tests in a network namespace, on a host that is named box and knows these
-    hosts."""
-    me = [sys.executable, "-m", module, scene.__name__, form.__name__]
-    named = ["unshare", "--uts", "sh", "-e", "-c", f'echo {BOX} >/proc/sys/kernel/hostname; exec "$@"', "sh"]
-    prepare = f"printf %s '{LOCALHOST}{hosts}' >/run/hosts; mount --bind /run/hosts /etc/hosts"
-    environ = {"PYTHONPATH": str(TESTS)}
-    with_run = f"mount -t tmpfs none /run; {prepare}"
-    done = run_apart([*named, *me], network, prepare=with_run, environ=environ)
+    """Run a scene of a module of tests on a host that is made for it."""
+    done = in_a_box([sys.executable, "-m", module, scene.__name__, form.__name__], hosts, network)
     assert done.returncode == 0, done.stderr.decode()
+
+
+def in_a_box(command: list[str], hosts: str, network: str = "plain", **how):
+    """Run a program to its end in a network namespace of its own, on a host that is named box, knows these
+    hosts, and has /run/bin on its PATH and nothing else in /run."""
+    named = ["unshare", "--uts", "sh", "-e", "-c", f'echo {BOX} >/proc/sys/kernel/hostname; exec "$@"', "sh"]
+    known = f"printf '{LOCALHOST}{hosts}\\n' >/run/hosts; mount --bind /run/hosts /etc/hosts"
+    environ = {"PYTHONPATH": str(TESTS), "HOME": "/run", "PATH": f"/run/bin:{os.environ['PATH']}"}
+    prepare = f"mount -t tmpfs none /run; {known}"
+    return run_apart([*named, *command], network, prepare=prepare, environ=environ, **how)
 
 
 def main(scenes: dict[str, object], forms: dict[str, type]) -> None:

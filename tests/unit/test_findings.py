@@ -40,7 +40,11 @@ WELL = Sight(
     own=frozenset((HERE, DEBIAN)),
     nodes=(Node("a", 9100, ((HERE, ACCEPTS),)),),
     listeners=[Listener("0.0.0.0", 0, 1), Listener("::", 0, 2)],
-    processes=(Process(7, "root", "/x/epmd", C, "OTP 25 (ERTS 13.1.5)", None, "S", Options(), True),),
+    processes=(
+        Process(
+            7, "root", "/x/epmd", C, "OTP 25 (ERTS 13.1.5)", None, "S", Options(), True, frozenset({1, 2})
+        ),
+    ),
     users={0: "root"},
 )
 AFAR = WELL._replace(host="box", answers={HERE: UP}, own=frozenset(), listeners=None, processes=(), users={})
@@ -168,15 +172,18 @@ def test_own_name_where_there_is_no_epmd() -> None:
     ("node", "here", "afar"),
     [
         (Node("a", 9100, ((HERE, ACCEPTS),)), (OK, ANSWERS), (OK, ANSWERS)),
-        (Node("a", 9100, ((HERE, NOBODY), (V4, ACCEPTS))), (WARNING, "loopback"), None),
-        (Node("a", 9100, ((DEBIAN, NOBODY), (V4, ACCEPTS))), (OK, ANSWERS), None),
+        (Node("a", 9100, ((HERE, NOBODY), (V4, ACCEPTS))), (WARNING, "elsewhere"), None),
+        (Node("a", 9100, ((DEBIAN, NOBODY), (V4, ACCEPTS))), (WARNING, "elsewhere"), None),
+        (Node("a", 9100, ((DEBIAN, NOBODY), (HERE, ACCEPTS))), (OK, ANSWERS), (OK, ANSWERS)),
         (Node("a", 9100, ((HERE, NOBODY), (V4, NOBODY)), 9100), (WRONG, "dead"), None),
+        (Node("a", 9100, ((HERE, NOBODY),), 9100, holder=(8, "/x")), (WRONG, "dead"), (WRONG, REFUSED)),
         (Node("a", 9100, ((HERE, NOBODY),), 9100), None, (WRONG, REFUSED)),
         (Node("a", 9100, ((HERE, Answer(TIMEOUT, "")),), 9100), (WRONG, "blocked"), (WRONG, "blocked")),
         (Node("a", 9100, ((HERE, Answer(UNREACHABLE, "")),), 9100), (WRONG, "blocked"), (WRONG, "blocked")),
         (Node("a", 9100, ((HERE, NOBODY),), None), (OK, "gone"), (OK, "gone")),
         (Node("a", 9100, ((HERE, NOBODY),), 9101), (OK, "gone"), (OK, "gone")),
         (Node("a", 0, ((HERE, NOBODY),), 0), (OK, "no_port"), (OK, "no_port")),
+        (Node("a", 65536, ((HERE, Answer(UNREACHABLE, "")),)), (WRONG, "no_port"), (WRONG, "no_port")),
         (Node("a", 9100), (WARNING, "late"), (WARNING, "late")),
         (Node("a", 9100, ((HERE, ACCEPTS),), problem="why"), (WRONG, "lookup"), (WRONG, "lookup")),
     ],
@@ -184,6 +191,13 @@ def test_own_name_where_there_is_no_epmd() -> None:
 def test_node(node: Node, here: tuple[str, str] | None, afar: tuple[str, str] | None) -> None:
     assert here is None or with_node(node) == here
     assert afar is None or with_node(node, AFAR) == afar
+
+
+def test_who_holds_the_name_of_a_dead_node_is_named() -> None:
+    for holder, advice in (((8, "/usr/bin/x"), "process 8, "), (None, "ss -tnp")):
+        dead = Node("a", 9100, ((HERE, NOBODY),), 9100, holder=holder)
+        (node,) = (f for f in findings(WELL._replace(nodes=(dead,))) if f.topic == "node")
+        assert advice in node.to_do
 
 
 def process(**different) -> Process:
@@ -201,8 +215,8 @@ def process(**different) -> Process:
         ((process(pid=1),), {"process 1": (OK, C)}),
         ((process(pid=8), process()), {"process 8": (OK, C), "process 7": (OK, C)}),
         (
-            (process(pid=8, path="/y", kind=OTHER), process()),
-            {"process 8": (OK, OTHER), "process 7": (OK, C), "port 4369": (WARNING, "several")},
+            (process(pid=8, sockets=frozenset({3})), process()),
+            {"process 8": (OK, C), "process 7": (OK, C), "port 4369": (WARNING, "several")},
         ),
         ((), {"port 4369": (OK, "hidden")}),
     ],
@@ -221,6 +235,7 @@ def options(**different) -> tuple[Process]:
         ({}, (WARNING, "open")),
         ({"listeners": [Listener("127.0.0.1", 0, 1), Listener("::1", 0, 2)]}, (OK, "loopback")),
         ({"listeners": [Listener("127.0.0.1", 0, 1), Listener("10.0.0.5", 0, 2)]}, (WARNING, "open")),
+        ({"listeners": [Listener("::ffff:127.0.0.1", 0, 1), Listener("::1", 0, 2)]}, (OK, "loopback")),
         ({"listeners": None}, (WARNING, "open")),
         ({"listeners": None, "answers": {V4: UP, HERE: NOBODY}}, (OK, "loopback")),
         ({"processes": options(allow=(read_network("10.0.0.0/8"),))}, (OK, "allow")),
@@ -241,8 +256,9 @@ def test_exposure_to_users_of_this_host() -> None:
 
 def test_what_it_cannot_know_is_said() -> None:
     hidden = WELL._replace(processes=(process(kind=OURS, options=None, knows_environ=False),))
-    (seen,) = (f.seen for f in findings(hidden) if f.topic == "exposure")
-    assert "cannot be read" in seen
+    for seen, words in ((hidden, "cannot be read"), (WELL._replace(processes=()), "cannot be seen")):
+        (exposure,) = (finding for finding in findings(seen) if finding.topic == "exposure")
+        assert words in exposure.seen
 
 
 LINES = [

@@ -14,11 +14,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
+from .. import client
 from ..client import exchange
 from ..client.answers import NamedPort
 from ..conventions import LOOPBACK
 from . import probe, procfs
-from .probe import ANSWERS, MUTE, Answer, Found, Place
+from .probe import ANSWERS, MUTE, REFUSED, Answer, Found, Place
 
 #: For all nodes together, in seconds.
 _FOR_NODES = 4.0
@@ -37,14 +38,19 @@ Tell = Callable[[int, int], object]
 
 class Node(NamedTuple):
     """A registered node, and what its port did at the places where other nodes look for it, in this order.
-    `told` is the port that the epmd tells to whoever looks the node up: None where it knows no such node,
-    and -1 where that was not asked, or not answered.  Where the time was over first, `met` is empty."""
+    Where the time was over first, `met` is empty.
+
+    `told` is the port that the epmd tells to whoever looks the node up: None where it knows no such node, and
+    -1 where that was not asked, or not answered, for which `problem` may have the reason.  `holder` is the
+    process that holds the registration of a node that nobody can connect to, its id and what it runs; None
+    where that cannot be told."""
 
     name: str
     port: int
     met: tuple[tuple[Place, Answer], ...] = ()
     told: int | None = -1
     problem: str = ""
+    holder: tuple[int, str] | None = None
 
     def accepts(self) -> bool:
         """Whether somebody can connect to it."""
@@ -74,6 +80,11 @@ class Sight(NamedTuple):
         """Where the epmd that is looked at answers."""
         return [at for at, answer in self.answers.items() if answer.code == ANSWERS and self.has(at)]
 
+    def firsts(self) -> list[Place]:
+        """Where nodes look for the nodes of the host that is looked at, by its names."""
+        firsts = [found.first for found in self.names.values()]
+        return list(dict.fromkeys(first for first in firsts if first))
+
     def has(self, place: Place) -> bool:
         """Whether it is an address of the host that is looked at: its own name may be another one's."""
         named = any(place in found.places for found in self.names.values())
@@ -97,13 +108,15 @@ def look_here(port: int, tell: Tell) -> Sight:
         names = [name.canonical for name in found.values() if _is_new(name.canonical, found)]
     own = frozenset(place for name in found.values() for place in name.places if probe.is_own(place))
     sight = Sight("", port, found, answers, own)
-    listening = procfs.listeners(port)
+    table = procfs.listeners()
+    listening = None if table is None else table.get(port, [])
     held = probe.together([partial(_holders, listening or [])], _FOR_A_ROUND, _quiet)[0] or ((), {})
+    nodes = _nodes(sight, partial(_places_of, sight, table), tell)
     return sight._replace(
         listeners=listening,
         processes=held[0],
         users=held[1],
-        nodes=_nodes(sight, [*_firsts(sight), *LOOPBACKS], tell),
+        nodes=_with_holders(nodes, port, held[0]),
     )
 
 
@@ -115,7 +128,7 @@ def look_at(host: str, port: int, tell: Tell) -> Sight:
     _round([], list(found[host].places), port, found, answers, tell)
     sight = Sight(host, port, found, answers)
     served = sorted(sight.served(), key=lambda place: place.family != _socket.AF_INET)
-    return sight._replace(nodes=_nodes(sight, served, tell))
+    return sight._replace(nodes=_nodes(sight, lambda _: served, tell))
 
 
 def _round(
@@ -166,19 +179,24 @@ def _holders(listening: list[procfs.Listener]) -> tuple[tuple[procfs.Process, ..
     return tuple(procfs.processes(listening)), users
 
 
-def _firsts(sight: Sight) -> list[Place]:
-    """Where nodes look for the nodes of this host, by its own names."""
-    firsts = [found.first for found in sight.names.values()]
-    return list(dict.fromkeys(first for first in firsts if first))
+def _places_of(sight: Sight, table: dict[int, list[procfs.Listener]] | None, port: int) -> list[Place]:
+    """Where a node of this host may accept connections, first where nodes look for it.  A table of those who
+    listen has every place: a node may listen on one address alone."""
+    if table is None:
+        others = list(sight.answers)
+    else:
+        hosts = [sock.host for sock in table.get(port, []) if sock.host not in procfs.ANY]
+        others = [probe.place(host) for host in hosts]
+    return list(dict.fromkeys([*sight.firsts(), *LOOPBACKS, *others]))
 
 
-def _nodes(sight: Sight, places: list[Place], tell: Tell) -> tuple[Node, ...]:
-    """Every registered node, and whether its port can be reached at one of the places."""
+def _nodes(sight: Sight, places_of: Callable[[int], list[Place]], tell: Tell) -> tuple[Node, ...]:
+    """Every registered node, and whether its port can be reached at one of its places."""
     served = sight.served()
     named = sight.answers[served[0]].nodes if served else ()
     askers = threading.Semaphore(probe.ASKERS)
     end = time.monotonic() + _FOR_NODES
-    jobs = [partial(_node, sight, node, list(dict.fromkeys(places)), askers, end) for node in named]
+    jobs = [partial(_node, sight, node, places_of(node.port), askers, end) for node in named]
     found = probe.together(jobs, _FOR_NODES, _of(len(jobs), tell))
     return tuple(node or Node(*named[at]) for at, node in enumerate(found))
 
@@ -196,6 +214,32 @@ def _node(
         return looked_at
     with askers:
         return _looked_up(sight, looked_at, end)
+
+
+def _with_holders(
+    nodes: tuple[Node, ...], port: int, processes: tuple[procfs.Process, ...]
+) -> tuple[Node, ...]:
+    """The same; those that nobody can connect to with who holds their registrations."""
+    lost = {node.name for node in nodes if node.met and node.met[-1][1].code == REFUSED}
+    if not lost:
+        return nodes
+    jobs = [partial(_holders_of, lost, port, processes)]
+    found = probe.together(jobs, _FOR_A_ROUND, _quiet)[0] or {}
+    return tuple(node._replace(holder=found.get(node.name)) for node in nodes)
+
+
+def _holders_of(
+    names: set[str], port: int, processes: tuple[procfs.Process, ...]
+) -> dict[str, tuple[int, str]]:
+    try:
+        dump = client.dump(port=port, timeout=probe.STEP)
+    except exchange.EpmdError:
+        return {}
+    descriptors = {node.name: node.fd for node in dump.active if node.name in names}
+    found: dict[str, tuple[int, str]] = {}
+    for process in processes:
+        found |= procfs.registrants(process.pid, descriptors)
+    return found
 
 
 def _looked_up(sight: Sight, node: Node, end: float) -> Node:

@@ -12,6 +12,8 @@ from functools import partial
 from typing import NamedTuple
 
 from ..conventions import printable
+from ..server.networks import plain_host
+from ..wire import MOST_PORT
 from . import procfs
 from .check import LOOPBACKS, Node, Sight
 from .probe import (
@@ -29,8 +31,6 @@ from .probe import (
 )
 
 OK, WARNING, WRONG = "ok", "warning", "wrong"
-
-_ANY = ("0.0.0.0", "::")
 
 
 class Finding(NamedTuple):
@@ -124,13 +124,13 @@ def _process(sight: Sight) -> Iterator[Finding]:
             yield Finding("process", subject, WRONG, "stopped", f"is stopped: {seen}", to_do)
         else:
             yield Finding("process", subject, OK, process.kind, seen)
-    if len(shown) > 1 and len({(process.path, process.kind) for process in shown}) > 1:
+    if any(one.sockets.isdisjoint(other.sockets) for one in shown for other in shown):
         yield Finding(
             "process",
             f"port {sight.port}",
             WARNING,
             "several",
-            "different programs listen at this port, on different addresses",
+            "several processes listen at this port, on different addresses",
             "Keep one of them: a node registers with the one at loopback, and others may ask the other one.",
         )
     if not shown and sight.listeners:
@@ -267,14 +267,14 @@ def _node_finding(sight: Sight, node: Node) -> Finding:
     if outcome.code != ANSWERS:
         return _unreached(sight, node)
     if node.problem:
-        to_do = "Use a shorter name: C's epmd cannot look this one up." if node.is_long() else "See the epmd."
+        to_do = "Call again; if it fails again, look at the log of the epmd."
+        if node.is_long():
+            to_do = "Use a shorter name: C's epmd cannot look this one up."
         return finding(WRONG, "lookup", f"a look-up fails: {node.problem}", to_do)
-    if last in LOOPBACKS and first not in LOOPBACKS and not first.host.startswith("127."):
+    if last not in (first, *sight.firsts()):
         seen = f"accepts connections at {_at(last, node.port)} only; at {_shown(first)}: {answer.reason}"
-        to_do = (
-            "Name it x@127.0.0.1 or x@localhost, or let it listen on that address (inet_dist_use_interface)."
-        )
-        return finding(WARNING, "loopback", seen, to_do)
+        to_do = f"Name it x@{last.host}, or let it listen on every address: see inet_dist_use_interface."
+        return finding(WARNING, "elsewhere", seen, to_do)
     return finding(OK, ANSWERS, f"accepts connections at {_at(last, node.port)}")
 
 
@@ -284,13 +284,16 @@ def _unreached(sight: Sight, node: Node) -> Finding:
     finding = partial(Finding, "node", node.name, WRONG)
     if node.port == 0:
         return Finding("node", node.name, OK, "no_port", "is registered without a port: it only calls others")
+    if node.port > MOST_PORT:
+        to_do = "See which program answers there: an epmd lists no such port."
+        return finding("no_port", f"is listed with the port {node.port}, which is none", to_do)
     at = _at(first, node.port)
     if answer.code == REFUSED and not sight.host:
-        to_do = (
-            "End what is left of it; `ss -tnp 'dport = PORT'` lists the processes that hold registrations."
-        )
+        to_do = f"End what holds the registration; `ss -tnp 'dport = {sight.port}'` lists who that may be."
+        if node.holder:
+            to_do = f"End process {node.holder[0]}, which holds the registration: {node.holder[1]}"
         seen = f"is registered, and nothing listens at {at}: the node is dead, or has no listener any more"
-        return finding("dead", seen, to_do.replace("PORT", str(sight.port)))
+        return finding("dead", seen, to_do)
     if answer.code == REFUSED:
         to_do = (
             f"Run `epmd -check` on {sight.host}: the node is dead or on loopback only, or a firewall rejects."
@@ -344,17 +347,19 @@ def _reachable(sight: Sight, where: str, allow: tuple[object, ...] | None) -> Fi
     )
     if any(process.kind == procfs.OURS and not process.knows_environ for process in sight.processes):
         seen += " (its environment, where -allow may be, cannot be read)"
+    elif not sight.processes:
+        seen += " (whether it has an -allow cannot be seen)"
     return Finding("exposure", "other hosts", WARNING, "open", seen, to_do)
 
 
 def _beyond_loopback(sight: Sight) -> list[str]:
     """What it listens on and other hosts can reach."""
     if sight.listeners is not None:
-        hosts = [sock.host for sock in sight.listeners]
+        hosts = [plain_host(sock.host) for sock in sight.listeners]
     else:
         hosts = [place.host for place in sight.served()]
     beyond = sorted({host for host in hosts if host != "::1" and not host.startswith("127.")})
-    return ["all addresses"] if any(host in _ANY for host in beyond) else beyond
+    return ["all addresses"] if any(host in procfs.ANY for host in beyond) else beyond
 
 
 def escaped(finding: Finding) -> Finding:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from .. import client
 from ..client import answers, exchange
-from ..wire import NAMES_REQ
+from ..wire import MOST_PORT, NAMES_REQ
 
 T = TypeVar("T")
 
@@ -130,6 +130,8 @@ def node_port(name: str, at: Place, port: int) -> int | None:
 
 def connect(at: Place, port: int) -> Answer:
     """Connect to a node's port, and close at once."""
+    if port > MOST_PORT:
+        return Answer(UNREACHABLE, f"{port} is no TCP port")
     try:
         sock = _socket.socket(at.family, _socket.SOCK_STREAM)
     except OSError as error:

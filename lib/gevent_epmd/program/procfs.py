@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from ..conventions import ValueProblem
@@ -23,7 +23,11 @@ MARK = b"\ngevent-epmd version "
 
 OURS, C, OTHER = "ours", "C", "other"
 
+#: What a socket that listens everywhere has for its address.
+ANY = ("0.0.0.0", "::")
+
 _LISTEN = "0A"
+_SOCKET = re.compile(r"socket:\[([0-9]+)\]")
 _ERTS = re.compile(r"/erts-([0-9]+)([0-9.]*)/bin/epmd$")
 #: ERTS 13 is of OTP 25, and so on, since OTP 23.
 _OTP_OF_ERTS = 12
@@ -44,7 +48,7 @@ class Listener(NamedTuple):
 
 
 class Process(NamedTuple):
-    """A process that has one of the sockets.
+    """A process that has some of the sockets, by their inodes.
 
     `kind` is OURS, C or OTHER, `version` of the first two its version, or empty; `path` is what it runs, or
     empty; `since` is in seconds since the epoch, or None.  `state` is the letter of proc(5).  `options` are
@@ -60,28 +64,30 @@ class Process(NamedTuple):
     state: str
     options: Options | None
     knows_environ: bool
+    sockets: frozenset[int]
 
 
-def listeners(port: int) -> list[Listener] | None:
-    """The sockets that listen at a port; None where /proc does not tell."""
-    found: list[Listener] = []
+def listeners() -> dict[int, list[Listener]] | None:
+    """The sockets that listen, by port; None where /proc does not tell."""
+    found: dict[int, list[Listener]] = {}
     known = False
     for table in ("tcp", "tcp6"):
         try:
             with open(f"/proc/net/{table}", encoding="ascii") as file:
-                found += _listening(file, port)
+                for port, listener in _listening(file):
+                    found.setdefault(port, []).append(listener)
         except (OSError, ValueError, IndexError):
             continue  # no IPv6, or no /proc
         known = True
     return found if known else None
 
 
-def _listening(lines: Iterable[str], port: int) -> Iterator[Listener]:
-    at = f":{port:04X}"
+def _listening(lines: Iterable[str]) -> Iterator[tuple[int, Listener]]:
     for line in lines:
         fields = line.split()
-        if fields[3] == _LISTEN and fields[1].endswith(at):
-            yield Listener(_host(fields[1].partition(":")[0]), int(fields[7]), int(fields[9]))
+        if fields[3] == _LISTEN:
+            host, _, port = fields[1].partition(":")
+            yield int(port, 16), Listener(_host(host), int(fields[7]), int(fields[9]))
 
 
 def _host(digits: str) -> str:
@@ -92,8 +98,43 @@ def _host(digits: str) -> str:
 
 def processes(sockets: Iterable[Listener]) -> list[Process]:
     """The processes that have these sockets, as far as this user may see."""
-    wanted = {f"socket:[{sock.inode}]" for sock in sockets}
-    return [_process(pid) for pid in _all_processes() if wanted and _has_one_of(pid, wanted)]
+    owners = _owners({sock.inode for sock in sockets})
+    pids = sorted({pid for each in owners.values() for pid in each})
+    return [_process(pid, frozenset(inode for inode in owners if pid in owners[inode])) for pid in pids]
+
+
+def registrants(epmd: int, descriptors: Mapping[str, int]) -> dict[str, tuple[int, str]]:
+    """The processes that hold registrations, by node: process id and path.  `descriptors` are those of the
+    nodes' connections in the process `epmd`.  Without those that this user may not see."""
+    ends = _connections()
+    inodes = {ends_inode: ends for ends, ends_inode in ends.items()}
+    held: dict[int, str] = {}
+    for name, descriptor in descriptors.items():
+        found = _SOCKET.fullmatch(_link(f"/proc/{epmd}/fd/{descriptor}"))
+        local, remote = inodes.get(int(found[1]) if found else 0, ("", ""))
+        other = ends.get((remote, local), 0)
+        if other:
+            held[other] = name
+    return {held[inode]: (pids[0], _link(f"/proc/{pids[0]}/exe")) for inode, pids in _owners({*held}).items()}
+
+
+def _connections() -> dict[tuple[str, str], int]:
+    """Every TCP connection of this network namespace: (local end, remote end) -> inode."""
+    found = {}
+    for table in ("tcp", "tcp6"):
+        for line in _read(f"/proc/net/{table}").decode("ascii", "replace").splitlines()[1:]:
+            fields = line.split()
+            found[(fields[1], fields[2])] = int(fields[9])
+    return found
+
+
+def _owners(inodes: set[int]) -> dict[int, list[int]]:
+    """The processes that have each of these sockets."""
+    found: dict[int, list[int]] = {}
+    for pid in _all_processes() if inodes else ():
+        for inode in _sockets_of(pid) & inodes:
+            found.setdefault(inode, []).append(pid)
+    return found
 
 
 def _all_processes() -> list[int]:
@@ -103,29 +144,24 @@ def _all_processes() -> list[int]:
         return []
 
 
-def _has_one_of(pid: int, wanted: set[str]) -> bool:
+def _sockets_of(pid: int) -> set[int]:
     folder = f"/proc/{pid}/fd"
     try:
-        names = os.listdir(folder)
+        links = [_link(f"{folder}/{name}") for name in os.listdir(folder)]
     except OSError:
-        return False
-    for name in names:
-        try:
-            if os.readlink(f"{folder}/{name}") in wanted:
-                return True
-        except OSError:
-            pass  # closed meanwhile
-    return False
+        return set()
+    return {int(match[1]) for link in links if (match := _SOCKET.fullmatch(link))}
 
 
-def _process(pid: int) -> Process:
+def _process(pid: int, sockets: frozenset[int]) -> Process:
     folder = f"/proc/{pid}"
     path = _link(f"{folder}/exe").removesuffix(" (deleted)")
     kind, version = _kind(pid, path)
     environ = _words(f"{folder}/environ")
     state, since = _stat(_read(f"{folder}/stat"))
     options = None if kind == OTHER else _options(_words(f"{folder}/cmdline") or [], environ or [])
-    return Process(pid, _user_of(folder), path, kind, version, since, state, options, environ is not None)
+    knows = environ is not None
+    return Process(pid, _user_of(folder), path, kind, version, since, state, options, knows, sockets)
 
 
 def user_name(uid: int) -> str:
