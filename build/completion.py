@@ -137,7 +137,7 @@ def zsh() -> str:
 def _zsh_spec(option: usage.Option, spelling: str) -> str:
     before = "(- *)" if _ends(option) else "*"
     value = f":{option.value}:{_ZSH_VALUES.get(spelling, ' ')}" if option.value else ""
-    text = option.in_short.replace(":", r"\:")
+    text = option.in_short.replace(":", r"\:").replace("'", r"'\''")
     return f"    '{before}{spelling}[{text}]{value}'"
 
 
@@ -152,7 +152,8 @@ def _fish_spec(option: usage.Option, spelling: str) -> str:
     name = spelling.lstrip("-")
     kind = "s" if len(name) == 1 else "l" if spelling.startswith("--") else "o"
     value = _FISH_VALUES.get(spelling, " -x") if option.value else ""
-    return f"complete -c epmd -n __epmd_goes_on -{kind} {name}{value} -d '{option.in_short}'"
+    text = option.in_short.replace("'", r"\'")
+    return f"complete -c epmd -n __epmd_goes_on -{kind} {name}{value} -d '{text}'"
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ complete -c epmd -n __epmd_goes_on -o dump -d 'The same, with the names of late 
 complete -c epmd -n __epmd_goes_on -o started -d 'Say nothing; status 0 if an epmd answers, 1 if none does'
 complete -c epmd -n __epmd_goes_on -o kill -d 'End the running epmd, if no node is registered or its check is relaxed'
 complete -c epmd -n __epmd_goes_on -o stop -xa '(__epmd_nodes)' -d 'Unregister this node by force, if the check is relaxed'
-complete -c epmd -n __epmd_goes_on -o check -d 'Look at the epmd, its process, its nodes, and the host's names and addresses; list what is wrong and what to do'
+complete -c epmd -n __epmd_goes_on -o check -d 'Find out what is wrong with this host\'s epmd and nodes, and what to do about it'
 complete -c epmd -n __epmd_goes_on -o host -xa '(__fish_print_hostnames)' -d 'With -names, -started or -check: ask the epmd of another host'
 complete -c epmd -n __epmd_goes_on -o json -d 'With -names, -dump or -check: print JSON'
 complete -c epmd -n __epmd_goes_on -l help -d 'Print this text'

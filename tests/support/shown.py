@@ -17,7 +17,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -117,9 +116,8 @@ def _run(command: str, output) -> None:
 
 def _as_installed(text: str) -> str:
     """With the programs where people have them."""
-    python = os.path.realpath(shutil.which("python3") or sys.executable)
-    ours = "/usr/local/lib/gevent-epmd/current/epmd"
-    return text.replace(FOLDER, ours).replace(python, f"/usr/bin/{os.path.basename(python)}")
+    ours = text.replace(FOLDER, "/usr/local/lib/gevent-epmd/current/epmd")
+    return re.sub(r"/\S*/(?=python3)", "/usr/bin/", ours)
 
 
 def _by_command(lines: list[str]) -> list[list[str]]:

@@ -68,8 +68,8 @@ Interactive, the last on the line:
     -stop Name               Unregister this node by force, if the check is relaxed.
 
 Interactive, not in C's epmd:
-    -check                   Look at the epmd, its process, its nodes, and the host's names and addresses;
-                             list what is wrong and what to do. Status 1 if something is wrong.
+    -check                   Find out what is wrong with this host's epmd and nodes, and what to do about it.
+                             Status 1 if something is wrong.
     -host Host               With -names, -started or -check: ask the epmd of another host.
     -json                    With -names, -dump or -check: print JSON.
     --help                   Print this text.
