@@ -10,6 +10,7 @@ import os
 import socket
 import subprocess
 
+from gevent_epmd import __version__
 from gevent_epmd.wire import DEFAULT_PORT
 from support.checking import BOX, blocked_port, check, main
 from support.forms import PROGRAMS, C, answers, clean_environment, otp_of, reserved_port, wait_until
@@ -47,7 +48,7 @@ def all_is_well(form) -> None:
         assert seen.about("node", "n0")["seen"] == f"accepts connections at {OTHER_V4}:{port}"
         process = seen.about("process", f"process {server.pid}")
         assert (process["state"], process["code"]) == ("ok", "ours")
-        assert process["seen"].startswith("gevent-epmd "), process
+        assert process["seen"].startswith(f"gevent-epmd {__version__}, /"), process
         assert seen.codes("exposure") == {"other hosts": ("warning", "open")}
 
 

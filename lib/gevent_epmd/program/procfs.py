@@ -28,7 +28,7 @@ ANY = ("0.0.0.0", "::")
 
 _LISTEN = "0A"
 _SOCKET = re.compile(r"socket:\[([0-9]+)\]")
-_ERTS = re.compile(r"/erts-([0-9]+)([0-9.]*)/bin/epmd$")
+_ERTS = re.compile(r"/erts-([0-9]+)([0-9.]*)/bin/epmd$", re.MULTILINE)
 #: ERTS 13 is of OTP 25, and so on, since OTP 23.
 _OTP_OF_ERTS = 12
 _VERSION = re.compile(re.escape(MARK) + rb"([0-9A-Za-z.+]+)\n")
@@ -187,7 +187,8 @@ def _kind(pid: int, path: str) -> tuple[str, str]:
         return OURS, match[1].decode()
     if os.path.basename(path).startswith("python") and _after_the_name(_words(f"/proc/{pid}/cmdline") or []):
         return _of_python(pid)
-    if erts := _ERTS.search(path):
+    # Not the path alone: the program may have been started by way of the dynamic linker.
+    if erts := _ERTS.search(f"{path}\n{_maps(pid)}"):
         return C, f"OTP {int(erts[1]) + _OTP_OF_ERTS} (ERTS {erts[1]}{erts[2]})"
     return (C, "") if os.path.basename(path) == "epmd" else (OTHER, "")
 
@@ -195,8 +196,7 @@ def _kind(pid: int, path: str) -> tuple[str, str]:
 def _of_python(pid: int) -> tuple[str, str]:
     """A Python program that is named epmd, and has loaded gevent from a folder in which this package is
     installed, too.  A program that embeds a mapper has another name."""
-    maps = os.fsdecode(_read(f"/proc/{pid}/maps"))
-    folder = re.search(r" (/\S*)/gevent/\S*$", maps, re.MULTILINE)
+    folder = re.search(r" (/\S*)/gevent/\S*$", _maps(pid), re.MULTILINE)
     if folder is None:
         return OTHER, ""
     try:
@@ -206,6 +206,10 @@ def _of_python(pid: int) -> tuple[str, str]:
         return OTHER, ""
     package = _OUR_PACKAGE.search(names)
     return (OURS, package[1]) if package else (OTHER, "")
+
+
+def _maps(pid: int) -> str:
+    return os.fsdecode(_read(f"/proc/{pid}/maps"))
 
 
 def _options(line: list[str], environ: list[str]) -> Options | None:
