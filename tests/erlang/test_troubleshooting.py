@@ -31,7 +31,7 @@ def test_sessions_are_found() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("session", SESSIONS, ids=lambda session: session.commands[0][:50])
 def test_session_goes_as_shown(session) -> None:
-    for program in (FOLDER, "erl", "elixir", "ss"):
+    for program in (FOLDER, "erl", "erl_call", "elixir", "ss", "python3"):
         real(program)
     said = play(session)
     assert is_shown(session.lines, said), "\n".join(

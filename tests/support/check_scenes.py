@@ -63,9 +63,11 @@ def c_is_well(form) -> None:
 
 
 def options_of_what_runs(form) -> None:
+    os.mkdir("/run/here")
     for options, environ, expected in (
         (["-loopback"], {}, {"other hosts": ("ok", "loopback")}),
         (["-allow", "10.0.0.0/8,fd00::/8"], {}, {"other hosts": ("ok", "allow")}),
+        (["-port_file", "/run/here/port", "-allow", ""], {}, {"other hosts": ("ok", "allow")}),
         (
             ["-relaxed_command_check"],
             {},
@@ -78,9 +80,11 @@ def options_of_what_runs(form) -> None:
         ),
     ):
         with form(*options, environ=environ) as server:
+            if os.path.exists("/run/here/port"):
+                os.rename("/run/here", "/run/gone")
             seen = check(form.command, server.port)
             assert seen.codes("exposure") == expected, options
-            if "-allow" in options:
+            if "10.0.0.0/8,fd00::/8" in options:
                 assert "10.0.0.0/8, fd00::/8" in seen.about("exposure")["seen"]
 
 

@@ -33,6 +33,9 @@ _ERTS = re.compile(r"/erts-([0-9]+)([0-9.]*)/bin/epmd$", re.MULTILINE)
 _OTP_OF_ERTS = 12
 _VERSION = re.compile(re.escape(MARK) + rb"([0-9A-Za-z.+]+)\n")
 _OUR_PACKAGE = re.compile(r"gevent_epmd-([0-9A-Za-z.+]+)\.dist-info")
+#: The options that tell who may do what (does a value follow?), and their variables.
+_TELLING = {"-allow": True, "-relaxed_command_check": False}
+_TELLING_VARIABLES = {f"ERL_EPMD_{option[1:].upper()}" for option in _TELLING}
 #: More than our executables have; who has more is another program.
 _LARGEST = 64 << 20
 #: Where the name of the program may be in a command line: python -m gevent_epmd, for one.
@@ -52,8 +55,8 @@ class Process(NamedTuple):
 
     `kind` is OURS, C or OTHER, `version` of the first two its version, or empty; `path` is what it runs, or
     empty; `since` is in seconds since the epoch, or None.  `state` is the letter of proc(5).  `options` are
-    those of an epmd, None where they cannot be told; `knows_environ` says whether its environment, which has
-    options too, can be read."""
+    those of an epmd that tell who may do what, None where they cannot be told; `knows_environ` says whether
+    its environment, which has options too, can be read."""
 
     pid: int
     user: str
@@ -185,7 +188,7 @@ def _kind(pid: int, path: str) -> tuple[str, str]:
     """Which program it is, and its version."""
     if match := _VERSION.search(_read(f"/proc/{pid}/exe", _LARGEST)):
         return OURS, match[1].decode()
-    if os.path.basename(path).startswith("python") and _after_the_name(_words(f"/proc/{pid}/cmdline") or []):
+    if os.path.basename(path).startswith("python") and _is_named_epmd(_words(f"/proc/{pid}/cmdline") or []):
         return _of_python(pid)
     # Not the path alone: the program may have been started by way of the dynamic linker.
     if erts := _ERTS.search(f"{path}\n{_maps(pid)}"):
@@ -213,19 +216,22 @@ def _maps(pid: int) -> str:
 
 
 def _options(line: list[str], environ: list[str]) -> Options | None:
-    """The options of an epmd that was started so: what follows its name in the command line."""
-    variables = dict(word.partition("=")[::2] for word in environ)
-    for at in _after_the_name(line):
-        try:
-            return read_options(line[at:], variables)
-        except (UsageError, ValueProblem):
-            pass  # C's takes numbers that we do not
-    return None
+    """The options of an epmd that was started so, those that tell who may do what.  Others could be read only
+    where that process is: they name folders and users."""
+    kept: list[str] = []
+    words = iter(line)
+    for word in words:
+        if word in _TELLING:
+            kept += [word, next(words, "")] if _TELLING[word] else [word]
+    pairs = (word.partition("=")[::2] for word in environ)
+    try:
+        return read_options(kept, {name: value for name, value in pairs if name in _TELLING_VARIABLES})
+    except (UsageError, ValueProblem):
+        return None
 
 
-def _after_the_name(line: list[str]) -> list[int]:
-    """Where the options may begin in a command line: after each word that can be the name of the program."""
-    return [at for at, word in enumerate(line[:_FIRST_WORDS], 1) if "epmd" in os.path.basename(word)]
+def _is_named_epmd(line: list[str]) -> bool:
+    return any("epmd" in os.path.basename(word) for word in line[:_FIRST_WORDS])
 
 
 def _stat(stat: bytes) -> tuple[str, float | None]:
