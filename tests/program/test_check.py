@@ -25,6 +25,7 @@ from support.forms import (
     PROGRAMS,
     C,
     Folder,
+    Source,
     answers,
     outcome,
     real,
@@ -60,6 +61,11 @@ SCENES = [
 @pytest.mark.parametrize(("scene", "hosts", "network"), SCENES, ids=[scene for scene, _, _ in SCENES])
 def test_scene(form, scene: str, hosts: str, network: str) -> None:
     run_in_a_box("support.check_scenes", getattr(check_scenes, scene), form, hosts, network)
+
+
+def test_there_is_no_proc() -> None:
+    """The launchers of the executables need it."""
+    run_in_a_box("support.check_scenes", check_scenes.there_is_no_proc, Source, f"{OTHER_V4} {BOX}")
 
 
 def test_nobody_is_there(ours) -> None:

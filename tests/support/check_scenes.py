@@ -88,6 +88,23 @@ def options_of_what_runs(form) -> None:
                 assert "10.0.0.0/8, fd00::/8" in seen.about("exposure")["seen"]
 
 
+def there_is_no_proc(form) -> None:
+    """As in a bare chroot: what was asked over the network is told all the same."""
+    hidden = ["unshare", "--mount", "sh", "-e", "-c", 'mount -t tmpfs none /proc; exec "$@"', "sh"]
+    with (
+        form() as server,
+        listening() as port,
+        listening("127.0.0.9") as elsewhere,
+        nodes(server.port, port, elsewhere),
+    ):
+        seen = check([*hidden, *form.command], server.port)
+        assert seen.codes("epmd") == {f"port {server.port}": ("ok", "answers")}
+        assert seen.codes("process") == {}
+        assert seen.codes("node") == {"n0": ("ok", "answers"), "n1": ("wrong", "refused")}
+        assert seen.codes("exposure") == {"other hosts": ("warning", "open")}
+        assert "cannot be seen" in seen.about("exposure")["seen"]
+
+
 def own_name_is_127_0_1_1(form) -> None:
     """As on Debian and Ubuntu: an epmd on the two usual loopback addresses is not found."""
     with form("-address", "127.0.0.1") as server:

@@ -193,6 +193,12 @@ def test_node(node: Node, here: tuple[str, str] | None, afar: tuple[str, str] | 
     assert afar is None or with_node(node, AFAR) == afar
 
 
+def test_without_proc_no_node_is_called_dead() -> None:
+    """It may listen on an address that is not known."""
+    refused = Node("a", 9100, ((HERE, NOBODY),), 9100)
+    assert with_node(refused, WELL._replace(listeners=None)) == (WRONG, REFUSED)
+
+
 def test_who_holds_the_name_of_a_dead_node_is_named() -> None:
     for holder, advice in (((8, "/usr/bin/x"), "process 8, "), (None, "ss -tnp")):
         dead = Node("a", 9100, ((HERE, NOBODY),), 9100, holder=holder)

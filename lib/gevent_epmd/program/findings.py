@@ -288,16 +288,16 @@ def _unreached(sight: Sight, node: Node) -> Finding:
         to_do = "See which program answers there: an epmd lists no such port."
         return finding("no_port", f"is listed with the port {node.port}, which is none", to_do)
     at = _at(first, node.port)
-    if answer.code == REFUSED and not sight.host:
+    if answer.code == REFUSED and sight.listeners is not None:
         to_do = f"End what holds the registration; `ss -tnp 'dport = {sight.port}'` lists who that may be."
         if node.holder:
             to_do = f"End process {node.holder[0]}, which holds the registration: {node.holder[1]}"
         seen = f"is registered, and nothing listens at {at}: the node is dead, or has no listener any more"
         return finding("dead", seen, to_do)
     if answer.code == REFUSED:
-        to_do = (
-            f"Run `epmd -check` on {sight.host}: the node is dead or on loopback only, or a firewall rejects."
-        )
+        to_do = "See whether it runs: it is dead, or listens on another address (inet_dist_use_interface)."
+        if sight.host:
+            to_do = f"Run `epmd -check` on {sight.host}: it is dead or on loopback, or a firewall rejects."
         return finding(REFUSED, f"{at}: {answer.reason}", to_do)
     to_do = (
         f"Open TCP port {node.port} in the firewall; inet_dist_listen_min and _max give nodes a fixed range."
