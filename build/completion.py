@@ -143,7 +143,8 @@ def zsh() -> str:
 
 def _zsh_spec(option: usage.Option, spelling: str) -> str:
     before = "(- *)" if _ends(option) else "*"
-    named, text = (part.replace(":", r"\:") for part in (option.value, option.in_short))
+    named = option.value.replace(":", r"\:")
+    text = option.in_short.replace(":", r"\:").replace("'", r"'\''")
     value = f":{named}:{_ZSH_VALUES.get(spelling, ' ')}" if named else ""
     return f"    '{before}{spelling}[{text}]{value}'"
 
@@ -159,7 +160,8 @@ def _fish_spec(option: usage.Option, spelling: str) -> str:
     name = spelling.lstrip("-")
     kind = "s" if len(name) == 1 else "l" if spelling.startswith("--") else "o"
     value = _FISH_VALUES.get(spelling, " -x") if option.value else ""
-    return f"complete -c epmd -n __epmd_goes_on -{kind} {name}{value} -d '{option.in_short}'"
+    text = option.in_short.replace("'", r"\'")
+    return f"complete -c epmd -n __epmd_goes_on -{kind} {name}{value} -d '{text}'"
 
 
 if __name__ == "__main__":

@@ -6,9 +6,17 @@ Run by the spec, with the Python and the packages that go into the bundle.
 
 import sys
 
-ASKING = ("program.cli", "program.calls", "client.answers", "program.start", "program.signals")
-#: For -allow, -json, and the lines that docopt reads.
-OPTIONAL = ("ipaddress", "json", "docopt")
+ASKING = (
+    "program.cli",
+    "program.calls",
+    "client.answers",
+    "program.start",
+    "program.signals",
+    "program.check",
+    "program.report",
+)
+#: For -allow, -json, -check, and the lines that docopt reads.
+OPTIONAL = ("ipaddress", "json", "pwd", "docopt")
 SERVING = ("program.run", "program.privileges")
 
 

@@ -67,6 +67,8 @@ With
 that no epmd answers, with
 .B \\-kill
 that nodes are registered, with
+.B \\-check
+that something is wrong, with
 .BR \\-port_file " or " \\-pid_file
 also that the port is in use.
 .SH SIGNALS
@@ -88,6 +90,8 @@ or a firewall where they are not.
 epmd \\-daemon \\-loopback
 epmd \\-names
 epmd \\-port 0 \\-port_file port \\-idle_exit 60
+epmd \\-check
+epmd \\-host db.example \\-check
 .fi
 .SH SEE ALSO
 .BR erl (1),

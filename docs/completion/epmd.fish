@@ -8,7 +8,7 @@ function __epmd_goes_on
                 return 1
             case "some *"
                 set value none
-            case "none "{-names,-dump,-started,-kill,--help,--version,}
+            case "none "{-names,-dump,-started,-kill,-check,--help,--version,}
                 return 1
             case "none "{-stop,}
                 set value last
@@ -54,7 +54,8 @@ complete -c epmd -n __epmd_goes_on -o dump -d 'The same, with the names of late 
 complete -c epmd -n __epmd_goes_on -o started -d 'Say nothing; status 0 if an epmd answers, 1 if none does'
 complete -c epmd -n __epmd_goes_on -o kill -d 'End the running epmd, if no node is registered or its check is relaxed'
 complete -c epmd -n __epmd_goes_on -o stop -xa '(__epmd_nodes)' -d 'Unregister this node by force, if the check is relaxed'
-complete -c epmd -n __epmd_goes_on -o host -xa '(__fish_print_hostnames)' -d 'With -names or -started: ask the epmd of another host'
-complete -c epmd -n __epmd_goes_on -o json -d 'With -names or -dump: print JSON'
+complete -c epmd -n __epmd_goes_on -o check -d 'Find out what is wrong with this host\'s epmd and nodes, and what to do about it'
+complete -c epmd -n __epmd_goes_on -o host -xa '(__fish_print_hostnames)' -d 'With -names, -started or -check: ask the epmd of another host'
+complete -c epmd -n __epmd_goes_on -o json -d 'With -names, -dump or -check: print JSON'
 complete -c epmd -n __epmd_goes_on -l help -d 'Print this text'
 complete -c epmd -n __epmd_goes_on -l version -d 'Print the version'

@@ -33,7 +33,8 @@ _arguments \
     '(- *)-started[Say nothing; status 0 if an epmd answers, 1 if none does]' \
     '(- *)-kill[End the running epmd, if no node is registered or its check is relaxed]' \
     '(- *)-stop[Unregister this node by force, if the check is relaxed]:Name:_epmd_nodes' \
-    '*-host[With -names or -started\: ask the epmd of another host]:Host:_hosts' \
-    '*-json[With -names or -dump\: print JSON]' \
+    '(- *)-check[Find out what is wrong with this host'\''s epmd and nodes, and what to do about it]' \
+    '*-host[With -names, -started or -check\: ask the epmd of another host]:Host:_hosts' \
+    '*-json[With -names, -dump or -check\: print JSON]' \
     '(- *)--help[Print this text]' \
     '(- *)--version[Print the version]'

@@ -28,7 +28,7 @@ VARIABLES = sorted(set(re.findall(r"\bERL_EPMD_\w+", USAGE)) | {"LISTEN_FDS", "L
 CALLS = [
     [], ["-daemon"], ["-systemd"], ["-names"], ["-dump"], ["-started"], ["-kill"], ["-stop", "foo"],
     ["-json", "-names"], ["-json", "-dump"], ["-host", "127.0.0.1", "-names"], ["-host", "::1", "-started"],
-    ["--help"], ["--version"], ["-help"],
+    ["-check"], ["-json", "-check"], ["-host", "::1", "-check"], ["--help"], ["--version"], ["-help"],
 ]  # fmt: skip
 
 PORT = "4369"  # in a network of its own

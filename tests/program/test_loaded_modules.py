@@ -21,7 +21,11 @@ IMPORTS = {
     "gevent_epmd.client": ("gevent", "greenlet", "asyncio", "resource", "syslog"),
     "gevent_epmd.program.cli": ("gevent", "greenlet", "asyncio", "resource", "syslog"),
     "gevent_epmd.program.start": ("gevent", "docopt", "re", "typing", "traceback"),
-    "gevent_epmd.program.run": ("docopt", "typing", "tokenize"),
+    "gevent_epmd.program.run": [
+        *("docopt", "typing", "tokenize"),
+        # What -check alone needs.
+        *(f"gevent_epmd.program.{name}" for name in ("check", "probe", "procfs", "findings", "report")),
+    ],
 }
 
 

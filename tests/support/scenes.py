@@ -38,6 +38,7 @@ OTHER_V4, OTHER_V6 = "10.77.0.1", "fd77::1"
 SET_UP = {
     "plain": f"ip addr add {OTHER_V4}/32 dev lo; ip addr add {OTHER_V6}/128 dev lo nodad",
     "without IPv6": "echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6",
+    "IPv6 alone": f"ip -4 address flush dev lo; ip addr add {OTHER_V6}/128 dev lo nodad",
     "without IPv4": "ip -4 address flush dev lo",
     "without an address": "ip address flush dev lo",
 }

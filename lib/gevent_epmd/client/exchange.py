@@ -153,7 +153,7 @@ class Call:
             sock.settimeout(None)  # a new socket has the default time-out of the program
 
     def _connect(self) -> Any:
-        reason = ""
+        failed: OSError | None = None
         for family, address in self._target.addresses():
             try:
                 sock = _socket_module().socket(family, _socket.SOCK_STREAM)
@@ -164,10 +164,11 @@ class Call:
                 sock.connect(address)
             except OSError as error:
                 sock.close()
-                reason = f": {error.strerror or error}"
+                failed = error
             else:
                 return sock
-        raise NoEpmd(f"Cannot connect to {self._target.title}{reason if self._target.host else ''}")
+        reason = f": {failed.strerror or failed}" if failed and self._target.host else ""
+        raise NoEpmd(f"Cannot connect to {self._target.title}{reason}") from failed
 
 
 class Listing:
@@ -189,7 +190,7 @@ class Listing:
         except Broken:
             head = b""
         if len(head) < wire.LISTING_PORT_SIZE:
-            raise BadAnswer(f"no response from {target.title}")
+            raise NoReply(f"no response from {target.title}")
         port = wire.listing_port(head)
         if port > wire.MOST_PORT:
             raise target.not_an_epmd()  # the beginning of another protocol

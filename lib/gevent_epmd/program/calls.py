@@ -17,6 +17,7 @@ from ..conventions import printable
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Any
 
 #: C puts the name into a buffer of its own, and refuses more.
 _LONGEST_STOP_NAME = 1000
@@ -128,8 +129,6 @@ def _until_the_end_or_a_reset(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _list_json(port: int, text: bytes, tag: int) -> int:
-    import json
-
     from ..client import answers
 
     if tag == wire.NAMES_REQ:
@@ -138,12 +137,18 @@ def _list_json(port: int, text: bytes, tag: int) -> int:
         found = {
             kind: [n._asdict() for n in nodes] for kind, nodes in answers.parse_dump(text)._asdict().items()
         }
-    line = json.dumps({"port": port} | found, ensure_ascii=False)
+    _write_json({"port": port} | found)
+    return 0
+
+
+def _write_json(found: dict[str, Any]) -> None:
+    import json
+
+    line = json.dumps(found, ensure_ascii=False)
     if not line.isprintable():
         # What is no UTF-8, and what a terminal would obey, becomes an escape of JSON's.
         line = "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
     write(1, f"{line}\n".encode())
-    return 0
 
 
 def _kill(ask: Ask) -> int:
@@ -161,6 +166,20 @@ def _stop(ask: Ask) -> int:
         return 1
     write(1, exchange.stop_answer(_target(ask), name) + b"\n")
     return 0
+
+
+def _check(ask: Ask) -> int:
+    from . import check, findings, report
+
+    progress = report.Progress()
+    sight = check.look(ask.host, ask.port, progress.tell)
+    progress.clear()
+    found = findings.findings(sight)
+    if ask.json:
+        _write_json(report.as_object(sight, found))
+    else:
+        write(1, report.as_table(found).encode())
+    return findings.status(found)
 
 
 def _help(_ask: Ask) -> int:
@@ -183,6 +202,7 @@ _CALLS: dict[str, Callable[[Ask], int]] = {
     "started": _started,
     "kill": _kill,
     "stop": _stop,
+    "check": _check,
     "help": _help,
     "version": _version,
 }

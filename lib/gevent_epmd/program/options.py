@@ -33,7 +33,7 @@ _FILES = ("port_file", "pid_file")
 
 USAGE = """\
 usage: epmd [options]...
-       epmd [options]... (-names | -dump | -started | -kill | -stop Name)
+       epmd [options]... (-names | -dump | -started | -kill | -stop Name | -check)
        epmd (--help | --version)
 
 The Erlang port mapper daemon: it tells Erlang nodes at which port the other nodes of this host listen.
@@ -75,13 +75,15 @@ Interactive, the last on the line:
     -stop Name               Unregister this node by force, if the check is relaxed.
 
 Interactive, not in C's epmd:
-    -host Host               With -names or -started: ask the epmd of another host.
-    -json                    With -names or -dump: print JSON.
+    -check                   Find out what is wrong with this host's epmd and nodes, and what to do about it.
+                             Status 1 if something is wrong.
+    -host Host               With -names, -started or -check: ask the epmd of another host.
+    -json                    With -names, -dump or -check: print JSON.
     --help                   Print this text.
     --version                Print the version.
 """
 
-_INTERACTIVE = ("-names", "-dump", "-started", "-kill", "-stop", "--help", "--version")
+_INTERACTIVE = ("-names", "-dump", "-started", "-kill", "-stop", "-check", "--help", "--version")
 #: What needs no epmd, nor a good environment.
 _ABOUT_ITSELF = ("--help", "--version")
 _OPTION_LINE = r"(?m)^    (--?\w+)(?:, (-\w+))?(?: ([A-Z][\w:[\]]*))?(?=  )"
@@ -167,10 +169,10 @@ def _settings(found: dict[str, Any], environ: Mapping[str, str], own: _Own, leas
 
 def _must_go_together(options: Options, *, loopback: bool) -> None:
     """Raises ValueProblem for an option of our own where it would do nothing."""
-    if options.host and options.command not in ("names", "started"):
-        raise ValueProblem("-host goes with -names and -started")
-    if options.json and options.command not in ("names", "dump"):
-        raise ValueProblem("-json goes with -names and -dump")
+    if options.host and options.command not in ("names", "started", "check"):
+        raise ValueProblem("-host goes with -names, -started and -check")
+    if options.json and options.command not in ("names", "dump", "check"):
+        raise ValueProblem("-json goes with -names, -dump and -check")
     if loopback and options.systemd:
         raise ValueProblem("-loopback: with -systemd it is systemd that says where to listen")
     if options.settings.port == 0 and options.command:

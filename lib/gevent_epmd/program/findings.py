@@ -1,0 +1,367 @@
+"""`epmd -check`, the rules: what is right, what is not, and what to do, from what was looked at.
+
+No I/O.
+"""
+
+from __future__ import annotations
+
+import _socket
+import time
+from collections.abc import Iterator
+from functools import partial
+from typing import NamedTuple
+
+from ..conventions import printable
+from ..server.networks import plain_host
+from ..wire import MOST_PORT
+from . import procfs
+from .check import LOOPBACKS, Node, Sight
+from .probe import (
+    ABSENT,
+    ANSWERS,
+    CLOSED,
+    MUTE,
+    REFUSED,
+    STRANGER,
+    TIMEOUT,
+    UNREACHABLE,
+    Answer,
+    Found,
+    Place,
+)
+
+OK, WARNING, WRONG = "ok", "warning", "wrong"
+
+
+class Finding(NamedTuple):
+    """`topic` and `code` are words of a fixed list, for programs; `subject`, `seen` and `to_do` are for
+    people.  `state` is OK, WARNING or WRONG; `to_do` is empty where there is nothing to do."""
+
+    topic: str
+    subject: str
+    state: str
+    code: str
+    seen: str
+    to_do: str = ""
+
+
+def findings(sight: Sight) -> list[Finding]:
+    """What is to be told of it."""
+    rules = (_epmd, _process, _listens_at, _resolves, _node_findings, _exposure)
+    return [finding for rule in rules for finding in rule(sight)]
+
+
+def status(found: list[Finding]) -> int:
+    """The exit status: 1 where something is wrong; a warning is not."""
+    return int(any(finding.state == WRONG for finding in found))
+
+
+def _shown(place: Place) -> str:
+    return f"{place.host}%{place.scope}" if place.scope else place.host
+
+
+def _at(place: Place, port: int) -> str:
+    return f"[{_shown(place)}]:{port}" if ":" in place.host else f"{place.host}:{port}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+_NOBODY = "Start a node, or run `epmd -daemon`. If nodes are running, see which ERL_EPMD_PORT they have."
+_EPMD_TO_DO = {
+    STRANGER: "End what listens there, or set ERL_EPMD_PORT to another port for the epmd and for all nodes.",
+    MUTE: "Continue the process (kill -CONT) or restart it; nodes register again by themselves.",
+    CLOSED: "If it is an epmd with -allow, add this host there. If not, use another port: ERL_EPMD_PORT.",
+    TIMEOUT: "Open this TCP port in the firewall between the hosts, and see whether the host is up.",
+}
+
+
+def _epmd(sight: Sight) -> Iterator[Finding]:
+    subject = f"port {sight.port}"
+    served = sight.served()
+    if served:
+        nodes = len(sight.answers[served[0]].nodes)
+        registered = f"{_count(nodes, 'node')} {'is' if nodes == 1 else 'are'} registered"
+        yield Finding("epmd", subject, OK, ANSWERS, f"an epmd answers, {registered}")
+    elif answer := _worst(sight):
+        same = [_shown(at) for at, met in sight.answers.items() if met.code == answer.code and sight.has(at)]
+        seen = f"no epmd answers at {', '.join(same)}: {answer.reason}"
+        yield Finding("epmd", subject, WRONG, answer.code, seen, _to_do(sight, answer.code, _NOBODY))
+
+
+def _worst(sight: Sight) -> Answer | None:
+    """Where no epmd answers, what tells most of why."""
+    met = [answer for at, answer in sight.answers.items() if sight.has(at)]
+    for code in (STRANGER, MUTE, CLOSED, REFUSED):
+        for answer in met:
+            if answer.code == code:
+                return answer
+    return met[0] if met else None
+
+
+def _to_do(sight: Sight, code: str, otherwise: str) -> str:
+    """About an address at which no epmd answers."""
+    if code in (MUTE, CLOSED) and sight.processes and all(p.kind == procfs.OTHER for p in sight.processes):
+        code = STRANGER
+    return _EPMD_TO_DO.get(code, _at_the_other(sight) if sight.host else otherwise)
+
+
+def _at_the_other(sight: Sight) -> str:
+    return (
+        f"Run `epmd -check` on {sight.host}: no epmd is running there, or it listens on other addresses"
+        " (-loopback, -address, ERL_EPMD_ADDRESS)."
+    )
+
+
+def _process(sight: Sight) -> Iterator[Finding]:
+    shown = [process for process in sight.processes if process.pid != 1] or list(sight.processes)
+    for process in shown:
+        subject = f"process {process.pid}"
+        seen = f"{_program(process, answers=bool(sight.served()))}, user {process.user}, {_since(process)}"
+        if process.state in ("T", "t"):
+            to_do = f"Let it go on: kill -CONT {process.pid}"
+            yield Finding("process", subject, WRONG, "stopped", f"is stopped: {seen}", to_do)
+        else:
+            yield Finding("process", subject, OK, process.kind, seen)
+    if any(one.sockets.isdisjoint(other.sockets) for one in shown for other in shown):
+        yield Finding(
+            "process",
+            f"port {sight.port}",
+            WARNING,
+            "several",
+            "several processes listen at this port, on different addresses",
+            "Keep one of them: a node registers with the one at loopback, and others may ask the other one.",
+        )
+    if not shown and sight.listeners:
+        users = " and ".join(sorted({sight.users.get(sock.uid, str(sock.uid)) for sock in sight.listeners}))
+        yield Finding(
+            "process",
+            f"port {sight.port}",
+            OK,
+            "hidden",
+            f"a process of user {users}, which this user may not look at",
+            "To see which it is, run this as that user or as root, and outside of a container.",
+        )
+
+
+def _program(process: procfs.Process, *, answers: bool) -> str:
+    path = process.path or "a program"
+    if process.kind == procfs.OURS:
+        return f"gevent-epmd {process.version}, {path}"
+    if process.kind == procfs.C:
+        return f"C's epmd{' of ' + process.version if process.version else ''}, {path}"
+    return f"{path}, {'another program that answers as an epmd' if answers else 'no epmd'}"
+
+
+def _since(process: procfs.Process) -> str:
+    if process.since is None:
+        return "for an unknown time"
+    return f"since {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(process.since))}"
+
+
+def _listens_at(sight: Sight) -> Iterator[Finding]:
+    """Every address: those of this host, or all of another host's.  Where no epmd answers, the one finding on
+    that has most of them."""
+    served = sight.served()
+    worst = None if served else _worst(sight)
+    for place, answer in sight.answers.items():
+        if answer.code == ANSWERS and sight.has(place):
+            yield Finding("address", _shown(place), OK, ANSWERS, "an epmd answers")
+        elif worst and answer.code in (worst.code, REFUSED):
+            pass
+        elif sight.host:
+            taken = any(place == found.first for found in sight.names.values())
+            to_do = _to_do(sight, answer.code, _at_the_other(sight))
+            state = WRONG if taken or not served else WARNING
+            yield Finding("address", _shown(place), state, answer.code, answer.reason, to_do)
+        elif answer.code == REFUSED:
+            yield from [_refused_here(place)] * sight.has(place)
+        elif sight.has(place) and not _is_absent(place, answer):
+            to_do = _to_do(sight, answer.code, "See the routes and the firewall of this host.")
+            yield Finding("address", _shown(place), WRONG, answer.code, answer.reason, to_do)
+
+
+def _is_absent(place: Place, answer: Answer) -> bool:
+    """Whether this host does without: a loopback address that it does not have."""
+    return answer.code == ABSENT or (place in LOOPBACKS and answer.code == UNREACHABLE)
+
+
+def _refused_here(place: Place) -> Finding:
+    seen = "nothing listens here"
+    if place == LOOPBACKS[0]:
+        to_do = "Let the epmd listen on 127.0.0.1, too: nodes register there."
+        return Finding("address", place.host, WRONG, REFUSED, seen, to_do)
+    if place == LOOPBACKS[1]:
+        to_do = "Let the epmd listen on ::1, too, if nodes use -proto_dist inet6_tcp: they register there."
+        return Finding("address", place.host, WARNING, REFUSED, seen, to_do)
+    return Finding("address", _shown(place), OK, REFUSED, seen)
+
+
+def _resolves(sight: Sight) -> Iterator[Finding]:
+    for name, found in sight.names.items():
+        if found.first is None:
+            yield _unresolved(sight, name, found.problem)
+        elif sight.host:
+            yield Finding("name", name, OK, "found", f"is {_all_of(found)}")
+        else:
+            yield _resolves_here(sight, name, found, found.first)
+
+
+def _unresolved(sight: Sight, name: str, problem: str) -> Finding:
+    finding = partial(Finding, "name", name)
+    seen = f"cannot be found: {problem}"
+    if sight.host:
+        to_do = f"Correct the name, or add it to /etc/hosts or to the DNS: nodes at {name} cannot be reached."
+        return finding(WRONG, "nxdomain", seen, to_do)
+    # inet:gethostbyname_self
+    to_do = f"Add it to /etc/hosts, as `127.0.1.1 {name}`: whoever asks the resolver does not find its nodes."
+    return finding(WARNING, "nxdomain", f"{seen}; Erlang takes 127.0.0.1 for it", to_do)
+
+
+def _all_of(found: Found) -> str:
+    return ", ".join(_shown(place) for place in found.places)
+
+
+def _resolves_here(sight: Sight, name: str, found: Found, first: Place) -> Finding:
+    answer = sight.answers.get(first) or Answer(TIMEOUT, "not asked")
+    is_own = first in sight.own
+    seen = f"is {_all_of(found)}"
+    if answer.code != ANSWERS and sight.served():
+        seen += f"; at {_shown(first)}, where nodes look for this host's nodes: {answer.reason}"
+        return Finding("name", name, WRONG, answer.code, seen, _name_to_do(name, first, is_own=is_own))
+    if not is_own:
+        to_do = "Correct /etc/hosts or the DNS, unless another machine passes that address on to this host."
+        seen += f"; {_shown(first)} is no address of this host"
+        return Finding("name", name, WARNING, "foreign", seen, to_do)
+    if first.family != _socket.AF_INET:
+        to_do = "Start nodes with -proto_dist inet6_tcp, or give the name an IPv4 address."
+        return Finding("name", name, WARNING, "ipv6", f"{seen}, and no IPv4 address", to_do)
+    return Finding("name", name, OK, "found", f"{seen}; an epmd answers there" if sight.served() else seen)
+
+
+def _name_to_do(name: str, first: Place, *, is_own: bool) -> str:
+    if not is_own:
+        return f"Correct /etc/hosts or the DNS: {first.host} is no address of this host."
+    if first.host.startswith("127."):
+        return (
+            f"Let the epmd listen on {first.host}, too: -loopback does, and ERL_EPMD_ADDRESS={first.host}"
+            f" with C's; or give {name} another address in /etc/hosts."
+        )
+    return f"Let the epmd listen there: without -loopback, or with ERL_EPMD_ADDRESS={first.host}."
+
+
+def _node_findings(sight: Sight) -> Iterator[Finding]:
+    for node in sight.nodes:
+        yield _node_finding(sight, node)
+
+
+def _node_finding(sight: Sight, node: Node) -> Finding:
+    finding = partial(Finding, "node", node.name)
+    if not node.met:
+        seen = f"port {node.port} was not tried: many others did not answer"
+        return finding(WARNING, "late", seen, "Call again when the others are well.")
+    if node.told != -1 and node.told != node.port:
+        return finding(OK, "gone", "has ended, or started anew, while it was looked at")
+    (first, answer), (last, outcome) = node.met[0], node.met[-1]
+    if outcome.code != ANSWERS:
+        return _unreached(sight, node)
+    if node.problem:
+        to_do = "Call again; if it fails again, look at the log of the epmd."
+        if node.is_long():
+            to_do = "Use a shorter name: C's epmd cannot look this one up."
+        return finding(WRONG, "lookup", f"a look-up fails: {node.problem}", to_do)
+    if last not in (first, *sight.firsts()):
+        seen = f"accepts connections at {_at(last, node.port)} only; at {_shown(first)}: {answer.reason}"
+        to_do = f"Name it x@{last.host}, or let it listen on every address: see inet_dist_use_interface."
+        return finding(WARNING, "elsewhere", seen, to_do)
+    return finding(OK, ANSWERS, f"accepts connections at {_at(last, node.port)}")
+
+
+def _unreached(sight: Sight, node: Node) -> Finding:
+    """A node that nobody can connect to, by what its port did where nodes look for it first."""
+    first, answer = node.met[0]
+    finding = partial(Finding, "node", node.name, WRONG)
+    if node.port == 0:
+        return Finding("node", node.name, OK, "no_port", "is registered without a port: it only calls others")
+    if node.port > MOST_PORT:
+        to_do = "See which program answers there: an epmd lists no such port."
+        return finding("no_port", f"is listed with the port {node.port}, which is none", to_do)
+    at = _at(first, node.port)
+    if answer.code == REFUSED and sight.listeners is not None:
+        to_do = f"End what holds the registration; `ss -tnp 'dport = {sight.port}'` lists who that may be."
+        if node.holder:
+            to_do = f"End process {node.holder[0]}, which holds the registration: {node.holder[1]}"
+        seen = f"is registered, and nothing listens at {at}: the node is dead, or has no listener any more"
+        return finding("dead", seen, to_do)
+    if answer.code == REFUSED:
+        to_do = "See whether it runs: it is dead, or listens on another address (inet_dist_use_interface)."
+        if sight.host:
+            to_do = f"Run `epmd -check` on {sight.host}: it is dead or on loopback, or a firewall rejects."
+        return finding(REFUSED, f"{at}: {answer.reason}", to_do)
+    to_do = (
+        f"Open TCP port {node.port} in the firewall; inet_dist_listen_min and _max give nodes a fixed range."
+    )
+    return finding("blocked", f"{at}: {answer.reason}", to_do)
+
+
+def _exposure(sight: Sight) -> Iterator[Finding]:
+    """Who may ask this host's epmd."""
+    served = sight.served()
+    if sight.host:
+        if served:
+            yield Finding(
+                "exposure", "this host", OK, "asked", "may ask for the names and ports of all nodes"
+            )
+        return
+    if not served:
+        return
+    options = next((process.options for process in sight.processes if process.options), None)
+    beyond = _beyond_loopback(sight)
+    if not beyond:
+        yield Finding(
+            "exposure", "other hosts", OK, "loopback", "cannot reach it: it listens on loopback only"
+        )
+    else:
+        yield _reachable(sight, " and ".join(beyond), options.settings.allow if options else None)
+    if options and options.settings.relaxed:
+        seen = "may stop the epmd and unregister any node: -relaxed_command_check"
+        to_do = "Leave out -relaxed_command_check and ERL_EPMD_RELAXED_COMMAND_CHECK."
+        yield Finding("exposure", "every user of this host", WARNING, "relaxed", seen, to_do)
+
+
+def _reachable(sight: Sight, where: str, allow: tuple[object, ...] | None) -> Finding:
+    if allow is not None:
+        networks = ", ".join(map(str, allow)) or "no other network"
+        return Finding(
+            "exposure",
+            "other hosts",
+            OK,
+            "allow",
+            f"may ask if they are in {networks}; it listens on {where}",
+        )
+    seen = f"may ask for the names and ports of all nodes: it listens on {where}"
+    to_do = (
+        "Use -loopback, -allow or a firewall; with C's epmd ERL_EPMD_ADDRESS=127.0.0.1 or a firewall."
+        " A cluster needs the hosts of the cluster alone."
+    )
+    if any(process.kind == procfs.OURS and not process.knows_environ for process in sight.processes):
+        seen += " (its environment, where -allow may be, cannot be read)"
+    elif not sight.processes:
+        seen += " (whether it has an -allow cannot be seen)"
+    return Finding("exposure", "other hosts", WARNING, "open", seen, to_do)
+
+
+def _beyond_loopback(sight: Sight) -> list[str]:
+    """What it listens on and other hosts can reach."""
+    if sight.listeners is not None:
+        hosts = [plain_host(sock.host) for sock in sight.listeners]
+    else:
+        hosts = [place.host for place in sight.served()]
+    beyond = sorted({host for host in hosts if host != "::1" and not host.startswith("127.")})
+    return ["all addresses"] if any(host in procfs.ANY for host in beyond) else beyond
+
+
+def escaped(finding: Finding) -> Finding:
+    """The same, without what could control a terminal: names come from other programs and hosts."""
+    return Finding(*map(printable, finding))

@@ -1,0 +1,301 @@
+"""The steps of `epmd -check` that wait for the network: look names up, ask an epmd, connect to a node's port.
+
+Each step blocks for STEP seconds at most; `together` does many of them at once, in threads: so they use the
+calls of `client` as they are, and a name server that does not answer delays nothing else.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import os
+import struct
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from .. import client
+from ..client import answers, exchange
+from ..wire import MOST_PORT, NAMES_REQ
+
+T = TypeVar("T")
+
+#: How long a step may take, in seconds: a SYN that is lost is sent again after 1 s.
+STEP = 1.5
+#: Connections to one epmd at once.  C's has 1,024 descriptors, and its nodes need them.
+ASKERS = 16
+#: Threads at once, where there are descriptors for them.
+_MOST = 512
+#: Descriptors that are left for what a step opens beside its socket: /etc/hosts, a name server.
+_SPARE = 24
+
+#: Nobody needs more of one name.
+_MOST_PLACES = 32
+
+#: What a step has met: the codes of findings.
+ANSWERS = "answers"  # an epmd, or for a node's port: it accepts connections
+REFUSED = "refused"
+TIMEOUT = "timeout"  # no packet came back
+UNREACHABLE = "unreachable"
+ABSENT = "absent"  # this host has no such address, or no such protocol
+MUTE = "mute"  # it accepts, and does not answer
+CLOSED = "closed"  # it accepts, and closes without an answer
+STRANGER = "stranger"  # it answers in another protocol
+
+_CODES = {
+    errno.ECONNREFUSED: REFUSED,
+    errno.ETIMEDOUT: TIMEOUT,
+    errno.EADDRNOTAVAIL: ABSENT,
+    errno.EAFNOSUPPORT: ABSENT,
+}
+
+# rtnetlink(7)
+_RTM_GETADDR, _RTM_NEWADDR, _REQUEST_ALL, _DONE, _ERROR = 22, 20, 0x301, 3, 2
+_HEADER, _ADDRESS, _ATTRIBUTE = struct.Struct("=IHHII"), struct.Struct("=BBBBI"), struct.Struct("=HH")
+_IFA_ADDRESS, _IFA_LOCAL, _SCOPE_LINK = 1, 2, 253
+
+
+class Place(NamedTuple):
+    """An IP address; `scope` is the interface of a link-local one."""
+
+    family: int
+    host: str
+    scope: int = 0
+
+    def at(self, port: int) -> tuple[Any, ...]:
+        """As `connect` takes it."""
+        return (self.host, port) if self.family == _socket.AF_INET else (self.host, port, 0, self.scope)
+
+
+class Found(NamedTuple):
+    """What a look-up gave: the places in the resolver's order, and the canonical name (as `hostname -f`)."""
+
+    places: tuple[Place, ...] = ()
+    canonical: str = ""
+    problem: str = ""
+
+    @property
+    def first(self) -> Place | None:
+        """The place that a node takes: inet_tcp, the default, knows IPv4 alone."""
+        return min(self.places, key=lambda place: place.family != _socket.AF_INET, default=None)
+
+
+class Answer(NamedTuple):
+    """What is at an epmd's place: one of the codes, the reason in words, and the nodes that an epmd has."""
+
+    code: str
+    reason: str
+    nodes: tuple[answers.NamedPort, ...] = ()
+
+
+def place(host: str) -> Place:
+    """The place of an IP address that is written as text."""
+    return Place(_socket.AF_INET6 if ":" in host else _socket.AF_INET, host)
+
+
+def look_up(name: str) -> Found:
+    """The addresses of a host's name, each once."""
+    try:
+        # As bytes: a str would make Python import its tables of international names.
+        found = _socket.getaddrinfo(
+            exchange.encoded(name), None, 0, _socket.SOCK_STREAM, 0, _socket.AI_CANONNAME
+        )
+    except _socket.gaierror as error:
+        return Found(problem=str(error.strerror))
+    except (OSError, ValueError) as error:
+        return Found(problem=str(error))  # a name with a NUL, for one
+    places = {Place(family, str(at[0]), int(*at[3:])): None for family, _, _, _, at in found}
+    return Found(tuple(places)[:_MOST_PLACES], next((name for _, _, _, name, _ in found if name), ""))
+
+
+def ask(at: Place, port: int) -> Answer:
+    """Ask for the names, as `epmd -names` does."""
+    target = _target(at, port)
+    try:
+        with exchange.Listing(target, NAMES_REQ) as listing:
+            text = exchange.joined(listing.pieces())
+    except exchange.EpmdError as error:
+        return Answer(_code_of(error), _reason_of(error))
+    return Answer(ANSWERS, "an epmd answers", tuple(answers.parse_names(text)))
+
+
+def node_port(name: str, at: Place, port: int) -> int | None:
+    """The port that the epmd tells to whoever looks the node up; None where it knows no such node.  Raises
+    EpmdError, and NoReply where it closes without an answer."""
+    target = _target(at, port)
+    found = client.port_please(name, target.host, port, STEP)
+    return None if found is None else found.port
+
+
+def connect(at: Place, port: int) -> Answer:
+    """Connect to a node's port, and close at once."""
+    if port > MOST_PORT:
+        return Answer(UNREACHABLE, f"{port} is no TCP port")
+    try:
+        sock = _socket.socket(at.family, _socket.SOCK_STREAM)
+    except OSError as error:
+        return Answer(ABSENT, _words(error))
+    try:
+        sock.settimeout(STEP)
+        sock.connect(at.at(port))
+    except OSError as error:
+        return Answer(_code_of_os_error(error), _words(error))
+    finally:
+        sock.close()
+    return Answer(ANSWERS, "accepts connections")
+
+
+def _target(at: Place, port: int) -> exchange.Target:
+    target = exchange.Target(f"{at.host}%{at.scope}" if at.scope else at.host, port, STEP)
+    target.found = [(at.family, at.at(port))]
+    return target
+
+
+def _code_of(error: exchange.EpmdError) -> str:
+    if isinstance(error, exchange.NoEpmd):
+        cause = error.__cause__
+        return _code_of_os_error(cause) if isinstance(cause, OSError) else ABSENT
+    if isinstance(error, exchange.TooLate):
+        return MUTE
+    return CLOSED if isinstance(error, exchange.NoReply | exchange.Broken) else STRANGER
+
+
+def _reason_of(error: exchange.EpmdError) -> str:
+    if isinstance(error, exchange.NoEpmd) and isinstance(error.__cause__, OSError):
+        return _words(error.__cause__)
+    return {
+        MUTE: f"accepts the connection and does not answer in {STEP:g} s",
+        CLOSED: "accepts the connection and closes it without an answer",
+        STRANGER: "what answers is no epmd",
+    }.get(_code_of(error), str(error))
+
+
+def _code_of_os_error(error: OSError) -> str:
+    if isinstance(error, TimeoutError):
+        return TIMEOUT
+    return _CODES.get(error.errno or 0, UNREACHABLE)
+
+
+def _words(error: OSError) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no answer in {STEP:g} s"
+    return str(error.strerror or error)
+
+
+def is_own(at: Place) -> bool:
+    """Whether it is an address of this host."""
+    try:
+        sock = _socket.socket(at.family, _socket.SOCK_STREAM)
+    except OSError:
+        return False
+    try:
+        sock.bind(at.at(0))
+    except OSError:
+        return False
+    finally:
+        sock.close()
+    return True
+
+
+def own_places() -> list[Place]:
+    """The addresses of this host's interfaces, but for those that only mean something on their link.  Empty
+    where the kernel does not tell."""
+    request = _ADDRESS.pack(0, 0, 0, 0, 0)
+    header = _HEADER.pack(_HEADER.size + len(request), _RTM_GETADDR, _REQUEST_ALL, 1, 0)
+    found: list[Place] = []
+    try:
+        sock = _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW, 0)  # NETLINK_ROUTE
+    except OSError:
+        return found
+    try:
+        sock.settimeout(STEP)
+        sock.send(header + request)
+        while _read_addresses(sock.recv(1 << 16), found):
+            pass
+    except OSError:
+        pass
+    finally:
+        sock.close()
+    return found
+
+
+def _read_addresses(messages: bytes, found: list[Place]) -> bool:
+    """Add what a part of the kernel's answer has; tells whether there is more to come."""
+    while len(messages) >= _HEADER.size:
+        size, kind, *_ = _HEADER.unpack_from(messages)
+        if kind in (_DONE, _ERROR):
+            return False
+        if kind == _RTM_NEWADDR:
+            family, _, _, scope, _ = _ADDRESS.unpack_from(messages, _HEADER.size)
+            attributes = dict(_attributes(messages[_HEADER.size + _ADDRESS.size : size]))
+            # The other end's is _IFA_ADDRESS, where it is not the same.
+            packed = attributes.get(_IFA_LOCAL) or attributes.get(_IFA_ADDRESS)
+            if packed and scope != _SCOPE_LINK:
+                found.append(Place(family, _socket.inet_ntop(family, packed)))
+        messages = messages[max((size + 3) & ~3, _HEADER.size) :]
+    return True
+
+
+def _attributes(data: bytes) -> list[tuple[int, bytes]]:
+    found = []
+    while len(data) >= _ATTRIBUTE.size:
+        size, kind = _ATTRIBUTE.unpack_from(data)
+        found.append((kind, data[_ATTRIBUTE.size : size]))
+        data = data[max((size + 3) & ~3, _ATTRIBUTE.size) :]
+    return found
+
+
+def together(
+    jobs: Sequence[Callable[[], T]],
+    seconds: float,
+    tell: Callable[[int], object],
+    most: int = _MOST,
+) -> list[T | None]:
+    """Do all jobs, `most` at once; gives the result of each, and None where it took more time than there is.
+
+    `tell` is called with how many are done.  The descriptors are enough for what is done at once, also with a
+    `ulimit -n` of 256."""
+    results: list[T | None] = [None] * len(jobs)
+    numbers = iter(range(len(jobs)))
+    done = threading.Semaphore(0)
+    end = time.monotonic() + seconds
+
+    def work() -> None:
+        for number in numbers:
+            if time.monotonic() >= end:
+                return
+            try:
+                results[number] = jobs[number]()
+            finally:
+                done.release()
+
+    _start(work, min(len(jobs), most, _descriptors()))
+    for count in range(1, len(jobs) + 1):
+        if not done.acquire(timeout=max(end - time.monotonic(), 0)):
+            break
+        tell(count)
+    return list(results)
+
+
+def _start(work: Callable[[], None], count: int) -> None:
+    """In so many threads, or in as many as there may be."""
+    for number in range(count):
+        try:
+            threading.Thread(target=work, daemon=True).start()
+        except RuntimeError:  # the limit of processes
+            if not number:
+                work()
+            return
+
+
+def _descriptors() -> int:
+    """How many more this process may open, but at least one."""
+    limit = os.sysconf("SC_OPEN_MAX")
+    if limit < 0:
+        return _MOST
+    try:
+        taken = len(os.listdir("/proc/self/fd"))
+    except OSError:
+        taken = 3
+    return max(limit - taken - _SPARE, 1)

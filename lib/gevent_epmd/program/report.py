@@ -1,0 +1,70 @@
+"""How the findings of `epmd -check` are shown: as a table for people, or as JSON."""
+
+from __future__ import annotations
+
+import os
+
+from . import findings
+from .check import Sight
+from .findings import Finding
+
+#: What is longer than this does not make the other lines longer.
+_WIDEST = 30
+
+
+def as_table(found: list[Finding]) -> str:
+    """A line for each finding, below it what to do, and a last line that sums up."""
+    lines = [findings.escaped(finding) for finding in found]
+    subjects = [_subject(line) for line in lines]
+    width = max((len(subject) for subject in subjects if len(subject) <= _WIDEST), default=0)
+    text = []
+    for line, subject in zip(lines, subjects, strict=True):
+        text.append(f"{line.state:7}  {subject:{width}}  {line.seen}\n")
+        if line.to_do:
+            text.append(f"{'':7}  -> {line.to_do}\n")
+    return "".join(text) + _summary(found)
+
+
+def _subject(finding: Finding) -> str:
+    return f"node {finding.subject}" if finding.topic == "node" else finding.subject
+
+
+def _summary(found: list[Finding]) -> str:
+    counts = {
+        state: sum(finding.state == state for finding in found)
+        for state in (findings.WRONG, findings.WARNING)
+    }
+    warnings = f"{counts[findings.WARNING]} warning{'' if counts[findings.WARNING] == 1 else 's'}"
+    if counts[findings.WRONG]:
+        return f"epmd: {counts[findings.WRONG]} wrong, {warnings}\n"
+    return f"epmd: all is well{f', {warnings}' if counts[findings.WARNING] else ''}\n"
+
+
+def as_object(sight: Sight, found: list[Finding]) -> dict[str, object]:
+    """What becomes JSON: docs/troubleshooting.md describes it."""
+    return {
+        "host": sight.host,
+        "port": sight.port,
+        "status": findings.status(found),
+        "findings": [finding._asdict() for finding in found],
+    }
+
+
+class Progress:
+    """How many steps are done, on stderr where that is a terminal."""
+
+    def __init__(self) -> None:
+        self._shown = os.isatty(2)
+
+    def tell(self, done: int, of: int) -> None:
+        self._write(f"\r\x1b[Kepmd: {done} of {of} steps")
+
+    def clear(self) -> None:
+        self._write("\r\x1b[K")
+
+    def _write(self, text: str) -> None:
+        if self._shown:
+            try:
+                os.write(2, text.encode())
+            except OSError:
+                self._shown = False  # a terminal that has gone, or that nobody reads

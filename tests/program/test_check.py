@@ -1,0 +1,317 @@
+"""`epmd -check`: every form of ours looks at ours, at C's, and at what is none."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from support import check_scenes
+from support.check_scenes import BOX, nodes
+from support.checking import blocked_port, check, run_in_a_box
+from support.forms import (
+    FOLDER,
+    PROGRAMS,
+    C,
+    Folder,
+    Source,
+    answers,
+    outcome,
+    real,
+    reserved_port,
+    run,
+    wait_until,
+)
+from support.hostile import Hostile, playing
+from support.neighbour import HERE_V4, HERE_V6, THERE_V4
+from support.peer import node, register
+from support.scenes import OTHER_V4, run_apart
+from support.strangers import BoundOnly, ClosesAtOnce, Dripping, Endless, Http, Mute
+
+each_program = pytest.mark.parametrize("form", PROGRAMS.values(), ids=lambda form: form.__name__)
+
+#: A scene, and the host where it plays: what its hosts file has beside localhost, and its network.
+SCENES = [
+    ("all_is_well", f"{OTHER_V4} {BOX}.example {BOX}", "plain"),
+    ("c_is_well", f"{OTHER_V4} {BOX}", "plain"),
+    ("options_of_what_runs", f"127.0.1.1 {BOX}", "plain"),
+    ("own_name_is_127_0_1_1", f"127.0.1.1 {BOX}", "plain"),
+    ("own_name_is_not_found", "", "plain"),
+    ("own_name_is_elsewhere", f"{THERE_V4} {BOX}", "plain"),
+    ("ipv6_alone", f"::1 {BOX}", "IPv6 alone"),
+    ("ports_of_nodes", f"{OTHER_V4} {BOX}", "plain"),
+    ("from_another_host", f"{HERE_V4} both.example\n{HERE_V6} both.example", "plain"),
+    ("from_another_host_in_vain", "", "plain"),
+]
+
+
+@pytest.mark.slow
+@each_program
+@pytest.mark.parametrize(("scene", "hosts", "network"), SCENES, ids=[scene for scene, _, _ in SCENES])
+def test_scene(form, scene: str, hosts: str, network: str) -> None:
+    run_in_a_box("support.check_scenes", getattr(check_scenes, scene), form, hosts, network)
+
+
+def test_there_is_no_proc() -> None:
+    """The launchers of the executables need it."""
+    run_in_a_box("support.check_scenes", check_scenes.there_is_no_proc, Source, f"{OTHER_V4} {BOX}")
+
+
+def test_nobody_is_there(ours) -> None:
+    with reserved_port() as port:
+        seen = check(ours, port)
+        assert seen.status == 1
+        assert seen.codes("epmd") == {f"port {port}": ("wrong", "refused")}
+        assert seen.codes("address") == seen.codes("exposure") == {}
+        assert "epmd -daemon" in seen.about("epmd")["to_do"]
+
+
+@pytest.mark.parametrize(
+    ("stranger", "code"),
+    [(Http, "stranger"), (Mute, "mute"), (ClosesAtOnce, "closed"), (Dripping, "mute"), (Endless, "stranger")],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_stranger(ours, stranger, code: str) -> None:
+    with stranger() as there:
+        seen = check(ours, there.port)
+        assert seen.status == 1
+        assert seen.codes("epmd") == {f"port {there.port}": ("wrong", code)}
+        assert "127.0.0.1" in seen.about("epmd")["seen"]
+        process = seen.about("process", f"process {os.getpid()}")
+        assert process["seen"].startswith(os.path.realpath("/proc/self/exe"))
+        seen = check(ours, there.port, "-host", "127.0.0.1")
+        assert seen.codes("epmd") == {f"port {there.port}": ("wrong", code)}
+
+
+def test_bound_and_not_listening(ours) -> None:
+    with BoundOnly() as there:
+        assert check(ours, there.port).codes("epmd") == {f"port {there.port}": ("wrong", "refused")}
+
+
+@pytest.mark.parametrize("form", [*PROGRAMS.values(), C], ids=lambda form: form.__name__)
+def test_stopped(form) -> None:
+    program = Folder.command if form.is_c else form.command
+    with form() as server, server.stopped():
+        seen = check([real(program[0]), *program[1:]], server.port)
+        assert seen.status == 1
+        assert seen.codes("epmd") == {f"port {server.port}": ("wrong", "mute")}
+        process = seen.about("process", f"process {server.pid}")
+        assert (process["state"], process["code"]) == ("wrong", "stopped")
+        assert process["to_do"].endswith(f"kill -CONT {server.pid}")
+
+
+@each_program
+def test_thousand_nodes_with_few_descriptors(form) -> None:
+    """Each has a port of its own; the same where nobody listens."""
+    limited = ["sh", "-c", 'ulimit -n 256; exec "$@"', "sh", *form.command]
+    with contextlib.ExitStack() as stack, form() as server:
+        listeners = [stack.enter_context(socket.create_server(("", 0))) for _ in range(1000)]
+        stack.enter_context(nodes(server.port, *(sock.getsockname()[1] for sock in listeners)))
+        for code in ("answers", "dead"):
+            # A busy machine may keep it waiting once, or twice.
+            assert any(_takes_less_than(5, limited, server.port, code) for _ in range(3))
+            for sock in listeners:
+                sock.close()
+
+
+def _takes_less_than(seconds: float, command: list[str], port: int, code: str) -> bool:
+    """For 1,000 nodes, all of which must be found to be so."""
+    start = time.monotonic()
+    found = check(command, port).codes("node")
+    took = time.monotonic() - start
+    codes = {met for _, met in found.values()}
+    assert codes <= {code, "late"}
+    assert len(found) == 1000
+    return took < seconds and codes == {code}
+
+
+def test_thousand_blocked_ports_end_in_time(ours) -> None:
+    """Those for which there was no time are told apart."""
+    limited = ["sh", "-c", 'ulimit -n 256; exec "$@"', "sh", *ours]
+    with blocked_port() as port, PROGRAMS["source"]() as server, nodes(server.port, *[port] * 1000):
+        start = time.monotonic()
+        states = [*check(limited, server.port).codes("node").values()]
+        assert time.monotonic() - start < 20  # 5 s, but for a busy machine
+        assert len(states) == 1000
+        assert set(states) == {("wrong", "blocked"), ("warning", "late")}
+
+
+def test_busy_c_keeps_its_nodes() -> None:
+    """It has 1,024 descriptors, and most are its nodes'."""
+    with C() as server, check_scenes.listening() as port, nodes(server.port, *[port] * 990):
+        seen = check([real(FOLDER)], server.port)
+        assert set(seen.codes("node").values()) == {("ok", "answers")}
+        assert len(seen.codes("node")) == 990
+        assert check([real(FOLDER)], server.port, "-host", "127.0.0.1").codes("node") == seen.codes("node")
+
+
+HOSTILE = ["a\r\nb\x1b[2J", "\u202e\u009b", "ö" * 200, 'quote"\\', "name x at port 1"]
+
+
+@each_program
+def test_names_control_no_terminal(form) -> None:
+    with form() as server, check_scenes.listening() as port, contextlib.ExitStack() as held:
+        for name in HOSTILE:
+            held.enter_context(register(server.port, node(name, port))[0])
+        for options in ([], ["-host", "127.0.0.1"]):
+            out, err, _ = outcome([*form.command], "-port", str(server.port), *options, "-check")
+            assert err == b""
+            assert all(line.isprintable() for line in out.decode().splitlines() if line)
+            assert out.decode().count("\n") == len(out.decode().splitlines())
+            assert re.search(r"^ok +node a\\r\\nb\\x1b\[2J +accepts connections at ", out.decode(), re.M)
+            assert set(check(form.command, server.port, *options).codes("node")) == set(HOSTILE)
+
+
+#: What an epmd may list that is none, or wants harm.
+HOSTILE_LISTS = {
+    "not UTF-8": b"name \xff\x1b[2J at port 1\n",
+    "no port": b"name a at port 4294967295\nname b at port 65536\nname c at port 0\n",
+    "no lines": b"name " * 1000,
+    "long": b"name %b at port 1\n" % (b"x" * 100_000),
+}
+
+
+@pytest.mark.parametrize("listed", HOSTILE_LISTS)
+def test_list_of_one_that_wants_harm(ours, listed: str) -> None:
+    reply = playing([b"\0\0\x11\x11" + HOSTILE_LISTS[listed]], 0, "closes")
+    with Hostile(reply) as hostile:
+        for options in ([], ["-host", "127.0.0.1"]):
+            check(ours, hostile.port, *options)
+            out = outcome(ours, "-port", str(hostile.port), *options, "-check")[0]
+            assert out.decode().replace("\n", "").isprintable()
+
+
+def test_list_without_end_of_time(ours) -> None:
+    """65,536 nodes, more than can be tried."""
+    text = b"".join(b"name n%d at port 1\n" % number for number in range(65_536))
+    with Hostile(playing([b"\0\0\x11\x11" + text], 0, "closes")) as hostile:
+        start = time.monotonic()
+        assert len(check(ours, hostile.port).codes("node")) == 65_536
+        assert time.monotonic() - start < 20
+
+
+def test_name_that_c_cannot_look_up(ours) -> None:
+    with C() as server, check_scenes.listening() as port:
+        held, _ = register(server.port, node("n" * 255, port))
+        for options in ([], ["-host", "127.0.0.1"]):
+            seen = check(ours, server.port, *options)
+            assert seen.codes("node") == {"n" * 255: ("wrong", "lookup")}
+        held.close()
+
+
+def test_table(ours) -> None:
+    with reserved_port() as port:
+        out, err, status = outcome(ours, "-port", str(port), "-check")
+    lines = out.decode().splitlines()
+    assert (err, status) == (b"", 1)
+    where = re.search(r"answers at (127\.0\.0\.1, ::1(?:, .*)?): ", lines[0])[1]
+    assert " ".join(lines[0].split()) == f"wrong port {port} no epmd answers at {where}: Connection refused"
+    assert lines[1].startswith("         -> Start a node")
+    assert lines[-1].startswith("epmd: ")
+    assert lines[-1].split()[1:3] != ["0", "wrong,"]
+
+
+@pytest.mark.parametrize("sink", [">&-", ">/dev/full"])
+def test_status_without_a_reader(ours, sink: str) -> None:
+    """It is that of what was found, as for other calls."""
+    with reserved_port() as port, PROGRAMS["source"]("-loopback") as server:
+        for asked, options in ((port, []), (server.port, ["-host", "127.0.0.1"])):
+            call = [*ours, "-port", str(asked), *options, "-check"]
+            done = run(["sh", "-c", f'"$@" {sink}', "sh", *call])
+            assert (done.returncode, done.stderr) == (int(asked == port), b"")
+
+
+def test_progress_on_a_terminal(ours) -> None:
+    """It is gone at the end, and stdout has the table alone."""
+    ours_end, theirs = pty.openpty()
+    with reserved_port() as port:
+        call = [*ours, "-port", str(port), "-check"]
+        done = run(call, stderr=theirs)
+        os.close(theirs)
+    said = b""
+    with contextlib.suppress(OSError):  # the end of a terminal
+        while more := os.read(ours_end, 1 << 16):
+            said += more
+    os.close(ours_end)
+    assert b"\r\x1b[Kepmd: 1 of " in said
+    assert said.endswith(b"\r\x1b[K")
+    assert b"\x1b" not in done.stdout
+
+
+@pytest.mark.parametrize("options", [[], ["-host", "nowhere.example"]], ids=" ".join)
+def test_name_server_that_does_not_answer(ours, options: list[str], tmp_path: Path) -> None:
+    """Its own name is in no file there."""
+    (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:30 attempts:1\n")
+    (tmp_path / "hosts").write_text("127.0.0.1 localhost\n")
+    silent = (
+        "import socket, subprocess, sys; silent = socket.socket(type=socket.SOCK_DGRAM); "
+        "silent.bind(('127.0.0.1', 53)); sys.exit(subprocess.call(sys.argv[1:]))"
+    )
+    over = (
+        f'mount --bind {tmp_path}/resolv.conf "$(readlink -f /etc/resolv.conf)";'
+        f" mount --bind {tmp_path}/hosts /etc/hosts; echo nowhere >/proc/sys/kernel/hostname"
+    )
+    start = time.monotonic()
+    line = ["unshare", "--uts", "sh", "-e", "-c", f'{over}; exec "$@"', "sh", sys.executable, "-c", silent]
+    done = run_apart([*line, *ours, *options, "-json", "-check"])
+    assert time.monotonic() - start < 15
+    found = json.loads(done.stdout)["findings"]
+    codes = {finding["topic"]: (finding["code"], finding["seen"]) for finding in found}
+    assert codes["name"][0] == "nxdomain"
+    assert "no answer in 3 s" in codes["name"][1]
+
+
+def test_process_of_another_user() -> None:
+    """It is said, and is no error."""
+    if os.geteuid():
+        pytest.skip("only root can be somebody else")
+    with tempfile.TemporaryDirectory() as folder, Folder("-loopback") as server:
+        Path(folder).chmod(0o755)
+        shutil.copytree(Path(real(FOLDER)).parent, Path(folder) / "epmd")
+        nobody = [real("setpriv"), "--reuid=65534", "--regid=65534", "--clear-groups"]
+        seen = check([*nobody, f"{folder}/epmd/epmd"], server.port)
+        assert seen.codes("process") == {f"port {server.port}": ("ok", "hidden")}
+        assert "of user root, which this user may not look at" in seen.about("process")["seen"]
+        assert seen.codes("exposure") == {"other hosts": ("ok", "loopback")}
+
+
+def test_executable_that_was_replaced(tmp_path: Path) -> None:
+    """An upgrade has removed what runs: it is known all the same."""
+    copy = shutil.copytree(Path(real(FOLDER)).parent, tmp_path / "other")
+    command = [str(copy / "epmd")]
+    with reserved_port() as port, subprocess.Popen([*command, "-port", str(port)]) as process:
+        try:
+            wait_until(lambda: answers(port), "it to answer")
+            shutil.rmtree(copy)
+            seen = check([FOLDER], port).about("process")
+        finally:
+            process.terminate()
+    assert (seen["code"], seen["subject"]) == ("ours", f"process {process.pid}")
+
+
+BAD = [("-stop", "a", "-check"), ("-check", "-json"), ("-check", "x"), ("-daemon", "-host", "x", "-checks")]
+
+
+@pytest.mark.parametrize("line", BAD, ids=" ".join)
+def test_bad_line(ours, line: tuple[str, ...]) -> None:
+    out, err, status = outcome(ours, *line)
+    assert (out, status) == (b"", 1)
+    assert b"usage: epmd " in err
+
+
+def test_json_is_one_line(ours) -> None:
+    with reserved_port() as port:
+        out = outcome(ours, "-port", str(port), "-json", "-check")[0]
+    assert out.count(b"\n") == 1
+    assert set(json.loads(out)) == {"host", "port", "status", "findings"}

@@ -1,0 +1,89 @@
+"""What `epmd -check` finds, for tests; and hosts with a name and an /etc/hosts of their own to look at."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import socket
+import struct
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from support.forms import TESTS, run
+from support.scenes import run_apart
+
+#: What every host has that is not named by a test.
+LOCALHOST = "127.0.0.1 localhost\n::1 localhost\n"
+#: The name of a host that is made here.
+BOX = "box"
+
+#: A program for a socket that drops every packet: return 0, by linux/filter.h.
+_RETURN_NOTHING = struct.pack("=HBBI", 0x06, 0, 0, 0)
+_SO_ATTACH_FILTER = 26
+
+
+class Checked(NamedTuple):
+    """What a call of -check gave."""
+
+    status: int
+    findings: list[dict[str, str]]
+
+    def about(self, topic: str, subject: str = "") -> dict[str, str]:
+        """The one finding of a topic, about this subject if there is one."""
+        found = [f for f in self.findings if f["topic"] == topic and subject in ("", f["subject"])]
+        assert len(found) == 1, (topic, subject, self.findings)
+        return found[0]
+
+    def codes(self, topic: str) -> dict[str, tuple[str, str]]:
+        """The state and the code of each subject of a topic."""
+        return {f["subject"]: (f["state"], f["code"]) for f in self.findings if f["topic"] == topic}
+
+
+def check(command: list[str], port: int, *options: str, **how) -> Checked:
+    """Call -check; its output must be sound, whatever it finds."""
+    done = run([*command, "-port", str(port), *options, "-json", "-check"], **how)
+    assert done.stderr == b"", done.stderr.decode()
+    assert done.stdout.decode().removesuffix("\n").isprintable()
+    found = json.loads(done.stdout)
+    assert (found["port"], found["status"]) == (port, done.returncode)
+    for finding in found["findings"]:
+        assert list(finding) == ["topic", "subject", "state", "code", "seen", "to_do"]
+        assert finding["state"] in ("ok", "warning", "wrong"), finding
+        assert finding["to_do"] or finding["state"] == "ok", finding
+        assert "\n" not in finding["seen"] + finding["to_do"]
+    assert done.returncode == any(finding["state"] == "wrong" for finding in found["findings"])
+    return Checked(done.returncode, found["findings"])
+
+
+def run_in_a_box(module: str, scene, form, hosts: str, network: str = "plain") -> None:
+    """Run a scene of a module of tests on a host that is made for it."""
+    done = in_a_box([sys.executable, "-m", module, scene.__name__, form.__name__], hosts, network)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def in_a_box(command: list[str], hosts: str, network: str = "plain", **how):
+    """Run a program to its end in a network namespace of its own, on a host that is named box, knows these
+    hosts, and has /run/bin on its PATH and nothing else in /run."""
+    named = ["unshare", "--uts", "sh", "-e", "-c", f'echo {BOX} >/proc/sys/kernel/hostname; exec "$@"', "sh"]
+    known = f"printf '{LOCALHOST}{hosts}\\n' >/run/hosts; mount --bind /run/hosts /etc/hosts"
+    environ = {"PYTHONPATH": str(TESTS), "HOME": "/run", "PATH": f"/run/bin:{os.environ['PATH']}"}
+    prepare = f"mount -t tmpfs none /run; {known}"
+    return run_apart([*named, *command], network, prepare=prepare, environ=environ, **how)
+
+
+def main(scenes: dict[str, object], forms: dict[str, type]) -> None:
+    """Run the scene that the command line names."""
+    scenes[sys.argv[1]](forms[sys.argv[2]])
+
+
+@contextlib.contextmanager
+def blocked_port(host: str = "127.0.0.1") -> Iterator[int]:
+    """A port that a firewall seems to block: it listens, and every packet to it is dropped."""
+    with socket.create_server((host, 0)) as listener:
+        code = ctypes.create_string_buffer(_RETURN_NOTHING)
+        program = struct.pack("HP", 1, ctypes.addressof(code))
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+        yield listener.getsockname()[1]

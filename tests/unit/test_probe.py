@@ -1,0 +1,128 @@
+"""The steps of `epmd -check`, with sockets of the test's own."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import threading
+import time
+
+import pytest
+
+from gevent_epmd.program import probe, procfs
+from gevent_epmd.program.probe import place
+from support.checking import blocked_port
+from support.strangers import BoundOnly, ClosesAtOnce, Dripping, Http, Mute
+
+
+def test_results_are_in_the_order_of_the_jobs() -> None:
+    told: list[int] = []
+    jobs = [lambda number=number: number * number for number in range(100)]
+    assert probe.together(jobs, 10, told.append) == [number * number for number in range(100)]
+    assert told == list(range(1, 101))
+
+
+def test_late_job_has_no_result() -> None:
+    never = threading.Event()
+    jobs = [lambda: 1, never.wait, lambda: 2]
+    start = time.monotonic()
+    assert probe.together(jobs, 0.2, lambda _: None, most=1) == [1, None, None]
+    assert time.monotonic() - start < 5
+    never.set()
+
+
+def test_no_jobs() -> None:
+    assert probe.together([], 10, lambda _: None) == []
+
+
+def test_as_many_at_once_as_there_may_be_threads(monkeypatch) -> None:
+    monkeypatch.setattr(threading.Thread, "start", _no_thread)
+    assert probe.together([lambda: 1, lambda: 2], 10, lambda _: None) == [1, 2]
+
+
+def _no_thread(_: object) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def test_descriptors_bound_what_is_done_at_once() -> None:
+    """Each job holds one until all that may run at once are there."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = len(os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (taken + 60, hard))
+    running, most = 0, 0
+    lock = threading.Lock()
+
+    def job() -> bool:
+        nonlocal running, most
+        with socket.socket(), lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.01)
+        with lock:
+            running -= 1
+        return True
+
+    try:
+        assert all(probe.together([job] * 200, 30, lambda _: None))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert 1 < most <= 60
+
+
+@pytest.mark.parametrize(
+    ("stranger", "code"),
+    [
+        (Mute, probe.MUTE),
+        (Dripping, probe.MUTE),
+        (Http, probe.STRANGER),
+        (ClosesAtOnce, probe.CLOSED),
+        (BoundOnly, probe.REFUSED),
+    ],
+)
+def test_what_answers(stranger, code: str) -> None:
+    with stranger() as there:
+        answer = probe.ask(place("127.0.0.1"), there.port)
+    assert answer.code == code
+    assert answer.reason
+
+
+def test_blocked_port() -> None:
+    with blocked_port() as port:
+        for step in (probe.ask, probe.connect):
+            start = time.monotonic()
+            assert step(place("127.0.0.1"), port) == (probe.TIMEOUT, "no answer in 1.5 s", ())
+            assert 1 < time.monotonic() - start < 10
+
+
+def test_names_are_looked_up() -> None:
+    found = probe.look_up("localhost")
+    assert place("127.0.0.1") in found.places
+    assert found.first == place("127.0.0.1")
+    for name in ("nosuch.invalid", "a\0b", "", "x" * 300, "\udcff", "ö.invalid"):
+        found = probe.look_up(name)
+        assert found.first is None, name
+        assert found.problem, name
+
+
+def test_own_addresses() -> None:
+    assert place("127.0.0.1") in probe.own_places()
+    assert all(probe.is_own(at) for at in probe.own_places())
+    assert probe.is_own(place("127.0.1.1"))
+    assert not probe.is_own(place("192.0.2.77"))
+
+
+def test_listeners_are_found_by_port() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as v4, socket.create_server(("::1", 0), family=10) as v6:
+        for sock, host in ((v4, "127.0.0.1"), (v6, "::1")):
+            inode = os.fstat(sock.fileno()).st_ino
+            found = procfs.listeners()[sock.getsockname()[1]]
+            assert found == [(host, os.geteuid(), inode)]
+            (process,) = procfs.processes(found)
+            assert process.pid == os.getpid()
+            assert process.path == os.path.realpath("/proc/self/exe")
+            assert process.kind == procfs.OTHER
+            assert process.since <= time.time() + 1
+        port = v4.getsockname()[1]
+    assert port not in procfs.listeners()
+    assert procfs.processes([]) == []
