@@ -62,8 +62,7 @@ def try_build(log: Log) -> Seen:
 def prepare_tests(log: Log) -> Seen:
     log.run("scripts/test", "-k", "nothing_at_all", expect=NO_TESTS)
     pip = [PYTHON, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-    pinned = ["-c", "build/constraints.txt", "-d", str(WHEELS)]
-    log.run(*pip, *pinned, ".[test]", "setuptools")
+    log.run(*pip, "--require-hashes", "-r", "build/locks/test.txt", "-d", str(WHEELS))
     return Seen("what the tests need is installed")
 
 
