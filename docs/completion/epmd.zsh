@@ -33,4 +33,5 @@ _arguments \
     '*-host[With -names or -started\: ask the epmd of another host]:Host:_hosts' \
     '*-json[With -names or -dump\: print JSON]' \
     '(- *)--help[Print this text]' \
-    '(- *)--version[Print the version]'
+    '(- *)--version[Print the version]' \
+    '(- *)--licences[Print the licences of all that this epmd is made of]'

@@ -30,7 +30,7 @@ STDOUT = "-"
 USAGE = """\
 usage: epmd [options]...
        epmd [options]... (-names | -dump | -started | -kill | -stop Name)
-       epmd (--help | --version)
+       epmd (--help | --version | --licences)
 
 The Erlang port mapper daemon: it tells Erlang nodes at which port the other nodes of this host listen.
 Without an interactive option it serves, in the foreground.
@@ -72,11 +72,12 @@ Interactive, not in C's epmd:
     -json                    With -names or -dump: print JSON.
     --help                   Print this text.
     --version                Print the version.
+    --licences               Print the licences of all that this epmd is made of.
 """
 
-_INTERACTIVE = ("-names", "-dump", "-started", "-kill", "-stop", "--help", "--version")
+_INTERACTIVE = ("-names", "-dump", "-started", "-kill", "-stop", "--help", "--version", "--licences")
 #: What needs no epmd, nor a good environment.
-_ABOUT_ITSELF = ("--help", "--version")
+_ABOUT_ITSELF = ("--help", "--version", "--licences")
 _OPTION_LINE = re.compile(r"^    (--?\w+)(?:, (-\w+))?(?: ([A-Z]\w*))?(?=  )", re.MULTILINE)
 
 
