@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import shutil
 import sys
 import tarfile
 from pathlib import Path
@@ -19,6 +20,8 @@ ROOT = Path(__file__).parents[1]
 def main(folder: Path) -> None:
     os.umask(0o022)
     os.chdir(ROOT)
+    # setuptools would take modules along that are no more.
+    shutil.rmtree(".scratch/setuptools", ignore_errors=True)
     build_meta.build_wheel(str(folder))
     _settle(folder / build_meta.build_sdist(str(folder)), int(os.environ["SOURCE_DATE_EPOCH"]))
 
