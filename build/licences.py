@@ -92,7 +92,7 @@ class _Owners:
         path = os.path.realpath(entry.path)
         if path in self._files:
             return self._files[path]
-        if path.startswith(f"{ROOT}/") and not re.search(r"/(site-packages|\.scratch)/", path):
+        if path.startswith(f"{ROOT}/") and not path.startswith((f"{ROOT}/.venv/", f"{ROOT}/.scratch/")):
             return OURS
         if any(path.startswith(f"{folder}/") for folder in self._python) and "/site-packages/" not in path:
             return PYTHON
@@ -129,15 +129,19 @@ def _origin(name: str, theirs: list[Entry], owned: dict[str, list[Entry]]) -> st
 
 def _part(name: str, path: str) -> Part:
     if name == PYTHON:
-        return licences.of_python()
+        python = licences.of_python()
+        # Python's licence file does not have those of the code by others that is in its interpreter.
+        return python._replace(texts=(*python.texts, *_texts("python-incorporated")))
     if name == PYINSTALLER:
         return licences.of_package(name)._replace(licence="GPL-2.0-or-later WITH Bootloader-exception")
     if name == OURS or name in PACKAGES:
         return licences.of_package(name)
     licence, texts = KNOWN.get(name, ("NOASSERTION", []))
-    return Part(
-        name, _version(name, path), licence, tuple((TEXTS / f"{text}.txt").read_text() for text in texts)
-    )
+    return Part(name, _version(name, path), licence, _texts(*texts))
+
+
+def _texts(*names: str) -> tuple[str, ...]:
+    return tuple((TEXTS / f"{name}.txt").read_text(encoding="utf-8") for name in names)
 
 
 def _version(name: str, path: str) -> str:

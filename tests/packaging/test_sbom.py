@@ -13,6 +13,7 @@ import jsonschema
 import pytest
 from referencing import Registry, Resource
 
+import licences
 from support.forms import BUILT, FOLDER, ROOT, real
 
 INNER = Path(FOLDER).parent / "_internal"
@@ -102,3 +103,14 @@ def test_packages_are_those_that_are_locked(document: dict) -> None:
     packages = [one for one in document["components"] if one["purl"].startswith("pkg:pypi/")]
     assert {"gevent", "greenlet", "docopt-ng", "pyinstaller"} == {one["name"] for one in packages}
     assert {f"{one['name']}=={one['version']}" for one in packages} <= locked
+
+
+@pytest.mark.parametrize("folder", [".scratch", "site-packages"])
+def test_our_modules_are_ours_wherever_the_checkout_is(folder: str, tmp_path: Path, monkeypatch) -> None:
+    """A release is made of a clone in .scratch."""
+    pytest.importorskip("PyInstaller")
+    monkeypatch.setattr(licences, "ROOT", tmp_path / folder / "checkout")
+    (found,) = licences.components(
+        [licences.Entry("gevent_epmd", str(licences.ROOT / "lib" / "__init__.py"))]
+    )
+    assert found.part.name == "gevent-epmd"
