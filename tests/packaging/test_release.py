@@ -35,6 +35,7 @@ def checkout(tmp_path: Path) -> Path:
         shutil.copy(ROOT / name, folder / name)
     init = folder / "lib" / "gevent_epmd" / "__init__.py"
     init.write_text(re.sub(r'__version__ = ".*"', '__version__ = "1.2.3"', init.read_text()))
+    (folder / "CHANGELOG.md").write_text("# Changelog\n\n## 1.2.3, 2026-11-30\n\n- More.\n")
     (folder / "scripts" / "artefacts").write_text(ARTEFACTS)
     (folder / "scripts" / "artefacts").chmod(0o755)
     git(folder, "init", "--quiet")
@@ -80,6 +81,18 @@ def test_tag_of_another_version(checkout: Path) -> None:
     git(checkout, "tag", "v1.2.30")
     said = "release: the tag v1.2.30 does not fit the version, 1.2.3 (lib/gevent_epmd/__init__.py)"
     assert refused(checkout) == said
+
+
+def test_version_whose_changes_are_not_closed(checkout: Path) -> None:
+    (checkout / "CHANGELOG.md").write_text("# Changelog\n\n## 1.2.3, unreleased\n")
+    commit(checkout)
+    git(checkout, "tag", "v1.2.3")
+    assert refused(checkout) == "release: CHANGELOG.md calls 1.2.3 unreleased"
+
+
+def test_changelog_has_the_heading_that_is_looked_for() -> None:
+    version = re.search(r'__version__ = "(.*)"', (ROOT / "lib/gevent_epmd/__init__.py").read_text())[1]
+    assert re.search(rf"^## {re.escape(version)}, ", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
 
 
 def test_folder_that_is_no_checkout(checkout: Path) -> None:
