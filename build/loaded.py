@@ -9,6 +9,7 @@ import sys
 ASKING = (
     "program.cli",
     "program.calls",
+    "program.licences",
     "client.answers",
     "program.start",
     "program.signals",
@@ -30,9 +31,11 @@ from gevent_epmd.server import log  # noqa: E402
 
 log.Log(to_syslog=True)
 log.Log().tty(0, "a line of the log, for what it loads")
-asking = set(sys.modules)
+#: Setuptools imports it where it is installed, and nothing here needs it.
+NOT_OURS = {"_distutils_hack"}
+asking = sys.modules.keys() - NOT_OURS
 load(*(f"gevent_epmd.{module}" for module in SERVING))
 from gevent import get_hub  # noqa: E402
 
 get_hub().loop  # noqa: B018 - made when it is first asked for
-print("\n".join(asking), "\n".join(sys.modules.keys() - asking), sep="\n\n")
+print("\n".join(asking), "\n".join(sys.modules.keys() - NOT_OURS - asking), sep="\n\n")

@@ -8,7 +8,7 @@ function __epmd_goes_on
                 return 1
             case "some *"
                 set value none
-            case "none "{-names,-dump,-started,-kill,-check,--help,--version,}
+            case "none "{-names,-dump,-started,-kill,-check,--help,--version,--licences,}
                 return 1
             case "none "{-stop,}
                 set value last
@@ -59,3 +59,4 @@ complete -c epmd -n __epmd_goes_on -o host -xa '(__fish_print_hostnames)' -d 'Wi
 complete -c epmd -n __epmd_goes_on -o json -d 'With -names, -dump or -check: print JSON'
 complete -c epmd -n __epmd_goes_on -l help -d 'Print this text'
 complete -c epmd -n __epmd_goes_on -l version -d 'Print the version'
+complete -c epmd -n __epmd_goes_on -l licences -d 'Print the licences of all that this epmd is made of'

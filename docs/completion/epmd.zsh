@@ -37,4 +37,5 @@ _arguments \
     '*-host[With -names, -started or -check\: ask the epmd of another host]:Host:_hosts' \
     '*-json[With -names, -dump or -check\: print JSON]' \
     '(- *)--help[Print this text]' \
-    '(- *)--version[Print the version]'
+    '(- *)--version[Print the version]' \
+    '(- *)--licences[Print the licences of all that this epmd is made of]'

@@ -16,7 +16,7 @@ _WILDCARD = "a wildcard address"
 _LOOPBACK_TWICE = "a loopback address that is named twice"
 _14_ADDRESSES = "14 addresses"
 _MOST_ADDRESSES = "the number of addresses that there may be"
-_TWO_DASHES = "`--help` and `--version`"
+_TWO_DASHES = "`--help`, `--version` and `--licences`"
 
 _PORT_VARIABLE, _ADDRESS_VARIABLE = "ERL_EPMD_PORT", "ERL_EPMD_ADDRESS"
 _RELAXED, _RELAXED_VARIABLE = "-relaxed_command_check", "ERL_EPMD_RELAXED_COMMAND_CHECK"
@@ -125,7 +125,8 @@ USAGE = [
     Call((*_AT, "-daemon", "-foo")),
     Call((*_AT, "--help"), difference=_TWO_DASHES),
     Call((*_AT, "--version"), difference=_TWO_DASHES),
-    *(Call((*_AT, word, "-names"), EMPTY) for word in ("--help", "--version")),
+    Call((*_AT, "--licences"), difference=_TWO_DASHES),
+    *(Call((*_AT, word, "-names"), EMPTY) for word in ("--help", "--version", "--licences")),
     Call((*_AT, "-daemon", "-port")),
 ]
 

@@ -161,7 +161,7 @@ DIFFERENCES = (
         "a clear error, status 1",
     ),
     Difference(
-        "`--help` and `--version`",
+        "`--help`, `--version` and `--licences`",
         "are unknown: usage on stderr, status 1",
         "are answered on stdout, status 0; `-help` is a usage error as for C, but the usage is our own text",
     ),

@@ -62,16 +62,15 @@ def try_build(log: Log) -> Seen:
 def prepare_tests(log: Log) -> Seen:
     log.run("scripts/test", "-k", "nothing_at_all", expect=NO_TESTS)
     pip = [PYTHON, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-    pinned = ["-c", "build/constraints.txt", "-d", str(WHEELS)]
-    log.run(*pip, *pinned, ".[test]", "setuptools")
+    log.run(*pip, "--require-hashes", "-r", "build/locks/test.txt", "-d", str(WHEELS))
     # Where there is no wheel of it for this Python, the test that wants it says so.
     log.call(*pip, "--no-deps", "--only-binary=:all:", "-d", str(WHEELS), f"gevent=={oldest_gevent()}")
     return Seen("what the tests need is installed")
 
 
 def oldest_gevent() -> str:
-    """That setup.py allows."""
-    return re.findall(r"gevent>=([\d.]+)", (CHECKOUT / "setup.py").read_text())[0]
+    """That pyproject.toml allows."""
+    return re.findall(r"gevent>=([\d.]+)", (CHECKOUT / "pyproject.toml").read_text())[0]
 
 
 def install_services(log: Log) -> Seen:

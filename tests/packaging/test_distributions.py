@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 import re
 import shutil
@@ -124,9 +125,14 @@ def python(request) -> str:
 
 def environment(python: str, folder: Path, *packages: str, constraints: Path = CONSTRAINTS) -> Path:
     """The bin directory of a fresh virtual environment with these packages, as pip takes them."""
+    return environment_by(python, folder, "-c", str(constraints), *packages)
+
+
+def environment_by(python: str, folder: Path, *options: str) -> Path:
+    """The same, for these options of `pip install`."""
     assert run([python, "-m", "venv", str(folder)], timeout=PATIENCE).returncode == 0
     pip = [str(folder / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", "--retries", "1"]
-    done = run([*pip, "-c", str(constraints), *packages], timeout=PATIENCE)
+    done = run([*pip, *options], timeout=PATIENCE)
     if done.returncode and not IN_CI and b"connection broken" in done.stderr:
         pytest.skip("the packages are out of reach: no network")
     assert done.returncode == 0, done.stderr.decode()
@@ -149,6 +155,17 @@ def test_entry_points(installed: Path, tmp_path: Path) -> None:
     fixtures = run([str(installed / "pytest"), "--fixtures"], cwd=tmp_path).stdout.decode()
     for name in ("epmd", "epmd_session", "epmd_options"):
         assert f"\n{name} " in fixtures
+
+
+def test_wheel_installs_with_hashes_and_alone_gives_epmd(wheel: Path, tmp_path: Path) -> None:
+    """Beside it there is nothing but what it needs, all of it with the hashes of the lock file."""
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    locked = (ROOT / "build" / "locks" / "run.txt").read_text()
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text(f"{locked}gevent-epmd @ {wheel.as_uri()} --hash=sha256:{digest}\n")
+    bin_folder = environment_by(PYTHONS[0], tmp_path / "venv", "--require-hashes", "-r", str(requirements))
+    done = run([sys.executable, str(ROOT / "build" / "smoke.py"), str(bin_folder / "epmd")])
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize("options", [(), ("-n", "4")], ids=["alone", "workers"])

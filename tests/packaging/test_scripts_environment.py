@@ -103,9 +103,12 @@ def nothing_was_changed(checkout: Path) -> bool:
 
 def test_one_range_of_pythons() -> None:
     """build/pythons is what the scripts and setup.py read; these cannot."""
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
-    assert settings["mypy"]["python_version"] == PYTHONS[0]
-    assert settings["ruff"]["target-version"] == "py" + PYTHONS[0].replace(".", "")
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert settings["tool"]["mypy"]["python_version"] == PYTHONS[0]
+    assert settings["tool"]["ruff"]["target-version"] == "py" + PYTHONS[0].replace(".", "")
+    of_a_python = re.compile(r"Programming Language :: Python :: (3\.\d+)")
+    classified = map(of_a_python.fullmatch, settings["project"]["classifiers"])
+    assert [match[1] for match in classified if match] == PYTHONS
     for document in ("README.md", "docs/testing.md"):
         assert RANGE in (ROOT / document).read_text(encoding="utf-8"), document
 

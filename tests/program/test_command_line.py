@@ -294,7 +294,9 @@ def test_output_that_nobody_takes(command) -> None:
         assert run([*command, "-port", str(server.port), "-names"], **how).returncode == 0
 
 
-@pytest.mark.parametrize(("option", "status"), [("--help", 0), ("--version", 0), ("-nonsense", 1)])
+@pytest.mark.parametrize(
+    ("option", "status"), [("--help", 0), ("--version", 0), ("--licences", 0), ("-nonsense", 1)]
+)
 def test_text_that_nobody_takes(ours, option: str, status: int) -> None:
     with Path("/dev/full").open("wb") as full:
         assert run([*ours, option], stdout=full, stderr=full).returncode == status

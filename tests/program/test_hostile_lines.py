@@ -28,7 +28,8 @@ VARIABLES = sorted(set(re.findall(r"\bERL_EPMD_\w+", USAGE)) | {"LISTEN_FDS", "L
 CALLS = [
     [], ["-daemon"], ["-systemd"], ["-names"], ["-dump"], ["-started"], ["-kill"], ["-stop", "foo"],
     ["-json", "-names"], ["-json", "-dump"], ["-host", "127.0.0.1", "-names"], ["-host", "::1", "-started"],
-    ["-check"], ["-json", "-check"], ["-host", "::1", "-check"], ["--help"], ["--version"], ["-help"],
+    ["-check"], ["-json", "-check"], ["-host", "::1", "-check"],
+    ["--help"], ["--version"], ["--licences"], ["-help"],
 ]  # fmt: skip
 
 PORT = "4369"  # in a network of its own
@@ -148,7 +149,7 @@ def test_rubbish_in_the_executable(value: bytes) -> None:
         assert done.returncode == 1
 
 
-@pytest.mark.parametrize("option", ["--help", "--version"])
+@pytest.mark.parametrize("option", ["--help", "--version", "--licences"])
 @pytest.mark.parametrize("value", ["", "abc", "70966"])
 def test_text_about_itself_needs_no_good_environment(ours, option: str, value: str) -> None:
     done = run([*ours, option], environ={"ERL_EPMD_PORT": value})

@@ -447,7 +447,7 @@ def test_loopback_of_the_environment_and_an_address_of_the_line() -> None:
 
 
 def test_c_knows_none_of_them() -> None:
-    for option in ("-loopback", "-idle_exit", "-json", "--help", "--version"):
+    for option in ("-loopback", "-idle_exit", "-json", "--help", "--version", "--licences"):
         done = run([real(C_EPMD), option, *(["5"] if option == "-idle_exit" else [])])
         assert done.returncode == 1
         assert b"sage: epmd" in done.stderr

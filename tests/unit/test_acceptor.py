@@ -1,6 +1,7 @@
 """What the acceptor relies on in gevent's StreamServer: one private name, and its life cycle.
 
-A release of gevent may change a private name.  tests/packaging runs this with the oldest gevent of setup.py.
+A release of gevent may change a private name.  tests/packaging runs this with the oldest gevent that
+pyproject.toml allows.
 """
 
 from __future__ import annotations

@@ -196,6 +196,18 @@ def _version(_ask: Ask) -> int:
     return 0
 
 
+def _licences(_ask: Ask) -> int:
+    from . import licences
+
+    try:
+        text = licences.text()
+    except (ImportError, OSError) as error:
+        say(2, f"cannot read the licences: {error}")
+        return 1
+    write(1, text.encode())
+    return 0
+
+
 _CALLS: dict[str, Callable[[Ask], int]] = {
     "names": _names,
     "dump": _dump,
@@ -205,6 +217,7 @@ _CALLS: dict[str, Callable[[Ask], int]] = {
     "check": _check,
     "help": _help,
     "version": _version,
+    "licences": _licences,
 }
 
 

@@ -34,7 +34,7 @@ _FILES = ("port_file", "pid_file")
 USAGE = """\
 usage: epmd [options]...
        epmd [options]... (-names | -dump | -started | -kill | -stop Name | -check)
-       epmd (--help | --version)
+       epmd (--help | --version | --licences)
 
 The Erlang port mapper daemon: it tells Erlang nodes at which port the other nodes of this host listen.
 Without an interactive option it serves, in the foreground.
@@ -81,11 +81,22 @@ Interactive, not in C's epmd:
     -json                    With -names, -dump or -check: print JSON.
     --help                   Print this text.
     --version                Print the version.
+    --licences               Print the licences of all that this epmd is made of.
 """
 
-_INTERACTIVE = ("-names", "-dump", "-started", "-kill", "-stop", "-check", "--help", "--version")
+_INTERACTIVE = (
+    "-names",
+    "-dump",
+    "-started",
+    "-kill",
+    "-stop",
+    "-check",
+    "--help",
+    "--version",
+    "--licences",
+)
 #: What needs no epmd, nor a good environment.
-_ABOUT_ITSELF = ("--help", "--version")
+_ABOUT_ITSELF = ("--help", "--version", "--licences")
 _OPTION_LINE = r"(?m)^    (--?\w+)(?:, (-\w+))?(?: ([A-Z][\w:[\]]*))?(?=  )"
 
 

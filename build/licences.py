@@ -1,0 +1,172 @@
+"""What the executables are made of, by whom, and under which licences.
+
+The spec calls `components` with all that it puts into them, and ships the licences as one file.  What nobody
+here knows is a component "unknown", without a licence; the tests do not let it pass.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sysconfig
+from collections.abc import Iterable, Iterator
+from importlib.metadata import Distribution, distribution
+from pathlib import Path
+from typing import NamedTuple
+
+from gevent_epmd.program import licences
+from gevent_epmd.program.licences import Part
+
+ROOT = Path(__file__).parents[1]
+TEXTS = ROOT / "build" / "licence-texts"
+UNKNOWN = "unknown"
+OURS, PYTHON, PYINSTALLER, GCC = "gevent-epmd", "Python", "pyinstaller", "GCC runtime"
+PACKAGES = ("docopt-ng", "gevent", "greenlet", PYINSTALLER)
+
+#: Who made a shared library, by the beginning of its name.
+LIBRARIES = {
+    "libpython": PYTHON,
+    "libz": "zlib",
+    "libexpat": "expat",
+    "libstdc++": GCC,
+    "libgcc_s": GCC,
+}
+#: What is inside another one's file, by the name of that in the bundle.
+INSIDE = {
+    "gevent/libev/corecext": "libev",
+    "gevent._tblib": "tblib",
+    "greenlet/_greenlet": GCC,
+}
+#: A licence as an SPDX expression, and its texts in TEXTS, of what is no Python package.
+KNOWN = {
+    "zlib": ("Zlib", ["zlib"]),
+    "expat": ("MIT", ["expat"]),
+    GCC: ("GPL-3.0-or-later WITH GCC-exception-3.1", ["gcc-exception", "gpl-3.0"]),
+    "libev": ("BSD-2-Clause OR GPL-2.0-or-later", ["libev"]),
+    "tblib": ("BSD-2-Clause", ["tblib"]),
+}
+#: Where the version is to be found in the file itself.
+VERSIONS = {
+    "zlib": rb"inflate (\d[\d.]+\d) Copyright",
+    "expat": rb"expat_(\d+\.\d+\.\d+)",
+    "tblib": rb"__version__ = '([\d.]+)'",
+}
+
+
+class Entry(NamedTuple):
+    """A module or a file of the executables, and where it comes from."""
+
+    name: str
+    path: str
+
+
+class Component(NamedTuple):
+    """Who made them, and the names and the origins of what is theirs."""
+
+    part: Part
+    entries: list[Entry]
+
+
+def components(entries: Iterable[Entry]) -> list[Component]:
+    """All of them, sorted by name, each with its entries; one that is inside another one's file has none."""
+    owned: dict[str, list[Entry]] = {}
+    owner = _Owners()
+    for entry in sorted(set(entries)):
+        owned.setdefault(owner.of(entry), []).append(entry)
+        for inner in _inside(entry):
+            owned.setdefault(inner, [])
+    origin = {name: _origin(name, theirs, owned) for name, theirs in owned.items()}
+    return [Component(_part(name, origin[name]), owned[name]) for name in sorted(owned, key=str.lower)]
+
+
+class _Owners:
+    """Who made a file, by its path."""
+
+    def __init__(self) -> None:
+        self._files = {path: name for name in PACKAGES for path in _files(distribution(name))}
+        self._python = {os.path.realpath(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}
+
+    def of(self, entry: Entry) -> str:
+        path = os.path.realpath(entry.path)
+        if path in self._files:
+            return self._files[path]
+        if path.startswith(f"{ROOT}/") and not path.startswith((f"{ROOT}/.venv/", f"{ROOT}/.scratch/")):
+            return OURS
+        if any(path.startswith(f"{folder}/") for folder in self._python) and "/site-packages/" not in path:
+            return PYTHON
+        library = re.match(r"[a-z_+]+(?=[\d.-])", os.path.basename(path))
+        return LIBRARIES.get(library[0] if library else "", UNKNOWN)
+
+
+def _files(package: Distribution) -> Iterator[str]:
+    return (os.path.realpath(package.locate_file(file)) for file in package.files or ())
+
+
+def _inside(entry: Entry) -> Iterator[str]:
+    for name, inner in INSIDE.items():
+        if entry.name.split(".cpython-")[0] == name and not (inner == GCC and _needs_libstdcxx(entry.path)):
+            yield inner
+
+
+def _needs_libstdcxx(path: str) -> bool:
+    return b"libstdc++" in subprocess.check_output(["readelf", "-d", path])
+
+
+def _origin(name: str, theirs: list[Entry], owned: dict[str, list[Entry]]) -> str:
+    """The file in which the version is to be looked for."""
+    if theirs:
+        return theirs[0].path
+    outer = next(inside for inside, inner in INSIDE.items() if inner == name)
+    return next(
+        entry.path
+        for entries in owned.values()
+        for entry in entries
+        if entry.name.split(".cpython-")[0] == outer
+    )
+
+
+def _part(name: str, path: str) -> Part:
+    if name == PYTHON:
+        python = licences.of_python()
+        # Python's licence file does not have those of the code by others that is in its interpreter.
+        return python._replace(texts=(*python.texts, *_texts("python-incorporated")))
+    if name == PYINSTALLER:
+        return licences.of_package(name)._replace(licence="GPL-2.0-or-later WITH Bootloader-exception")
+    if name == OURS or name in PACKAGES:
+        return licences.of_package(name)
+    licence, texts = KNOWN.get(name, ("NOASSERTION", []))
+    return Part(name, _version(name, path), licence, _texts(*texts))
+
+
+def _texts(*names: str) -> tuple[str, ...]:
+    return tuple((TEXTS / f"{name}.txt").read_text(encoding="utf-8") for name in names)
+
+
+def _version(name: str, path: str) -> str:
+    if name == "libev":
+        from gevent.libev import corecext
+
+        return corecext.get_version().removeprefix("libev-")
+    if name == GCC:
+        shared = re.search(r"\.so\.([\d.]+)$", path)
+        return (
+            shared[1] if shared else subprocess.check_output(["c++", "-dumpfullversion"], text=True).strip()
+        )
+    found = re.search(VERSIONS.get(name, b"$^"), Path(path).read_bytes())
+    return found[1].decode() if found else UNKNOWN
+
+
+def write(found: Iterable[Component], folder: Path) -> Path:
+    """What `epmd --licences` prints into a file of this folder, and all that is known into components.json,
+    for build/sbom.py.  Gives the path of the first."""
+    found = list(found)
+    path = folder / licences.FILE
+    path.write_text(licences.page(component.part for component in found), encoding="utf-8")
+    records = [
+        {"name": part.name, "version": part.version, "licence": part.licence, "entries": dict(entries)}
+        for part, entries in found
+    ]
+    (folder / "components.json").write_text(json.dumps(records, indent=1), encoding="utf-8")
+    return path

@@ -1,0 +1,112 @@
+"""The licences of what this program is made of, for `epmd --licences`.
+
+The executables have them in one file, which build/licences.py makes.  The folder form has it beside its
+libraries.  In the one-file form it lies behind the modules, as the libraries do that only serving needs, and
+it is read there: a call must not unpack it.  From source, they are collected from the packages that are
+installed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from . import is_frozen, is_one_file
+
+#: The name of the file in the executables.
+FILE = "licences.txt"
+#: What a gevent_epmd from source runs on, by the names that package indexes know.
+PACKAGES = ("gevent-epmd", "docopt-ng", "gevent", "greenlet", "zope.event", "zope.interface")
+_LINE = "=" * 72
+
+
+class Part(NamedTuple):
+    """Something that the program is made of: `licence` is an SPDX expression, or what its author wrote in the
+    place of one; `texts` are the licence's own words, and what belongs to them."""
+
+    name: str
+    version: str
+    licence: str
+    texts: tuple[str, ...]
+
+
+def text() -> str:
+    """All licences.  Raises OSError, and ImportError where the one-file executable is not there any more."""
+    if is_one_file():
+        from zipimport import zipimporter
+
+        return zipimporter(sys.executable).get_data(FILE).decode()
+    if is_frozen():
+        return _read(os.path.join(sys._MEIPASS, FILE))  # type: ignore[attr-defined]
+    return page([of_python(), *_installed()])
+
+
+def page(parts: Iterable[Part]) -> str:
+    """The parts under headings, as one text."""
+    return "\n".join(f"{_heading(part)}\n{_joined(part.texts)}" for part in parts)
+
+
+def _heading(part: Part) -> str:
+    return f"{_LINE}\n{part.name} {part.version}: {part.licence}\n{_LINE}\n"
+
+
+def _joined(texts: tuple[str, ...]) -> str:
+    return "\n\n".join(text.strip("\n") for text in texts) + "\n"
+
+
+def _installed() -> list[Part]:
+    from importlib.metadata import PackageNotFoundError
+
+    found = []
+    for name in PACKAGES:
+        try:
+            found.append(of_package(name))
+        except PackageNotFoundError:
+            pass  # a newer release may need less, and a checkout need not be installed
+    return found
+
+
+def of_package(name: str) -> Part:
+    """What an installed package says of itself.  Raises importlib.metadata.PackageNotFoundError."""
+    from importlib.metadata import distribution
+
+    package = distribution(name)
+    said = package.metadata.json
+    licence = str(said.get("license_expression") or said.get("license") or "see below").splitlines()[0]
+    # Not all packages list these files in their metadata.
+    files = [
+        file
+        for file in package.files or ()
+        if file.parts[0].endswith(".dist-info") and _is_licence(file.name)
+    ]
+    return Part(
+        name, package.version, licence, tuple(file.read_text(encoding="utf-8") for file in sorted(files))
+    )
+
+
+def _is_licence(name: str) -> bool:
+    return name.startswith(("LICENSE", "LICENCE", "COPYING", "NOTICE"))
+
+
+def of_python() -> Part:
+    """This Python; where its licence lies is different from one distribution to the next."""
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    library = os.path.dirname(os.__file__)
+    for path in (
+        f"{library}/LICENSE.txt",
+        *(
+            f"/usr/share/doc/{package}/copyright"
+            for package in (f"libpython{version}-minimal", f"python{version}")
+        ),
+        f"{os.path.dirname(library)}/LICENSE.txt",
+    ):
+        if os.path.exists(path):
+            return Part("Python", sys.version.split()[0], "PSF-2.0", (_read(path),))
+    return Part("Python", sys.version.split()[0], "PSF-2.0", ())
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="utf-8") as file:
+        return file.read()

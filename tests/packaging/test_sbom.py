@@ -1,0 +1,116 @@
+"""dist/*.cdx.json, the list of what the executables are made of: it is valid, and it names all of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import zipfile
+from importlib import resources
+from pathlib import Path
+
+import jsonschema
+import pytest
+from referencing import Registry, Resource
+
+import licences
+from support.forms import BUILT, FOLDER, ROOT, real
+
+INNER = Path(FOLDER).parent / "_internal"
+SCHEMA = "bom-1.6.SNAPSHOT.schema.json"
+
+
+@pytest.fixture(scope="module")
+def document() -> dict:
+    real(BUILT)
+    (path,) = (ROOT / "dist").glob("*.cdx.json")
+    assert re.fullmatch(r"gevent-epmd-\d+\.\d+\.\d+-linux-\w+\.cdx\.json", path.name)
+    return json.loads(path.read_text())
+
+
+def components(document: dict) -> list[dict]:
+    return [document["metadata"]["component"], *document["components"]]
+
+
+def files(document: dict) -> dict[str, str]:
+    """Each file and module with its hash; none is listed twice."""
+    found = [inner for one in components(document) for inner in one["components"]]
+    hashes = {inner["name"]: inner["hashes"][0]["content"] for inner in found}
+    assert len(hashes) == len(found)
+    return hashes
+
+
+def modules() -> set[str]:
+    """What is in the archives of modules, of both executables."""
+    readers = pytest.importorskip("PyInstaller.archive.readers")
+    found = set()
+    for executable in (BUILT, FOLDER):
+        archive = readers.CArchiveReader(executable)
+        by_kind = {name: entry[-1] for name, entry in archive.toc.items()}
+        found |= {name for name, kind in by_kind.items() if kind in "sm"}
+        (inner,) = (name for name, kind in by_kind.items() if kind == "z")
+        found |= {*archive.open_embedded_archive(inner).toc}
+    with zipfile.ZipFile(INNER / "base_library.zip") as early:
+        names = [name.removesuffix(".pyc").removesuffix("/__init__") for name in early.namelist()]
+    return found | {name.replace("/", ".") for name in names}
+
+
+def test_is_valid(document: dict) -> None:
+    schemas = resources.files("cyclonedx.schema") / "_res"
+    read = {path.name: json.loads(path.read_text()) for path in schemas.iterdir() if path.suffix == ".json"}
+    registry = Registry().with_resources(
+        pair
+        for name, schema in read.items()
+        for pair in [
+            (name.replace(".SNAPSHOT", ""), Resource.from_contents(schema)),
+            (schema.get("$id", name), Resource.from_contents(schema)),
+        ]
+        if "$schema" in schema
+    )
+    validator = jsonschema.Draft7Validator(read[SCHEMA], registry=registry)
+    assert [error.message for error in validator.iter_errors(document)] == []
+    assert [*validator.iter_errors(document | {"bomFormat": "other"})], "it can fail"
+
+
+def test_every_module_belongs_to_a_component(document: dict) -> None:
+    listed = {name for name in files(document) if "/" not in name and not re.search(r"\.so(\.|$)", name)}
+    not_in_archives = {"launcher"}
+    assert modules() == listed - not_in_archives
+
+
+def test_every_file_belongs_to_a_component_and_has_its_hash(document: dict) -> None:
+    hashes = files(document)
+    for path in [Path(BUILT), *filter(Path.is_file, INNER.parent.rglob("*"))]:
+        made_here = f"dist/{path.relative_to(ROOT / 'dist')}"
+        name = made_here if made_here in hashes else str(path.relative_to(INNER))
+        assert hashes[name] == hashlib.sha256(path.read_bytes()).hexdigest(), path
+
+
+def test_every_component_has_a_version_and_a_licence_whose_text_is_there(document: dict) -> None:
+    text = (INNER / "licences.txt").read_text()
+    headings = re.findall(r"^={72}\n(.+): (.+)\n={72}\n\n(.+)", text, re.MULTILINE)
+    found = {
+        (f"{one['name']} {one['version']}", one["licenses"][0]["expression"]) for one in components(document)
+    }
+    assert {heading[:2] for heading in headings} == found
+    assert "unknown" not in str(found)
+    assert "NOASSERTION" not in str(found)
+
+
+def test_packages_are_those_that_are_locked(document: dict) -> None:
+    lines = (ROOT / "build" / "constraints.txt").read_text().splitlines()
+    locked = {line.split()[0] for line in lines if not line.startswith("#")}
+    packages = [one for one in document["components"] if one["purl"].startswith("pkg:pypi/")]
+    assert {"gevent", "greenlet", "docopt-ng", "pyinstaller"} == {one["name"] for one in packages}
+    assert {f"{one['name']}=={one['version']}" for one in packages} <= locked
+
+
+@pytest.mark.parametrize("folder", [".scratch", "site-packages"])
+def test_our_modules_are_ours_wherever_the_checkout_is(folder: str, tmp_path: Path, monkeypatch) -> None:
+    """A release is made of a clone in .scratch."""
+    pytest.importorskip("PyInstaller")
+    monkeypatch.setattr(licences, "ROOT", tmp_path / folder / "checkout")
+    (found,) = licences.components(
+        [licences.Entry("gevent_epmd", str(licences.ROOT / "lib" / "__init__.py"))]
+    )
+    assert found.part.name == "gevent-epmd"
