@@ -22,6 +22,9 @@ LOOPBACK = ("127.0.0.1", "::1")
 #: and its nodes look for the epmd there.
 LOOPBACK_ALONE = ("127.0.0.1", "127.0.1.1", "::1")
 
+#: The longest time that an option or a variable may name.
+MOST_SECONDS = 2**31 - 1
+
 #: Numbers longer than this cannot be valid, and Python refuses to read very long ones.
 _MOST_DIGITS = 10
 

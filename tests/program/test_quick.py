@@ -116,6 +116,26 @@ def test_quick_lines_do_what_the_full_way_does(ports: list[int]) -> None:
     assert quick > 20
 
 
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"ERL_EPMD_USER": "nosuch"},
+        {"ERL_EPMD_IDLE_EXIT": "60", "ERL_EPMD_USER": "nobody"},
+        {"ERL_EPMD_RELAXED_COMMAND_CHECK": "", "ERL_EPMD_IDLE_EXIT": "2147483647"},
+    ],
+    ids=str,
+)
+def test_daemon_with_variables_of_an_epmd_that_serves_is_quick(ports: list[int], environ) -> None:
+    [(quick, full)] = played([[["-port", str(ports[0]), "-daemon"], environ]])
+    assert quick == full == ["", "", 0]
+
+
+@pytest.mark.parametrize("seconds", ["", "0", "soon", "2147483648"])
+def test_bad_number_takes_the_full_way(ports: list[int], seconds: str) -> None:
+    [(quick, _)] = played([[["-port", str(ports[0]), "-daemon"], {"ERL_EPMD_IDLE_EXIT": seconds}]])
+    assert quick[2] == 200
+
+
 @pytest.mark.parametrize("variable", ["ERL_EPMD_ADDRESS", "ERL_EPMD_LOOPBACK", "ERL_EPMD_ANYTHING_NEW"])
 def test_daemon_that_is_to_listen_elsewhere_takes_the_full_way(ports: list[int], variable: str) -> None:
     line = ["-port", str(ports[0]), "-daemon"]

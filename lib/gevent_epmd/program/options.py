@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
-from ..conventions import ValueProblem, default_port, read_number
+from ..conventions import MOST_SECONDS, ValueProblem, default_port, read_number
 from ..server.settings import DEFAULT_PACKET_TIMEOUT, Settings
 from ..wire import MOST_PORT
 
@@ -25,7 +25,7 @@ else:
     from ..records import NamedTuple
 
 
-_MOST_SECONDS = _MOST_PID = 2**31 - 1
+_MOST_PID = 2**31 - 1
 #: The -port_file or -pid_file that is no file.
 STDOUT = "-"
 #: The options that name a file to write.
@@ -366,4 +366,4 @@ def _seconds(found: dict[str, Any], name: str) -> int:
 
 def _last_number(given: list[Given]) -> int:
     """The last value, each of which must be a number; 0 if there is none."""
-    return [0, *(read_number(where, value, _MOST_SECONDS) for where, value in given)][-1]
+    return [0, *(read_number(where, value, MOST_SECONDS) for where, value in given)][-1]

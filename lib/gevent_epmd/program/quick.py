@@ -14,7 +14,7 @@ from __future__ import annotations
 import sys
 
 from ..client import exchange
-from ..conventions import ValueProblem, default_port, read_number
+from ..conventions import MOST_SECONDS, ValueProblem, default_port, read_number
 from ..wire import MOST_PORT
 from . import calls, is_one_file
 
@@ -27,7 +27,9 @@ _LAST = {"-names": "names", "-started": "started", "-daemon": "daemon"}
 
 #: Set, one of these makes `-daemon` listen elsewhere, or have more to do than to find the port in use.
 _OF_SERVING = "ERL_EPMD_"
-_HARMLESS = frozenset(("ERL_EPMD_PORT", "ERL_EPMD_RELAXED_COMMAND_CHECK"))
+_HARMLESS = frozenset(("ERL_EPMD_PORT", "ERL_EPMD_RELAXED_COMMAND_CHECK", "ERL_EPMD_USER"))
+#: Harmless where it is a number.
+_IDLE_EXIT = "ERL_EPMD_IDLE_EXIT"
 
 #: How long a running epmd may take to answer until the full way asks, in seconds.
 _PATIENCE = 1.0
@@ -66,11 +68,21 @@ def _port(arguments: Sequence[str], environ: Mapping[str, str]) -> int | None:
         return None
 
 
+def _is_number(seconds: str) -> bool:
+    try:
+        read_number(_IDLE_EXIT, seconds, MOST_SECONDS)
+    except ValueProblem:
+        return False
+    return True
+
+
 def _is_served(port: int, environ: Mapping[str, str]) -> bool:
     """Whether a `-daemon` without further options would find its port in use by an epmd: it binds 0.0.0.0
-    first, and asks who has the port at 127.0.0.1."""
-    if any(name.startswith(_OF_SERVING) for name in environ.keys() - _HARMLESS):
-        return False
+    first, and asks who has the port at 127.0.0.1.  A variable that would change that, or whose value the full
+    way would check first, leaves the line to that."""
+    for name in environ.keys() - _HARMLESS:
+        if name.startswith(_OF_SERVING) and not (name == _IDLE_EXIT and _is_number(environ[name])):
+            return False
     try:
         exchange.must_be_an_epmd(exchange.Target("127.0.0.1", port, _PATIENCE))
     except exchange.EpmdError:
