@@ -42,7 +42,7 @@ __all__ = ["ListenError", "PortInUse", "PortMapper", "ThreadedPortMapper"]
 
 Self = TypeVar("Self", bound="PortMapper")
 
-_STARTED = "it has been started: close it first"
+_STARTED = "already started: close it first"
 
 
 class PortMapper:

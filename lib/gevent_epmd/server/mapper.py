@@ -89,7 +89,7 @@ class Mapper:
         self._look_whether_idle()
 
     def end(self, reason: str) -> None:
-        """Shut down for a reason other than a peer's request."""
+        """Shut down. `reason` is for the log."""
         self.events.ending(reason)
         self.close_listeners()
         self.finished.set()
