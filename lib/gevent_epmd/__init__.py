@@ -1,4 +1,5 @@
-"""The Erlang Port Mapper Daemon, epmd, in Python on gevent."""
+"""The Erlang Port Mapper Daemon, epmd, in Python on gevent: `PortMapper` and `ThreadedPortMapper` embed
+it."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ __all__ = ["ListenError", "PortInUse", "PortMapper", "ThreadedPortMapper", "__ve
 
 
 def __getattr__(name: str) -> Any:
-    # Every start of a node imports this module, and must not pay for gevent.
+    # Imported on first use: every start of a node imports this module, and must not pay for gevent.
     if name in __all__:
         from .server import embedding
 

@@ -1,8 +1,8 @@
-"""What server, clients and command line agree on beside the wire: addresses, limits, how numbers are spelled.
+"""Addresses, limits and number syntax that server, clients and command line share.
 
-Imports nothing but numbers: `epmd -names` at the start of a node comes through here.
+Imports only `wire`, because `epmd -names` imports this module at every start of a node.
 
-Source: ERTS Reference Manual, epmd(1), "Environment variables"; main() of epmd.c.
+Source: ERTS Reference Manual, epmd(1), "Environment variables". C's counterpart: main() of epmd.c.
 """
 
 from __future__ import annotations
@@ -13,30 +13,32 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: The sockets that one epmd listens on, at most.
+#: The most sockets that one epmd listens on.
 MAX_LISTEN_SOCKETS = 16
 
-#: Listened on whatever addresses are named.
+#: An epmd always listens on these, in addition to any addresses that are configured.
 LOOPBACK = ("127.0.0.1", "::1")
-#: Listened on where loopback is all that is wanted.  Debian and Ubuntu give 127.0.1.1 to the host's own name,
-#: and its nodes look for the epmd there.
+#: An epmd that is limited to loopback listens on these. Debian and Ubuntu give 127.0.1.1 to the host's own
+#: name, and nodes look for the epmd at that address.
 LOOPBACK_ALONE = ("127.0.0.1", "127.0.1.1", "::1")
 
-#: The longest time that an option or a variable may name.
+#: The longest time that an option or a variable may name, in seconds.
 MOST_SECONDS = 2**31 - 1
 
-#: Numbers longer than this cannot be valid, and Python refuses to read very long ones.
+#: A longer number cannot be valid, and int() raises an error of its own for a very long one.
 _MOST_DIGITS = 10
 
 
 class ValueProblem(ValueError):
-    """An option or a variable has an invalid value; the text tells which."""
+    """An option or a variable has an invalid value. The message names it."""
 
 
 def read_number(where: str, value: str, most: int, least: int = 1) -> int:
-    """A number as C reads it: ASCII digits, leading zeros allowed.  `where` is the option or variable.
-    Raises ValueProblem."""
-    # int() alone would accept "1_0", " 10 " and the digits of every script.
+    """Read a number as C does: ASCII digits, leading zeros allowed.
+
+    `where` is the option or variable, for the message. Raises ValueProblem.
+    """
+    # int() alone would accept "1_0", " 10 " and digits of any script.
     digits = value.lstrip("0") or value[-1:]
     if digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DIGITS and least <= int(digits) <= most:
         return int(digits)
@@ -44,12 +46,15 @@ def read_number(where: str, value: str, most: int, least: int = 1) -> int:
 
 
 def default_port(environ: Mapping[str, str], least: int = 1) -> int:
-    """The port where none is named: ERL_EPMD_PORT, or 4369.  Raises ValueProblem for an invalid variable."""
+    """Return the port to use if no option sets one: ERL_EPMD_PORT, or else 4369.
+
+    Raises ValueProblem if the variable is invalid.
+    """
     return read_number("ERL_EPMD_PORT", environ.get("ERL_EPMD_PORT", str(DEFAULT_PORT)), MOST_PORT, least)
 
 
 def printable(text: str) -> str:
-    """The text with its control characters escaped, so that no name can forge a line or control a
+    """Escape the control characters of a text, so that a name can neither forge a log line nor control a
     terminal."""
     if text.isprintable():
         return text

@@ -1,11 +1,12 @@
-"""Bytes <-> requests and replies of the Erlang port mapper's protocol.
+"""Converts between bytes and the requests and replies of the Erlang port mapper, for server and client.
 
-No I/O happens here: a `PacketReader` is fed what a socket gave and says when a packet is whole, the
-request types parse a packet, and the reply functions build what goes back.  Anything that must
-end the connection without a reply is a `ProtocolError`, and nothing else is ever raised.
+Invariants:
+- No I/O: a `PacketReader` takes bytes that were read and returns a packet once it is complete, the request
+  types parse a packet, and the reply functions build the reply.
+- Parsing raises nothing but `ProtocolError`, which ends the connection without a reply.
+- Integers are big-endian. Names and extra data are bytes, and a name is UTF-8.
 
-Source: ERTS User's Guide, "Distribution Protocol", and do_read/do_request of epmd_srv.c.  Integers are
-big-endian; names and extra data are bytes, and a name is UTF-8.
+Source: ERTS User's Guide, "Distribution Protocol". C's counterpart: do_read and do_request of epmd_srv.c.
 """
 
 from __future__ import annotations
@@ -43,16 +44,16 @@ if TYPE_CHECKING:
 else:
     from .records import NamedTuple
 
-#: The length of a packet, in bytes, that a two-byte header may announce at most.
+#: The greatest packet length, in bytes, that a header may announce.
 MAX_PACKET = 3057
 
 MAX_NAME_CHARACTERS = 255
-#: The limit of a name and of the extra data: 255 characters of 4 bytes.
+#: The limit of a name and of the extra data, in bytes: 255 characters of 4 bytes.
 MAX_SYMBOL_BYTES = 1020
 
-#: The creation that goes with a refused registration.
+#: The creation in the reply to a refused registration.
 REFUSED_CREATION = 99
-#: From this highest version on a node understands the reply with a 32-bit creation.
+#: A node whose highest version is at least this understands the reply with a 32-bit creation.
 FIRST_VERSION_WITH_32_BITS = 6
 
 _ALIVE2_FIXED = Struct("!HBBHHH")  # port, node type, protocol, highest, lowest, Nlen
@@ -62,8 +63,10 @@ _U32 = Struct("!I")
 
 
 class Complaint(Exception):
-    """Something for the log: `kind` is one of few texts with a %s for each of the details, which are
-    anything.  The texts are C's to the letter, small mistakes included: an operator may look for them."""
+    """A line for the log: `kind` is one of a few fixed texts, with a %s for each of the `details`.
+
+    The texts are C's, spelling mistakes included, because operators search logs for them.
+    """
 
     def __init__(self, kind: str, *details: object) -> None:
         super().__init__(kind, *details)
@@ -72,15 +75,15 @@ class Complaint(Exception):
 
 
 class ProtocolError(Complaint):
-    """What ends a connection without a reply."""
+    """An error that ends a connection without a reply."""
 
 
 class PacketReader:
-    """Collects one packet, however its bytes are cut (C: do_read's `want` and `got`).
+    """Collects one packet, which may arrive in pieces of any size (C: `want` and `got` of do_read).
 
-    Read at most `wanted` bytes at a time and hand them to `receive_data`.  Bytes beyond the packet
-    are an error only where they came together with the end of the header, as in C: once the length
-    is known no more than the packet is asked for.
+    Read at most `wanted` bytes at a time and pass them to `receive_data`. As in C, bytes beyond the packet
+    are an error only if they arrive together with the end of the header: once the length is known, `wanted`
+    does not go beyond the packet.
     """
 
     __slots__ = ("_got", "_want")
@@ -96,18 +99,19 @@ class PacketReader:
 
     @property
     def got(self) -> int:
-        """How many bytes have come, header included."""
+        """How many bytes have arrived, header included."""
         return len(self._got)
 
     @property
     def so_far(self) -> bytes:
-        """The bytes that have come, header included."""
+        """The bytes that have arrived, header included."""
         return self._got
 
     def receive_data(self, data: bytes) -> bytes | None:
-        """Take the next bytes; give the packet without its header once it is whole, else None.
+        """Take the next bytes, and return the packet without its header once it is complete, else None.
 
-        Raises ProtocolError for a length of 0 or over MAX_PACKET, and for more bytes than announced.
+        Raises ProtocolError if the length is 0 or over MAX_PACKET, and if more bytes arrive than it
+        announces.
         """
         got = self._got = self._got + data
         if not self._want:
@@ -127,7 +131,7 @@ class PacketReader:
 
 
 def name_characters(name: bytes) -> int | None:
-    """How many characters a name has; None if it is not UTF-8 (C: verify_utf8)."""
+    """Return the number of characters in a name, or None if it is not UTF-8 (C: verify_utf8)."""
     try:
         return len(name.decode())
     except UnicodeDecodeError:
@@ -135,9 +139,11 @@ def name_characters(name: bytes) -> int | None:
 
 
 class Alive2Request(NamedTuple):
-    """A node registers.  `port` is where it listens for other nodes; `node_type` is 77 for a normal
-    node and 72 for a hidden one; `protocol` 0 is TCP; `highest` and `lowest` are the distribution
-    versions that it speaks."""
+    """The request to register a node.
+
+    `port` is where the node listens for other nodes. `node_type` is 77 for a normal node, 72 for a hidden
+    one. `protocol` 0 is TCP. `highest` and `lowest` are the distribution versions that the node supports.
+    """
 
     port: int
     node_type: int
@@ -149,7 +155,8 @@ class Alive2Request(NamedTuple):
 
     @classmethod
     def parse(cls, packet: bytes) -> Alive2Request:
-        """Raises ProtocolError where a length points past the packet or the name holds a NUL."""
+        """Parse a packet. Raises ProtocolError if a length points past its end, or if the name contains a
+        NUL."""
         if len(packet) < _ALIVE2_SMALLEST:
             raise ProtocolError("packet to small for request ALIVE2_REQ (%s)", len(packet))
         port, node_type, transport, highest, lowest, name_size = _ALIVE2_FIXED.unpack_from(packet, 1)
@@ -172,7 +179,7 @@ class Alive2Request(NamedTuple):
         return bytes((ALIVE2_REQ,)) + fixed + tail
 
     def refusal(self) -> Complaint | None:
-        """Why no port mapper may take this node, or None (C: the checks that open node_reg2)."""
+        """Return why any port mapper refuses this node, or None (C: the first checks in node_reg2)."""
         characters = name_characters(self.name)
         if len(self.name) > MAX_SYMBOL_BYTES or (characters or 0) > MAX_NAME_CHARACTERS:
             return Complaint("node name is too long (%s) %s", len(self.name), self.name)
@@ -187,13 +194,14 @@ class Alive2Request(NamedTuple):
 
 
 class Port2Request(NamedTuple):
-    """Somebody asks where the node of this name listens."""
+    """The request for the port of the node of this name."""
 
     name: bytes
 
     @classmethod
     def parse(cls, packet: bytes) -> Port2Request:
-        """Raises ProtocolError for a name that is empty, holds a NUL, or cannot be a node's."""
+        """Parse a packet. Raises ProtocolError if the name is empty, contains a NUL, or is not valid for a
+        node."""
         name = packet[1:]
         if name.endswith(b"\0"):
             name = name[:-1]
@@ -209,13 +217,13 @@ class Port2Request(NamedTuple):
 
 
 class StopRequest(NamedTuple):
-    """Somebody wants this name unregistered by force.  What follows a NUL does not count."""
+    """The request to unregister the node of this name by force. The name ends before the first NUL."""
 
     name: bytes
 
     @classmethod
     def parse(cls, packet: bytes) -> StopRequest:
-        """Raises ProtocolError for a packet that is nothing but its tag."""
+        """Parse a packet. Raises ProtocolError if it consists of its tag only."""
         if len(packet) == 1:
             raise ProtocolError("packet too small for request EPMD_STOP_REQ (%s)", len(packet))
         return cls(packet[1:].split(b"\0", 1)[0])
@@ -225,7 +233,7 @@ class StopRequest(NamedTuple):
 
 
 class BareRequest(NamedTuple):
-    """NAMES, DUMP or KILL: the tag says all, and what follows it is ignored."""
+    """A NAMES, DUMP or KILL request. It consists of its tag; bytes after the tag are ignored."""
 
     tag: int
 
@@ -240,7 +248,7 @@ class BareRequest(NamedTuple):
 Request: TypeAlias = "Alive2Request | Port2Request | StopRequest | BareRequest"
 
 
-#: For each tag what the log calls the request, as C's does since OTP 29, and who reads it.
+#: For each tag, the request's name in the log (that of C since OTP 29) and its parser.
 _REQUESTS: dict[int, tuple[str, _Parser]] = {
     ALIVE2_REQ: ("ALIVE2_REQ", Alive2Request.parse),
     PORT2_REQ: ("PORT2_REQ", Port2Request.parse),
@@ -252,12 +260,12 @@ _REQUESTS: dict[int, tuple[str, _Parser]] = {
 
 
 def request_title(packet: bytes) -> str:
-    """What the log calls the request in a packet of at least one byte; raises ProtocolError."""
+    """Return the log's name of the request in a packet of at least one byte. Raises ProtocolError."""
     return _look_up(packet)[0]
 
 
 def parse_request(packet: bytes) -> Request:
-    """The request in a whole packet of at least one byte (its tag); raises ProtocolError."""
+    """Return the request in a complete packet of at least one byte (its tag). Raises ProtocolError."""
     return _look_up(packet)[1](packet)
 
 
@@ -274,15 +282,17 @@ def _no_nul(name: bytes, request: str) -> None:
 
 
 def alive2_reply(highest: int, creation: int) -> bytes:
-    """The node is registered.  `creation` counts up from the clock; an old node (highest version
-    below 6) is told one of 1, 2, 3 in its place."""
+    """Build the reply to a registration that succeeded.
+
+    A node whose highest version is below 6 gets a creation of 1, 2 or 3, derived from `creation`.
+    """
     if highest >= FIRST_VERSION_WITH_32_BITS:
         return pack("!BBI", ALIVE2_X_RESP, 0, creation)
     return pack("!BBH", ALIVE2_RESP, 0, creation % 3 + 1)
 
 
 def alive2_refusal(highest: int) -> bytes:
-    """The node is not registered."""
+    """Build the reply to a registration that was refused."""
     if highest >= FIRST_VERSION_WITH_32_BITS:
         return pack("!BBI", ALIVE2_X_RESP, 1, REFUSED_CREATION)
     return pack("!BBH", ALIVE2_RESP, 1, REFUSED_CREATION)
@@ -292,12 +302,12 @@ PORT2_NOT_FOUND = bytes((PORT2_RESP, 1))
 
 
 def port2_reply(node: Alive2Request) -> bytes:
-    """Where the node listens: what it registered with, after tag and result."""
+    """Build the reply to a look-up that found the node: tag, result, then what the node registered with."""
     return bytes((PORT2_RESP, 0)) + node.packet()[1:]
 
 
 def listing_reply(port: int, text: bytes) -> bytes:
-    """The reply to NAMES and to DUMP: the mapper's own port, then the text."""
+    """Build the reply to NAMES or DUMP: the mapper's own port, then the text."""
     return _U32.pack(port) + text
 
 

@@ -1,18 +1,18 @@
-"""The numbers of the protocol, and how a packet is framed: what the quickest calls need of it, and nothing
-else.
+"""Packet framing and the constants of the protocol, for callers that cannot afford to import `protocol`.
 
-Imports nothing: `epmd -names` at the start of a node comes through here.  `protocol` has all of these too.
+Imports nothing, because `epmd -names` imports this module at every start of a node. `protocol` exports all of
+it too.
 
 Source: ERTS User's Guide, "Distribution Protocol"; epmd.h.
 """
 
 from __future__ import annotations
 
-#: Where an epmd listens, unless something else is said.
+#: The default port of an epmd.
 DEFAULT_PORT = 4369
 MOST_PORT = 65535
 
-#: Tags: the first byte of every packet.
+#: Tags: the first byte of each packet.
 ALIVE2_REQ = ord("x")
 PORT2_REQ = ord("z")
 NAMES_REQ = ord("n")
@@ -29,15 +29,17 @@ KILL_NO = b"NO"
 STOPPED = b"STOPPED"
 NOEXIST = b"NOEXIST"
 
-#: The size of the header in front of a packet: its length, in bytes.
+#: The size of a packet's header, in bytes. The header holds the length of the packet.
 HEADER = 2
-#: The size of the port that the replies to NAMES and DUMP begin with, in bytes.
+#: The size of the port at the start of the replies to NAMES and DUMP, in bytes.
 LISTING_PORT_SIZE = 4
 
 
 def frame(packet: bytes) -> bytes:
-    """The packet with its length in front, as it goes over the wire.  Raises ValueError for a packet whose
-    length two bytes cannot hold."""
+    """Return the packet with its header, as sent over the wire.
+
+    Raises ValueError if the packet's length does not fit into the two bytes of the header.
+    """
     try:
         return len(packet).to_bytes(HEADER, "big") + packet
     except OverflowError:
@@ -45,5 +47,5 @@ def frame(packet: bytes) -> bytes:
 
 
 def listing_port(reply: bytes) -> int:
-    """The epmd's own port, from the first LISTING_PORT_SIZE bytes of a reply to NAMES or DUMP."""
+    """Return the epmd's own port from the first LISTING_PORT_SIZE bytes of a reply to NAMES or DUMP."""
     return int.from_bytes(reply[:LISTING_PORT_SIZE], "big")

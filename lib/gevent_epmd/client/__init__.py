@@ -1,19 +1,25 @@
-"""Ask an epmd: list nodes, look one up, register, stop, kill (C: epmd_cli.c, and what erl_epmd and ei do).
+"""Queries an epmd: list nodes, look one up, register one, stop one, shut down the epmd.
 
     >>> from gevent_epmd import client
     >>> client.names()
     [NamedPort(name='rabbit', port=25672)]
 
-Everywhere `host` is a host's name or IP address, "" for this host (::1, then 127.0.0.1), `port` the
-mapper's (None: ERL_EPMD_PORT, or else 4369), and `timeout` how many seconds the whole call may take (None:
-any time), but for the time that it takes to find the address of a host's name.  Every function raises NoEpmd
-where nobody can be reached, BadAnswer where what answers is no epmd, does not let us, or takes too long, and
-ValueError for a port, in ERL_EPMD_PORT too, that is none, and for a name that fits into no request.
-Names are UTF-8 on the wire, whatever the locale is; bytes that are no UTF-8 are lone surrogates in a name,
-as os.fsdecode makes them.  A listing of more than MOST_LISTING bytes is a BadAnswer.
+All functions share these conventions:
+- `host` is a host's name or IP address; "" means this host (::1, then 127.0.0.1). `port` is the epmd's port;
+  None means ERL_EPMD_PORT, or else 4369.
+- `timeout` is the limit for the whole call in seconds, without the time to resolve a host's name; None means
+  no limit.
+- NoEpmd is raised if no connection can be made. BadAnswer is raised if the reply is not that of an epmd, is
+  missing (an epmd closes the connection on a request that it does not allow), takes too long, or is a listing
+  of more than MOST_LISTING bytes. ValueError is raised for an invalid port, also in ERL_EPMD_PORT, and for a
+  name that does not fit into a request.
+- Names are UTF-8 on the wire in every locale. A byte that is not UTF-8 becomes a lone surrogate, as with
+  os.fsdecode.
 
-Plain blocking sockets and nothing else: the interactive calls are made at every start of an Erlang
-node, and what they import is paid for there.
+Uses plain blocking sockets and imports little, because every start of an Erlang node makes the interactive
+calls and pays for their imports.
+
+C's counterpart: epmd_cli.c, and what erl_epmd and ei do.
 """
 
 from __future__ import annotations
@@ -73,19 +79,21 @@ __all__ = [
 
 NORMAL_NODE, HIDDEN_NODE = 77, 72
 
-#: A PORT2_RESP with the longest name and the longest extra that two bytes can count.
+#: The size of a PORT2_RESP with the longest name and extra that a 16-bit length allows.
 _MOST_PORT2_RESP = 14 + 2 * 65535
-#: How much of an invalid name an error shows.
+#: How many characters of an invalid name an error shows.
 _SHOWN = 300
 
 
 class Refused(EpmdError):
-    """The epmd does not do it: a name is taken, nodes are living, or the check is not relaxed."""
+    """The epmd refuses: a name is taken, there are living nodes, or its check is not relaxed."""
 
 
 class Registration:
-    """A registered node: the name lives until `close`, or the end of the `with` block.  `creation` tells
-    it from other registrations of the name."""
+    """A registered node. Its name is registered until `close`, or until the end of the `with` block.
+
+    `creation` distinguishes it from other registrations of the name.
+    """
 
     #: Called with the registration when it is closed.
     on_close: Callable[[Registration], object] | None = None
@@ -97,7 +105,7 @@ class Registration:
         self.creation = creation
 
     def lost(self) -> bool:
-        """Whether the epmd has ended the registration, or has ended itself."""
+        """Return whether the epmd has ended the registration, or has itself ended."""
         try:
             self._sock.settimeout(0)
             self._sock.recv(1)
@@ -108,8 +116,10 @@ class Registration:
         return True
 
     def close(self) -> None:
-        """End the registration, also where a process that was forked since has the socket too.  In such a
-        process nothing ends: the registration is its parent's."""
+        """End the registration, even if a process that was forked since holds the socket too.
+
+        In such a process this ends nothing, because the registration belongs to the parent.
+        """
         if os.getpid() == self._owner:
             try:
                 self._sock.shutdown(_socket.SHUT_RDWR)
@@ -127,21 +137,21 @@ class Registration:
 
 
 def names(host: str = "", port: int | None = None, timeout: float | None = TIMEOUT) -> list[NamedPort]:
-    """The registered nodes with their ports, newest first."""
-    from .answers import parse_names  # the interactive calls do without
+    """Return the registered nodes with their ports, newest first."""
+    from .answers import parse_names  # not needed by the interactive calls
 
     return parse_names(_text(Target(host, port, timeout), wire.NAMES_REQ))
 
 
 def dump(host: str = "", port: int | None = None, timeout: float | None = TIMEOUT) -> Dump:
-    """The registered nodes and the names of late ones, with their descriptors.  For this host only."""
+    """Return the registered nodes and the remembered names, with their descriptors. This host only."""
     from .answers import parse_dump
 
     return parse_dump(_text(Target(host, port, timeout), wire.DUMP_REQ))
 
 
 def started(host: str = "", port: int | None = None, timeout: float | None = TIMEOUT) -> bool:
-    """Whether an epmd answers."""
+    """Return whether an epmd answers."""
     try:
         must_be_an_epmd(Target(host, port, timeout))
     except EpmdError:
@@ -152,7 +162,7 @@ def started(host: str = "", port: int | None = None, timeout: float | None = TIM
 def port_please(
     name: str, host: str = "", port: int | None = None, timeout: float | None = TIMEOUT
 ) -> Alive2Request | None:
-    """What the node of this name has registered with, its port among it; None if there is none."""
+    """Return what the node of this name registered, including its port, or None if there is no such node."""
     from ..protocol import Port2Request, ProtocolError
     from .answers import parse_port2_reply
 
@@ -162,7 +172,7 @@ def port_please(
     try:
         return parse_port2_reply(answer)
     except ProtocolError as error:
-        raise BadAnswer(f"the epmd answers a look-up with {answer[:20]!r}") from error
+        raise BadAnswer(f"invalid reply to a look-up: {answer[:20]!r}") from error
 
 
 def register(
@@ -174,8 +184,10 @@ def register(
     port: int | None = None,
     timeout: float | None = TIMEOUT,
 ) -> Registration:
-    """Give the name to a node of this host that listens at `node_port`.  Raises Refused where the name is
-    taken, or none, and ValueError where the port cannot be one."""
+    """Register a node of this host that listens at `node_port`.
+
+    Raises Refused if the name is taken or invalid, and ValueError if `node_port` is not a port.
+    """
     from ..protocol import Alive2Request, ProtocolError
     from .answers import ALIVE2_X_RESP_SIZE, parse_alive2_reply
 
@@ -184,14 +196,14 @@ def register(
     kind = HIDDEN_NODE if hidden else NORMAL_NODE
     request = Alive2Request(node_port, kind, 0, 6, 5, encoded(name), extra)
     if request.refusal():
-        # What is too long for an epmd may not even fit into the request.
+        # Checked here, because a name that is too long for an epmd may not even fit into the request.
         raise Refused(f"no epmd takes the name {name[:_SHOWN]!r}")
     call = Call(Target("", port, timeout), request.packet())
     try:
         creation = parse_alive2_reply(call.read(ALIVE2_X_RESP_SIZE))
     except ProtocolError as error:
         call.close()
-        raise BadAnswer(f"the epmd does not answer a registration: {error}") from error
+        raise BadAnswer(f"invalid reply to a registration: {error}") from error
     except BaseException:
         call.close()
         raise
@@ -202,21 +214,23 @@ def register(
 
 
 def stop(name: str, port: int | None = None, timeout: float | None = TIMEOUT) -> bool:
-    """Unregister a node by force; False if there is none of this name.  Raises Refused where the epmd's
-    check is not relaxed, and ValueError for an empty name."""
+    """Unregister a node by force. Returns False if there is no node of this name.
+
+    Raises Refused if the epmd's check is not relaxed, and ValueError for an empty name.
+    """
     if not name:
         raise ValueError("the name is empty")
     try:
         answer = stop_answer(Target("", port, timeout), encoded(name))
     except NoReply:
-        raise Refused("the epmd does not let a node be stopped: its check is not relaxed") from None
+        raise Refused("the epmd refuses to stop a node: its check is not relaxed") from None
     return answer == wire.STOPPED
 
 
 def kill(port: int | None = None, timeout: float | None = TIMEOUT) -> None:
-    """End the epmd.  Raises Refused where nodes are living and its check is not relaxed."""
+    """Shut down the epmd. Raises Refused if there are living nodes and its check is not relaxed."""
     if kill_answer(Target("", port, timeout)) == wire.KILL_NO:
-        raise Refused("the epmd does not end: nodes are living")
+        raise Refused("the epmd refuses to shut down: there are living nodes")
 
 
 def _text(target: Target, tag: int) -> bytes:

@@ -1,7 +1,9 @@
-"""What an epmd answers -> typed values: the other way round of `protocol`, for who asks.
+"""Parses an epmd's replies into typed values, for the client: the opposite direction of `protocol`.
 
-A module of its own, since the interactive calls pass texts on as they are, and every start of a node
-would pay for it.
+A separate module, because the interactive calls print replies as they are, and every start of a node would
+pay for it.
+
+C's counterpart: erl_epmd and ei.
 """
 
 from __future__ import annotations
@@ -14,10 +16,10 @@ from ..protocol import ALIVE2_REQ, ALIVE2_X_RESP, PORT2_RESP, Alive2Request, Pro
 
 ALIVE2_X_RESP_SIZE = 6
 
-#: Of numbers of 32 bits.  Python refuses to read what has thousands of digits.
+#: The digits of a 32-bit number. int() raises an error of its own for thousands of digits.
 _MOST_DIGITS = 10
 _BEGINNING = b"name "
-#: A name may hold the end of a line, but then no beginning of one comes after it.
+#: A name may contain the text of a line's end, but then what follows is not the beginning of a line.
 _END_OF_LINE = re.compile(rb" at port ([0-9]+)\n(?=name |\Z)")
 _DUMPED = re.compile(
     rb"(?:\A|(?<=\0))(?:(active name    )|old/unused name) <([^\0]*)>,?"
@@ -33,7 +35,7 @@ class NamedPort(NamedTuple):
 
 
 class DumpedNode(NamedTuple):
-    """A line of DUMP; `fd` is the descriptor of the node's connection in the epmd."""
+    """A line of DUMP. `fd` is the descriptor of the node's connection in the epmd."""
 
     name: str
     port: int
@@ -41,25 +43,28 @@ class DumpedNode(NamedTuple):
 
 
 class Dump(NamedTuple):
-    """All of DUMP: the live nodes, newest first, and those that have gone."""
+    """The contents of DUMP: the live nodes, newest first, and the former ones."""
 
     active: list[DumpedNode]
     unused: list[DumpedNode]
 
 
 def parse_names(text: bytes) -> list[NamedPort]:
-    """The text of NAMES; what is no line of it is passed over."""
+    """Parse the text of NAMES. Anything that is not a line of NAMES is skipped."""
     return list(_lines_of_names(text))
 
 
 def _lines_of_names(text: bytes) -> Iterator[NamedPort]:
-    """From end to end, and not from beginning to end: many beginnings without an end would each be read to
-    the end of the text, which is 7 s of 40 KB."""
+    """Find the end of each line first, then its beginning.
+
+    In the opposite order, each beginning without an end would be searched to the end of the text, which takes
+    7 s for 40 KB.
+    """
     start = looked_at = 0
     for end in _END_OF_LINE.finditer(text):
         begin = text.find(_BEGINNING, max(start, looked_at), end.start())
         if begin < 0:
-            # What is left may be a part of a beginning.
+            # The rest may contain part of a beginning.
             looked_at = end.start() - len(_BEGINNING) + 1
             continue
         if len(end[1]) <= _MOST_DIGITS:
@@ -68,7 +73,7 @@ def _lines_of_names(text: bytes) -> Iterator[NamedPort]:
 
 
 def parse_dump(text: bytes) -> Dump:
-    """The text of DUMP; what is no line of it is passed over."""
+    """Parse the text of DUMP. Anything that is not a line of DUMP is skipped."""
     dump = Dump([], [])
     for line in _DUMPED.finditer(text):
         nodes = dump.active if line[1] else dump.unused
@@ -77,19 +82,18 @@ def parse_dump(text: bytes) -> Dump:
 
 
 def parse_port2_reply(reply: bytes) -> Alive2Request | None:
-    """What the node has registered with, or None if there is no such node.  Raises ProtocolError."""
+    """Return what the node registered, or None if there is no such node. Raises ProtocolError."""
     if reply[:1] != bytes((PORT2_RESP,)) or len(reply) < 2:
-        raise ProtocolError("no PORT2_RESP")
+        raise ProtocolError("not a PORT2_RESP")
     if reply[1]:
         return None
     return Alive2Request.parse(bytes((ALIVE2_REQ,)) + reply[2:])
 
 
 def parse_alive2_reply(reply: bytes) -> int | None:
-    """The creation in the 32-bit form of the reply, or None if the node was refused.  Raises
-    ProtocolError."""
+    """Return the creation in the 32-bit reply, or None if the node was refused. Raises ProtocolError."""
     if reply[:1] != bytes((ALIVE2_X_RESP,)) or len(reply) < ALIVE2_X_RESP_SIZE:
-        raise ProtocolError("no ALIVE2_X_RESP")
+        raise ProtocolError("not an ALIVE2_X_RESP")
     creation = int.from_bytes(reply[2:ALIVE2_X_RESP_SIZE], "big")
     return creation if reply[1] == 0 else None
 

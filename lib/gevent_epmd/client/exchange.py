@@ -1,7 +1,11 @@
-"""One request to an epmd and its reply (C: epmd_call.c and epmd_cli.c).
+"""Sends one request to an epmd and reads its reply, for the client and the interactive calls.
 
-Plain blocking sockets and no other import than these: the interactive calls are made at every start of an
-Erlang node, which pays for what they import.
+Uses plain blocking sockets and few imports, because every start of an Erlang node makes the interactive
+calls and pays for their imports.
+
+Invariant: after name resolution, a call takes no longer than its timeout, however slowly the peer sends.
+
+C's counterpart: epmd_call, kill_epmd, stop_cli and conn_to_epmd of epmd_cli.c.
 """
 
 from __future__ import annotations
@@ -19,82 +23,86 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any
 
-#: How long a call may take where nothing else is said, in seconds.
+#: The default limit for a call, in seconds.
 TIMEOUT = 10.0
 
-#: How many bytes of a listing are read at most.  65,536 nodes, more than a host has ports for, may have lines
-#: of 256 bytes each.  To parse the largest one takes some 200 MB and 3 s.
+#: The most bytes of a listing that are read. 65,536 nodes, more than a host has ports for, may have lines of
+#: 256 bytes each. Parsing the largest listing takes about 200 MB and 3 s.
 MOST_LISTING = 16 << 20
 
 _BUFFER = 65536
 
 
 class EpmdError(Exception):
-    """An epmd did not do what it was asked for; the text tells why."""
+    """An epmd did not do what was requested. The message gives the reason."""
 
 
 class NoEpmd(EpmdError):
-    """Nobody can be reached."""
+    """No connection to an epmd can be made."""
 
 
 class BadAnswer(EpmdError):
-    """What was reached did not answer as an epmd does."""
+    """The peer did not reply as an epmd does."""
 
 
 class TooLate(BadAnswer):
-    """The answer did not arrive within the time for the whole call."""
+    """The reply did not arrive within the time limit of the whole call."""
 
 
 class Broken(BadAnswer):
-    """The connection failed before the answer was whole."""
+    """The connection failed before the reply was complete."""
 
 
 class NoReply(BadAnswer):
-    """The connection was closed before the reply was whole."""
+    """The connection was closed before the reply was complete."""
 
 
 class Target:
-    """Which epmd to ask, and how long the whole call may take; as the text of the package tells."""
+    """Which epmd to ask, and the time limit of the whole call. The package's docstring explains the
+    arguments."""
 
     def __init__(self, host: str, port: int | None, timeout: float | None) -> None:
         self.host = host
         self.port = port
         self.timeout = timeout
-        #: The addresses of the host, where it was looked up already.
+        #: The addresses of the host, if they were looked up already.
         self.found: list[tuple[int, Any]] = []
 
     @property
     def title(self) -> str:
-        """What error messages call it."""
+        """How error messages name the epmd."""
         return f"epmd on {self.host}" if self.host else "local epmd"
 
     def addresses(self) -> list[tuple[int, Any]]:
-        """Families and addresses to try, in this order.  Raises NoEpmd for an unknown host, ValueError for an
-        invalid port."""
+        """Return families and addresses to try, in this order.
+
+        Raises NoEpmd for an unknown host, and ValueError for an invalid port.
+        """
         if self.found:
             return self.found
         port = default_port(os.environ) if self.port is None else self.port
         if not 1 <= port <= wire.MOST_PORT:
             raise ValueError(f"{port} is no TCP port")
         if not self.host:
-            # IPv6 first, as C.
+            # IPv6 first, as in C.
             return [(_family(host), (host, port)) for host in reversed(LOOPBACK)]
         try:
-            # As bytes: a str would make Python import its tables of international names.
+            # As bytes, because for a str Python would import the IDNA codec.
             found = _socket_module().getaddrinfo(encoded(self.host), port, 0, _socket.SOCK_STREAM)
         except _socket.gaierror as error:
             raise NoEpmd(f"cannot find the host {self.host}: {error.strerror}") from None
         return [(family, address) for family, _, _, _, address in found]
 
     def not_an_epmd(self) -> BadAnswer:
-        """The error for what answers in another wire."""
+        """Return the error for a peer that speaks another protocol."""
         return BadAnswer(f"what answers is no {self.title}")
 
 
 class Call:
-    """A connection on which a request was sent; to be closed, or used in a `with` block.
+    """A connection on which a request was sent. Close it, or use it in a `with` block.
 
-    Raises NoEpmd where nobody can be reached, and BadAnswer where the request cannot be sent."""
+    Raises NoEpmd if no connection can be made, and BadAnswer if the request cannot be sent.
+    """
 
     def __init__(self, target: Target, packet: bytes) -> None:
         framed = wire.frame(packet)
@@ -103,7 +111,7 @@ class Call:
         self.sock = self._connect()
         try:
             self._hurry(self.sock)
-            # A peer that has closed already must not end the process by SIGPIPE.
+            # Without MSG_NOSIGNAL, SIGPIPE would end this process if the peer has closed already.
             self.sock.sendall(framed, _socket.MSG_NOSIGNAL)
         except OSError:
             self.sock.close()
@@ -120,14 +128,14 @@ class Call:
         self.close()
 
     def read(self, size: int) -> bytes:
-        """This many bytes, or fewer where the other end closes first.  Raises TooLate and Broken."""
+        """Return this many bytes, or fewer if the peer closes first. Raises TooLate and Broken."""
         got = b""
         while len(got) < size and (more := self._recv(size - len(got))):
             got += more
         return got
 
     def pieces(self) -> Iterator[bytes]:
-        """What arrives until the other end closes.  Raises TooLate and Broken."""
+        """Yield what arrives until the peer closes. Raises TooLate and Broken."""
         while piece := self._recv(_BUFFER):
             yield piece
 
@@ -142,15 +150,18 @@ class Call:
         return data
 
     def _hurry(self, sock: Any) -> None:
-        """Set the socket's time-out to what is left for the call.  Raises TimeoutError where nothing is: a
-        peer that sends without end never makes the socket wait."""
+        """Set the socket's timeout to the time that is left for the call. Raises TimeoutError if none is
+        left.
+
+        The check is needed because the socket never waits for a peer that sends without pause.
+        """
         if self._end is not None:
             left = self._end - time.monotonic()
             if left <= 0:
                 raise TimeoutError("timed out")
             sock.settimeout(left)
         elif sock.gettimeout() is not None:
-            sock.settimeout(None)  # a new socket has the default time-out of the program
+            sock.settimeout(None)  # a new socket inherits the program's default timeout
 
     def _connect(self) -> Any:
         failed: OSError | None = None
@@ -158,7 +169,7 @@ class Call:
             try:
                 sock = _socket_module().socket(family, _socket.SOCK_STREAM)
             except OSError:
-                continue  # a kernel without IPv6
+                continue  # the kernel has no IPv6
             try:
                 self._hurry(sock)
                 sock.connect(address)
@@ -172,9 +183,10 @@ class Call:
 
 
 class Listing:
-    """The reply to NAMES or DUMP, to be used in a `with` block: `port` is the epmd's own.
+    """The reply to NAMES or DUMP, for a `with` block. `port` is the epmd's own port.
 
-    Raises BadAnswer where the reply does not begin with a port."""
+    Raises BadAnswer if the reply does not begin with a port.
+    """
 
     def __init__(self, target: Target, tag: int) -> None:
         self._call = Call(target, bytes((tag,)))
@@ -193,11 +205,11 @@ class Listing:
             raise NoReply(f"no response from {target.title}")
         port = wire.listing_port(head)
         if port > wire.MOST_PORT:
-            raise target.not_an_epmd()  # the beginning of another protocol
+            raise target.not_an_epmd()  # another protocol
         return port
 
     def pieces(self) -> Iterator[bytes]:
-        """The text, in pieces as they arrive."""
+        """Yield the text as it arrives."""
         return self._call.pieces()
 
     def __enter__(self) -> Listing:
@@ -208,8 +220,8 @@ class Listing:
 
 
 def joined(pieces: Iterable[bytes], most: int = MOST_LISTING) -> bytes:
-    """The whole answer.  Raises BadAnswer where it has more bytes than `most`."""
-    whole = bytearray()  # a list of pieces takes 40 times as much memory where each is a byte
+    """Return the whole reply. Raises BadAnswer if it has more than `most` bytes."""
+    whole = bytearray()  # a list takes 40 times the memory if each piece is one byte
     for piece in pieces:
         if len(whole) + len(piece) > most:
             raise BadAnswer("the answer does not come to an end")
@@ -218,25 +230,27 @@ def joined(pieces: Iterable[bytes], most: int = MOST_LISTING) -> bytes:
 
 
 def must_be_an_epmd(target: Target) -> None:
-    """Raises EpmdError where no epmd answers NAMES."""
+    """Raise EpmdError if no epmd answers NAMES."""
     with Listing(target, wire.NAMES_REQ):
         pass
 
 
 def kill_answer(target: Target) -> bytes:
-    """The reply to KILL: KILL_OK or KILL_NO.  Raises EpmdError."""
+    """Return the reply to KILL, which is KILL_OK or KILL_NO. Raises EpmdError."""
     return _fixed_answer(target, bytes((wire.KILL_REQ,)), (wire.KILL_OK, wire.KILL_NO))
 
 
 def stop_answer(target: Target, name: bytes) -> bytes:
-    """The reply to STOP: STOPPED or NOEXIST.  Raises NoReply where the check is not relaxed, and
-    EpmdError."""
+    """Return the reply to STOP, which is STOPPED or NOEXIST.
+
+    Raises NoReply if the check is not relaxed, and EpmdError.
+    """
     packet = bytes((wire.STOP_REQ,)) + name
     return _fixed_answer(target, packet, (wire.STOPPED, wire.NOEXIST))
 
 
 def _fixed_answer(target: Target, packet: bytes, known: tuple[bytes, ...]) -> bytes:
-    """The reply to a request that has these replies, all of the same size, and no other."""
+    """Return the reply to a request that has only these `known` replies, all of the same size."""
     with Call(target, packet) as call:
         answer = call.read(len(known[0]))
     if len(answer) < len(known[0]):
@@ -247,7 +261,7 @@ def _fixed_answer(target: Target, packet: bytes, known: tuple[bytes, ...]) -> by
 
 
 def encoded(text: str) -> bytes:
-    """A name as it goes over the wire: UTF-8 whatever the locale is; lone surrogates are single bytes."""
+    """Encode a name for the wire: UTF-8 in every locale, with a lone surrogate as a single byte."""
     return text.encode("utf-8", "surrogateescape")
 
 
@@ -256,6 +270,6 @@ def _family(host: str) -> int:
 
 
 def _socket_module() -> Any:
-    # Where the module socket was imported it may be patched, by gevent for instance, whose other greenlets
-    # then run while this one waits.  To import it takes 4 ms.
+    # If the module socket has been imported, use it: it may be patched by gevent, which lets other greenlets
+    # run while this one waits. Importing it takes 4 ms.
     return sys.modules.get("socket", _socket)

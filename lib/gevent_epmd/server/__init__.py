@@ -1,1 +1,1 @@
-"""The port mapper as a program embeds it: knows no command line, no environment and no executable."""
+"""The port mapper, for programs that embed it. Independent of command line, environment and executable."""

@@ -1,7 +1,9 @@
-"""Accepts connections: a gevent StreamServer for each listening socket (C: do_accept of epmd_srv.c).
+"""Accepts connections and hands each to a `Connection`: a gevent StreamServer for each listening socket.
 
-gevent's own loop over do_read and do_handle is general; ours is one loop over accept, called by the same
-watcher.  It overrides one private name of gevent's, `_do_read`, the watcher's callback.
+A single loop over accept replaces gevent's general do_read and do_handle. gevent's watcher calls it, because
+it overrides `_do_read`, the only private name of gevent that is used here.
+
+C's counterpart: do_accept of epmd_srv.c.
 """
 
 from __future__ import annotations
@@ -23,10 +25,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-#: How many connections to accept before those that are open are looked at again.  gevent's 100 is no faster
-#: here, and lets a few peers that connect again and again keep the others waiting.
+#: How many connections to accept before the event loop serves open ones again. gevent's default of 100 is no
+#: faster here, and lets a few peers that reconnect continuously keep the others waiting.
 AT_ONCE = 4
-#: How long to accept nobody where there is nothing to close, in seconds.
+#: How long to stop accepting if no connection can be closed to make room, in seconds.
 _PAUSE = 0.1
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -34,9 +36,11 @@ _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 def new_mapper(
     settings: Settings, sockets: Iterable[_socket.socket], events: Events, *, shared: bool = False
 ) -> Mapper:
-    """A mapper that is to serve these listening sockets in the hub of this thread, from its `start` on, and
-    closes them at the end.  Where they are `shared`, another process, as systemd, goes on listening
-    afterwards."""
+    """Create a mapper for these listening sockets, in the hub of the calling thread.
+
+    It serves them once its `start` is called, and closes them at the end. If they are `shared`, another
+    process (systemd, for example) keeps listening on them afterwards.
+    """
     sockets = list(sockets)
     mapper = Mapper(settings, sockets[0].getsockname()[1], events)
     mapper.listeners += (Acceptor(mapper, sock, shared=shared) for sock in sockets)
@@ -44,17 +48,17 @@ def new_mapper(
 
 
 class _ListeningSocket(_socket.socket):
-    """What StreamServer takes for a socket, whatever the embedding program has made of socket.socket."""
+    """A socket that StreamServer accepts, even if the embedding program has replaced socket.socket."""
 
     accept = _socket.socket._accept  # type: ignore[attr-defined]
 
 
 class Acceptor(StreamServer):
-    """Accepts on one listening socket for as long as there is room."""
+    """Accepts connections on one listening socket, as long as there is room for them."""
 
     def __init__(self, mapper: Mapper, sock: _socket.socket, *, shared: bool) -> None:
         own = _ListeningSocket(sock.family, sock.type, sock.proto, sock.detach())
-        own.setblocking(False)  # a new socket has the default time-out of the embedding program
+        own.setblocking(False)  # a new socket inherits the embedding program's default timeout
         super().__init__(own, handle=self._serve)
         self._mapper = mapper
         self._allowed = mapper.settings.may_ask()
@@ -69,26 +73,27 @@ class Acceptor(StreamServer):
         super().close()
 
     def shut_down(self) -> None:
-        """The same, and end the listening in forked processes too, which have the socket."""
+        """Close, and stop listening even if forked processes have copies of the socket."""
         if not self.closed and not self._shared:
             try:
                 self.socket.shutdown(_socket.SHUT_RDWR)
             except OSError:
-                pass  # it does not listen any more
+                pass  # it no longer listens
         self.close()
 
     def leave_to_parent(self, *, loop_is_ours: bool) -> None:
-        """For a forked child: close its copy of the socket."""
+        """Close a forked child's copy of the socket."""
         if loop_is_ours:
             self.close()
         elif not self.closed:
             self.socket.close()
 
     def _do_read(self) -> None:
-        """Accept those who wait; called by the watcher."""
+        """Accept pending connections. Called by the watcher."""
         for _ in range(AT_ONCE):
-            # To ask is cheap.  An accept in vain makes a socket and a file first, and takes ten times as
-            # long; and where no descriptor is free Linux reports that even if nobody waits.
+            # Polling is cheap. An accept with nothing pending takes ten times as long, because the kernel
+            # creates a socket and a file first. If no descriptor is free, Linux reports that even with
+            # nothing pending.
             if self.closed or not self._poll.poll(0):
                 return
             try:
@@ -102,11 +107,11 @@ class Acceptor(StreamServer):
                 self._serve(descriptor, peer)
 
     def _serve(self, descriptor: int, peer: tuple[Any, ...]) -> None:
-        # With all four arguments: otherwise the constructor makes three system calls to find them.
+        # Without all four arguments, the constructor makes three system calls to find them.
         sock = _socket.socket(self.family, _socket.SOCK_STREAM, 0, descriptor)
         if sock.gettimeout() is not None:
-            # The default time-out of the embedding program would make even a call with MSG_DONTWAIT wait.
-            # Most programs have none, and to set it is a system call.
+            # With the embedding program's default timeout, even a call with MSG_DONTWAIT would wait. Most
+            # programs set none, and resetting it costs a system call.
             sock.settimeout(None)
         mapper = self._mapper
         connection = Connection(mapper, sock, peer)
@@ -119,7 +124,7 @@ class Acceptor(StreamServer):
     def _may_try_again(self, error: OSError) -> bool:
         events = self._mapper.events
         if error.errno not in _NO_ROOM:
-            # The other end has gone before it was accepted, or the network has an error of its own.
+            # The peer disconnected before it was accepted, or the network reports an error.
             events.accept_failed(error)
             return False
         events.no_room(error)
@@ -129,7 +134,8 @@ class Acceptor(StreamServer):
         return False
 
     def _pause(self) -> None:
-        """Wait before the next accept: the watcher would call at once, for as long as somebody waits."""
+        """Stop accepting for a while. Otherwise the watcher would fire continuously while connections are
+        pending."""
         self.stop_accepting()
         self._resume = self.loop.timer(_PAUSE)
         self._resume.start(self._go_on)

@@ -1,17 +1,19 @@
-"""One accepted connection, from its first byte to its close (C: do_read, do_request and reply of epmd_srv.c).
+"""Serves one accepted connection for the mapper, from its first byte to its close.
 
-Each connection has a greenlet: it reads until a packet is whole, answers it, and closes; a node's connection
-then waits until the other end goes.  The greenlet is a raw one, and starts at once where the connection is
-accepted: most requests have arrived by then, and are answered before it returns to the hub for the first
-time.  Nothing supervises a raw greenlet, so `_run` catches every exception.  A greenlet that is done with a
-connection serves another one later: CPython maps memory for each new greenlet and unmaps it at the end, which
-took a fifth of the time of a look-up.
+Each connection has a greenlet that reads a packet, replies and closes. After a registration, accepted or
+refused, it waits until the peer closes. The greenlet is a raw one, started as soon as the connection is
+accepted: most requests have arrived by then, and get their reply before the greenlet first switches to the
+hub. A greenlet that finishes a connection serves another one later, because CPython maps memory for each new
+greenlet and unmaps it at the end, which took a fifth of the time of a look-up.
 
 Invariants:
-- a connection that waits and is not a node's is in `mapper.unregistered`; one that waits for a request or for
-  a slow reader also has a deadline;
+- a connection that waits without a registered node is in `mapper.unregistered`; one that waits for a request
+  or for a slow reader also has a deadline;
 - however the greenlet ends, its node is unregistered first, and its socket is closed afterwards;
+- `_run` catches every exception, because nothing supervises a raw greenlet;
 - `abort` is called from the hub only: called from a greenlet it would never return.
+
+C's counterpart: do_read, do_request and reply of epmd_srv.c.
 """
 
 from __future__ import annotations
@@ -34,36 +36,37 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, ClassVar
 
-#: The requests that peers on other hosts may make too.
+#: The requests that peers on other hosts may make as well.
 _FOR_ALL = frozenset((protocol.PORT2_REQ, protocol.NAMES_REQ))
 
-#: How many greenlets without a connection are kept, of some 7 KB each.
+#: How many greenlets to keep without a connection. Each takes about 7 KB.
 _MOST_IDLE = 64
 
 _READ, _WRITE = 1, 2
-#: Passed to each call: to make the socket itself non-blocking takes another system call.
+#: Passed to each call, because making the socket itself non-blocking takes another system call.
 _NOW = _socket.MSG_DONTWAIT
-#: The program that embeds this may let SIGPIPE end it, but not because a peer has gone.
+#: Without MSG_NOSIGNAL, a peer that closed could kill an embedding program that does not ignore SIGPIPE.
 _SEND_NOW = _NOW | _socket.MSG_NOSIGNAL
-#: Errors that tell nothing about the other end; None is the number of Python's own time-out.  Taking one of
-#: them for an end would give the name of a live node away.
+#: Errors that do not mean that the peer has gone. Treating one as EOF would free the name of a live node.
+#: None is the errno of Python's own timeout.
 _NO_NEWS = (None, errno.EAGAIN, errno.EINTR, errno.ENOMEM, errno.ENOBUFS)
-#: Asked after a minute of silence, and gone after four questions without an answer, 15 s each.
+#: The kernel probes a peer after 60 s of silence, and drops it after four probes without an answer, 15 s
+#: apart.
 _KEEPALIVE = (
     (_socket.SOL_SOCKET, _socket.SO_KEEPALIVE, 1),
     (_socket.IPPROTO_TCP, _socket.TCP_KEEPIDLE, 60),
     (_socket.IPPROTO_TCP, _socket.TCP_KEEPINTVL, 15),
     (_socket.IPPROTO_TCP, _socket.TCP_KEEPCNT, 4),
 )
-_RESET_ON_CLOSE = pack("ii", 1, 0)  # struct linger: on, no seconds
+_RESET_ON_CLOSE = pack("ii", 1, 0)  # struct linger: on, 0 seconds
 
 
 class Aborted(Exception):
-    """Thrown into a connection's greenlet to end it; the text is for the log."""
+    """Thrown into a connection's greenlet to end it. The text is for the log."""
 
 
 class Connection:
-    """A connection; `peer` is the other end's address as accept gave it (C: struct Connection)."""
+    """A connection. `peer` is the other end's address as returned by accept (C: Connection of epmd_int.h)."""
 
     __slots__ = ("_events", "_greenlet", "_hung_up", "_is_node", "_mapper", "_peer", "_reader", "fd", "sock")
 
@@ -79,26 +82,27 @@ class Connection:
         self._greenlet: greenlet | None = None
 
     def __str__(self) -> str:
-        """The other end, as the log names it."""
+        """Return the peer's address as the log shows it."""
         return peer_name(self._peer)
 
     def is_local(self) -> bool:
-        """Whether the other end is on this host (C: conn_open)."""
+        """Return whether the peer is on this host (C: conn_open)."""
         try:
             return is_local(self._peer[0], self.sock.getsockname)
         except OSError:
-            return False  # it has gone, and nothing is known of it
+            return False  # it has disconnected, and its address is not known any more
 
     def is_barred(self, allowed: Iterable[Network]) -> bool:
-        """Whether the other end is on another host, and in none of these networks."""
+        """Return whether the peer is on another host and in none of these networks."""
         return not is_in(self._peer[0], allowed) and not self.is_local()
 
     def _may_make(self, tag: int) -> bool:
-        """Whether the other end may make requests with this tag."""
+        """Return whether the peer may make requests with this tag."""
         if tag in _FOR_ALL or self.is_local():
             return True
         networks = self._mapper.settings.allow_register
-        # Without networks `is_in` must not be called: it imports, which an executable that serves cannot.
+        # `is_in` imports a module, which the executable cannot do while it serves. So call it only for
+        # networks.
         return tag == protocol.ALIVE2_REQ and bool(networks) and is_in(self._peer[0], networks)
 
     def refuse(self) -> None:
@@ -107,18 +111,18 @@ class Connection:
         self.sock.close()
 
     def start(self) -> None:
-        """Serve the connection; returns at its first wait.  For the hub only."""
+        """Serve the connection. Returns at its first wait. Call from the hub only."""
         idle = self._mapper.idle_greenlets
         self._greenlet = idle.pop() if idle else greenlet(self._serve_one_by_one, self._mapper.hub)
         self._greenlet.switch(self)
 
     def abort(self, reason: str) -> None:
-        """End the connection now, whatever it waits for.  For the hub only."""
+        """End the connection now, whatever it waits for. Call from the hub only."""
         if self._greenlet is not None:
             self._greenlet.throw(Aborted(reason))
 
     def gone(self) -> bool:
-        """Whether the other end has closed, or has sent what ends a registration."""
+        """Return whether the peer has closed, or has sent a byte, which ends a registration as well."""
         try:
             self.sock.recv(1, _socket.MSG_PEEK | _NOW)
         except OSError as error:
@@ -126,16 +130,16 @@ class Connection:
         return True
 
     def hang_up(self) -> None:
-        """Let the other end see the close at once; the greenlet sees it too, and does the rest."""
+        """Close towards the peer at once. The greenlet sees EOF, and cleans up."""
         self.report_closing()
         self._hung_up = True
         try:
             self.sock.shutdown(_socket.SHUT_RDWR)
         except OSError:
-            pass  # the other end closed first
+            pass  # the peer closed first
 
     def leave_to_parent(self, *, loop_is_ours: bool) -> None:
-        """For a forked child: close its copy of the socket, of which the other end sees nothing."""
+        """Close a forked child's copy of the socket. The peer does not notice."""
         if loop_is_ours:
             self._stop_reading()
         self.sock.close()
@@ -147,7 +151,7 @@ class Connection:
 
     @staticmethod
     def _serve_one_by_one(connection: Connection) -> None:
-        """What a greenlet does, from its first connection to its last."""
+        """The body of a greenlet, from its first connection to its last."""
         mapper = connection._mapper
         while True:
             connection._run()
@@ -179,7 +183,8 @@ class Connection:
             self._greenlet = None
 
     def _do_read(self) -> bytes | None:
-        """The one packet of this connection; None if the other end closes before it is whole."""
+        """Return the one packet of this connection, or None if the connection ends before the packet is
+        complete."""
         reader = protocol.PacketReader()
         events = self._events
         deadlines = self._mapper.deadlines
@@ -209,7 +214,7 @@ class Connection:
     # --- Requests ---
 
     def _do_request(self, packet: bytes) -> None:
-        """The one place that decides who may make a request, and who answers it."""
+        """Answer a request, or reject it. This is the only place that decides who may make which request."""
         tag = packet[0]
         title = protocol.request_title(packet)
         allowed = self._may_make(tag)
@@ -230,7 +235,7 @@ class Connection:
             self._stay_registered(request, node)
 
     def _stay_registered(self, request: Alive2Request, node: Node) -> None:
-        """The name lives as long as the connection."""
+        """Keep the name registered as long as the connection lasts."""
         self._is_node = True
         self._mapper.unregistered.discard(self)
         if self._mapper.settings.allow_register and not self.is_local():
@@ -247,14 +252,17 @@ class Connection:
             self._events.replied("EPMD_ALIVE2_RESP", request.name, sent=False)
 
     def _watch_the_way(self) -> None:
-        """Let the kernel ask now and then whether the other end is there.  The end of a node of this host is
-        always seen; a host that loses its power or its network sends nothing, and its nodes' names would stay
-        for good."""
+        """Enable TCP keep-alive.
+
+        A node on this host always closes its connection when it ends. A host that loses power or network
+        sends nothing, and the names of its nodes would stay registered forever.
+        """
         for level, option, value in _KEEPALIVE:
             self.sock.setsockopt(level, option, value)
 
     def _stay_refused(self, request: Alive2Request) -> None:
-        """A refused node stays connected as long as it likes, or until its room is needed."""
+        """Keep a refused node's connection open until the peer closes it, or until the mapper needs its
+        room."""
         self._mapper.unregistered.renew(self)
         sent = self._reply(protocol.alive2_refusal(request.highest))
         self._events.replied("EPMD_ALIVE2_RESP", request.name, sent=sent)
@@ -263,9 +271,9 @@ class Connection:
             self._events.unknown_closed(self)
 
     def _wait_for_close(self) -> None:
-        """Wait for EOF, a reset, or any byte at all: each ends a node's connection."""
+        """Wait for EOF, a reset, or any byte. Each of them ends a node's connection."""
         while True:
-            # A node stays: to try a read first would cost more than to wait.
+            # A node stays connected, so trying to read first would cost more than waiting.
             self._wait_to_read()
             try:
                 data = self.sock.recv(protocol.MAX_PACKET, _NOW)
@@ -295,7 +303,7 @@ class Connection:
         self._reply_listing(reply, lines, "DUMP_RESP")
 
     def _reply_listing(self, reply: bytes, lines: list[bytes], title: str) -> None:
-        """`lines` are for the log: C writes the port and each line with a call of its own."""
+        """Send a listing. `lines` are for the log: C writes the port and each line with a separate call."""
         sent = self._reply(reply, lambda: [reply[: protocol.LISTING_PORT_SIZE], *lines])
         self._events.replied(title, sent=sent)
 
@@ -305,7 +313,7 @@ class Connection:
             self._events.kill_refused(self)
             self._reply_to_kill(protocol.KILL_NO)
             return
-        # Whoever reads "OK" may start the next epmd at once: the port must be free by then.
+        # A caller that reads "OK" may start the next epmd at once, so the port must be free by then.
         mapper.close_listeners()
         try:
             self._reply_to_kill(protocol.KILL_OK)
@@ -335,7 +343,8 @@ class Connection:
     # --- Replies ---
 
     def _reply(self, data: bytes, pieces: Callable[[], Iterable[bytes]] | None = None) -> bool:
-        """Send a reply; whether that was possible.  `pieces` gives what C would write with a call each."""
+        """Send a reply, and return whether that succeeded. `pieces` gives what C writes with separate
+        calls."""
         if self._mapper.settings.delay_write:
             self._sleep(self._mapper.settings.delay_write)
         try:
@@ -347,7 +356,7 @@ class Connection:
         return True
 
     def _send_all(self, data: bytes) -> None:
-        """Send it; a reader that does not take it gets the packet timeout, and then a reset."""
+        """Send all data. A peer that does not read it in packet_timeout seconds gets a reset."""
         sent = self._send_some(data)
         if sent == len(data):
             return
@@ -360,7 +369,7 @@ class Connection:
                 self._wait_to_write()
                 rest = rest[self._send_some(rest) :]
         except Aborted:
-            # Otherwise the kernel keeps what is left, and goes on offering it.
+            # Without this, the kernel keeps the unsent data and continues to offer it to the peer.
             self.sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, _RESET_ON_CLOSE)
             raise
         finally:
@@ -372,14 +381,15 @@ class Connection:
         except BlockingIOError:
             return 0
 
-    # --- Waits: each gives way to the hub ---
+    # --- Waits: each switches to the hub ---
 
     def _wait_to_read(self) -> None:
         """Wait until there is something to read.
 
-        The watcher stays for the next time: a node's connection waits for its request and then for its end,
-        and to watch a descriptor anew costs two system calls.  So every other wait calls `_stop_reading`
-        first."""
+        The watcher stays active for the next call: a node's connection waits for its request and then for its
+        end, and watching a descriptor anew costs two system calls. Therefore every other wait calls
+        `_stop_reading` first.
+        """
         if self._reader is None:
             self._reader = self._mapper.hub.loop.io(self.fd, _READ)
             self._reader.start(getcurrent().switch)
@@ -403,12 +413,13 @@ class Connection:
             watcher.close()
 
     def _wait_unregistered(self) -> None:
-        """While it waits, the connection may have to make room, unless it is a node's."""
+        """Make the connection available for closing to make room while it waits, unless it has a registered
+        node."""
         if not self._is_node:
             self._mapper.unregistered.renew(self)
 
     def _sleep(self, seconds: int) -> None:
-        """Play a busy server for this connection; the others go on."""
+        """Simulate a busy server for this connection only."""
         self._stop_reading()
         self._wait_unregistered()
         self._mapper.sleeping.add(self)

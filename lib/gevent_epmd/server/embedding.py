@@ -1,4 +1,4 @@
-"""An epmd inside another program: in its gevent hub, or in a thread of its own.
+"""Runs an epmd inside another program, in the program's gevent hub or in a thread.
 
     >>> with PortMapper(port=0) as mapper:  # in a program that runs on gevent
     ...     client.register("foo", 4711, port=mapper.port)
@@ -6,9 +6,12 @@
     >>> with ThreadedPortMapper(port=0) as mapper:  # in any other
     ...     client.names(port=mapper.port)
 
-Both serve from `start` to `close`, or in a `with` block.  After os.fork() the parent serves on, and in the
-child they are closed.  What a peer does wrong is logged; a mistake of this program's own, in a connection or
-in the thread, is raised by `close`.
+Both serve from `start` to `close`, or within a `with` block. Errors of peers are logged. An internal error,
+in a connection or in the thread, is raised by `close`.
+
+Invariant: after os.fork() the parent continues to serve, and in the child all mappers are closed.
+
+C has no counterpart.
 """
 
 from __future__ import annotations
@@ -39,22 +42,22 @@ __all__ = ["ListenError", "PortInUse", "PortMapper", "ThreadedPortMapper"]
 
 Self = TypeVar("Self", bound="PortMapper")
 
-_STARTED = "it has been started: close it first"
+_STARTED = "already started: close it first"
 
 
 class PortMapper:
-    """An epmd in the gevent hub of the thread that starts it, and that must close it.
+    """An epmd in the gevent hub of the thread that starts it. The same thread must close it.
 
-    `port` 0 is any that is free on all `addresses`; the attribute says which, once it serves.
-    Loopback is always among the addresses; no address at all means every one of this host, and None loopback
-    alone: 127.0.0.1, ::1, and 127.0.1.1, where Debian's nodes look for it, as far as this host has them.
-    `relaxed`, `allow`, `allow_register`, `idle_exit`, `debug` and the delays are the options of
-    `epmd --help`, times in seconds.  `log` is called with each line of the log, without its end, and must not
-    wait for anything; None is stderr, where there was one when Python started.
+    `port` 0 means any port that is free on all `addresses`; the attribute `port` has its number once the
+    mapper serves. The mapper listens on loopback in addition to `addresses`. An empty list means every
+    address of this host. None means loopback only: 127.0.0.1, ::1 and 127.0.1.1 (where nodes on Debian look
+    for it), as far as this host has them. `relaxed`, `allow`, `allow_register`, `idle_exit`, `debug` and the
+    delays are the options of `epmd --help`, with times in seconds. `log` is called with each log line,
+    without its line end. It must not block. None means stderr, if Python started with one.
 
-    `start` raises PortInUse where somebody listens already, ListenError for an address that is not to be had,
-    and RuntimeError where it has been started and not closed; the constructor ValueError for a value that
-    cannot be.
+    The constructor raises ValueError for an invalid value. `start` raises PortInUse if something already
+    listens on the port, ListenError if it cannot listen on an address, and RuntimeError if the mapper has
+    been started and not closed.
     """
 
     def __init__(
@@ -91,7 +94,7 @@ class PortMapper:
         self.port = port
 
     def start(self) -> None:
-        """Serve from here on."""
+        """Start serving."""
         if self._mapper is not None:
             raise RuntimeError(_STARTED)
         self._open()
@@ -101,14 +104,14 @@ class PortMapper:
         _serving.add(self)
         mapper = self._mapper = new_mapper(self._settings, sockets, Events(self._log))
         stopped = self._stopped = Event()
-        # However it ends, it ends in the hub: only there may connections be aborted.
+        # Always ends in the hub, because connections may be aborted only there.
         mapper.finished.rawlink(lambda _: self._end(mapper, stopped))
         mapper.start()
         self.port = mapper.port
         return mapper
 
     def close(self) -> None:
-        """End all connections and free the port; nothing happens where that is done already."""
+        """End all connections and free the port. Does nothing if the mapper is closed already."""
         mapper, self._mapper = self._mapper, None
         if mapper is not None:
             mapper.finished.set()
@@ -116,20 +119,22 @@ class PortMapper:
             self._log.raise_failure()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait so many seconds (None: any time) until it ends, by `-kill`, by `idle_exit` or by `close`.
-        False where that takes longer."""
+        """Wait until the mapper ends, by `-kill`, by `idle_exit` or by `close`.
+
+        Returns False if that takes longer than `timeout` seconds. None waits without limit.
+        """
         return self._stopped is None or bool(self._stopped.wait(timeout))
 
     def _end(self, mapper: Mapper, stopped: Event) -> None:
         try:
             mapper.stop()
-        except Exception as error:  # noqa: BLE001 - the hub would print it, and go on
+        except Exception as error:  # noqa: BLE001 - the hub would only print it
             self._log.failed(error)
         finally:
             stopped.set()
 
     def _leave_to_parent(self) -> None:
-        """For a forked child: be closed, without a word to the peers, which are the parent's."""
+        """In a forked child: close without sending anything to the peers, which belong to the parent."""
         mapper, self._mapper = self._mapper, None
         stopped, self._stopped = self._stopped, None
         if mapper is None:
@@ -152,22 +157,22 @@ class PortMapper:
 
 
 class ThreadedPortMapper(PortMapper):
-    """The same in a thread with a hub of its own, for programs without gevent; any thread may close it.
+    """A port mapper in a thread with its own hub, for programs without gevent. Any thread may close it.
 
-    Where gevent has patched the threads there is none of its own, and `start` raises RuntimeError.
+    If gevent has patched threading, there are no real threads, and `start` raises RuntimeError.
     """
 
     _thread: threading.Thread | None = None
     _ended: threading.Event | None = None
-    #: Wakes the thread's hub; None where there is no hub to wake.
+    #: Wakes the thread's hub. None while there is no hub to wake.
     _asked: Any = None
-    #: Whether `close` came before there was a hub to wake.
+    #: Whether `close` was called before there was a hub to wake.
     _closing = False
-    #: Held whenever one of these is looked at or changed.
+    #: Held while `_thread`, `_asked` or `_closing` is read or changed.
     _lock = threading.Lock()
 
     def start(self) -> None:
-        """Serve from here on; returns once requests are answered."""
+        """Start serving. Returns once requests are answered."""
         if monkey.is_module_patched("threading"):
             raise RuntimeError("gevent has patched the threads here: PortMapper serves in its hub")
         started, ended = threading.Event(), threading.Event()
@@ -179,11 +184,13 @@ class ThreadedPortMapper(PortMapper):
             self._thread, self._ended, self._closing = thread, ended, False
         started.wait()
         if ended.is_set():
-            self.close()  # which raises what was in the way
+            self.close()  # raises what made the start fail
 
     def close(self) -> None:
-        """End all connections and free the port, also while another thread is starting it; nothing happens
-        where that is done already."""
+        """End all connections and free the port, even while another thread is starting the mapper.
+
+        Does nothing if the mapper is closed already.
+        """
         with self._lock:
             thread, self._thread = self._thread, None
             self._closing = True
@@ -194,7 +201,7 @@ class ThreadedPortMapper(PortMapper):
             self._log.raise_failure()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """As for PortMapper; from any thread."""
+        """Like PortMapper.wait, but callable from any thread."""
         return self._ended is None or self._ended.wait(timeout)
 
     def _leave_to_parent(self) -> None:
@@ -231,7 +238,7 @@ class ThreadedPortMapper(PortMapper):
             asked.close()
 
     def _hear_of_failures(self, hub: Any) -> None:
-        """Of those that are in nobody's greenlet; the hub would print them."""
+        """Log and keep errors raised outside of greenlets, which the hub would only print."""
         hub_handles = hub.handle_error
 
         def handle_error(context: Any, kind: Any, error: Any, traceback: Any) -> None:
@@ -243,15 +250,16 @@ class ThreadedPortMapper(PortMapper):
         hub.handle_error = handle_error
 
 
-#: Those that may have something open.
+#: The mappers that may have open sockets.
 _serving: WeakSet[PortMapper] = WeakSet()
-#: What a child has of its parent's mappers: their greenlets must not be woken to be tidied up.
+#: A forked child's copies of its parent's mappers, kept because deleting them would resume their greenlets.
 _left: list[Mapper] = []
 
 
 def _leave_all_to_parent() -> None:
-    """In a child that was forked: it must neither serve nor hold what the parent closes."""
-    ThreadedPortMapper._lock = threading.Lock()  # a thread that is not here may have held it
+    """In a forked child: close all mappers, so that it neither serves nor holds sockets that the parent
+    closes."""
+    ThreadedPortMapper._lock = threading.Lock()  # a thread of the parent may hold it
     for mapper in list(_serving):
         mapper._leave_to_parent()
 
@@ -260,16 +268,18 @@ os.register_at_fork(after_in_child=_leave_all_to_parent)
 
 
 def _close_copies(port: int) -> None:
-    """Close what was accepted at this port and is in no table: a thread that is not in this child was about
-    to serve it."""
+    """Close accepted connections at this port that no table lists.
+
+    In the parent, a thread was about to serve them. A forked child does not have that thread.
+    """
     default = _socket.getdefaulttimeout()
-    _socket.setdefaulttimeout(None)  # else to look at a socket of the program would change it
+    _socket.setdefaulttimeout(None)  # else a socket object would change the mode of the program's socket
     try:
         for name in os.listdir("/dev/fd"):
             try:
                 sock = _socket.socket(fileno=int(name))
             except OSError:
-                continue  # no socket, or the descriptor of the list
+                continue  # not a socket, or the descriptor of the listing itself
             if _is_accepted(sock, port):
                 sock.close()
             else:
@@ -292,12 +302,11 @@ def _say_nothing(_line: str) -> None:
 
 
 class _Log(Log):
-    """Calls `put` with each line, and keeps the first failure."""
+    """A log that calls `put` with each line, and keeps the first failure."""
 
     def __init__(self, level: int, put: Callable[[str], object] | None) -> None:
         super().__init__(level)
-        # Where there was no stderr at the start of Python, its number is by now that of some other file or
-        # socket, maybe a peer's.
+        # If Python started without stderr, descriptor 2 may now be any other file or socket, even a peer's.
         no_stderr = sys.__stderr__ is None
         self._call = put or (_say_nothing if no_stderr else super()._put)
         self._failure: BaseException | None = None
@@ -314,7 +323,7 @@ class _Log(Log):
     def _put(self, text: str) -> None:
         try:
             self._call(text)
-        except Exception as error:  # noqa: BLE001 - no connection may suffer for it
+        except Exception as error:  # noqa: BLE001 - a connection must not fail because of its log
             self.keep(error)
 
     def keep(self, error: BaseException) -> None:

@@ -1,12 +1,13 @@
-"""What happened, in the words of C's log.
+"""Logs what happens in connections and mapper, in the words of C's log.
 
-Connections and the mapper call one method for each event.  This module alone decides at which level a line
-appears, what it says, and in which order lines follow each other; operators compare these lines with those of
-C's epmd, so words, small mistakes and order are C's (OTP 29).
+Connections and mapper call one method for each event. Only this module decides at which level a line appears,
+its wording, and the order of lines. Operators compare these lines with those of C's epmd, so wording,
+spelling mistakes and order are C's (OTP 29).
 
-A complaint is a line about a peer: it is logged at every level, and ends with the peer's address.
+Invariant: a complaint, which is a line about a peer's error, is logged at every level and ends with the
+peer's address.
 
-Source: the calls of dbg_printf, dbg_tty_printf and dbg_print_buf in epmd_srv.c.
+C's counterpart: the calls of dbg_printf, dbg_tty_printf and dbg_print_buf in epmd_srv.c.
 """
 
 from __future__ import annotations
@@ -22,31 +23,31 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Peer(Protocol):
-        """A connection, as far as log lines name it: as a str it is the other end, ADDRESS:PORT."""
+        """A connection, as log lines show it. str() gives the peer's address, ADDRESS:PORT."""
 
         #: The descriptor.
         fd: int
 
         def is_local(self) -> bool:
-            """Whether the other end is on this host."""
+            """Return whether the peer is on this host."""
 
 
-#: Gives what C writes with a call each; called only where it is logged.
+#: Returns the parts that C writes with separate calls. Called only if they are logged.
 Pieces = Callable[[], Iterable[bytes]]
 
 _KILL = "EPMD_KILL_REQ"
-#: A level at which nothing is logged.
+#: The level at which nothing is logged.
 _SILENT = -1
 
 
 class Events:
-    """The events of one port mapper, logged in `log`."""
+    """Logs the events of one port mapper in `log`."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
 
     def silence(self) -> None:
-        """Log nothing from here on."""
+        """Log nothing from now on."""
         self._log.level = _SILENT
 
     # --- The start ---
@@ -61,7 +62,7 @@ class Events:
         self._log.say(2, f"try to initiate listening port {port}")
 
     def in_use(self, text: str, *, failure: bool) -> None:
-        """Another epmd has the port, which is a failure only where that is not what the caller wants."""
+        """Another epmd has the port. `failure` is whether that is an error for the caller."""
         if failure:
             self._log.fail(text)
         else:
@@ -74,11 +75,11 @@ class Events:
         self._log.fail(f"cannot serve: {reason}")
 
     def losing_rights(self) -> None:
-        """What follows may not open the terminal any more: it is another user's."""
+        """This process will soon lose the right to open its terminal, which belongs to another user."""
         self._log.hold_terminal()
 
     def file_stays(self, reason: str) -> None:
-        """A file of this process cannot be removed at its end."""
+        """A file of this process cannot be removed at the end."""
         self._log.say(0, f"a file is not removed, but empty: {reason}")
 
     def serving(self) -> None:
@@ -96,15 +97,16 @@ class Events:
         """`data` arrived, after `before` of the same packet."""
         if self._log.level:
             self._log.seconds()
-            # Of a packet that arrives in pieces C prints the beginning each time, not the piece.
+            # For a packet that arrives in pieces, C prints the start of the packet each time instead of the
+            # piece.
             self._log.packet((before + data)[: len(data)])
 
     def completed(self) -> None:
-        """The packet is whole."""
+        """The packet is complete."""
         self._log.seconds()
 
     def ended_early(self, peer: Peer, got: int) -> None:
-        """The other end closed after `got` bytes, before the packet was whole."""
+        """The peer closed after `got` bytes, before the packet was complete."""
         self._log.seconds()
         self._complain(peer, "got partial packet only on file descriptor %s (%s)", peer.fd, got)
 
@@ -113,7 +115,7 @@ class Events:
         self._complain(peer, "error in read: %s", error.strerror)
 
     def requested(self, title: str, *, allowed: bool) -> None:
-        # C looks whether a peer may ask for KILL before it logs the request.
+        # C checks whether a peer may ask for KILL before it logs the request.
         if self._log.level and (allowed or title != _KILL):
             self._log.say(1, f"** got {title}")
 
@@ -126,7 +128,7 @@ class Events:
         self._log.tty(1, reason)
 
     def failed(self, error: BaseException) -> None:
-        """A mistake of this program's own."""
+        """An internal error."""
         self._log.failed(error)
 
     def closing(self, peer: Peer) -> None:
@@ -136,22 +138,22 @@ class Events:
     # --- Replies ---
 
     def written(self, data: bytes, pieces: Pieces | None) -> None:
-        """A reply was sent; `pieces` gives what C writes with a call each, where that is not all at once."""
+        """A reply was sent. `pieces` gives the parts that C writes with separate calls, or is None."""
         if self._log.level >= 2:
             for piece in pieces() if pieces else (data,):
                 self._log.packet(piece)
 
     def write_failed(self, peer: Peer, error: OSError, data: bytes, pieces: Pieces | None) -> None:
-        """The reply could not be sent: C gives up at the first of its calls."""
+        """The reply could not be sent. C stops at the first of its calls."""
         self._complain(peer, "error in write, errno=%s: %s", error.errno, error.strerror)
         if self._log.level >= 2:
             self._log.packet(next(iter(pieces())) if pieces else data)
 
     def replied(self, reply: str, name: bytes | None = None, *, sent: bool) -> None:
-        """The reply to a request, about a node if `name` says so, was sent, or could not be."""
+        """A reply was sent, or failed. `name` is the node's name if C's log line names the node."""
         if self._log.level:
             of_node = "" if name is None else f' for "{shown(name)}"'
-            # C marks a failure only where it names the node.
+            # C marks a failure only if it names the node.
             mark = "** " if sent or of_node else ""
             self._log.tty(1, f"{mark}{'sent' if sent else 'failed to send'} {reply}{of_node}")
 
@@ -160,8 +162,11 @@ class Events:
     def registered(
         self, node: Node, registry: Registry, *, former: Node | None, known: bool, new: bool
     ) -> None:
-        """`former` had the name until now; `known` tells that the name was a node's before, and `new` that
-        neither it nor the place of a forgotten one is used again."""
+        """A node was registered.
+
+        `former` is the live node that had the name until now. `known` is whether the name belonged to a node
+        before. `new` is whether the node reuses neither the entry of its name nor that of a forgotten name.
+        """
         if not self._log.level:
             return
         request = node.request
@@ -182,8 +187,10 @@ class Events:
             self._tables(registry)
 
     def node_closed(self, peer: Peer, data: bytes, *, hung_up: bool) -> None:
-        """A connection that stays open after ALIVE2 has ended, by these bytes or by an EOF; `hung_up` by
-        us."""
+        """The connection of a registered or refused node ended, by these bytes or by EOF.
+
+        `hung_up` is whether this program closed it.
+        """
         if not hung_up:
             self._log.seconds()
         if data:
@@ -191,12 +198,12 @@ class Events:
             self._log.packet(data)
 
     def node_failed(self, peer: Peer, error: OSError) -> None:
-        """The same, by a reset."""
+        """The connection of a registered or refused node ended, by a reset."""
         self._log.seconds()
         self._log.tty(1, f"error on ALIVE socket {peer.fd} (-1; errno=0x{error.errno:x})")
 
     def unknown_closed(self, peer: Peer) -> None:
-        """The connection of a node that had been refused has ended."""
+        """The connection of a refused node ended."""
         self._log.tty(1, f"trying to unregister node with unknown file descriptor {peer.fd}")
 
     def _node(self, event: str, node: Node) -> None:
@@ -241,5 +248,5 @@ class Events:
         self._log.complain("error in accept: %s", error.strerror)
 
     def _complain(self, peer: Peer, kind: str, *details: object) -> None:
-        # Of many complaints few are logged, and only those need to tell who the peer is.
+        # Of many complaints only a few are logged, and only those need the peer's address.
         self._log.complain(f"{kind} from %s", *details, peer)

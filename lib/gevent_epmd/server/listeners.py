@@ -1,7 +1,11 @@
-"""Options -> bound, listening sockets (C: the first half of run() in epmd_srv.c).
+"""Opens the listening sockets for the addresses and the port that an epmd is configured with.
 
-Plain sockets, no gevent: a port in use is found out before anything slow is imported; what the module
-socket puts around _socket is 4 ms.
+Uses plain sockets without gevent, so that a port in use is detected before any slow import. It uses _socket,
+because the module socket takes another 4 ms to import.
+
+Invariant: if opening fails, no socket stays open.
+
+C's counterpart: the first half of run() in epmd_srv.c.
 """
 
 from __future__ import annotations
@@ -18,17 +22,17 @@ if TYPE_CHECKING:
 else:
     from ..records import NamedTuple
 
-#: What is left of them beside loopback, which is what C tells since OTP 29.
+#: The limit without the two loopback addresses. C's message has shown this number since OTP 29.
 _MOST_ADDRESSES = 14
 
-#: How often to choose a free port that turns out not to be free everywhere.
+#: How often to choose another free port if one turns out to be in use on some address.
 _TRIES = 20
 
 _ANY = ("0.0.0.0", "::")
 
 
 class PortInUse(Exception):
-    """Somebody has this port of this address already, an epmd most likely: no reason to complain."""
+    """The port of this address is in use, most likely by an epmd. That is not an error for most callers."""
 
     def __init__(self, host: str, port: int) -> None:
         super().__init__(f"there is already a epmd running at port {port} on ipaddr {host}")
@@ -37,11 +41,11 @@ class PortInUse(Exception):
 
 
 class ListenError(Exception):
-    """There is no serving where it was asked for; the text says why."""
+    """Listening as configured is not possible. The message gives the reason."""
 
 
 class Place(NamedTuple):
-    """Where to listen; `asked` is False for what nobody named and nobody may miss."""
+    """An address to listen on. `asked` is whether it is an error if the address is not available."""
 
     family: int
     host: str
@@ -49,11 +53,11 @@ class Place(NamedTuple):
 
 
 def open_listeners(addresses: Sequence[str] | None, port: int) -> list[_socket.socket]:
-    """Listen on the addresses and on both loopbacks, or everywhere if there are no addresses, or, for None,
-    on the loopback addresses that this host has.
+    """Listen on the addresses and on both loopback addresses. Returns non-blocking sockets.
 
-    The sockets do not block.  Port 0 lets the system choose, once for all of them.
-    Raises PortInUse and ListenError, and leaves nothing open then.
+    An empty sequence means every address; None means the loopback addresses that this host has. With port 0
+    the system chooses one free port for all sockets. Raises PortInUse and ListenError, and then leaves no
+    socket open.
     """
     for _ in range(_TRIES if port == 0 else 0):
         try:
@@ -85,14 +89,16 @@ def close_all(sockets: Iterable[_socket.socket]) -> None:
 
 
 def places(addresses: Iterable[str] | None) -> list[Place]:
-    """Where to listen, each place once, and none that a wildcard covers; None is loopback alone.  Raises
-    ListenError."""
+    """Return where to listen, without duplicates and without addresses that a wildcard covers.
+
+    None means loopback only. Raises ListenError.
+    """
     if addresses is None:
         return [Place(_family(host), host, False) for host in LOOPBACK_ALONE]
     hosts = [(_family(address), address) for address in addresses]
     asked = [Place(family, _canonical(family, host), True) for family, host in hosts]
     implied = LOOPBACK if asked else _ANY
-    # Loopback last, as in C since OTP 29: a missing address is an error even beside a running epmd.
+    # Loopback comes last, as in C since OTP 29, so a missing address is an error even if an epmd is running.
     wanted = asked + [Place(_family(host), host, not asked and ":" not in host) for host in implied]
     wild = {place.family for place in wanted if place.host in _ANY}
     chosen: dict[tuple[int, str], Place] = {}
@@ -116,8 +122,8 @@ def _canonical(family: int, address: str) -> str:
 
 
 def _open(place: Place, port: int) -> _socket.socket | None:
-    """A listening socket, or None where a place that nobody asked for is not to be had (on a host
-    without IPv6, for one)."""
+    """Return a listening socket, or None if an address that is not required is not available (IPv6 on a host
+    without it, for example)."""
     try:
         return _listen(place, port)
     except OSError as error:
@@ -136,7 +142,7 @@ def _listen(place: Place, port: int) -> _socket.socket:
             sock.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 1)
         sock.setblocking(False)
         sock.bind((place.host, port))
-        # Linux tells two listeners of one port apart only here, where SO_REUSEADDR is set.
+        # With SO_REUSEADDR, Linux reports a second listener on the same port only here, not in bind.
         sock.listen(_socket.SOMAXCONN)
     except BaseException:
         sock.close()

@@ -1,11 +1,15 @@
-"""Where the daemon says what it does: stderr, or syslog when it is detached.
+"""Writes the daemon's log lines to stderr, or to syslog when it is detached.
 
-Levels are C's: 0 is always said, 1 to 3 with as many -d.  `tty` is for what has no place in syslog.
-A peer must not be able to write the log: control characters are escaped, and what a peer can bring
-about without end goes through `complain`, which says each kind of thing once a second.
-Nobody waits for a log: a line for which stderr or syslog has no room is lost.
+Levels are C's: lines of level 0 are always logged, those of level 1 to 3 with as many -d. Lines for `tty`
+never go to syslog.
 
-Source: dbg_printf, dbg_tty_printf, dbg_print_buf and print_names of epmd.c and epmd_srv.c.
+Invariants:
+- A peer cannot forge log lines: control characters are escaped.
+- Errors that a peer can trigger repeatedly go through `complain`, which is rate-limited to one line per
+  second and kind.
+- Logging never blocks for long: a line for which stderr or syslog has no room is dropped.
+
+C's counterpart: dbg_printf, dbg_tty_printf, dbg_print_buf and print_names of epmd.c and epmd_srv.c.
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ _PATIENCE_IN_US = 10_000
 
 
 class Log:
-    """`level` is how often -d was given; `to_syslog` what a detached daemon wants."""
+    """The log of one process. `level` is how often -d was given; a detached daemon sets `to_syslog`."""
 
     def __init__(self, level: int = 0, *, to_syslog: bool = False) -> None:
         self.level = level
@@ -35,7 +39,7 @@ class Log:
         self._syslog = _open_syslog() if to_syslog else None
 
     def say(self, level: int, text: str) -> None:
-        """For stderr and syslog alike (C: dbg_printf)."""
+        """Log to stderr or syslog (C: dbg_printf)."""
         if self.level < level:
             return
         if self._syslog:
@@ -44,27 +48,35 @@ class Log:
             self._line(text)
 
     def fail(self, text: str) -> None:
-        """Level 0, for why a start fails: for stderr too where everything else goes to syslog, since the
-        caller still waits there, and a container has no syslog."""
+        """Log at level 0 why a start fails.
+
+        This goes to stderr even if other lines go to syslog, because the caller is still waiting, and a
+        container has no syslog.
+        """
         self.say(0, text)
         if self._syslog:
             self._line(text)
 
     def tty(self, level: int, text: str) -> None:
-        """For stderr alone (C: dbg_tty_printf)."""
+        """Log to stderr only (C: dbg_tty_printf)."""
         if self.level >= level and not self._syslog:
             self._line(text)
 
     def seconds(self) -> None:
-        """The time, at level 3 (C: current_time).  C says it whenever it looks at its clock, which it does
-        every few seconds while nothing happens, too; this one sleeps then."""
+        """Log the time, at level 3 (C: current_time).
+
+        C logs it whenever it reads the clock, which is also every few seconds while idle. This program sleeps
+        while idle.
+        """
         if self.level >= 3:
             self.say(3, f"time in seconds: {int(time.time())}")
 
     def complain(self, kind: str, *details: object) -> None:
-        """Level 0, for what a peer did: a text with a %s for each detail, of which bytes are a name.
-        Without -d each kind is said once a second at most, and how many were left out goes with the
-        next.  There must be few kinds: each is remembered."""
+        """Log at level 0 what a peer did: `kind` is a text with a %s for each detail; bytes are a name.
+
+        Without -d, each kind is rate-limited to one line per second, and the next line counts the dropped
+        ones. Use few kinds, because each is remembered.
+        """
         now = time.monotonic()
         last, missed = self._complaints.get(kind, (float("-inf"), 0))
         if not self.level and now - last < _SECONDS_BETWEEN_COMPLAINTS:
@@ -75,11 +87,11 @@ class Log:
         self.say(0, kind % tuple(shown(d) if isinstance(d, bytes) else d for d in details) + more)
 
     def failed(self, error: BaseException) -> None:
-        """Level 0, for what must not happen: a mistake in this program."""
+        """Log at level 0 an internal error."""
         self.complain("internal error: %s", repr(error))
 
     def packet(self, data: bytes) -> None:
-        """The bytes that came or went, at level 2 (C: dbg_print_buf)."""
+        """Log the bytes that were received or sent, at level 2 (C: dbg_print_buf)."""
         if self.level < 2 or self._syslog:
             return
         self._line(f"got {len(data)} bytes")
@@ -89,8 +101,10 @@ class Log:
             self._row("......and more")
 
     def tables(self, active: Iterable[tuple[str, int, int, int]], unused: Iterable[tuple[str, int]]) -> None:
-        """All nodes, at level 3 (C: print_names).  `active` are name, creation, port and descriptor,
-        `unused` name and creation."""
+        """Log all nodes, at level 3 (C: print_names).
+
+        `active` yields name, creation, port and descriptor of each node, `unused` name and creation.
+        """
         if self.level < 3 or self._syslog:
             return
         rows = [f'    active name     "{n}#{c}" at port {p}, fd = {fd}' for n, c, p, fd in active]
@@ -102,7 +116,7 @@ class Log:
             self._row(printable(row))
 
     def hold_terminal(self) -> None:
-        """Open the terminal that is stderr now, for a process that may not open it later."""
+        """Open the terminal that is stderr now, for a process that will lose the right to open it."""
         _terminal()
 
     def _line(self, text: str) -> None:
@@ -116,8 +130,8 @@ class Log:
 
         from . import unpatched
 
-        # A stderr that is full or gone must neither end anything nor keep it waiting: a pipe that can be
-        # written takes so many bytes at once.
+        # A full or closed stderr must neither end the process nor block it. A pipe that is ready for writing
+        # takes PIPE_BUF bytes without blocking.
         line = text.encode("utf-8", "surrogateescape")[: PIPE_BUF - 2]
         poll = unpatched.poll()
         poll.register(2, POLLOUT)
@@ -128,15 +142,16 @@ class Log:
             pass
 
 
-#: Our own way to the terminal that is stderr: its device, and a descriptor.
+#: The terminal that is stderr: its device, and our own descriptor of it.
 _way_to_terminal: tuple[int, int] | None = None
 
 
 def _terminal() -> int | None:
-    """A descriptor of the terminal that is stderr, on which no write waits; None where stderr is none.
+    """Return a non-blocking descriptor of the terminal that is stderr, or None if stderr is not a terminal.
 
-    A terminal that takes a byte need not take a line, and that it shall not wait cannot be said of
-    descriptor 2: that is shared with the shell."""
+    A terminal that is ready for writing may take less than a line. Descriptor 2 cannot be made non-blocking,
+    because it is shared with the shell.
+    """
     global _way_to_terminal
     if not os.isatty(2):
         return None
@@ -148,13 +163,13 @@ def _terminal() -> int | None:
         try:
             descriptor = os.open("/proc/self/fd/2", os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
         except OSError:
-            return None  # another user's terminal
+            return None  # the terminal belongs to another user
         _way_to_terminal = device, descriptor
     return _way_to_terminal[1]
 
 
 def _open_syslog() -> Callable[[str], None]:
-    """What syslog(3) does, but for a logger that is slow, which that one waits for."""
+    """Return a function that sends a line as syslog(3) does, but waits only briefly for a slow logger."""
     import _socket  # only a detached daemon needs it
 
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
@@ -164,22 +179,22 @@ def _open_syslog() -> Callable[[str], None]:
     def send(text: str) -> None:
         nonlocal impatient_until
         line = f"<{_LOG_USER_ERR}>{time.strftime('%b %e %T')} epmd: {text}"
-        # There is room for net.unix.max_dgram_qlen lines.  One who reads them makes more in no time, and one
-        # who does not is waited for once a second.
+        # The socket has room for net.unix.max_dgram_qlen lines. A logger that reads frees it immediately. For
+        # one that does not, wait at most once a second.
         flags = _socket.MSG_DONTWAIT if time.monotonic() < impatient_until else 0
         try:
-            # By its path each time: a logger that was started again is found again.
+            # By path each time, so that lines reach a logger that was restarted.
             sock.sendto(line.encode("utf-8", "surrogateescape"), flags, _SYSLOG)
         except BlockingIOError:
             impatient_until = time.monotonic() + 1
         except OSError:
-            pass  # nobody listens
+            pass  # no logger is running
 
     return send
 
 
 def shown(name: bytes) -> str:
-    """A name for a log line."""
+    """Return a name as log lines show it."""
     return name.decode("utf-8", "backslashreplace")
 
 

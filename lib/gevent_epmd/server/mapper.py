@@ -1,12 +1,13 @@
-"""What the connections of one port mapper share, and its start and end (C: EpmdVars, and run() of
-epmd_srv.c).
+"""What the connections of one port mapper share, with its start and shutdown.
 
-Acceptors hand connections over; each connection is served by a greenlet of its own.  Nothing here knows the
-type of either: both are closed through the few methods that they have in common.
+Acceptors hand over connections, and each connection runs in its own greenlet. This module knows the type of
+neither: it closes both through the methods that they have in common.
 
 Invariants:
 - `end` and `stop` may be called in any state, and any number of times;
-- at most MOST_UNREGISTERED connections wait that are not a node's.
+- at most MOST_UNREGISTERED connections wait without a registered node.
+
+C's counterpart: EpmdVars, and run() of epmd_srv.c.
 """
 
 from __future__ import annotations
@@ -32,28 +33,29 @@ if TYPE_CHECKING:
     from .registry import Holder
 
     class Listener(Protocol):
-        """What accepts connections."""
+        """Accepts connections."""
 
         def start(self) -> None:
-            """Accept connections from here on."""
+            """Start accepting connections."""
 
         def shut_down(self) -> None:
             """Stop, and free the port."""
 
         def leave_to_parent(self, *, loop_is_ours: bool) -> None:
-            """For a forked child: close its copy of the socket."""
+            """Close a forked child's copy of the socket."""
 
 
-#: Connections that are not a node's, at most: the memory of a container ends before its descriptors do.
+#: The most connections without a registered node. A container runs out of memory before descriptors.
 MOST_UNREGISTERED = 4096
 
-#: Descriptors that nodes may not take: the process's own and some for those who ask.  Of few, half.
+#: Descriptors that nodes may not take: for the process itself, and for peers that ask. With a low limit, half
+#: of it.
 _SPARE_DESCRIPTORS = 64
 _LEAST_SPARE_DESCRIPTORS = 16
 
 
 class Mapper:
-    """What all connections share: settings, events, nodes, timers.  `port` is the one that listings tell."""
+    """What all connections share: settings, events, nodes, timers. NAMES and DUMP report `port`."""
 
     def __init__(self, settings: Settings, port: int, events: Events) -> None:
         self.settings = settings
@@ -66,13 +68,14 @@ class Mapper:
         )
         self.deadlines = Deadlines(self.hub.loop, settings.packet_timeout)
         self.unregistered = Unregistered()
-        #: Those that play busy: a node's may have lost its name meanwhile.
+        #: The connections that simulate a busy server. `registry` may not list them any more: a node among
+        #: them may have been unregistered meanwhile.
         self.sleeping: set[Holder] = set()
-        #: Greenlets that have no connection to serve; see `connection`.
+        #: Greenlets without a connection to serve; see `connection`.
         self.idle_greenlets: list[Any] = []
         self._listed = b""
         self._names_reply = b""
-        #: What accepts connections once it starts.
+        #: The acceptors, which the caller adds before `start`.
         self.listeners: list[Listener] = []
         self._idle_exit: IdleExit | None = None
         if settings.idle_exit:
@@ -80,13 +83,13 @@ class Mapper:
             self._idle_exit = IdleExit(self.hub.loop, settings.idle_exit, partial(self.end, reason))
 
     def start(self) -> None:
-        """Accept connections from here on."""
+        """Start accepting connections."""
         for listener in self.listeners:
             listener.start()
         self._look_whether_idle()
 
     def end(self, reason: str) -> None:
-        """End without being asked to by a peer."""
+        """Shut down. `reason` is for the log."""
         self.events.ending(reason)
         self.close_listeners()
         self.finished.set()
@@ -97,10 +100,10 @@ class Mapper:
             listener.shut_down()
 
     def stop(self) -> None:
-        """Close all that is open.  For the hub only."""
+        """Close everything. Call from the hub only."""
         self.close_listeners()
         for connection in self._connections():
-            # Where a forked process has the socket too, a close tells the other end nothing.
+            # If a forked process has the socket too, closing it does not tell the peer anything.
             connection.hang_up()
             connection.abort("the mapper ends")
         self._stop_timers()
@@ -108,8 +111,10 @@ class Mapper:
             self.idle_greenlets.pop().throw()
 
     def leave_to_parent(self, *, loop_is_ours: bool) -> None:
-        """For a forked child: close the copies of its parent's sockets, so that its peers see nothing of it.
-        The loop of another thread must be left as it is: the child has no such thread."""
+        """In a forked child: close the copies of its parent's sockets, without the peers noticing.
+
+        The event loop of another thread must be left as it is, because the child does not have that thread.
+        """
         self.events.silence()
         for connection in self._connections():
             connection.leave_to_parent(loop_is_ours=loop_is_ours)
@@ -125,7 +130,7 @@ class Mapper:
             self._idle_exit = None
 
     def report_end(self) -> None:
-        """Let the log show what is still open when the process ends: C closes one after the other."""
+        """Log the close of each open connection when the process ends, as C closes one after the other."""
         for connection in sorted(self._connections(), key=attrgetter("fd")):
             connection.report_closing()
 
@@ -134,7 +139,7 @@ class Mapper:
         return holders.union(self.unregistered, self.sleeping)
 
     def make_room(self) -> bool:
-        """Close the connection that has been of no use for longest, never a node's; False if there is
+        """Close the longest unused connection, never that of a registered node. Returns False if there is
         none."""
         oldest = self.unregistered.oldest()
         if oldest is None:
@@ -143,15 +148,16 @@ class Mapper:
         return True
 
     def keep_bounded(self, newcomer: Peer) -> None:
-        """Make room where more connections wait that are not a node's than may; to be called for each
-        newcomer."""
-        # Not before it was served, since a connection that is answered at once takes nobody's place.
+        """Make room if too many connections wait without a registered node. Call this for each new
+        connection."""
+        # Only now that the newcomer was served, because a connection that gets its reply at once takes no
+        # room.
         if len(self.unregistered) > MOST_UNREGISTERED:
             self.events.crowded(newcomer, MOST_UNREGISTERED)
             self.make_room()
 
     def node_reg(self, request: Alive2Request, holder: Holder) -> Node:
-        """Register a node.  Raises NodeRefused."""
+        """Register a node. Raises NodeRefused."""
         former = self.registry.find(request.name)
         known = former is not None or self.registry.remembers(request.name)
         new = not known and not self.registry.is_full()
@@ -161,7 +167,7 @@ class Mapper:
         return node
 
     def node_unreg(self, node: Node) -> bool:
-        """Unregister a node; False if it was unregistered already."""
+        """Unregister a node. Returns False if it was unregistered already."""
         unregistered = self.registry.unregister(node)
         if unregistered:
             self.events.unregistered(node, self.registry)
@@ -169,7 +175,7 @@ class Mapper:
         return unregistered
 
     def node_stop(self, name: bytes) -> bool:
-        """Unregister the node of this name by force; False if there is none."""
+        """Unregister the node of this name by force. Returns False if there is none."""
         node = self.registry.find(name)
         if node is None:
             return False
@@ -181,8 +187,10 @@ class Mapper:
         return True
 
     def names_reply(self) -> bytes:
-        """The reply to NAMES: one object for all who ask until a node comes or goes, since slow readers keep
-        it."""
+        """Return the reply to NAMES.
+
+        All callers share one object until a node comes or goes, because slow readers keep it.
+        """
         text = self.registry.names_text()
         if text is not self._listed or not self._names_reply:
             self._listed = text
@@ -190,9 +198,10 @@ class Mapper:
         return self._names_reply
 
     def may_be_killed(self) -> bool:
-        """Whether KILL ends the mapper: with relaxed checking always, otherwise while no node is live."""
+        """Return whether KILL ends the mapper: always with relaxed checking, otherwise only without live
+        nodes."""
         if not self.settings.relaxed:
-            # A node that has just ended must not stand in the way because its EOF was not read yet.
+            # A node that has just ended must not prevent the shutdown because its EOF has not been read yet.
             self.registry.drop_gone()
         return self.settings.relaxed or len(self.registry) == 0
 
@@ -202,12 +211,12 @@ class Mapper:
 
 
 def raise_descriptor_limit() -> None:
-    """Use as many descriptors as the host allows: a node takes one."""
+    """Raise the descriptor limit as far as the host allows, because each node takes a descriptor."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     except (OSError, ValueError):
-        pass  # the system allows less than it says; what there is must do
+        pass  # the system allows less than the hard limit that it reports
 
 
 def _most_nodes() -> int | None:

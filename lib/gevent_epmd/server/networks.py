@@ -1,9 +1,10 @@
-"""Addresses of peers: how the log names them, whether they are on this host, whether they are in a network.
+"""Peer addresses: how the log shows them, whether they are on this host, and whether a network contains them.
 
-IPv4 and IPv4-mapped IPv6 (::ffff:10.0.0.1) are the same: a dual-stack socket gives IPv4 peers the second
-form. ipaddress takes 4 ms to import, so it is imported only where networks are named.
+An IPv4-mapped IPv6 address (::ffff:10.0.0.1) is treated as the IPv4 address, because a dual-stack socket
+reports IPv4 peers in that form. ipaddress takes 4 ms to import, so only functions that deal with networks
+import it.
 
-C's counterpart: conn_open of epmd_srv.c; networks that may ask are ours.
+C's counterpart: conn_open of epmd_srv.c. C has no list of allowed networks.
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ if TYPE_CHECKING:
 
 Network: TypeAlias = "IPv4Network | IPv6Network"
 
-_MAPPED_PREFIX = 0xFFFF  # of 96 bits
+_MAPPED_PREFIX = 0xFFFF  # the first 96 bits of an IPv4-mapped address
 
 
 def read_network(network: str | Network) -> Network:
-    """The network that is meant, as 10.0.0.0/8; one of IPv4-mapped addresses is an IPv4 network.  An IPv6
-    network that is greater than all of those, as ::/0 is, holds IPv6 peers alone.  Raises ValueError."""
+    """Parse a network such as 10.0.0.0/8. Raises ValueError.
+
+    A network of IPv4-mapped addresses becomes an IPv4 network. A wider IPv6 network, such as ::/0, contains
+    IPv6 peers only.
+    """
     from ipaddress import IPv4Network, ip_network
 
     try:
@@ -39,14 +43,15 @@ def read_network(network: str | Network) -> Network:
 
 
 def plain_host(host: str) -> str:
-    """A peer's address as accept gave it; of an IPv4 peer on a dual-stack socket its IPv4 address."""
+    """Return a peer's address as reported by accept; for an IPv4 peer of a dual-stack socket, its IPv4
+    address."""
     mapped = host.removeprefix("::ffff:")
-    # ::ffff:1:2:3 is an IPv6 address like any other.
+    # ::ffff:1:2:3 is an ordinary IPv6 address.
     return host if ":" in mapped else mapped
 
 
 def is_in(host: str, networks: Iterable[Network]) -> bool:
-    """Whether a peer's address, as accept gave it, is in one of these networks."""
+    """Return whether a peer's address, as reported by accept, is in one of these networks."""
     from ipaddress import ip_address
 
     address = ip_address(plain_host(host).partition("%")[0])
@@ -54,15 +59,17 @@ def is_in(host: str, networks: Iterable[Network]) -> bool:
 
 
 def is_local(peer: str, own: Callable[[], tuple[Any, ...]]) -> bool:
-    """Whether a peer at this address is on this host: over loopback, or from the very address that it
-    connected to, which `own` gives as getsockname does.  `own` is called only where loopback does not
-    decide."""
+    """Return whether a peer is on this host: it uses loopback, or the same address that it connected to.
+
+    `own` returns that address as getsockname does. It is called only if `peer` is not a loopback address.
+    """
     plain = plain_host(peer)
     loopback = peer == "::1" or (":" not in plain and plain.startswith("127."))
     return loopback or peer == own()[0]
 
 
 def peer_name(peer: tuple[Any, ...]) -> str:
-    """A peer as the log names it: ADDRESS:PORT, an IPv6 address in brackets.  `peer` is what accept gave."""
+    """Return a peer as the log shows it: ADDRESS:PORT, with an IPv6 address in brackets. `peer` is from
+    accept."""
     host, port = plain_host(peer[0]), peer[1]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,18 +1,16 @@
-"""Which node has which name: live nodes, the names of late ones, and their creations.
+"""Records which node has which name: live nodes, remembered names of former nodes, and their creations.
 
-No I/O happens here.  Strategy: live nodes are a dict in the order of registration, remembered ones a dict
-in the order in which they went, so that every question is answered without a search.  The text of
-NAMES is kept until a node comes or goes.
+No I/O. Live nodes are a dict in the order of registration, remembered ones a dict in the order in which they
+were unregistered, so no lookup searches. The text of NAMES is kept until a node comes or goes.
 
 Invariants:
 - a name is live at most once, and never live and remembered at once;
-- a count, once given to a name, is never given to it again while this registry lives, wherever
-  the clock goes: a name that comes back gets the successor of its last count, and a name that
-  was forgotten starts above every count that was forgotten, and above the second of the start.  The
-  creation is the count, brought into 32 bits;
-- `unregister` takes away the node that it is given, and never another one of the same name.
+- a name never gets the same count twice from the same registry, even if the clock is set back: a remembered
+  name gets the successor of its last count, and a name that was forgotten starts above every count that was
+  forgotten, and above the second of the start. The creation is the count, mapped to 32 bits;
+- `unregister` removes the node that it is given, never another node of the same name.
 
-Source: node_reg2, node_unreg and node_unreg_sock of epmd_srv.c.
+C's counterpart: node_reg2, node_unreg and node_unreg_sock of epmd_srv.c.
 """
 
 from __future__ import annotations
@@ -28,31 +26,31 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Holder(Protocol):
-        """What keeps a node registered: its connection.  `fd` is the descriptor, for DUMP."""
+        """What keeps a node registered: its connection. `fd` is the descriptor, for DUMP."""
 
         fd: int
 
         def gone(self) -> bool:
-            """Whether the other end has closed, though its EOF was not read yet."""
+            """Return whether the peer has closed, even if its EOF has not been read yet."""
 
         def hang_up(self) -> None:
-            """Let the other end see the close at once."""
+            """Close towards the peer at once."""
 
         def abort(self, reason: str) -> None:
-            """End it now; `reason` is for the log."""
+            """End it now. `reason` is for the log."""
 
         def leave_to_parent(self, *, loop_is_ours: bool) -> None:
-            """For a forked child: close its copy."""
+            """Close a forked child's copy of the socket."""
 
         def report_closing(self) -> None:
             """Report its close."""
 
 
-#: How many late names are remembered; when more are, a new name makes the oldest be forgotten.
+#: How many former names to remember. Beyond this, a new name makes the registry forget the oldest one.
 REMEMBERED = 1000
 REMEMBERED_WHEN_DEBUGGING = 5
 
-#: The first creation of the 32-bit form: 1 to 3 look like the old form's.
+#: The first creation in the 32-bit form. 1 to 3 would look like the old form.
 _FIRST_CREATION = 4
 _CREATIONS = 2**32 - _FIRST_CREATION
 
@@ -71,7 +69,7 @@ class Node:
         self.count = count
         self.holder: Holder | None = holder
         self.fd = holder.fd
-        # Made when first asked for: not every node is before it goes.
+        # Built on first use, because some nodes end before anyone asks for them.
         self._port2_reply: bytes | None = None
         self._names_line: bytes | None = None
 
@@ -85,29 +83,29 @@ class Node:
 
     @property
     def port2_reply(self) -> bytes:
-        """The whole reply to a look-up of this node."""
+        """The complete reply to a look-up of this node."""
         if self._port2_reply is None:
             self._port2_reply = protocol.port2_reply(self.request)
         return self._port2_reply
 
     @property
     def names_line(self) -> bytes:
-        """What NAMES says of it."""
+        """The node's line in NAMES."""
         if self._names_line is None:
             self._names_line = protocol.names_line(self.name, self.port)
         return self._names_line
 
     @property
     def creation(self) -> int:
-        """Tells this registration of the name from every other one; 4 to 2**32 - 1."""
+        """Distinguishes this registration of the name from all others: 4 to 2**32 - 1."""
         return _FIRST_CREATION + (self.count - _FIRST_CREATION) % _CREATIONS
 
 
 class Registry:
     """The nodes of one port mapper.
 
-    `clock` gives seconds since the epoch, `remembered` is how many late names are kept,
-    `limit` how many nodes may be live at once (None: any number).
+    `clock` returns seconds since the epoch. `remembered` is how many former names to remember. `limit` is how
+    many nodes may be live at once (None: no limit).
     """
 
     def __init__(
@@ -121,40 +119,43 @@ class Registry:
         self._limit = limit
         self._live: dict[bytes, Node] = {}
         self._late: dict[bytes, Node] = {}
-        # One that was killed in this very second may have given away the number of the second.
+        # An epmd that was killed within this second may have assigned the second itself as a creation.
         self._floor = max(_FIRST_CREATION, int(clock()) + 1)
         self._names: bytes = b""
-        #: The lines of NAMES; made anew, not changed, when a node comes or goes, since a slow reply shows
-        #: them later.
+        #: The lines of NAMES. Rebuilt, not changed, when a node comes or goes: a slow reply logs the list
+        #: later.
         self._lines: list[bytes] | None = None
 
     def __len__(self) -> int:
-        """How many nodes are live."""
+        """Return how many nodes are live."""
         return len(self._live)
 
     def find(self, name: bytes) -> Node | None:
-        """The live node of this name."""
+        """Return the live node of this name, or None."""
         return self._live.get(name)
 
     def live(self) -> Iterator[Node]:
-        """The live nodes, newest registration first."""
+        """Iterate over the live nodes, newest registration first."""
         return reversed(self._live.values())
 
     def late(self) -> Iterator[Node]:
-        """The remembered nodes, those that went first first."""
+        """Iterate over the remembered nodes, in the order in which they were unregistered."""
         return iter(self._late.values())
 
     def remembers(self, name: bytes) -> bool:
-        """Whether the name belonged to a node that is gone."""
+        """Return whether the name is that of a former node."""
         return name in self._late
 
     def is_full(self) -> bool:
-        """Whether a new name makes the oldest remembered one be forgotten."""
+        """Return whether a new name makes the registry forget the oldest remembered one."""
         return len(self._late) > self._remember
 
     def register(self, request: Alive2Request, holder: Holder) -> Node:
-        """Give the name to the holder.  Raises NodeRefused where the request is not a node's, the name
-        is taken by somebody who is still there, or there are too many nodes."""
+        """Register the holder under the name, and return the node.
+
+        Raises NodeRefused if the request is invalid, if a node that is still connected has the name, or if
+        there are too many nodes.
+        """
         reason = request.refusal() or self._obstacle(request.name)
         if reason:
             raise NodeRefused(reason.kind, *reason.details)
@@ -164,7 +165,7 @@ class Registry:
         return node
 
     def unregister(self, node: Node) -> bool:
-        """Take the node off the live ones and remember its name; False if it was off already."""
+        """Remove a live node and remember its name. Returns False if the node is not live."""
         if self._live.get(node.name) is not node:
             return False
         del self._live[node.name]
@@ -174,32 +175,32 @@ class Registry:
         return True
 
     def drop_gone(self) -> None:
-        """Unregister every node whose other end has gone, noticed or not."""
+        """Unregister every node whose peer has closed, even if its EOF has not been read yet."""
         for node in list(self._live.values()):
             self._drop_if_gone(node)
 
     def names_text(self) -> bytes:
-        """What NAMES lists."""
+        """Return the text of NAMES."""
         self.names_lines()
         return self._names
 
     def names_lines(self) -> list[bytes]:
-        """The lines of NAMES."""
+        """Return the lines of NAMES."""
         if self._lines is None:
             self._lines = [node.names_line for node in self.live()]
             self._names = b"".join(self._lines)
         return self._lines
 
     def dump_lines(self) -> list[bytes]:
-        """The lines of DUMP."""
+        """Return the lines of DUMP."""
         active, unused = protocol.dump_active_line, protocol.dump_unused_line
         lines = [active(node.name, node.port, node.fd) for node in self.live()]
         return lines + [unused(node.name, node.port, node.fd) for node in self.late()]
 
     def _obstacle(self, name: bytes) -> Complaint | None:
         owner = self._live.get(name)
-        # The node that had the name may have closed its connection a moment ago, and come back on
-        # a new one that was served first.  C refuses it then.
+        # The former owner may have just closed its connection, and reconnected on one that is served first. C
+        # refuses the registration in this case.
         if owner is not None and not self._drop_if_gone(owner):
             return Complaint("node name already occupied %s", name)
         if self._limit is not None and len(self._live) >= self._limit:

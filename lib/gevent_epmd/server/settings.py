@@ -1,4 +1,4 @@
-"""What a port mapper needs to know before it serves."""
+"""The settings of a port mapper, checked before it serves."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ DEFAULT_PACKET_TIMEOUT = 60
 
 
 class Settings(NamedTuple):
-    """The settings of one port mapper.  Times are seconds, and 0 stands for none.
+    """The settings of one port mapper. Times are in seconds, and 0 means none.
 
-    `port` 0 is any free port.  `addresses` are the IP addresses to listen on, loopback always among them; an
-    empty tuple stands for every address of this host, None for loopback alone.  `relaxed` is C's
-    relaxed_command_check.  `allow` are the networks whose hosts may ask; None stands for all.
-    `allow_register` are those whose nodes may register besides this host's, and ask.  `debug` is how often -d
-    was given.
+    `port` 0 means any free port. `addresses` are the IP addresses to listen on, in addition to loopback; an
+    empty tuple means every address of this host, None loopback only. `relaxed` is C's relaxed_command_check.
+    `allow` lists the networks whose hosts may connect; None means all. `allow_register` lists networks whose
+    hosts may connect and also register nodes, which otherwise only this host may. `debug` is how often -d was
+    given.
     """
 
     port: int = DEFAULT_PORT
@@ -38,8 +38,11 @@ class Settings(NamedTuple):
     debug: int = 0
 
     def may_ask(self) -> tuple[Network, ...] | None:
-        """The networks whose hosts may ask; None stands for all.  A node that may register must be able to
-        look others up."""
+        """Return the networks whose hosts may connect, or None for all.
+
+        Networks of `allow_register` are included, because a node that registers must be able to look up
+        others.
+        """
         return None if self.allow is None else self.allow + self.allow_register
 
 
@@ -51,7 +54,7 @@ def checked(
     relaxed: bool,
     **numbers: int,
 ) -> Settings:
-    """Settings from what a program passes.  Raises ValueError for a value that is out of range."""
+    """Build Settings from a program's arguments. Raises ValueError for a value that is out of range."""
     if isinstance(addresses, str):
         raise ValueError(f'addresses: "{addresses}" is a string, not a list of addresses')
     settings = Settings(

@@ -1,9 +1,10 @@
-"""Timers of the port mapper: deadlines of connections, the order in which connections make room, idle exit.
+"""Timers of the port mapper: connection deadlines, the order in which connections make room, and idle exit.
 
-Every timer is made anew when it is started: a libev timer that was stopped continues with the time that was
-left.  No timer runs while nothing waits for it.
+Invariants:
+- Each start of a timer creates a new one: a libev timer that was stopped resumes with the time that was left.
+- No timer runs while nothing waits for it.
 
-C's counterpart: the time-outs in do_read and select of epmd_srv.c; idle exit is ours.
+C's counterpart: the timeouts in do_read and around select in epmd_srv.c. C has no idle exit.
 """
 
 from __future__ import annotations
@@ -17,23 +18,24 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     class Abortable(Protocol):
-        """A connection, as far as timers know it."""
+        """A connection, as the timers see it."""
 
         def abort(self, reason: str) -> None:
-            """End it now."""
+            """End the connection now."""
 
 
-#: How long to wait for input after the process was stopped before a deadline counts, in seconds.
+#: How long a deadline is extended after the process was suspended, in seconds.
 _GRACE = 0.1
-#: A timer that is this late, in seconds, tells that the process, or its host, was stopped.
+#: A timer that is this late, in seconds, shows that the process or its host was suspended.
 _STOPPED = 1.0
 
 
 class Deadlines:
-    """Aborts the connections whose time is over.
+    """Aborts each connection that reaches its deadline.
 
-    All connections get the same number of seconds, so their deadlines end in the order of `add`, and one
-    timer for the first of them is enough."""
+    All connections get the same number of seconds, so deadlines expire in the order of `add`, and a single
+    timer for the earliest one is enough.
+    """
 
     def __init__(self, loop: Any, seconds: float) -> None:
         self._loop = loop
@@ -43,7 +45,7 @@ class Deadlines:
         self._was_stopped = False
 
     def add(self, connection: Abortable) -> None:
-        """Set the connection's deadline; a second call does not change it."""
+        """Set the connection's deadline. A second call does not change it."""
         if connection not in self._table:
             self._table[connection] = time.monotonic() + self._seconds
             if self._timer is None:
@@ -54,7 +56,7 @@ class Deadlines:
         self._table.pop(connection, None)
 
     def stop(self) -> None:
-        """Abort nobody from here on."""
+        """Stop the timer: no connection is aborted any more."""
         if self._timer is not None:
             self._timer.stop()
             self._timer.close()
@@ -73,8 +75,8 @@ class Deadlines:
                 self._start_timer(deadline - now)
                 break
             if now - deadline > _STOPPED and not self._was_stopped:
-                # The loop calls timers before it reads: a request that arrived in time is read in the
-                # meantime.
+                # The event loop runs timers before it reads. The grace period lets it read requests that
+                # arrived in time.
                 self._was_stopped = True
                 self._start_timer(_GRACE)
                 return
@@ -84,30 +86,31 @@ class Deadlines:
 
 
 class Unregistered(OrderedDict["Any", None]):
-    """The connections that wait and are not a node's, the one that has been of no use for longest first.
+    """The waiting connections without a registered node, the longest unused one first.
 
-    An OrderedDict itself: `len` and `discard`, which every connection comes through, are C then."""
+    A subclass of OrderedDict, because every connection goes through `len` and `discard`, and they run in C.
+    """
 
     def add(self, connection: Abortable) -> None:
-        """The connection is of no use from now on; one that is here already keeps its place."""
+        """Add a connection as unused from now on. A connection that is already here keeps its place."""
         self.setdefault(connection)
 
     def renew(self, connection: Abortable) -> None:
-        """The connection was of use until now: it has made its request."""
+        """Move the connection to the end: it has made its request, so it was in use until now."""
         self[connection] = None
         self.move_to_end(connection)
 
     def discard(self, connection: Abortable) -> None:
-        """The connection is a node's, or has ended."""
+        """Remove a connection whose node was registered, or that has ended."""
         self.pop(connection, None)
 
     def oldest(self) -> Any | None:
-        """The connection that makes room first; None if there is none."""
+        """Return the connection to close first to make room, or None if there is none."""
         return next(iter(self), None)
 
 
 class IdleExit:
-    """Calls `end` when no node has been registered for this many seconds."""
+    """Calls `end` once no node has been registered for `seconds`."""
 
     def __init__(self, loop: Any, seconds: float, end: Callable[[], None]) -> None:
         self._loop = loop
@@ -116,16 +119,17 @@ class IdleExit:
         self._timer: Any = None
 
     def look(self, nodes: int) -> None:
-        """To be called with the number of live nodes at the start, and whenever it changes."""
+        """Start or stop the timer. Call this with the number of live nodes at the start and at every
+        change."""
         if nodes:
             self.stop()
         elif self._timer is None:
             self._timer = self._loop.timer(self._seconds)
-            # Without `update` the timer starts at the beginning of the loop's iteration, and ends early.
+            # Without `update`, time counts from the start of the loop's iteration, and the timer fires early.
             self._timer.start(self._end, update=True)
 
     def stop(self) -> None:
-        """Stop counting until the next `look`."""
+        """Stop the timer until the next `look`."""
         if self._timer is not None:
             self._timer.stop()
             self._timer.close()

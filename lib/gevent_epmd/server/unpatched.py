@@ -1,4 +1,4 @@
-"""What a program that we are embedded in may have patched, as it was."""
+"""Original versions of functions that the embedding program may have monkey-patched."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import sys
 
 
 def poll() -> select.poll:
-    """A select.poll.  The patched one gives way to the loop even where it is told not to wait, and we look
-    in callbacks of the loop, which must not."""
+    """Return an unpatched select.poll.
+
+    gevent's version switches to the hub even with a timeout of 0. Callbacks of the event loop must not
+    switch, and they use this.
+    """
     monkey = sys.modules.get("gevent.monkey")
     original: type[select.poll] = monkey.get_original("select", "poll") if monkey else select.poll
     return original()

@@ -1,7 +1,6 @@
-"""An epmd for tests: `EpmdProcess`, and in `plugin` the fixtures of pytest that are made of it.
+"""An epmd for tests: `EpmdProcess`, and the pytest fixtures in `plugin` that use it.
 
-pytest imports this in every run where the package is installed, so the process is imported when it is first
-used.
+pytest imports this module in every run if the package is installed, so `process` is imported on first use.
 """
 
 from __future__ import annotations

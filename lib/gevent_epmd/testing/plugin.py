@@ -1,7 +1,7 @@
-"""The fixtures `epmd` and `epmd_session`: mappers of their own for tests that need distributed Erlang.
+"""The pytest fixtures `epmd` and `epmd_session`: separate mappers for tests that use distributed Erlang.
 
-pytest loads this in every run where the package is installed, so it imports what it needs, and looks after
-tests, only where one of them asks for a mapper; gevent is for the mapper's process alone.
+pytest loads this module in every run if the package is installed. So it imports its dependencies, and watches
+tests, only once a test requests a mapper. Only the mapper's process imports gevent.
 """
 
 from __future__ import annotations
@@ -19,21 +19,25 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def epmd_options() -> Sequence[str]:
-    """More options for the mappers of `epmd` and `epmd_session`; to be overridden."""
+    """Override this to pass more options to the mappers of `epmd` and `epmd_session`."""
     return ()
 
 
 @pytest.fixture
 def epmd(epmd_options: Sequence[str], request: pytest.FixtureRequest) -> Iterator[EpmdProcess]:
-    """An Erlang port mapper of the test's own, without any node; what goes wrong in it fails the test."""
+    """A separate Erlang port mapper for one test, without any node. An internal error in it fails the
+    test."""
     with _mapper(epmd_options, request.config) as mapper:
         yield mapper
 
 
 @pytest.fixture(scope="session")
 def epmd_session(epmd_options: Sequence[str], pytestconfig: pytest.Config) -> Iterator[EpmdProcess]:
-    """The same for all tests of the session, with pytest-xdist for all of one worker.  What goes wrong in it
-    fails the test during which it went wrong; one that died is there again for the next."""
+    """A port mapper for all tests of the session, or of one worker with pytest-xdist.
+
+    An internal error in it fails the test during which it occurred. If it dies, it is restarted for the next
+    test.
+    """
     with _mapper(epmd_options, pytestconfig) as mapper:
         _watcher(pytestconfig).shared = mapper
         yield mapper
@@ -54,7 +58,10 @@ def _mapper(options: Sequence[str], config: pytest.Config) -> Iterator[EpmdProce
 
 
 def _lives_with(config: pytest.Config) -> tuple[str, ...]:
-    """A worker of pytest-xdist lives on for a while when its controller is killed; no mapper does."""
+    """Return the options that end a mapper when the controller of pytest-xdist is killed.
+
+    A worker survives its controller for a while. The mapper must not.
+    """
     if not hasattr(config, "workerinput"):
         return ()
     return ("-pid_exit", f"{os.getpid()},{os.getppid()}")
@@ -70,7 +77,7 @@ def _watcher(config: pytest.Config) -> _Watcher:
 
 
 class _Watcher:
-    """Looks at the mappers after each test; registered as a plugin with the first of them."""
+    """Checks the mappers after each test. Registered as a plugin together with the first mapper."""
 
     name = "gevent_epmd.watcher"
 
