@@ -32,6 +32,8 @@ setup(
             "setuptools>=70.1",
             "mypy",
             "ruff",
+            "codespell>=2.4",
+            "rumdl>=0.3",
         ],
         "build": ["pyinstaller>=6.22"],
         "fuzz": ["atheris>=3"],
