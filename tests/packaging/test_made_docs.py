@@ -88,6 +88,18 @@ def test_every_module_and_wing_is_in_the_picture() -> None:
     assert [text for text in shown if not text[0].isdigit()] == list(architecture.TITLES.values())
 
 
+def test_every_module_is_explained() -> None:
+    """In the tables of docs/architecture.md, under the heading of its wing."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").partition("\n## The way of")[0]
+    told = dict(re.findall(r"^\| (?:`(\w+)/`|shared) \|.*\n\|[-|]+\n((?:\|.*\n)+)", text, re.MULTILINE))
+    for module in imports.SOURCES:
+        wing, name = imports.part(module), architecture.short(module)
+        if not name.startswith("__"):
+            assert f"`{name}.py`" in told["" if wing == "ground" else wing], module
+    files = {f"{architecture.short(module)}.py" for module in imports.SOURCES}
+    assert {*re.findall(r"`(\w+\.py)`", "".join(told.values()))} <= files
+
+
 def test_picture_shows_each_module_above_what_it_imports() -> None:
     known = {"a": {"c"}, "b": {"a"}, "c": set()}
     assert architecture.in_order(["a", "b", "c"], known) == ["b", "a", "c"]
