@@ -1,10 +1,16 @@
-"""The figures in README.md are those that scripts/bench --write-docs wrote last."""
+"""The figures in README.md are those of the tables that they are taken from.
+
+These are what scripts/bench --write-docs wrote last, and the start-up times of docs/operators.md.
+"""
 
 from __future__ import annotations
+
+import pytest
 
 from support import markdown
 from support.forms import ROOT
 
+OPERATORS = ROOT / "docs" / "operators.md"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 TABLES = {row[0]: row[1:] for row in markdown.rows((ROOT / "docs" / "benchmarks" / "README.md").read_text())}
 #: {cell: (throughput, CPU time), ours as multiples of C's}, where C's was measured too.
@@ -43,3 +49,17 @@ def test_memory() -> None:
     c_idle, c_node = TABLES["C, 1,000 nodes"][:2]
     ours, c = (f"{one} MB and {float(other):.0f} KB" for one, other in ((idle, node), (c_idle, c_node)))
     assert f"| {ours} | {c} |" in README
+
+
+START_UP = {
+    "`-names`": "`epmd -names`",
+    "`erl`, an epmd is running": "`erl` starts and finds an epmd",
+    "`-daemon` to the first answer": "`-daemon` to its first answer",
+}
+
+
+@pytest.mark.parametrize("start", START_UP)
+def test_start_up(start: str) -> None:
+    (row,) = [row for row in markdown.rows(markdown.section(OPERATORS, "Start-up")) if row[0] == start]
+    one_file, folder, c = (cell.split()[0] for cell in row[1:])
+    assert f"| {START_UP[start]} | {folder} ms installed, {one_file} ms as one file | {c} ms |" in README
