@@ -131,6 +131,23 @@ def test_mix_example(ours, tmp_path: Path) -> None:
     wait_until(lambda: not (project / "epmd.port").exists(), "the mapper to end")
 
 
+FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
+
+
+@pytest.mark.parametrize("path", FORMS, ids=lambda path: path.name)
+def test_issue_forms(path: Path) -> None:
+    """The keys that GitHub permits; a form with another one is not shown."""
+    form = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert {*form} == {"name", "description", "body"}
+    assert form["name"]
+    assert form["description"]
+    for part in form["body"]:
+        assert part["type"] in {"textarea", "input", "dropdown", "checkboxes"}
+        assert part["attributes"]["label"]
+        assert {*part} <= {"type", "attributes", "validations"}
+        assert {*part["attributes"]} <= {"label", "description", "value", "render", "options"}
+
+
 # --- Commands ---
 
 #: What is not played, and why.
