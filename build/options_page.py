@@ -61,8 +61,8 @@ def _table(kind: str, rows: list[tuple[str, str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    # A dash by itself is a value.
-    return usage.mark(re.sub(r"(?<= )-(?= )", "`-`", text), r"`\1`")
+    # A dash by itself is a value; a bar would end the cell.
+    return usage.mark(re.sub(r"(?<= )-(?= )", "`-`", text), r"`\1`").replace("|", "\\|")
 
 
 def _code(names: str) -> str:

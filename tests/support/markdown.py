@@ -21,12 +21,13 @@ _LINK = re.compile(r"\]\(\s*([^)\s]+)[^)]*\)|^\[[^\]]+\]:\s*(\S+)|(?:src|href)=\
 
 
 class Block(NamedTuple):
-    """A fenced code block; `line` is where it begins in its document."""
+    """A fenced code block; `line` is where it begins in its document, `comment` a comment just above."""
 
     path: Path
     line: int
     language: str
     text: str
+    comment: str
 
     def __str__(self) -> str:
         return f"{self.path.relative_to(ROOT)}:{self.line}"
@@ -50,9 +51,22 @@ def name_of(path: Path) -> str:
 def blocks(path: Path) -> list[Block]:
     text = path.read_text(encoding="utf-8")
     return [
-        Block(path, text.count("\n", 0, match.start()) + 1, match["language"], match["text"])
+        Block(
+            path,
+            text.count("\n", 0, match.start()) + 1,
+            match["language"],
+            match["text"],
+            _above(text, match),
+        )
         for match in _BLOCK.finditer(text)
     ]
+
+
+def _above(text: str, block: re.Match[str]) -> str:
+    comments = list(_COMMENT.finditer(text, 0, block.start()))
+    if not comments or text[comments[-1].end() : block.start()].strip():
+        return ""
+    return comments[-1][0].removeprefix("<!--").removesuffix("-->").strip()
 
 
 def all_blocks(*languages: str) -> list[Block]:
@@ -76,8 +90,10 @@ def commands(block: Block) -> list[Command]:
 
 
 def all_commands(path: Path) -> list[Command]:
-    """Those of all console blocks of a document."""
-    return [command for block in blocks(path) if block.language == "console" for command in commands(block)]
+    """Those of all console blocks of a document.  Where a comment prepares a host for a block, the document
+    has a test of its own that plays it."""
+    consoles = [block for block in blocks(path) if block.language == "console" and not block.comment]
+    return [command for block in consoles for command in commands(block)]
 
 
 def prose(path: Path) -> str:
