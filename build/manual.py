@@ -9,7 +9,7 @@ from gevent_epmd import __version__
 
 HEAD = """\
 .\\" Made by scripts/docs from the usage text and build/manual.py.
-.TH EPMD 1 2026-11-23 "gevent-epmd {version}" "User Commands"
+.TH EPMD 1 2026-11-26 "gevent-epmd {version}" "User Commands"
 .SH NAME
 epmd \\- the Erlang port mapper daemon
 .SH SYNOPSIS
