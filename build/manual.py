@@ -1,4 +1,4 @@
-"""Prints docs/epmd.1, the manual page: the usage text, and what a page has besides it."""
+"""Prints docs/epmd.1, the manual page: the usage text, and the sections that a manual page has besides."""
 
 from __future__ import annotations
 
@@ -9,82 +9,53 @@ from gevent_epmd import __version__
 
 HEAD = """\
 .\\" Made by scripts/docs from the usage text and build/manual.py.
-.TH EPMD 1 2026-11-23 "gevent-epmd {version}" "User Commands"
+.TH EPMD 1 2026-11-26 "gevent-epmd {version}" "User Commands"
 .SH NAME
 epmd \\- the Erlang port mapper daemon
 .SH SYNOPSIS
 """
 
+#: What makes bold what usage.mark finds.
+BOLD = r"\\fB\1\\fR"
+
 TAIL = """\
-.SH ENVIRONMENT
-.TP
-.B ERL_EPMD_PORT
-The default of
-.BR \\-port .
-.TP
-.B ERL_EPMD_ADDRESS
-The default of
-.BR \\-address .
-.TP
-.B ERL_EPMD_LOOPBACK
-Set at all, it is
-.BR \\-loopback .
-An
-.B \\-address
-on the line counts more.
-.TP
-.BR ERL_EPMD_ALLOW ", " ERL_EPMD_ALLOW_REGISTER ", " ERL_EPMD_USER
-.TQ
-.BR ERL_EPMD_IDLE_EXIT ", " ERL_EPMD_PID_EXIT
-.TQ
-.BR ERL_EPMD_PORT_FILE ", " ERL_EPMD_PID_FILE
-The defaults of the options of these names, for an epmd that is to serve.
-One that is set to nothing counts as not set.
-With a file that only the variable names, a port in use is no failure.
-.TP
-.B ERL_EPMD_RELAXED_COMMAND_CHECK
-Set at all, it is
-.BR \\-relaxed_command_check .
-.TP
-.BR LISTEN_PID ", " LISTEN_FDS ", " NOTIFY_SOCKET
-What systemd says, for
-.BR \\-systemd .
-.TP
-.B TMPDIR
-Where the one-file form unpacks to; it must not be mounted noexec. The folder form unpacks nothing.
-Default: /tmp.
 .SH EXIT STATUS
 .TP
 .B 0
-It was done as asked.
-A port in use is no error: an epmd runs already, and there is nothing to do.
+Success.
+A port that another epmd already serves counts as success, because there is nothing left to do.
 .TP
 .B 1
-It was not; the reason is on stderr, or in syslog with
-.BR \\-daemon .
+Failure; the reason is on stderr, with
+.B \\-daemon
+in syslog too.
 With
-.B \\-started
-that no epmd answers, with
-.B \\-kill
-that nodes are registered, with
-.B \\-check
-that something is wrong, with
-.BR \\-port_file " or " \\-pid_file
-also that the port is in use.
+.BR \\-started :
+no epmd answers.
+With
+.BR \\-kill :
+nodes are registered.
+With
+.BR \\-check :
+something is wrong.
+With
+.BR \\-port_file " or " \\-pid_file :
+also if the port is already in use.
 .SH SIGNALS
-TERM and INT end it, and with it every registration; nodes of OTP 23 and later register with the next one
-by themselves.
-As a daemon it ignores HUP.
+TERM and INT stop the daemon, and every registration ends with it.
+Nodes of OTP 23 and later register again with the next epmd by themselves.
+After
+.B \\-daemon
+HUP is ignored.
 .SH SECURITY
-Whoever reaches the port learns the names of the nodes and their ports.
-Registrations,
-.BR \\-dump ", " \\-kill " and " \\-stop
-are for this host alone.
+Everybody who can reach the port can read the names and ports of the nodes.
+Only this host can register nodes and use
+.BR \\-dump ", " \\-kill " and " \\-stop .
 Use
 .B \\-loopback
-where the nodes are on one host, and
+if all nodes are on one host, and
 .B \\-allow
-or a firewall where they are not.
+or a firewall if they are not.
 .SH EXAMPLES
 .nf
 epmd \\-daemon \\-loopback
@@ -103,18 +74,32 @@ def main() -> None:
     parts = [HEAD.format(version=__version__)]
     parts.append(".br\n".join(f".B epmd\n{_text(line)}\n" for line in usage.synopsis()))
     parts.append(f".SH DESCRIPTION\n{_text(usage.introduction())}\n")
-    parts.append("Options have one dash and are read from left to right; later ones win.\n.SH OPTIONS\n")
+    parts.append(
+        "Options have one dash and are read from left to right; a later one overrides an earlier one.\n"
+        ".SH OPTIONS\n"
+    )
     for title, options in usage.sections():
         parts.append(f".SS {_text(title)}\n")
         parts += map(_option, options)
+    parts.append(".SH ENVIRONMENT\n")
+    parts += (_variables(*item) for item in usage.VARIABLES.items())
     sys.stdout.write("".join(parts) + TAIL)
 
 
 def _option(option: usage.Option) -> str:
     spellings = ' ", " '.join(_text(spelling) for spelling in option.spellings)
     tag = f'.BI {spellings} " {option.value}"' if option.value else f".BR {spellings}"
-    # Sentences on lines of their own, as troff wants them.
-    return f".TP\n{tag}\n{_text(option.text).replace('. ', '.' + chr(10))}\n"
+    return f".TP\n{tag}\n{_sentences(_text(option.text))}\n"
+
+
+def _variables(names: str, text: str) -> str:
+    tag = names.replace(", ", ' ", " ')
+    return f".TP\n.BR {tag}\n{_sentences(usage.mark(text, BOLD).replace('-', chr(92) + '-'))}\n"
+
+
+def _sentences(text: str) -> str:
+    """Each on a line of its own, as troff expects."""
+    return text.replace(". ", ".\n")
 
 
 def _text(text: str) -> str:

@@ -1,6 +1,6 @@
-"""Does this executable serve at all?  smoke.py EXECUTABLE: status 0 and nothing said, or why not.
+"""Check that an executable serves at all: smoke.py EXECUTABLE prints nothing, or why it failed with status 1.
 
-Short on purpose: the tests proper run against the executable too.
+Short on purpose: the tests also run against the executable.
 """
 
 import os
@@ -22,7 +22,7 @@ def call(executable: str, port: int, *options: str) -> str:
 
 def check(what: str, *, holds: bool) -> None:
     if not holds:
-        sys.exit(f"not so: {what}")
+        sys.exit(f"failed: {what}")
 
 
 def main(executable: str) -> None:

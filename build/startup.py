@@ -1,8 +1,8 @@
-"""How long an epmd takes to start: startup.py [--rounds=N] EXECUTABLE...
+"""Measure how long an epmd takes to start: startup.py [--rounds=N] EXECUTABLE...
 
-Medians of alternating rounds, C's epmd in the same rounds where it is installed; Markdown.  Each is in
-milliseconds, and as a multiple of what this Python takes to start and do nothing (`python -I -S -c pass`):
-that says more where two machines are compared.  An epmd is here the beginning of a command line.
+Prints a Markdown table of medians over alternating rounds, with C's epmd if it is installed.  Each value is
+in milliseconds, and a multiple of the time that this Python takes to start and do nothing
+(`python -I -S -c pass`), by which machines can be compared.  An `Epmd` is the beginning of a command line.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def wait_for(port: int) -> None:
 
 
 def call(epmd: Epmd, port: int, *options: str) -> None:
-    # Without a timeout: with one, subprocess looks at the process in ever longer steps, 32 ms in the end.
+    # A timeout would falsify the result: with one, subprocess polls the process in steps of up to 32 ms.
     subprocess.call([*epmd, "-port", str(port), *options], stdout=subprocess.DEVNULL)
 
 
@@ -71,7 +71,7 @@ def first_answer(epmd: Epmd, port: int, *options: str) -> float:
 
 
 def erl(epmd: Epmd, port: int) -> None:
-    """A node that starts, starts an epmd if none runs, registers, and ends."""
+    """Start a node, which starts an epmd if none is running, registers and exits."""
     flags = ["-noshell", "-sname", "startup", "-epmd", shlex.join([*epmd, "-daemon"]), "-eval", "halt()."]
     subprocess.call(["erl", *flags], env=os.environ | {"ERL_EPMD_PORT": str(port)}, stdout=subprocess.DEVNULL)
 
@@ -79,7 +79,7 @@ def erl(epmd: Epmd, port: int) -> None:
 def first_erl(epmd: Epmd, port: int) -> float:
     took = timed(lambda: erl(epmd, port))
     end = time.monotonic() + PATIENCE
-    # C's refuses to end while it has not noticed that the node is gone.
+    # C's epmd refuses KILL until it has noticed that the node has gone.
     while answers(port) and time.monotonic() < end:
         call(epmd, port, "-kill")
     return took
@@ -104,7 +104,7 @@ PYTHON = "bare Python"
 
 
 def in_turns(epmds: dict[str, Epmd], measure: Callable[[Epmd], float], rounds: int) -> dict[str, list[float]]:
-    """So that what else the machine does meets all alike."""
+    """Measure in turns, so that other load on the machine affects all alike."""
     took: dict[str, list[float]] = {name: [] for name in [PYTHON, *epmds]}
     for _ in range(rounds):
         took[PYTHON].append(bare_python())

@@ -1,4 +1,4 @@
-"""The usage text, taken apart: what the manual page and the completions are made from."""
+"""The usage text, parsed: the manual page, docs/options.md and the completions are generated from it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,24 @@ from typing import NamedTuple
 from gevent_epmd.program.options import _INTERACTIVE, USAGE
 
 ENDS_THE_LINE = _INTERACTIVE
+#: The environment variables that are read.  The usage text names some of them, but explains none.
+VARIABLES = {
+    "ERL_EPMD_PORT": "The default of -port.",
+    "ERL_EPMD_ADDRESS": "The default of -address.",
+    "ERL_EPMD_LOOPBACK": "If set, even to nothing, the same as -loopback. "
+    "-address on the command line takes precedence.",
+    "ERL_EPMD_ALLOW, ERL_EPMD_ALLOW_REGISTER, ERL_EPMD_USER, ERL_EPMD_IDLE_EXIT, ERL_EPMD_PID_EXIT, "
+    "ERL_EPMD_PORT_FILE, ERL_EPMD_PID_FILE": "The defaults of the options of these names, for an epmd that is "
+    "to serve. A variable that is set to nothing counts as not set. If only the variable names a file, a port "
+    "that is already in use is no failure.",
+    "ERL_EPMD_RELAXED_COMMAND_CHECK": "If set, even to nothing, the same as -relaxed_command_check.",
+    "LISTEN_PID, LISTEN_FDS, NOTIFY_SOCKET": "Set by systemd; read only with -systemd.",
+    "TMPDIR": "Where the one-file executable unpacks itself; must not be mounted noexec. "
+    "The folder form unpacks nothing. Default: /tmp.",
+}
 _FIRST_LINE = re.compile(r"    (-.*?)(?: ([A-Z][\w:[\]]*))?  +(\S.*)")
+
+_NAME = re.compile(r"(?<![\w-])(--?[a-z]\w*(?: \d+)?|(?:ERL_EPMD|LISTEN|NOTIFY)_\w+)(?!\w)")
 
 
 class Option(NamedTuple):
@@ -34,6 +51,11 @@ def introduction() -> str:
 def sections() -> list[tuple[str, list[Option]]]:
     """The options under their headings."""
     return [_section(paragraph.splitlines()) for paragraph in USAGE.strip().split("\n\n")[2:]]
+
+
+def mark(text: str, code: str) -> str:
+    """The text with each option and variable in it wrapped by `code`, a replacement for re.sub."""
+    return _NAME.sub(code, text)
 
 
 def options() -> list[Option]:

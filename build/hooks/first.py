@@ -1,5 +1,5 @@
-"""Runs in the executables before the program.  Imports make no garbage, and looking for it takes 3 ms until
-an epmd serves; `bundle.settle` has it looked for again.
+"""Runs in the executables before the program.  Garbage collection during the imports would delay the start of
+an epmd by 3 ms and find nothing; `bundle.settle` enables it again.
 """
 
 import gc

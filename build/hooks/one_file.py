@@ -1,8 +1,8 @@
 """Runs in the one-file executable only, and before anything else.
 
-Tells the program that its parent process is a launcher, and looks at once whose child it is: where that
-launcher was killed, it may have another parent a moment later.  The folder form must not take its parent for
-a launcher: that is whoever started it.
+Tells the program that its parent process is the launcher, and looks at the parent at once: if the launcher is
+killed, the process has another parent a moment later.  The folder form has no launcher; its parent is the
+caller.
 """
 
 import sys

@@ -1,4 +1,4 @@
-# elixir cluster_test.exs: a test of two nodes, as mix test would run it.
+# elixir cluster_test.exs: a test with two nodes, as `mix test` would run it.
 ExUnit.start()
 
 defmodule ClusterTest do

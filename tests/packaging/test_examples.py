@@ -31,8 +31,6 @@ from support.forms import (
 
 EXAMPLES = ROOT / "docs" / "examples"
 WITH_EPMD = str(EXAMPLES / "with-epmd")
-#: A call in a text: up to what ends it in a shell, in Markdown, or in a sentence.
-CALL = re.compile(r"(?<![\w.-])epmd ((?:[^\S\n]*-[^|&>`\n)#,;]+)+)")
 PROJECT = {
     "mix.exs": """
         defmodule App.MixProject do
@@ -262,16 +260,3 @@ def test_node_that_starts_no_epmd(environ: dict[str, str]) -> None:
     done = run([*alone, *node], environ=environ | {"ERL_FLAGS": flags})
     assert done.returncode == 1
     assert b"econnrefused" in done.stdout + done.stderr
-
-
-@pytest.mark.parametrize("path", ["README.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))])
-def test_calls_in_the_docs_can_be_made(path: str) -> None:
-    for call in CALL.findall((ROOT / path).read_text(encoding="utf-8")):
-        # $$ is the shell's own number.
-        read_options(shlex.split(call.replace('"', "").replace("$$", "1")), {})
-
-
-def test_links_in_the_docs_lead_somewhere() -> None:
-    for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
-        for link in re.findall(r"\]\(([^)#:]+)\)|src=\"([^\":]+)\"", path.read_text(encoding="utf-8")):
-            assert (path.parent / "".join(link)).exists(), f"{path.name}: {link}"

@@ -1,7 +1,10 @@
-"""What scripts/docs makes: the manual page and the completions are those of the usage text, and they work."""
+"""What scripts/docs makes is made of what is there now, and works: the manual page, the tables of options and
+the completions of the usage text, the picture of the modules of their imports.
+"""
 
 from __future__ import annotations
 
+import re
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,6 +12,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+import architecture
+import imports
 import usage
 from gevent_epmd.program.options import _known_options
 from support.forms import BUILT, ROOT, SOURCE, Source, real, run
@@ -18,6 +23,8 @@ MANUAL = ROOT / "docs" / "epmd.1"
 COMPLETION = ROOT / "docs" / "completion"
 MADE = {
     MANUAL: ["manual.py"],
+    ROOT / "docs" / "options.md": ["options_page.py"],
+    ROOT / "docs" / "architecture.svg": ["architecture.py"],
     COMPLETION / "epmd.bash": ["completion.py", "bash"],
     COMPLETION / "epmd.zsh": ["completion.py", "zsh"],
     COMPLETION / "epmd.fish": ["completion.py", "fish"],
@@ -62,6 +69,40 @@ def test_usage_is_taken_apart_as_the_program_does() -> None:
     taken = {spelling: bool(option.value) for option in usage.options() for spelling in option.spellings}
     assert taken == _known_options()
     assert all(option.text for option in usage.options())
+
+
+def test_every_variable_is_documented() -> None:
+    """Those that the source names, and no other."""
+    named = set(re.findall(r"\bERL_EPMD_[A-Z]\w*", "".join(imports.SOURCES.values())))
+    assert named == {variable for variable in usage.VARIABLES if variable.startswith("ERL_")}
+
+
+def test_every_module_and_wing_is_in_the_picture() -> None:
+    known = imports.own_imports(imports.SOURCES)
+    boxes = architecture.layout(known)
+    assert sorted(module for box in boxes.values() for module in box.modules) == sorted(imports.SOURCES)
+    svg = (ROOT / "docs" / "architecture.svg").read_text(encoding="utf-8")
+    shown = re.findall(r">([^<>\n]+)</text>", svg)
+    for module in imports.SOURCES:
+        shown.remove(architecture.short(module))
+    assert [text for text in shown if not text[0].isdigit()] == list(architecture.TITLES.values())
+
+
+def test_every_module_is_explained() -> None:
+    """In the tables of docs/architecture.md, under the heading of its wing."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").partition("\n## The way of")[0]
+    told = dict(re.findall(r"^\| (?:`(\w+)/`|shared) \|.*\n\|[-|]+\n((?:\|.*\n)+)", text, re.MULTILINE))
+    for module in imports.SOURCES:
+        wing, name = imports.part(module), architecture.short(module)
+        if not name.startswith("__"):
+            assert f"`{name}.py`" in told["" if wing == "ground" else wing], module
+    files = {f"{architecture.short(module)}.py" for module in imports.SOURCES}
+    assert {*re.findall(r"`(\w+\.py)`", "".join(told.values()))} <= files
+
+
+def test_picture_shows_each_module_above_what_it_imports() -> None:
+    known = {"a": {"c"}, "b": {"a"}, "c": set()}
+    assert architecture.in_order(["a", "b", "c"], known) == ["b", "a", "c"]
 
 
 @pytest.mark.parametrize(

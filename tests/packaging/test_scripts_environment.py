@@ -182,3 +182,10 @@ def test_debian_package(host: Path, name: str) -> None:
     done = source(host, f"debian_package debian-python {name}")
     assert done.stdout.decode() == name.replace("%s", VERSION) + "\n"
     assert source(host, f"debian_package other-python {name}").returncode == 1
+
+
+def test_packages_of_the_system_can_be_declined(host: Path) -> None:
+    assert source(host, "EPMD_NO_APT=1 apt_install sl").returncode == 1
+    assert not (host / "asked").exists()
+    source(host, "EPMD_NO_APT= apt_install sl")
+    assert (host / "asked").exists()

@@ -6,14 +6,12 @@ Each call is made with C's program too, where nothing else is said: same text, s
 from __future__ import annotations
 
 import os
-import re
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from gevent_epmd.program.options import USAGE, _known_options
-from support.forms import C_EPMD, PATIENCE, ROOT, Built, C, Folder, Source, forms, outcome, reserved_port, run
+from support.forms import C_EPMD, PATIENCE, Built, C, Folder, Source, forms, outcome, reserved_port, run
 from support.peer import names, node, register
 from support.strangers import Odd
 
@@ -216,18 +214,6 @@ def test_bad_address(command, options: list[str]) -> None:
         assert (out, status) == (b"", 1)
         assert err.startswith(b"epmd: ")
         assert err.count(b"\n") == 1
-
-
-def test_every_option_is_in_the_readme() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    table = readme.partition("## Options and environment")[2].partition("\n## ")[0]
-    first_cells = " ".join(re.findall(r"^\| (.+?) \|", table, re.MULTILINE))
-    named = re.findall(r"`([^` ]+)( [A-Z]\w*)?`", first_cells)
-    assert {(name, bool(value)) for name, value in named if name.startswith("-")} == set(
-        _known_options().items()
-    )
-    variables = set(re.findall(r"\bERL_EPMD_\w+", USAGE))
-    assert variables == {name for name, _ in named if name.startswith("ERL_")}
 
 
 NO_RESPONSE = b"epmd: no response from local epmd\n"

@@ -7,20 +7,12 @@ Imports inside functions and those for type checkers count like the others.
 from __future__ import annotations
 
 import ast
-import functools
 from collections.abc import Iterator
 
 import pytest
 
-from support.forms import ROOT
+from imports import COMMAND, GROUND, PACKAGE, SOURCES, Sources, imports, own_imports, parsed, part
 
-PACKAGE = "gevent_epmd"
-FOLDER = ROOT / "lib" / PACKAGE
-WINGS = ("server", "client", "testing", "program")
-#: The package itself is part of the ground: it has the version, and hands out what embeds a mapper.
-GROUND = (PACKAGE, *(f"{PACKAGE}.{module}" for module in ("wire", "protocol", "conventions", "records")))
-#: `python -m gevent_epmd` is the command.
-COMMAND = f"{PACKAGE}.__main__"
 MAY_IMPORT = {
     "program": {"program", "server", "client", "ground"},
     "testing": {"testing", "client", "ground"},
@@ -50,55 +42,6 @@ OF_THE_PROCESS = {
     "_MEIPASS",
 }
 DYNAMIC = {"__import__", "import_module"}
-
-#: {module: its source}
-Sources = dict[str, str]
-
-
-parsed = functools.cache(ast.parse)
-
-
-def read_sources() -> Sources:
-    found = {}
-    for path in FOLDER.rglob("*.py"):
-        parts = path.relative_to(FOLDER.parent).with_suffix("").parts
-        found[".".join(parts).removesuffix(".__init__")] = path.read_text(encoding="utf-8")
-    return found
-
-
-SOURCES = read_sources()
-#: Modules whose relative imports start at themselves.
-PACKAGES = {PACKAGE, *(f"{PACKAGE}.{wing}" for wing in WINGS)}
-
-
-def imports(module: str, tree: ast.AST, known: Sources) -> Iterator[str]:
-    """The modules that a module imports.  That an import of a.b runs a too does not count: a package's own
-    modules are not below it."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (name.name for name in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = _base(module, node)
-            for name in node.names:
-                inner = f"{base}.{name.name}"
-                yield inner if inner in known else base
-
-
-def _base(module: str, node: ast.ImportFrom) -> str:
-    if not node.level:
-        return node.module
-    parts = module.split(".")
-    above = parts[: len(parts) - node.level + (module in PACKAGES)]
-    return ".".join([*above, node.module] if node.module else above)
-
-
-def part(module: str) -> str:
-    """The wing that a module of ours is in, or the ground."""
-    if module in GROUND:
-        return "ground"
-    if module == COMMAND:
-        return "program"
-    return module.split(".")[1]
 
 
 def touched(tree: ast.AST) -> Iterator[str]:
@@ -133,7 +76,7 @@ def faults(sources: Sources) -> list[str]:
     """Every fault against the rules, in words."""
     trees = {module: parsed(source) for module, source in sources.items()}
     found = {module: set(imports(module, tree, sources)) for module, tree in trees.items()}
-    ours = {module: {name for name in names if name in sources} for module, names in found.items()}
+    ours = own_imports(sources)
     return [
         *_places(sources),
         *_arrows(ours, trees[PACKAGE], sources),

@@ -1,11 +1,11 @@
-"""In the executable this is zope.interface, with which gevent says what its loops are meant to do.
+"""Stands in for zope.interface in the executables.  gevent uses it only to document its loops.
 
-The real one is a quarter of the time that importing gevent's server takes, 6 ms until an epmd serves.
+Importing the real one takes 6 ms, a quarter of the import of gevent's server.
 """
 
 
 class Interface:
-    """What an interface of gevent's derives from."""
+    """The base class of gevent's interfaces."""
 
 
 class Attribute:
@@ -16,4 +16,4 @@ class Attribute:
 
 
 def classImplements(*_):  # noqa: N802 - the name is zope's
-    """Nobody asks who implements what."""
+    """Do nothing: nothing asks which class implements an interface."""

@@ -1,0 +1,75 @@
+"""Which module of the package imports which, read from the source.
+
+docs/architecture.svg is drawn from this, and tests/unit/test_imports.py checks rules with it.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGE = "gevent_epmd"
+FOLDER = Path(__file__).parent.parent / "lib" / PACKAGE
+WINGS = ("server", "client", "testing", "program")
+#: The package itself is part of the ground: it has the version, and hands out what embeds a mapper.
+GROUND = (PACKAGE, *(f"{PACKAGE}.{module}" for module in ("wire", "protocol", "conventions", "records")))
+#: `python -m gevent_epmd` is the command.
+COMMAND = f"{PACKAGE}.__main__"
+
+#: {module: its source}
+Sources = dict[str, str]
+
+parsed = functools.cache(ast.parse)
+
+
+def read_sources() -> Sources:
+    found = {}
+    for path in FOLDER.rglob("*.py"):
+        parts = path.relative_to(FOLDER.parent).with_suffix("").parts
+        found[".".join(parts).removesuffix(".__init__")] = path.read_text(encoding="utf-8")
+    return found
+
+
+SOURCES = read_sources()
+#: Modules whose relative imports start at themselves.
+PACKAGES = {PACKAGE, *(f"{PACKAGE}.{wing}" for wing in WINGS)}
+
+
+def imports(module: str, tree: ast.AST, known: Sources) -> Iterator[str]:
+    """The modules that a module imports.  That an import of a.b runs a too does not count: a package's own
+    modules are not below it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = _base(module, node)
+            for name in node.names:
+                inner = f"{base}.{name.name}"
+                yield inner if inner in known else base
+
+
+def _base(module: str, node: ast.ImportFrom) -> str:
+    if not node.level:
+        return node.module
+    parts = module.split(".")
+    above = parts[: len(parts) - node.level + (module in PACKAGES)]
+    return ".".join([*above, node.module] if node.module else above)
+
+
+def part(module: str) -> str:
+    """The wing that a module of ours is in, or the ground."""
+    if module in GROUND:
+        return "ground"
+    if module == COMMAND:
+        return "program"
+    return module.split(".")[1]
+
+
+def own_imports(sources: Sources) -> dict[str, set[str]]:
+    """For each module, the modules of this package that it imports."""
+    return {
+        module: {name for name in imports(module, parsed(source), sources) if name in sources}
+        for module, source in sources.items()
+    }
