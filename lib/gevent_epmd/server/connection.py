@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import _socket
 import errno
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from struct import pack
 from typing import Any, ClassVar
 
@@ -79,7 +79,7 @@ class Connection:
         except OSError:
             return False  # it has gone, and nothing is known of it
 
-    def is_barred(self, allowed: Iterable[Network]) -> bool:
+    def is_barred(self, allowed: Collection[Network]) -> bool:
         """Whether the other end is on another host, and in none of these networks."""
         return not is_in(self._peer[0], allowed) and not self.is_local()
 

@@ -8,7 +8,7 @@ C's counterpart: conn_open of epmd_srv.c; networks that may ask are ours.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
@@ -43,8 +43,10 @@ def plain_host(host: str) -> str:
     return host if ":" in mapped else mapped
 
 
-def is_in(host: str, networks: Iterable[Network]) -> bool:
+def is_in(host: str, networks: Collection[Network]) -> bool:
     """Whether a peer's address, as accept gave it, is in one of these networks."""
+    if not networks:
+        return False  # nobody has imported ipaddress, and an executable that serves imports nothing any more
     from ipaddress import ip_address
 
     address = ip_address(plain_host(host).partition("%")[0])
