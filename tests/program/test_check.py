@@ -77,6 +77,7 @@ def test_nobody_is_there(ours) -> None:
         assert "epmd -daemon" in seen.about("epmd")["to_do"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stranger", "code"),
     [(Http, "stranger"), (Mute, "mute"), (ClosesAtOnce, "closed"), (Dripping, "mute"), (Endless, "stranger")],
@@ -99,6 +100,7 @@ def test_bound_and_not_listening(ours) -> None:
         assert check(ours, there.port).codes("epmd") == {f"port {there.port}": ("wrong", "refused")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [*PROGRAMS.values(), C], ids=lambda form: form.__name__)
 def test_stopped(form) -> None:
     program = Folder.command if form.is_c else form.command
@@ -111,6 +113,7 @@ def test_stopped(form) -> None:
         assert process["to_do"].endswith(f"kill -CONT {server.pid}")
 
 
+@pytest.mark.slow
 @each_program
 def test_thousand_nodes_with_few_descriptors(form) -> None:
     """Each has a port of its own; the same where nobody listens."""
@@ -136,6 +139,7 @@ def _takes_less_than(seconds: float, command: list[str], port: int, code: str) -
     return took < seconds and codes == {code}
 
 
+@pytest.mark.slow
 def test_thousand_blocked_ports_end_in_time(ours) -> None:
     """Those for which there was no time are told apart."""
     limited = ["sh", "-c", 'ulimit -n 256; exec "$@"', "sh", *ours]
@@ -182,6 +186,7 @@ HOSTILE_LISTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("listed", HOSTILE_LISTS)
 def test_list_of_one_that_wants_harm(ours, listed: str) -> None:
     reply = playing([b"\0\0\x11\x11" + HOSTILE_LISTS[listed]], 0, "closes")
@@ -192,6 +197,7 @@ def test_list_of_one_that_wants_harm(ours, listed: str) -> None:
             assert out.decode().replace("\n", "").isprintable()
 
 
+@pytest.mark.slow
 def test_list_without_end_of_time(ours) -> None:
     """65,536 nodes, more than can be tried."""
     text = b"".join(b"name n%d at port 1\n" % number for number in range(65_536))
@@ -249,6 +255,7 @@ def test_progress_on_a_terminal(ours) -> None:
     assert b"\x1b" not in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["-host", "nowhere.example"]], ids=" ".join)
 def test_name_server_that_does_not_answer(ours, options: list[str], tmp_path: Path) -> None:
     """Its own name is in no file there."""

@@ -120,6 +120,15 @@ def test_value_is_missing(ours, option: str) -> None:
     assert b"usage: epmd " in err
 
 
+@each_program
+@pytest.mark.parametrize("networks", ["", " ,"])
+def test_allow_nobody(form, networks: str) -> None:
+    """Not even a network is named; this host may ask all the same, and it says nothing of a fault."""
+    with form("-allow", networks) as server:
+        assert answers(server.port)
+        assert server.log() == ""
+
+
 @pytest.mark.slow
 @each_program
 def test_idle_exit(form) -> None:

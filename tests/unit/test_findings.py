@@ -232,7 +232,7 @@ def test_process(processes: tuple[Process, ...], expected: dict[str, tuple[str, 
 
 
 def options(**different) -> tuple[Process]:
-    return (process(options=Options(settings=Settings(**different))),)
+    return (process(kind=OURS, options=Options(settings=Settings(**different))),)
 
 
 @pytest.mark.parametrize(
@@ -246,6 +246,7 @@ def options(**different) -> tuple[Process]:
         ({"listeners": None, "answers": {V4: UP, HERE: NOBODY}}, (OK, "loopback")),
         ({"processes": options(allow=(read_network("10.0.0.0/8"),))}, (OK, "allow")),
         ({"processes": options(allow=())}, (OK, "allow")),
+        ({"processes": (options(allow=())[0]._replace(kind=C),)}, (WARNING, "open")),
         ({"processes": (process(kind=OURS, options=None, knows_environ=False),)}, (WARNING, "open")),
     ],
 )

@@ -87,6 +87,7 @@ def test_what_answers(stranger, code: str) -> None:
     assert answer.reason
 
 
+@pytest.mark.slow
 def test_blocked_port() -> None:
     with blocked_port() as port:
         for step in (probe.ask, probe.connect):

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from ..conventions import printable
 from ..server.networks import plain_host
+from ..server.settings import Settings
 from ..wire import MOST_PORT
 from . import procfs
 from .check import LOOPBACKS, Node, Sight
@@ -316,15 +317,18 @@ def _exposure(sight: Sight) -> Iterator[Finding]:
         return
     if not served:
         return
-    options = next((process.options for process in sight.processes if process.options), None)
+    process = next((process for process in sight.processes if process.options), None)
+    settings = process.options.settings if process and process.options else Settings()
     beyond = _beyond_loopback(sight)
     if not beyond:
         yield Finding(
             "exposure", "other hosts", OK, "loopback", "cannot reach it: it listens on loopback only"
         )
     else:
-        yield _reachable(sight, " and ".join(beyond), options.settings.allow if options else None)
-    if options and options.settings.relaxed:
+        # C's does not know the option, and may have its variable all the same.
+        ours = process is not None and process.kind == procfs.OURS
+        yield _reachable(sight, " and ".join(beyond), settings.allow if ours else None)
+    if settings.relaxed:
         seen = "may stop the epmd and unregister any node: -relaxed_command_check"
         to_do = "Leave out -relaxed_command_check and ERL_EPMD_RELAXED_COMMAND_CHECK."
         yield Finding("exposure", "every user of this host", WARNING, "relaxed", seen, to_do)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import _socket
 import errno
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from struct import pack
 
 from gevent import sleep
@@ -92,7 +92,7 @@ class Connection:
         except OSError:
             return False  # it has disconnected, and its address is not known any more
 
-    def is_barred(self, allowed: Iterable[Network]) -> bool:
+    def is_barred(self, allowed: Collection[Network]) -> bool:
         """Return whether the peer is on another host and in none of these networks."""
         return not is_in(self._peer[0], allowed) and not self.is_local()
 
@@ -100,10 +100,7 @@ class Connection:
         """Return whether the peer may make requests with this tag."""
         if tag in _FOR_ALL or self.is_local():
             return True
-        networks = self._mapper.settings.allow_register
-        # `is_in` imports a module, which the executable cannot do while it serves. So call it only for
-        # networks.
-        return tag == protocol.ALIVE2_REQ and bool(networks) and is_in(self._peer[0], networks)
+        return tag == protocol.ALIVE2_REQ and is_in(self._peer[0], self._mapper.settings.allow_register)
 
     def refuse(self) -> None:
         """Close the connection instead of serving it."""

@@ -9,7 +9,7 @@ C's counterpart: conn_open of epmd_srv.c. C has no list of allowed networks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,8 +50,11 @@ def plain_host(host: str) -> str:
     return host if ":" in mapped else mapped
 
 
-def is_in(host: str, networks: Iterable[Network]) -> bool:
+def is_in(host: str, networks: Collection[Network]) -> bool:
     """Return whether a peer's address, as reported by accept, is in one of these networks."""
+    if not networks:
+        # Nobody has imported ipaddress then, and an executable cannot import anything while it serves.
+        return False
     from ipaddress import ip_address
 
     address = ip_address(plain_host(host).partition("%")[0])
