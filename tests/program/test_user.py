@@ -307,8 +307,26 @@ def test_root_that_may_not_change_the_user(ours, right: str, option: list[str], 
         assert (out, status) == (b"", 1)
         assert err.count(b"\n") == 1
         assert b"cannot serve: [Errno 1] Operation not permitted; -user: cannot change the user" in err
-        assert processes_at(port) == []
-    assert list(tmp_path.iterdir()) == []
+        assert list(tmp_path.iterdir()) == []
+        wait_until(lambda: not processes_at(port), "the daemon to end, after it has told why")
+
+
+#: From source, on a file system that takes half a second to remove a file.
+SLOW_TO_REMOVE = """
+import os, sys, time
+from gevent_epmd.program.cli import main
+unlink = os.unlink
+os.unlink = lambda path: time.sleep(0.5) or unlink(path)
+sys.exit(main())
+"""
+
+
+def test_nothing_is_left_when_the_caller_hears_of_a_failure(tmp_path: Path) -> None:
+    with reserved_port() as port:
+        call = [*somebody("--bounding-set", "-setuid"), sys.executable, "-c", SLOW_TO_REMOVE]
+        options = ["-port", str(port), "-daemon", "-user", "12345:12345", "-pid_file", str(tmp_path / "pid")]
+        assert outcome(call, *options)[2] == 1
+        assert list(tmp_path.iterdir()) == []
 
 
 WITHOUT_CTYPES = [

@@ -64,6 +64,8 @@ def _serve_sockets(options: Options, sockets: list[_socket.socket], events: Even
             daemon.leave()
         run(options, sockets, events, caller, identity)
     except Exception as error:  # noqa: BLE001 - a daemon's last words would be lost
+        # Before its caller hears of it, and looks at what is left.
+        at_end.run()
         # What the system says is a sentence; of a mistake the kind matters too.
         reason = str(error) if isinstance(error, (OSError, ValueProblem)) else repr(error)
         if caller is None or not caller.failed(reason):
