@@ -15,6 +15,7 @@ from gevent_epmd.program.processes import gone
 from support.activation import launched, listening
 from support.daemons import daemon, listening_at
 from support.forms import (
+    BUILT,
     PATIENCE,
     SOURCE,
     Built,
@@ -309,6 +310,23 @@ def test_root_that_may_not_change_the_user(ours, right: str, option: list[str], 
         assert b"cannot serve: [Errno 1] Operation not permitted; -user: cannot change the user" in err
         assert list(tmp_path.iterdir()) == []
         wait_until(lambda: not processes_at(port), "the daemon to end, after it has told why")
+
+
+def test_launcher_that_is_killed(tmp_path: Path) -> None:
+    """The epmd ends with it, as ever; of the folder of root's it can remove nothing, and nothing is in it."""
+    with reserved_port() as port:
+        process = subprocess.Popen(
+            [real(BUILT), "-port", str(port), "-user", "12345:12345"],
+            env=clean_environment(TMPDIR=str(tmp_path)),
+            start_new_session=True,
+        )
+        wait_until(lambda: answers(port), "it to answer")
+        pid = serving(process)
+        assert pid != process.pid
+        process.kill()
+        process.wait(PATIENCE)
+        wait_until(lambda: gone(pid), "it to end")
+    assert [list(folder.iterdir()) for folder in tmp_path.iterdir()] == [[]]
 
 
 #: From source, on a file system that takes half a second to remove a file.
