@@ -1,13 +1,14 @@
-"""Prints the modules that are loaded when an epmd has done all that it can do without serving, an empty line,
-and those that come when it serves; the bundle ships those.
+"""Prints the modules that the bundle ships: those loaded without serving, an empty line, those added by
+serving.
 
-Run by the spec, with the Python and the packages that go into the bundle.
+The first group is what is loaded after an epmd has done everything that it can do without serving. The spec
+runs this, with the Python and the packages that go into the bundle.
 """
 
 import sys
 
 ASKING = ("program.cli", "program.calls", "client.answers", "program.start", "program.signals")
-#: For -allow, -json, and the lines that docopt reads.
+#: For -allow, -json, and command lines that docopt parses.
 OPTIONAL = ("ipaddress", "json", "docopt")
 SERVING = ("program.run", "program.privileges")
 
@@ -21,10 +22,10 @@ load(*OPTIONAL, *(f"gevent_epmd.{module}" for module in ASKING))
 from gevent_epmd.server import log  # noqa: E402
 
 log.Log(to_syslog=True)
-log.Log().tty(0, "a line of the log, for what it loads")
+log.Log().tty(0, "a log line, to load what logging needs")
 asking = set(sys.modules)
 load(*(f"gevent_epmd.{module}" for module in SERVING))
 from gevent import get_hub  # noqa: E402
 
-get_hub().loop  # noqa: B018 - made when it is first asked for
+get_hub().loop  # noqa: B018 - created on first use
 print("\n".join(asking), "\n".join(sys.modules.keys() - asking), sep="\n\n")

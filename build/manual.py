@@ -1,4 +1,4 @@
-"""Prints docs/epmd.1, the manual page: the usage text, and what a page has besides it."""
+"""Prints docs/epmd.1, the manual page, from the usage text and the sections below."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def main() -> None:
 def _option(option: usage.Option) -> str:
     spellings = ' ", " '.join(_text(spelling) for spelling in option.spellings)
     tag = f'.BI {spellings} " {option.value}"' if option.value else f".BR {spellings}"
-    # Sentences on lines of their own, as troff wants them.
+    # One sentence per line, as troff expects.
     return f".TP\n{tag}\n{_text(option.text).replace('. ', '.' + chr(10))}\n"
 
 

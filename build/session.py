@@ -1,6 +1,6 @@
-"""Prints docs/session.svg: a session with dist/epmd as it really goes, in namespaces of its own.
+"""Prints docs/session.svg: a real session with dist/epmd, run in separate namespaces.
 
-What is shown is what is run, and the still picture is what was said.
+The picture shows the commands that were run and their actual output.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from xml.sax.saxutils import escape
 
 EXECUTABLE = Path(__file__).parent.parent / "dist" / "epmd"
 PATIENCE = 20
-#: A node's port is fixed, as behind a firewall, so that the picture is the same every time.
+#: Fixed node ports, as behind a firewall, so that the picture is the same every time.
 NODE = "erl -detached -sname {} -kernel inet_dist_listen_min {} inet_dist_listen_max {}"
 SESSION = [
     "epmd -daemon -loopback -relaxed_command_check",
@@ -41,17 +41,17 @@ def main() -> None:
     if len(sys.argv) == 1:
         here = [sys.executable, os.path.abspath(__file__), "inside"]
         up = 'ip link set lo up; exec "$@"'
-        # Whatever runs at the end ends with the namespace.
+        # Processes that still run at the end are killed with the namespace.
         apart = ["--map-root-user", "--net", "--pid", "--fork", "--kill-child=KILL"]
         os.execvp("unshare", ["unshare", *apart, "sh", "-e", "-c", up, "sh", *here])
     sys.stdout.write(picture(list(session())))
 
 
 def session() -> Iterator[tuple[bool, str]]:
-    """The lines, and for each whether it was typed."""
+    """Yield each line of the session, with whether it was typed."""
     with tempfile.TemporaryDirectory() as home:
         shutil.copy(EXECUTABLE, home)
-        # What the end of the namespaces interrupts leaves its folder here.
+        # A process that is killed with the namespace leaves its unpacked folder here.
         environ = {"HOME": home, "TMPDIR": home, "PATH": f"{home}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}
         for command in SESSION:
             yield True, command
@@ -87,7 +87,7 @@ def picture(lines: list[tuple[bool, str]]) -> str:
             f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">',
             "<title>A session with epmd</title>",
             f"<style>{STYLE}</style>",
-            # Dark with a border: to be read on a light page and on a dark one.
+            # Dark with a border, so that it is readable on light and dark pages.
             f'<rect x=".5" y=".5" width="{width - 1}" height="{height - 1}" rx="8" fill="#0d1117" '
             'stroke="#8b949e"/>',
             *dots,

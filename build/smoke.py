@@ -1,6 +1,7 @@
-"""Does this executable serve at all?  smoke.py EXECUTABLE: status 0 and nothing said, or why not.
+"""Checks that an executable serves: smoke.py EXECUTABLE prints nothing and exits with 0, or prints what
+failed.
 
-Short on purpose: the tests proper run against the executable too.
+Kept short, because the full tests run against the executable too.
 """
 
 import os
@@ -22,7 +23,7 @@ def call(executable: str, port: int, *options: str) -> str:
 
 def check(what: str, *, holds: bool) -> None:
     if not holds:
-        sys.exit(f"not so: {what}")
+        sys.exit(f"check failed: {what}")
 
 
 def main(executable: str) -> None:

@@ -1,8 +1,8 @@
-"""How long an epmd takes to start: startup.py [--rounds=N] EXECUTABLE...
+"""Measures how long an epmd takes to start: startup.py [--rounds=N] EXECUTABLE...
 
-Medians of alternating rounds, C's epmd in the same rounds where it is installed; Markdown.  Each is in
-milliseconds, and as a multiple of what this Python takes to start and do nothing (`python -I -S -c pass`):
-that says more where two machines are compared.  An epmd is here the beginning of a command line.
+Prints a Markdown table with medians of alternating rounds; C's epmd takes part if it is installed. Each value
+is in milliseconds, and as a multiple of the time that this Python takes to start and do nothing (`python -I
+-S -c pass`), for comparisons between machines.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 C_EPMD = "/usr/bin/epmd"
 PATIENCE = 20.0
 
+#: The first words of a command line.
 Epmd = list[str]
 
 
@@ -37,12 +38,12 @@ def wait_for(port: int) -> None:
     end = time.monotonic() + PATIENCE
     while not answers(port):
         if time.monotonic() > end:
-            sys.exit("it does not answer")
+            sys.exit("the epmd does not answer")
         time.sleep(0.0005)
 
 
 def call(epmd: Epmd, port: int, *options: str) -> None:
-    # Without a timeout: with one, subprocess looks at the process in ever longer steps, 32 ms in the end.
+    # Without a timeout, because subprocess then polls at growing intervals of up to 32 ms.
     subprocess.call([*epmd, "-port", str(port), *options], stdout=subprocess.DEVNULL)
 
 
@@ -53,7 +54,7 @@ def timed(action: Callable[[], None]) -> float:
 
 
 def first_answer(epmd: Epmd, port: int, *options: str) -> float:
-    """From the start of the command to the first answer on the socket."""
+    """Return the time from the start of the command to the first answer on the socket."""
     start = time.perf_counter()
     process = subprocess.Popen(
         [*epmd, "-port", str(port), *options], stderr=subprocess.DEVNULL, start_new_session=True
@@ -71,7 +72,7 @@ def first_answer(epmd: Epmd, port: int, *options: str) -> float:
 
 
 def erl(epmd: Epmd, port: int) -> None:
-    """A node that starts, starts an epmd if none runs, registers, and ends."""
+    """Start a node that starts an epmd if none runs, registers, and ends."""
     flags = ["-noshell", "-sname", "startup", "-epmd", shlex.join([*epmd, "-daemon"]), "-eval", "halt()."]
     subprocess.call(["erl", *flags], env=os.environ | {"ERL_EPMD_PORT": str(port)}, stdout=subprocess.DEVNULL)
 
@@ -79,7 +80,7 @@ def erl(epmd: Epmd, port: int) -> None:
 def first_erl(epmd: Epmd, port: int) -> float:
     took = timed(lambda: erl(epmd, port))
     end = time.monotonic() + PATIENCE
-    # C's refuses to end while it has not noticed that the node is gone.
+    # C's epmd refuses to shut down until it notices that the node is gone.
     while answers(port) and time.monotonic() < end:
         call(epmd, port, "-kill")
     return took
@@ -104,7 +105,7 @@ PYTHON = "bare Python"
 
 
 def in_turns(epmds: dict[str, Epmd], measure: Callable[[Epmd], float], rounds: int) -> dict[str, list[float]]:
-    """So that what else the machine does meets all alike."""
+    """Measure in alternation, so that other load on the machine affects all of them alike."""
     took: dict[str, list[float]] = {name: [] for name in [PYTHON, *epmds]}
     for _ in range(rounds):
         took[PYTHON].append(bare_python())
@@ -114,7 +115,7 @@ def in_turns(epmds: dict[str, Epmd], measure: Callable[[Epmd], float], rounds: i
 
 
 def measure(epmds: dict[str, Epmd], rounds: int) -> Iterator[tuple[str, dict[str, list[float]]]]:
-    """What was measured, and the milliseconds that each epmd took in each round."""
+    """Yield each row's title, with the milliseconds that each epmd took in each round."""
     running = next(iter(epmds.values()))
     calls = {
         cell: lambda epmd, option=option: timed(lambda: call(epmd, port, option))
@@ -141,7 +142,7 @@ def measure(epmds: dict[str, Epmd], rounds: int) -> Iterator[tuple[str, dict[str
 
 
 def shown(took: dict[str, list[float]]) -> Iterator[str]:
-    """The cells of a row."""
+    """Yield the cells of a row."""
     medians = {name: statistics.median(times) for name, times in took.items()}
     unit = medians.pop(PYTHON)
     yield f"{unit:.0f}"

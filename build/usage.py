@@ -1,4 +1,4 @@
-"""The usage text, taken apart: what the manual page and the completions are made from."""
+"""Parses the usage text for the generators of the manual page and the completions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FIRST_LINE = re.compile(r"    (-.*?)(?: ([A-Z][\w:[\]]*))?  +(\S.*)")
 
 
 class Option(NamedTuple):
-    """`spellings` have their dashes; `value` is the name of what follows, or empty."""
+    """An option. `spellings` include their dashes. `value` is the name of its value, or empty."""
 
     spellings: tuple[str, ...]
     value: str
@@ -32,7 +32,7 @@ def introduction() -> str:
 
 
 def sections() -> list[tuple[str, list[Option]]]:
-    """The options under their headings."""
+    """Return the options under their headings."""
     return [_section(paragraph.splitlines()) for paragraph in USAGE.strip().split("\n\n")[2:]]
 
 

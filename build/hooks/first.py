@@ -1,5 +1,7 @@
-"""Runs in the executables before the program.  Imports make no garbage, and looking for it takes 3 ms until
-an epmd serves; `bundle.settle` has it looked for again.
+"""Runs in the executables before the program, and turns off garbage collection.
+
+Imports create no garbage, and searching for it adds 3 ms before an epmd serves. `bundle.settle` turns it on
+again.
 """
 
 import gc

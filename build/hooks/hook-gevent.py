@@ -1,1 +1,1 @@
-# Takes the place of the common hook, which collects every module of gevent there is.
+# Replaces the standard hook, which would collect every module of gevent.

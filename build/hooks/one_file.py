@@ -1,8 +1,8 @@
-"""Runs in the one-file executable only, and before anything else.
+"""Runs first in the one-file executable, and only there.
 
-Tells the program that its parent process is a launcher, and looks at once whose child it is: where that
-launcher was killed, it may have another parent a moment later.  The folder form must not take its parent for
-a launcher: that is whoever started it.
+Tells the program that its parent process is a launcher, and watches that launcher at once: if it is killed,
+this process may have another parent a moment later. The folder form must not do this, because its parent is
+the process that started it.
 """
 
 import sys
