@@ -153,7 +153,7 @@ class Call:
         """Set the socket's timeout to the time that is left for the call. Raises TimeoutError if none is
         left.
 
-        The check is needed because the socket never waits for a peer that sends without pause.
+        Without this check, a peer that sends without pause could prolong the call, because recv never waits.
         """
         if self._end is not None:
             left = self._end - time.monotonic()

@@ -90,7 +90,7 @@ class Connection:
         try:
             return is_local(self._peer[0], self.sock.getsockname)
         except OSError:
-            return False  # it has disconnected, and its address is not known any more
+            return False  # the peer has disconnected
 
     def is_barred(self, allowed: Iterable[Network]) -> bool:
         """Return whether the peer is on another host and in none of these networks."""
@@ -173,7 +173,7 @@ class Connection:
             events.rejected(self, error)
         except Aborted as reason:
             events.aborted(str(reason))
-        except Exception as error:  # noqa: BLE001 - nobody else would
+        except Exception as error:  # noqa: BLE001 - nothing supervises the greenlet
             events.failed(error)
         finally:
             self.report_closing()

@@ -3,7 +3,7 @@
     >>> with PortMapper(port=0) as mapper:  # in a program that runs on gevent
     ...     client.register("foo", 4711, port=mapper.port)
 
-    >>> with ThreadedPortMapper(port=0) as mapper:  # in any other
+    >>> with ThreadedPortMapper(port=0) as mapper:  # in any other program
     ...     client.names(port=mapper.port)
 
 Both serve from `start` to `close`, or within a `with` block. Errors of peers are logged. An internal error,
