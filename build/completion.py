@@ -1,4 +1,5 @@
-"""Prints what completes an epmd's command line, made from the usage text: completion.py bash|zsh|fish."""
+"""Prints the shell completion of epmd's command line, made from the usage text: completion.py
+bash|zsh|fish."""
 
 from __future__ import annotations
 
@@ -96,7 +97,7 @@ complete -c epmd -f
 SPECS
 """
 
-#: What a value can be completed with; nothing where it is not here.
+#: The options whose values can be completed. Values of other options get no completion.
 FILES, USERS, HOSTS, NODES = ("-port_file", "-pid_file"), "-user", "-host", "-stop"
 _ZSH_VALUES = {USERS: "_users", HOSTS: "_hosts", NODES: "_epmd_nodes", **dict.fromkeys(FILES, "_files")}
 _FISH_VALUES = {
@@ -151,7 +152,7 @@ def _zsh_spec(option: usage.Option, spelling: str) -> str:
 
 def fish() -> str:
     specs = (_fish_spec(option, spelling) for option in usage.options() for spelling in option.spellings)
-    # A brace around one word alone would be part of it.
+    # The comma keeps a brace around a single word from being literal.
     kinds = {name: "{" + text.replace(" | ", ",") + ",}" for name, text in _kinds().items()}
     return _filled(FISH, kinds | {"SPECS": "\n".join(specs)})
 

@@ -1,7 +1,8 @@
-"""Prints the modules that are loaded when an epmd has done all that it can do without serving, an empty line,
-and those that come when it serves; the bundle ships those.
+"""Prints the modules that the bundle ships: those loaded without serving, an empty line, those added by
+serving.
 
-Run by the spec, with the Python and the packages that go into the bundle.
+The first group is what is loaded after an epmd has done everything that it can do without serving. The spec
+runs this, with the Python and the packages that go into the bundle.
 """
 
 import sys

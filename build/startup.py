@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 C_EPMD = "/usr/bin/epmd"
 PATIENCE = 20.0
 
+#: The first words of a command line.
 Epmd = list[str]
 
 
@@ -37,7 +38,7 @@ def wait_for(port: int) -> None:
     end = time.monotonic() + PATIENCE
     while not answers(port):
         if time.monotonic() > end:
-            sys.exit("it does not answer")
+            sys.exit("the epmd does not answer")
         time.sleep(0.0005)
 
 
@@ -53,7 +54,7 @@ def timed(action: Callable[[], None]) -> float:
 
 
 def first_answer(epmd: Epmd, port: int, *options: str) -> float:
-    """From the start of the command to the first answer on the socket."""
+    """Return the time from the start of the command to the first answer on the socket."""
     start = time.perf_counter()
     process = subprocess.Popen(
         [*epmd, "-port", str(port), *options], stderr=subprocess.DEVNULL, start_new_session=True
@@ -114,7 +115,7 @@ def in_turns(epmds: dict[str, Epmd], measure: Callable[[Epmd], float], rounds: i
 
 
 def measure(epmds: dict[str, Epmd], rounds: int) -> Iterator[tuple[str, dict[str, list[float]]]]:
-    """What was measured, and the milliseconds that each epmd took in each round."""
+    """Yield each row's title, with the milliseconds that each epmd took in each round."""
     running = next(iter(epmds.values()))
     calls = {
         cell: lambda epmd, option=option: timed(lambda: call(epmd, port, option))
@@ -141,7 +142,7 @@ def measure(epmds: dict[str, Epmd], rounds: int) -> Iterator[tuple[str, dict[str
 
 
 def shown(took: dict[str, list[float]]) -> Iterator[str]:
-    """The cells of a row."""
+    """Yield the cells of a row."""
     medians = {name: statistics.median(times) for name, times in took.items()}
     unit = medians.pop(PYTHON)
     yield f"{unit:.0f}"

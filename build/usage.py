@@ -29,7 +29,7 @@ _NAME = re.compile(r"(?<![\w-])(--?[a-z]\w*(?: \d+)?|(?:ERL_EPMD|LISTEN|NOTIFY)_
 
 
 class Option(NamedTuple):
-    """`spellings` have their dashes; `value` is the name of what follows, or empty."""
+    """An option. `spellings` include their dashes. `value` is the name of its value, or empty."""
 
     spellings: tuple[str, ...]
     value: str
@@ -49,7 +49,7 @@ def introduction() -> str:
 
 
 def sections() -> list[tuple[str, list[Option]]]:
-    """The options under their headings."""
+    """Return the options under their headings."""
     return [_section(paragraph.splitlines()) for paragraph in USAGE.strip().split("\n\n")[2:]]
 
 

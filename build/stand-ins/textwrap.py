@@ -1,6 +1,6 @@
-"""In the executables this is textwrap, with which gevent lays out the texts of its settings for people.
+"""Replaces textwrap in the executables. gevent uses it to format the help texts of its settings.
 
-The real one imports re, which nothing else here needs: together 2 ms until an epmd serves.
+The original imports re, which nothing else here needs. Together they add 2 ms before an epmd serves.
 """
 
 

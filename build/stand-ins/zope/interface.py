@@ -9,7 +9,7 @@ class Interface:
 
 
 class Attribute:
-    """A member of an interface, and its documentation."""
+    """A member of an interface, with its documentation."""
 
     def __init__(self, *documentation):
         pass

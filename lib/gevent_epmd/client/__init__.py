@@ -86,7 +86,7 @@ _SHOWN = 300
 
 
 class Refused(EpmdError):
-    """The epmd refuses: a name is taken, there are living nodes, or its check is not relaxed."""
+    """The epmd refuses: a name is taken, there are live nodes, or its check is not relaxed."""
 
 
 class Registration:
@@ -228,7 +228,7 @@ def stop(name: str, port: int | None = None, timeout: float | None = TIMEOUT) ->
 
 
 def kill(port: int | None = None, timeout: float | None = TIMEOUT) -> None:
-    """Shut down the epmd. Raises Refused if there are living nodes and its check is not relaxed."""
+    """Shut down the epmd. Raises Refused if there are live nodes and its check is not relaxed."""
     if kill_answer(Target("", port, timeout)) == wire.KILL_NO:
         raise Refused("the epmd refuses to shut down: there are living nodes")
 

@@ -110,7 +110,7 @@ class Call:
         self._end = None if target.timeout is None else time.monotonic() + target.timeout
         self.sock = self._connect()
         try:
-            self._hurry(self.sock)
+            self._limit_wait(self.sock)
             # Without MSG_NOSIGNAL, SIGPIPE would end this process if the peer has closed already.
             self.sock.sendall(framed, _socket.MSG_NOSIGNAL)
         except OSError:
@@ -141,7 +141,7 @@ class Call:
 
     def _recv(self, size: int) -> bytes:
         try:
-            self._hurry(self.sock)
+            self._limit_wait(self.sock)
             data: bytes = self.sock.recv(size)
         except TimeoutError:
             raise TooLate(f"no answer from {self._target.title} in {self._target.timeout:g} s") from None
@@ -149,11 +149,11 @@ class Call:
             raise Broken(f"failed to read answer from {self._target.title}") from None
         return data
 
-    def _hurry(self, sock: Any) -> None:
+    def _limit_wait(self, sock: Any) -> None:
         """Set the socket's timeout to the time that is left for the call. Raises TimeoutError if none is
         left.
 
-        The check is needed because the socket never waits for a peer that sends without pause.
+        Without this check, a peer that sends without pause could prolong the call, because recv never waits.
         """
         if self._end is not None:
             left = self._end - time.monotonic()
@@ -171,7 +171,7 @@ class Call:
             except OSError:
                 continue  # the kernel has no IPv6
             try:
-                self._hurry(sock)
+                self._limit_wait(sock)
                 sock.connect(address)
             except OSError as error:
                 sock.close()

@@ -49,7 +49,7 @@ _NOW = _socket.MSG_DONTWAIT
 _SEND_NOW = _NOW | _socket.MSG_NOSIGNAL
 #: Errors that do not mean that the peer has gone. Treating one as EOF would free the name of a live node.
 #: None is the errno of Python's own timeout.
-_NO_NEWS = (None, errno.EAGAIN, errno.EINTR, errno.ENOMEM, errno.ENOBUFS)
+_TRANSIENT = (None, errno.EAGAIN, errno.EINTR, errno.ENOMEM, errno.ENOBUFS)
 #: The kernel probes a peer after 60 s of silence, and drops it after four probes without an answer, 15 s
 #: apart.
 _KEEPALIVE = (
@@ -90,7 +90,7 @@ class Connection:
         try:
             return is_local(self._peer[0], self.sock.getsockname)
         except OSError:
-            return False  # it has disconnected, and its address is not known any more
+            return False  # the peer has disconnected
 
     def is_barred(self, allowed: Collection[Network]) -> bool:
         """Return whether the peer is on another host and in none of these networks."""
@@ -123,7 +123,7 @@ class Connection:
         try:
             self.sock.recv(1, _socket.MSG_PEEK | _NOW)
         except OSError as error:
-            return error.errno not in _NO_NEWS
+            return error.errno not in _TRANSIENT
         return True
 
     def hang_up(self) -> None:
@@ -170,7 +170,7 @@ class Connection:
             events.rejected(self, error)
         except Aborted as reason:
             events.aborted(str(reason))
-        except Exception as error:  # noqa: BLE001 - nobody else would
+        except Exception as error:  # noqa: BLE001 - nothing supervises the greenlet
             events.failed(error)
         finally:
             self.report_closing()
@@ -236,7 +236,7 @@ class Connection:
         self._is_node = True
         self._mapper.unregistered.discard(self)
         if self._mapper.settings.allow_register and not self.is_local():
-            self._watch_the_way()
+            self._enable_keepalive()
         sent = False
         try:
             sent = self._reply(protocol.alive2_reply(request.highest, node.creation))
@@ -248,7 +248,7 @@ class Connection:
         if not sent:
             self._events.replied("EPMD_ALIVE2_RESP", request.name, sent=False)
 
-    def _watch_the_way(self) -> None:
+    def _enable_keepalive(self) -> None:
         """Enable TCP keep-alive.
 
         A node on this host always closes its connection when it ends. A host that loses power or network

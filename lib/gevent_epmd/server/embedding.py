@@ -3,7 +3,7 @@
     >>> with PortMapper(port=0) as mapper:  # in a program that runs on gevent
     ...     client.register("foo", 4711, port=mapper.port)
 
-    >>> with ThreadedPortMapper(port=0) as mapper:  # in any other
+    >>> with ThreadedPortMapper(port=0) as mapper:  # in any other program
     ...     client.names(port=mapper.port)
 
 Both serve from `start` to `close`, or within a `with` block. Errors of peers are logged. An internal error,
@@ -211,7 +211,7 @@ class ThreadedPortMapper(PortMapper):
 
     def _run(self, started: threading.Event, ended: threading.Event) -> None:
         hub = get_hub()
-        self._hear_of_failures(hub)
+        self._keep_failures(hub)
         try:
             self._serve(hub, self._open(), started)
         except BaseException as error:  # noqa: BLE001 - `close` raises it
@@ -237,7 +237,7 @@ class ThreadedPortMapper(PortMapper):
                 self._asked = None
             asked.close()
 
-    def _hear_of_failures(self, hub: Any) -> None:
+    def _keep_failures(self, hub: Any) -> None:
         """Log and keep errors raised outside of greenlets, which the hub would only print."""
         hub_handles = hub.handle_error
 
@@ -297,7 +297,7 @@ def _is_accepted(sock: _socket.socket, port: int) -> bool:
         return False
 
 
-def _say_nothing(_line: str) -> None:
+def _discard(_line: str) -> None:
     pass
 
 
@@ -308,7 +308,7 @@ class _Log(Log):
         super().__init__(level)
         # If Python started without stderr, descriptor 2 may now be any other file or socket, even a peer's.
         no_stderr = sys.__stderr__ is None
-        self._call = put or (_say_nothing if no_stderr else super()._put)
+        self._call = put or (_discard if no_stderr else super()._put)
         self._failure: BaseException | None = None
 
     def failed(self, error: BaseException) -> None:

@@ -50,7 +50,7 @@ class Events:
         """Log nothing from now on."""
         self._log.level = _SILENT
 
-    # --- The start ---
+    # --- Start-up ---
 
     def starting(self, *, daemon: bool) -> None:
         self._log.say(1, f"epmd running - daemon = {int(daemon)}")

@@ -139,8 +139,7 @@ class Mapper:
         return holders.union(self.unregistered, self.sleeping)
 
     def make_room(self) -> bool:
-        """Close the longest unused connection, never that of a registered node. Returns False if there is
-        none."""
+        """Close the longest unused connection without a registered node. Returns False if there is none."""
         oldest = self.unregistered.oldest()
         if oldest is None:
             return False

@@ -60,7 +60,7 @@ class NodeRefused(Complaint):
 
 
 class Node:
-    """A registered node (C: struct enode).  `fd` is its connection's descriptor, for DUMP."""
+    """A registered node (C: struct enode). `fd` is the descriptor of its connection, for DUMP."""
 
     __slots__ = ("_names_line", "_port2_reply", "count", "fd", "holder", "request")
 

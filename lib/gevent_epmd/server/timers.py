@@ -2,7 +2,7 @@
 
 Invariants:
 - Each start of a timer creates a new one: a libev timer that was stopped resumes with the time that was left.
-- No timer runs while nothing waits for it.
+- No timer is started, or started again, while nothing waits for it.
 
 C's counterpart: the timeouts in do_read and around select in epmd_srv.c. C has no idle exit.
 """

@@ -47,7 +47,7 @@ def epmd_session(epmd_options: Sequence[str], pytestconfig: pytest.Config) -> It
 def _mapper(options: Sequence[str], config: pytest.Config) -> Iterator[EpmdProcess]:
     from .process import EpmdProcess
 
-    mapper = EpmdProcess(*_lives_with(config), *options)
+    mapper = EpmdProcess(*_exit_options(config), *options)
     watcher = _watcher(config)
     with mapper:
         watcher.mappers.append(mapper)
@@ -57,7 +57,7 @@ def _mapper(options: Sequence[str], config: pytest.Config) -> Iterator[EpmdProce
             watcher.mappers.remove(mapper)
 
 
-def _lives_with(config: pytest.Config) -> tuple[str, ...]:
+def _exit_options(config: pytest.Config) -> tuple[str, ...]:
     """Return the options that end a mapper when the controller of pytest-xdist is killed.
 
     A worker survives its controller for a while. The mapper must not.
