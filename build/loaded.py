@@ -32,8 +32,8 @@ from gevent_epmd.server import log  # noqa: E402
 
 log.Log(to_syslog=True)
 log.Log().tty(0, "a line of the log, for what it loads")
-#: Setuptools imports it where it is installed, and nothing here needs it.
-NOT_OURS = {"_distutils_hack"}
+#: What the module site imports of this host alone: setuptools', and the administrator's.
+NOT_OURS = {"_distutils_hack", "sitecustomize", "usercustomize"}
 asking = sys.modules.keys() - NOT_OURS
 load(*(f"gevent_epmd.{module}" for module in SERVING))
 from gevent import get_hub  # noqa: E402

@@ -91,7 +91,11 @@ def _is_launcher() -> bool:
         # In a process namespace with the /proc of another one, the number is somebody else's there.
         if os.readlink("/proc/self") != str(os.getpid()):
             return True
-        return _command_line("self") == _command_line(str(pid))
+        own = _command_line("self")
+        if own == _command_line(str(pid)):
+            return True
+        # An emulator (qemu-user) hides itself from a program's look at its own command line, but only there.
+        return own != _command_line(f"self/task/{os.getpid()}")
     except OSError:
         return True  # no /proc, or one that hides processes: it cannot be told
 
