@@ -1,7 +1,7 @@
-"""A root of its own in which packages are installed: its own processes, its own network, and services that nobody starts.
+"""A root in which packages are installed, with processes and a network of its own.
 
-The maintainer scripts of erlang-base end every epmd that they see, and those of the package look at all processes, so
-nothing here may run beside the processes of the host.
+The maintainer scripts of erlang-base end every epmd that they see, and those of the package look at all
+processes, so nothing here may run beside the processes of the host.
 """
 
 from __future__ import annotations
@@ -31,8 +31,24 @@ _BOOT = """\
 . "$1/scripts/_root"
 in_root own "$2" sh -c 'echo entered; while :; do sleep 3600; done'
 """
-#: The host's own root, which what happens in it does not change; without policies for services.
-_OVERLAY = """\
+#: The same with the root's systemd as process 1, in a cgroup of its own.
+_BOOT_SYSTEMD = """\
+. "$1/scripts/_environment"
+. "$1/scripts/_root"
+mount -t tmpfs tmpfs /mnt
+mkdir /mnt/cgroup
+mount -t cgroup2 cgroup /mnt/cgroup
+mkdir "/mnt/cgroup/$3"
+echo $$ >"/mnt/cgroup/$3/cgroup.procs"
+umount /mnt/cgroup /mnt
+in_root own "$2" exec sh -c 'echo entered; exec env container=test /lib/systemd/systemd --system'
+"""
+_REMOVE_CGROUP = """\
+mount -t cgroup2 cgroup /mnt
+until find "/mnt/$1" -depth -type d -exec rmdir {} + 2>/dev/null; do sleep 0.1; done
+"""
+#: An overlay of the host's own root: what happens in it changes nothing of the host's.
+OVERLAY = """\
 mount -t tmpfs tmpfs "$2"
 mkdir "$2/upper" "$2/work" "$2/root"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$2/upper,workdir=$2/work" "$2/root"
@@ -61,7 +77,8 @@ class Root:
 
     def call(self, script: str, *arguments: str, patience: float = PATIENCE) -> Done:
         """Run a script of sh; gives its status, and what it has printed on both outputs."""
-        enter = ["nsenter", f"--target={self._pid}", "--mount", "--pid", "--net", "--uts", "--ipc", "--root", "--wd"]
+        kinds = ["--mount", "--pid", "--net", "--uts", "--ipc", "--root", "--wd"]
+        enter = ["nsenter", f"--target={self._pid}", *kinds]
         command = [*enter, "sh", "-c", script, "sh", *arguments]
         with self._log.open("ab") as log:
             log.write(f"$ {script} {' '.join(arguments)}\n".encode())
@@ -95,34 +112,46 @@ class Root:
         end = time.monotonic() + patience
         while self.call(script).status:
             if time.monotonic() > end:
-                raise RootFailed(f"waited {patience:.0f} s in vain for: {script}\n{self._log.read_text()[-2000:]}")
+                last = self._log.read_text()[-2000:]
+                raise RootFailed(f"waited {patience:.0f} s in vain for: {script}\n{last}")
             time.sleep(0.1)
 
 
 @contextlib.contextmanager
-def entered(folder: Path, log: Path, *, overlay: bool = False) -> Iterator[Root]:
+def entered(folder: Path, log: Path, *, overlay: bool = False, systemd: bool = False) -> Iterator[Root]:
     """The root in a folder; or, as overlay, this host's root, with the folder for what is changed.
 
-    Raises RootFailed where this host does not allow it."""
-    script = "set -e\n" + (_OVERLAY if overlay else "") + _BOOT
+    With systemd, that has been started there, and services are.  Raises RootFailed where this host does not
+    allow it."""
+    script = "set -e\n" + (OVERLAY if overlay else "") + (_BOOT_SYSTEMD if systemd else _BOOT)
+    cgroup = f"test-{os.getpid()}-{folder.name}"
     with log.open("ab") as output:
+        start = output.tell()
         process = subprocess.Popen(
-            ["unshare", "--mount", "bash", "-c", script, "bash", str(ROOT), str(folder)],
+            ["unshare", "--mount", "bash", "-c", script, "bash", str(ROOT), str(folder), cgroup],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             start_new_session=True,
         )
     try:
-        yield Root(_process_1(process, log), log)
+        root = Root(_process_1(process, log, start), log)
+        if systemd:
+            root.until("systemctl is-system-running | grep -x -e running -e degraded")
+        yield root
     finally:
-        os.killpg(process.pid, signal.SIGKILL)  # and with unshare all that is in the root
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # and with unshare all that is in the root
         process.wait()
+        if systemd:
+            subprocess.run(
+                ["unshare", "--mount", "sh", "-e", "-c", _REMOVE_CGROUP, "sh", cgroup], check=True, timeout=60
+            )
 
 
-def _process_1(process: subprocess.Popen, log: Path) -> int:
+def _process_1(process: subprocess.Popen, log: Path, start: int) -> int:
     end = time.monotonic() + 60
-    while not log.read_bytes().endswith(b"entered\n"):
+    while b"entered\n" not in log.read_bytes()[start:]:
         if process.poll() is not None or time.monotonic() > end:
             raise RootFailed(log.read_text()[-2000:])
         time.sleep(0.02)
