@@ -1,0 +1,398 @@
+"""The Debian package: what is in it, and what comes and goes with it in an overlay of this host's root.
+
+`scripts/try-package` does more of this, in a root of another release, with what that release packages.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from packages import scenes
+from support.forms import C_EPMD, FOLDER, ROOT, real, run
+from support.roots import OVERLAY, Root, RootFailed, entered
+
+PACKAGE = ROOT / "scripts" / "package"
+SCRIPTS = ("preinst", "postinst", "prerm", "postrm")
+#: Makes a package of what is installed as erlang-base, and one of it with another version of the runtime.
+REPACK = """\
+mkdir -p /root/erlang/DEBIAN
+cd /root/erlang
+dpkg -L erlang-base | while read -r file; do
+    kept=$(dpkg-divert --truename "$file")
+    if [ -f "$kept" ] || { [ -L "$kept" ] && [ ! -d "$kept" ]; }; then echo "$kept"; fi
+done | tar -C / -cf - -T - --no-recursion 2>/dev/null | tar xf -
+for name in preinst postinst prerm postrm md5sums; do
+    file=/var/lib/dpkg/info/erlang-base.$name
+    ! test -e "$file" || cp "$file" "DEBIAN/$name"
+done
+dpkg-query -s erlang-base | grep -v -e ^Status: -e ^Conffiles: >DEBIAN/control
+dpkg-deb -Znone --root-owner-group -b . /root/erlang.deb
+old=$(basename usr/lib/erlang/erts-*)
+mv "usr/lib/erlang/$old" usr/lib/erlang/erts-99.0
+sed -i "s|/$old/|/erts-99.0/|" usr/lib/erlang/bin/erl usr/lib/erlang/erts-99.0/bin/erl
+ln -s -f ../erts-99.0/bin/epmd usr/lib/erlang/bin/epmd
+sed -i "s|^Version: .*|&+newer|" DEBIAN/control
+(cd usr && find . -type f | sed 's|^\\./|usr/|') | xargs md5sum >DEBIAN/md5sums
+dpkg-deb -Znone --root-owner-group -b . /root/newer-erlang.deb
+"""
+#: Makes a package fail: $1 becomes $2, after the change $3.
+BREAK = """\
+rm -rf /root/broken
+dpkg-deb -R "$1" /root/broken
+cd /root/broken
+eval "$3"
+dpkg-deb -Znone --root-owner-group -b . "$2"
+"""
+FAIL_AT_END = "echo 'exit 1' >>DEBIAN/{}"
+CONFLICT = "touch usr/bin/erl"
+STATE = "dpkg-query -W -f '${Status} ${Version}' gevent-epmd"
+#: What scripts/install leaves in a place that it has taken.
+TAKEN = """\
+cd "$1"
+ln -s /usr/local/lib/gevent-epmd/current/epmd epmd.link
+mv epmd epmd.c-original
+mv epmd.link epmd
+echo link >epmd.gevent-epmd
+"""
+TRIGGER = "dpkg-trigger --no-await /usr/lib/erlang && dpkg --configure -a"
+
+
+@pytest.fixture(scope="module")
+def debs(tmp_path_factory) -> list[Path]:
+    """The package, and one of a newer version."""
+    real(FOLDER)
+    real("dpkg-deb")
+    real("dpkg-shlibdeps")
+    folder = tmp_path_factory.mktemp("debs")
+    return [build(folder), build(folder, "--version", "9.9~rc1")]
+
+
+def build(folder: Path, *options: str, **environ: str) -> Path:
+    done = run([str(PACKAGE), "--to", str(folder), *options], environ=environ, timeout=120)
+    assert done.returncode == 0, done.stderr.decode()
+    return Path(done.stdout.decode().strip())
+
+
+def field(deb: Path, name: str) -> str:
+    return run(["dpkg-deb", "-f", str(deb), name]).stdout.decode().strip()
+
+
+def test_same_bytes_again(debs: list[Path], tmp_path: Path) -> None:
+    """Whatever the umask, the locale, the time of the files and whoever builds it."""
+    script = 'umask 077; find "$1" -exec touch --date=2001-01-01 {} +; shift; exec "$@"'
+    folder = Path(FOLDER).parent
+    times = {path: path.stat().st_mtime for path in folder.rglob("*")}
+    command = ["sh", "-c", script, "sh", str(folder / "_internal"), str(PACKAGE), "--to", str(tmp_path)]
+    try:
+        done = run(command, environ={"LC_ALL": "C.UTF-8", "TZ": "Asia/Tokyo"}, timeout=120)
+    finally:
+        for path, time in times.items():
+            os.utime(path, (time, time))
+    assert done.returncode == 0, done.stderr.decode()
+    again = Path(done.stdout.decode().strip())
+    assert hashlib.sha256(again.read_bytes()).digest() == hashlib.sha256(debs[0].read_bytes()).digest()
+
+
+def test_names_and_fields(debs: list[Path]) -> None:
+    architecture = run([real("dpkg"), "--print-architecture"]).stdout.decode().strip()
+    assert debs[1].name == f"gevent-epmd_9.9~rc1_{architecture}.deb"
+    assert field(debs[0], "Architecture") == architecture
+    version = run([real(FOLDER), "--version"]).stdout.decode().split()[1]
+    assert field(debs[0], "Version") == re.sub(r"\.?(a|b|rc|dev)(\d)", r"~\1\2", version)
+    assert re.match(r"libc6 \(>= 2\.\d+\)", field(debs[0], "Depends"))
+    assert "erlang" not in field(debs[0], "Depends")
+
+
+def test_files(debs: list[Path]) -> None:
+    """All of them root's, of one time, and nobody else may write to them."""
+    lines = run(["dpkg-deb", "-c", str(debs[0])]).stdout.decode().splitlines()
+    assert {line.split()[1] for line in lines} == {"root/root"}
+    assert len({tuple(line.split()[3:5]) for line in lines}) == 1
+    assert {line.split()[0] for line in lines} == {"drwxr-xr-x", "-rw-r--r--", "-rwxr-xr-x", "lrwxrwxrwx"}
+    files = {line.split()[5].removeprefix("./") for line in lines}
+    assert files >= {
+        "usr/bin/epmd",
+        "usr/bin/gevent-epmd",
+        "usr/share/man/man1/epmd.1.gz",
+        "usr/share/man/man1/gevent-epmd.1.gz",
+        "usr/share/bash-completion/completions/epmd",
+        "usr/share/zsh/vendor-completions/_epmd",
+        "usr/share/fish/vendor_completions.d/epmd.fish",
+        "usr/share/doc/gevent-epmd/copyright",
+        "usr/share/doc/gevent-epmd/changelog.gz",
+        "etc/needrestart/conf.d/gevent-epmd.conf",
+    }
+    assert not [name for name in files if "systemd" in name]
+
+
+def test_lintian(debs: list[Path]) -> None:
+    """No error, and no warning that build/debian/lintian-overrides does not explain."""
+    done = run([real("lintian"), "--allow-root", "--fail-on", "error,warning", str(debs[0])], timeout=120)
+    assert (done.returncode, done.stdout.decode()) == (0, "")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_maintainer_scripts(debs: list[Path], script: str, tmp_path: Path) -> None:
+    run(["dpkg-deb", "--control", str(debs[0]), str(tmp_path)])
+    text = (tmp_path / script).read_text()
+    assert not re.search(r"@\w+@", text)
+    done = run([real("shellcheck"), str(tmp_path / script)])
+    assert done.returncode == 0, done.stdout.decode()
+
+
+class OverlayHost(scenes.Host):
+    """This host's root, with what it has of Erlang as packages."""
+
+    def __init__(self, root: Root, first: Path, second: Path) -> None:
+        super().__init__(root, first, second)
+        # What takes long, and is nothing to us.
+        root.run("rm -f /var/lib/man-db/auto-update; echo force-unsafe-io >>/etc/dpkg/dpkg.cfg")
+        root.run(REPACK)
+
+    def install(self, *packages: str) -> str:
+        found = ["/root/erlang.deb" if package == "erlang-base" else package for package in packages]
+        return self.root.run('dpkg --force-depends -i "$@"', *found)
+
+    def reinstall_erlang(self) -> str:
+        return self.install("erlang-base")
+
+    def change(self, package: str, how: str) -> str:
+        """The path of the package with a change."""
+        changed = f"/root/changed-{hashlib.sha256(how.encode()).hexdigest()[:8]}.deb"
+        self.root.run(BREAK, package, changed, how)
+        return changed
+
+
+@pytest.fixture
+def host(debs: list[Path], tmp_path: Path) -> Iterator[OverlayHost]:
+    if os.geteuid():
+        pytest.skip("a root of its own needs root")
+    for program in ("unshare", "nsenter", "ip", "erl", "dpkg-divert", "pgrep"):
+        real(program)
+    if not Path(C_EPMD).resolve().is_relative_to(scenes.ERLANG):
+        pytest.skip(f"{C_EPMD} is not erlang-base's")
+    folder = tmp_path / "root"
+    folder.mkdir()
+    mount = [real("unshare"), "--mount", "sh", "-e", "-c", OVERLAY, "sh", str(ROOT), str(folder)]
+    done = run(mount)
+    if done.returncode:
+        pytest.skip(f"no overlay of this root: {done.stderr.decode()}")
+    with entered(folder, tmp_path / "log", overlay=True) as root:
+        yield OverlayHost(root, *debs)
+
+
+@pytest.mark.slow
+def test_comes_and_goes_beside_erlang(host: OverlayHost) -> None:
+    before = host.root.run(scenes.SNAPSHOT)
+    scenes.beside_a_running_c_epmd(host)
+    scenes.reinstall_of_erlang(host)
+    scenes.upgrade_and_downgrade(host)
+    host.reinstall_erlang()
+    host.end_all()
+    host.start_node("a")
+    scenes.remove_and_purge(host, before)
+
+
+@pytest.mark.slow
+def test_erlang_comes_and_goes_beside_it(host: OverlayHost) -> None:
+    host.remove_erlang()
+    scenes.without_erlang(host)
+    host.end_all()
+    scenes.removal_of_erlang(host)
+    old = host.runtimes()
+    said = host.root.run("dpkg --force-depends -i /root/newer-erlang.deb")
+    assert "gevent-epmd" in said
+    assert host.runtimes() == ["/usr/lib/erlang/erts-99.0/bin"] != old
+    scenes.check_ours_in_place(host)
+    host.start_node("a")
+    assert host.mapper()[1].startswith(scenes.LIBRARY)
+    host.root.run("dpkg --purge gevent-epmd")
+    assert not host.root.run("dpkg --verify erlang-base")
+    assert host.root.run("readlink -f /usr/bin/epmd").strip() == "/usr/lib/erlang/erts-99.0/bin/epmd"
+
+
+@pytest.mark.slow
+def test_failures_leave_what_was_there(host: OverlayHost) -> None:
+    before = host.root.run(scenes.SNAPSHOT)
+
+    def fails(package: str, how: str) -> None:
+        assert host.root.call("dpkg -i $1", host.change(package, how)).status == 1
+
+    for how in (FAIL_AT_END.format("preinst"), CONFLICT):
+        fails(host.first, how)
+        host.root.call("dpkg --purge gevent-epmd")
+        scenes.check_gone(host, before)
+    host.install(host.first)
+    for how in (FAIL_AT_END.format("preinst"), CONFLICT):
+        fails(host.second, how)
+        assert host.root.run(STATE) == "install ok installed 0.1.0"
+        scenes.check_ours_in_place(host)
+        host.root.run("epmd --version")
+    # The new version is there, and dpkg is told that it is not configured.
+    fails(host.second, "sed -i 's/^taken=/exit 1/' DEBIAN/postinst")
+    host.root.run("epmd --version")
+    host.install(host.second)
+    scenes.check_ours_in_place(host)
+    host.root.run("sed -i 's/^case/exit 1; &/' /var/lib/dpkg/info/gevent-epmd.prerm")
+    assert host.root.call("dpkg --remove gevent-epmd").status == 1
+    scenes.check_ours_in_place(host)
+    host.install(host.second)
+    host.root.run("dpkg --purge gevent-epmd")
+    scenes.check_gone(host, before)
+
+
+@pytest.mark.slow
+def test_what_others_have_put_there_stays(host: OverlayHost) -> None:
+    """A place that scripts/install has taken, and a file that somebody has put in the place of ours."""
+    (folder,) = host.runtimes()
+    root = host.root
+    root.run(TAKEN, folder)
+    assert f"{folder}/epmd was put there by scripts/install and stays" in host.install(host.first)
+    assert "erts" not in root.run("dpkg-divert --list")
+    root.run("rm $1/epmd.gevent-epmd && mv $1/epmd.c-original $1/epmd", folder)
+    root.run(TRIGGER)
+    scenes.check_ours_in_place(host)
+    root.run("rm $1/epmd && echo other >$1/epmd", folder)
+    said = root.run(TRIGGER)
+    assert f"{folder}/epmd was replaced by hand and stays" in said
+    assert root.run("cat $1/epmd", folder) == "other\n"
+
+
+#: Calls every epmd that a node or a unit could start, and notes what cannot be started.
+CALL_ALL = """\
+while :; do
+    for epmd in /usr/bin/epmd /usr/lib/erlang/erts-*/bin/epmd; do
+        said=$($epmd -port 1 -names 2>&1)
+        [ $? = 1 ] || echo "$epmd: $said" >>/root/failures
+    done
+    echo >>/root/rounds
+done </dev/null >/dev/null 2>&1 &
+"""
+
+
+@pytest.mark.slow
+def test_no_moment_without_an_epmd(host: OverlayHost) -> None:
+    """Nodes may start at any time.  /usr/bin/epmd, which they do not use, is missing during its removal."""
+    root = host.root
+    root.run("touch /root/rounds /root/failures")
+    root.run(CALL_ALL)
+    root.until("test -s /root/rounds")
+    for deb in (host.first, host.second, host.first, host.first):
+        host.install(deb)
+    assert root.run("cat /root/failures") == ""
+    root.run("dpkg --remove gevent-epmd")
+    assert "/usr/lib/erlang" not in root.run("cat /root/failures")
+    root.run("truncate -s 0 /root/rounds")
+    root.until("test -s /root/rounds")
+
+
+#: Debian's units of epmd, what they lean on, and nothing else of this host's.
+BOOT = """\
+mkdir -p /root/units/sockets.target.wants
+cd /root/units
+for name in sysinit basic sockets shutdown network multi-user; do
+    printf '[Unit]\\nDefaultDependencies=no\\n' >$name.target
+done
+cp $(dpkg -L erlang-base | grep '/systemd/system/epmd') .
+cat >check.service <<'END'
+[Unit]
+DefaultDependencies=no
+Wants=epmd.socket
+After=epmd.socket
+SuccessAction=exit-force
+FailureAction=exit-force
+FailureActionExitStatus=9
+
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -e -x /root/units/check
+StandardOutput=file:/root/said
+StandardError=file:/root/said
+TimeoutStartSec=60
+END
+printf %s "$1" >check
+group=/sys/fs/cgroup/test-$(cat /proc/sys/kernel/random/uuid)
+mkdir "$group"
+echo $$ >"$group/cgroup.procs"
+status=0
+unshare --mount --pid --cgroup --fork --kill-child=KILL sh -e -c '
+    mount -t proc proc /proc
+    mount -t tmpfs tmpfs /run
+    umount /sys/fs/cgroup
+    mount -t cgroup2 cgroup /sys/fs/cgroup
+    exec env container=test SYSTEMD_UNIT_PATH=/root/units /lib/systemd/systemd --system --unit=check.service
+' || status=$?
+echo $$ >/sys/fs/cgroup/cgroup.procs
+until find "$group" -depth -type d -exec rmdir {} + 2>/dev/null; do sleep 0.1; done
+exit $status
+"""
+CHECKS = """\
+[ "$(systemctl show epmd.service -p ActiveState --value)" = inactive ]
+epmd -names
+main=$(systemctl show epmd.service -p MainPID --value)
+readlink "/proc/$main/exe" | grep -x '/usr/lib/gevent-epmd/[^/]*/epmd'
+[ "$(stat -c %U "/proc/$main")" = epmd ]
+erl -noinput -sname a -setcookie biscuit &
+until epmd -names | grep 'name a at port'; do sleep 0.05; done
+dpkg --force-depends -i /root/second.deb >/root/upgrade 2>&1
+[ "$(systemctl show epmd.service -p MainPID --value)" = "$main" ]
+epmd -names | grep 'name a at port'
+grep -x "gevent-epmd: .*PID $main, .*hand over: systemctl restart epmd.service" /root/upgrade
+systemctl restart epmd.service
+until epmd -names | grep 'name a at port'; do sleep 0.05; done
+again=$(systemctl show epmd.service -p MainPID --value)
+[ "$again" != "$main" ]
+[ "$(readlink "/proc/$again/exe")" = "$(readlink -f /usr/bin/epmd)" ]
+systemctl stop epmd.socket epmd.service
+[ "$(systemctl show epmd.service -p Result --value)" = success ]
+"""
+
+
+@pytest.mark.slow
+def test_units_of_erlang_base(host: OverlayHost) -> None:
+    """They start ours, upgrade or not; a restart hands over."""
+    real("/lib/systemd/systemd")
+    host.install(host.first)
+    done = host.root.call(BOOT, CHECKS)
+    if host.root.call("test -e /root/said").status:
+        pytest.skip(f"a systemd of our own does not start here: {done.output}")
+    assert done.status == 0, host.root.call("cat /root/said").output + done.output
+
+
+ADMINISTRATED = """\
+mkdir -p /root/target/var/lib/dpkg/info /root/target/var/lib/dpkg/updates
+touch /root/target/var/lib/dpkg/status
+mkdir -p /root/target/usr/lib/erlang/erts-1.2/bin
+cp /bin/true /root/target/usr/lib/erlang/erts-1.2/bin/epmd
+"""
+CHROOTLESS = "dpkg --root=/root/target --force-script-chrootless --force-depends"
+
+
+@pytest.mark.slow
+def test_root_that_is_installed_from_outside(host: OverlayHost) -> None:
+    """As mmdebstrap does it: no maintainer script runs in the root, and none may touch the host's."""
+    host.root.run(ADMINISTRATED)
+    before = host.root.run(scenes.SNAPSHOT)
+    epmd = "/root/target/usr/lib/erlang/erts-1.2/bin/epmd"
+    host.root.run(f"{CHROOTLESS} -i $1", host.first)
+    assert host.root.run("readlink $1", epmd) == f"{scenes.LIBRARY}/current/epmd\n"
+    host.root.run("cmp /bin/true $1.erlang", epmd)
+    host.root.run(f"test -x /root/target{scenes.LIBRARY}/current/epmd")
+    assert host.root.run(scenes.SNAPSHOT) == before
+    host.root.run(f"{CHROOTLESS} --purge gevent-epmd")
+    host.root.run("cmp /bin/true $1", epmd)
+    assert host.root.run("find /root/target -name '*gevent*' -o -name '*.erlang'") == ""
+
+
+def test_a_root_that_fails_says_so(tmp_path: Path) -> None:
+    real("unshare")
+    if os.geteuid():
+        pytest.skip("a root of its own needs root")
+    with pytest.raises(RootFailed), entered(tmp_path / "missing", tmp_path / "log"):
+        pytest.fail("it was entered")
