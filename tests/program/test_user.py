@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -155,6 +156,18 @@ def test_port_for_root_alone(ours, tmp_path: Path) -> None:
     done = run([*apart, "sh", "-e", "-c", script, str(tmp_path), *ours])
     said = b"epmd: up and running on port 369 with data:\nUid:" + b"\t65534" * 4 + b"\nKilled\n"
     assert (done.returncode, done.stdout) == (0, said), done.stderr
+
+
+def test_nobody_is_accepted_before(ours, tmp_path: Path) -> None:
+    """Bound as root, accepted as the user, as the kernel sees it."""
+    traced = [real("strace"), "-D", "-f", "-o", str(tmp_path / "calls"), "-e", "trace=bind,setresuid,accept4"]
+    with daemon([*traced, *ours], "-user", "12345:12345", "-loopback") as (port, _):
+        assert ask(port, b"k") == b"OK"
+    wait_until(lambda: not processes_at(port), "strace to end, when its list is complete")
+    calls = re.findall(r"\b(bind|setresuid|accept4)\(.*= [0-9]", (tmp_path / "calls").read_text())
+    changed = calls.index("setresuid")
+    assert set(calls[:changed]) == {"bind"}
+    assert set(calls[changed + 1 :]) == {"accept4"}
 
 
 #: What may not be named, and what is wrong with it.
