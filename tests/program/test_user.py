@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -159,9 +160,14 @@ def test_port_for_root_alone(ours, tmp_path: Path) -> None:
 
 
 def test_nobody_is_accepted_before(ours, tmp_path: Path) -> None:
-    """Bound as root, accepted as the user, as the kernel sees it."""
+    """Bound as root, accepted as the user, as the kernel sees it; somebody asks from the very beginning."""
     traced = [real("strace"), "-D", "-f", "-o", str(tmp_path / "calls"), "-e", "trace=bind,setresuid,accept4"]
-    with daemon([*traced, *ours], "-user", "12345:12345", "-loopback") as (port, _):
+    with reserved_port() as port:
+        early = threading.Thread(target=wait_until, args=(lambda: answers(port), "an early answer"))
+        early.start()
+        call = [*traced, *ours, "-port", str(port), "-daemon", "-user", "12345:12345", "-loopback"]
+        assert outcome(call) == (b"", b"", 0)
+        early.join(PATIENCE)
         assert ask(port, b"k") == b"OK"
     wait_until(lambda: not processes_at(port), "strace to end, when its list is complete")
     calls = re.findall(r"\b(bind|setresuid|accept4)\(.*= [0-9]", (tmp_path / "calls").read_text())
