@@ -44,6 +44,8 @@ LINES = [
     (["--help", "-"], []),
     (["-stop", "a", "-"], []),
     (["-port_file", "uni"], ["unit"]),
+    (["-pid_file", "uni"], ["unit"]),
+    (["-user", "roo"], ["root"]),
     (["-x", "-sto"], ["-stop"]),
 ]
 
