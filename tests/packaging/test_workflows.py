@@ -49,7 +49,10 @@ def test_is_valid(path: Path, tmp_path: Path) -> None:
 
 def test_every_supported_python_is_tested() -> None:
     matrix = jobs(FOLDER / "tests.yml")["tests"]["strategy"]["matrix"]
-    assert matrix["python"] == (ROOT / "build" / "pythons").read_text().split()
+    supported = (ROOT / "build" / "pythons").read_text().split()
+    assert matrix["python"] == supported
+    made_with = [step["with"].get("python-version") for _, step in steps() if "with" in step]
+    assert {*filter(None, made_with)} <= {*supported, "${{ matrix.python }}"}
 
 
 def test_actions_are_pinned_by_commit_and_by_one_only() -> None:
