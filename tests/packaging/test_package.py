@@ -72,13 +72,12 @@ def debs(tmp_path_factory) -> list[Path]:
     real("dpkg-deb")
     real("dpkg-shlibdeps")
     folder = tmp_path_factory.mktemp("debs")
-    return [build(folder), build(folder, "--version", "9.9~rc1")]
+    return [build(folder), build(folder, "--version", "9.9~rc1", DPKG_DEB_COMPRESSOR_LEVEL="0")]
 
 
-def build(folder: Path, *options: str) -> Path:
-    done = run(
-        [str(PACKAGE), "--to", str(folder), *options], environ={"EPMD_EXECUTABLE": FOLDER}, timeout=120
-    )
+def build(folder: Path, *options: str, **environ: str) -> Path:
+    command = [str(PACKAGE), "--to", str(folder), *options]
+    done = run(command, environ={"EPMD_EXECUTABLE": FOLDER, **environ}, timeout=120)
     assert done.returncode == 0, done.stderr.decode()
     return Path(done.stdout.decode().strip())
 
