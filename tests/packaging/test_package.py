@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 from packages import scenes
 from support.forms import C_EPMD, FOLDER, ROOT, real, run
 from support.roots import OVERLAY, Root, RootFailed, entered
+from support.units import TARGET, TARGETS, check_service
 
 PACKAGE = ROOT / "scripts" / "package"
 SCRIPTS = ("preinst", "postinst", "prerm", "postrm")
@@ -70,11 +72,12 @@ def debs(tmp_path_factory) -> list[Path]:
     real("dpkg-deb")
     real("dpkg-shlibdeps")
     folder = tmp_path_factory.mktemp("debs")
-    return [build(folder), build(folder, "--version", "9.9~rc1")]
+    return [build(folder), build(folder, "--version", "9.9~rc1", DPKG_DEB_COMPRESSOR_LEVEL="0")]
 
 
 def build(folder: Path, *options: str, **environ: str) -> Path:
-    done = run([str(PACKAGE), "--to", str(folder), *options], environ=environ, timeout=120)
+    command = [str(PACKAGE), "--to", str(folder), *options]
+    done = run(command, environ={"EPMD_EXECUTABLE": FOLDER, **environ}, timeout=120)
     assert done.returncode == 0, done.stderr.decode()
     return Path(done.stdout.decode().strip())
 
@@ -85,15 +88,12 @@ def field(deb: Path, name: str) -> str:
 
 def test_same_bytes_again(debs: list[Path], tmp_path: Path) -> None:
     """Whatever the umask, the locale, the time of the files and whoever builds it."""
-    script = 'umask 077; find "$1" -exec touch --date=2001-01-01 {} +; shift; exec "$@"'
-    folder = Path(FOLDER).parent
-    times = {path: path.stat().st_mtime for path in folder.rglob("*")}
-    command = ["sh", "-c", script, "sh", str(folder / "_internal"), str(PACKAGE), "--to", str(tmp_path)]
-    try:
-        done = run(command, environ={"LC_ALL": "C.UTF-8", "TZ": "Asia/Tokyo"}, timeout=120)
-    finally:
-        for path, time in times.items():
-            os.utime(path, (time, time))
+    copy = tmp_path / "copy"
+    shutil.copytree(Path(FOLDER).parent, copy, symlinks=True, copy_function=shutil.copyfile)
+    (copy / "epmd").chmod(0o700)
+    environ = {"EPMD_EXECUTABLE": str(copy / "epmd"), "LC_ALL": "C.UTF-8", "TZ": "Asia/Tokyo"}
+    command = ["sh", "-c", 'umask 077; exec "$@"', "sh", str(PACKAGE), "--to", str(tmp_path)]
+    done = run(command, environ=environ, timeout=120)
     assert done.returncode == 0, done.stderr.decode()
     again = Path(done.stdout.decode().strip())
     assert hashlib.sha256(again.read_bytes()).digest() == hashlib.sha256(debs[0].read_bytes()).digest()
@@ -292,31 +292,9 @@ def test_no_moment_without_an_epmd(host: OverlayHost) -> None:
     root.until("test -s /root/rounds")
 
 
-#: Debian's units of epmd, what they lean on, and nothing else of this host's.
+#: Starts a systemd that sees Debian's units of epmd, those in /root/units, and nothing else of this host's.
 BOOT = """\
-mkdir -p /root/units/sockets.target.wants
-cd /root/units
-for name in sysinit basic sockets shutdown network multi-user; do
-    printf '[Unit]\\nDefaultDependencies=no\\n' >$name.target
-done
-cp $(dpkg -L erlang-base | grep '/systemd/system/epmd') .
-cat >check.service <<'END'
-[Unit]
-DefaultDependencies=no
-Wants=epmd.socket
-After=epmd.socket
-SuccessAction=exit-force
-FailureAction=exit-force
-FailureActionExitStatus=9
-
-[Service]
-Type=oneshot
-ExecStart=/bin/sh -e -x /root/units/check
-StandardOutput=file:/root/said
-StandardError=file:/root/said
-TimeoutStartSec=60
-END
-printf %s "$1" >check
+cp $(dpkg -L erlang-base | grep '/systemd/system/epmd') /root/units
 group=/sys/fs/cgroup/test-$(cat /proc/sys/kernel/random/uuid)
 mkdir "$group"
 echo $$ >"$group/cgroup.procs"
@@ -359,7 +337,12 @@ def test_units_of_erlang_base(host: OverlayHost) -> None:
     """They start ours, upgrade or not; a restart hands over."""
     real("/lib/systemd/systemd")
     host.install(host.first)
-    done = host.root.call(BOOT, CHECKS)
+    units = {f"{target}.target": TARGET for target in TARGETS}
+    units |= {"check.service": check_service("/root/units/check", "/root/said"), "check": CHECKS}
+    host.root.run("mkdir /root/units")
+    for name, text in units.items():
+        host.root.run('printf %s "$2" >"/root/units/$1"', name, text)
+    done = host.root.call(BOOT)
     if host.root.call("test -e /root/said").status:
         pytest.skip(f"a systemd of our own does not start here: {done.output}")
     assert done.status == 0, host.root.call("cat /root/said").output + done.output

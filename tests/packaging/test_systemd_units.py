@@ -10,29 +10,12 @@ from pathlib import Path
 import pytest
 
 from support.forms import FOLDER, ROOT, real, run
+from support.units import TARGET, TARGETS, check_service
 
 UNITS = ROOT / "docs" / "systemd"
 SYSTEMD = "/lib/systemd/systemd"
 IN_PLACE = "/usr/local/bin/epmd"
 
-#: What the units lean on, and otherwise brings the host's own units with it.
-TARGETS = ("sysinit", "basic", "sockets", "shutdown", "network", "multi-user")
-CHECK = """\
-[Unit]
-DefaultDependencies=no
-Wants={wants}
-After={wants}
-SuccessAction=exit-force
-FailureAction=exit-force
-FailureActionExitStatus=9
-
-[Service]
-Type=oneshot
-ExecStart=/bin/bash -e -x /run/units/check
-StandardOutput=file:/run/outside/said
-StandardError=file:/run/outside/said
-TimeoutStartSec=60
-"""
 #: In namespaces of its own: a network, processes that end with it, and folders that nobody else sees.
 BOOT = """\
 ip link set lo up
@@ -212,8 +195,8 @@ def boot(folder: Path, wants: str, checks: str) -> None:
     shutil.copytree(Path(FOLDER).parent, folder / "gevent-epmd", symlinks=True)
     (programs / "epmd").symlink_to("/run/gevent-epmd/epmd")
     for target in TARGETS:
-        (units / f"{target}.target").write_text("[Unit]\nDefaultDependencies=no\n")
-    (units / "check.service").write_text(CHECK.format(wants=wants))
+        (units / f"{target}.target").write_text(TARGET)
+    (units / "check.service").write_text(check_service("/run/units/check", "/run/outside/said", wants))
     (units / "check").write_text(checks)
     inner = ["sh", "-e", "-c", BOOT, "sh", str(folder), SYSTEMD]
     apart = ["--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup", "--fork", "--kill-child=KILL"]
