@@ -1,11 +1,10 @@
-"""Ends the process by a signal if the default action is not sufficient. There are two such cases.
+"""Ends the process by a signal in the two cases in which the default action is not sufficient.
 
-Process 1, for example in a container without an init: the kernel does not deliver a signal to process 1 that
-it has no handler for. `docker stop` therefore waits in vain for C's epmd. In the one-file executable process
-1 is the launcher, which handles the signals and passes them on. It cannot end by a signal itself, and turns
-the status of a child that does into 1.
-
-A process that must remove something first, such as a port file.
+- The process is process 1, for example in a container. The kernel does not deliver a signal to process 1
+  unless the process handles it. `docker stop` therefore waits in vain for C's epmd. In the one-file
+  executable process 1 is the launcher, which handles the signals and passes them on. The launcher cannot end
+  by a signal itself: if one ends the child, its status is 1.
+- The process must remove something first, such as a port file.
 
 C's epmd has no counterpart.
 """
@@ -28,7 +27,7 @@ _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 def exit_by_signals() -> None:
     """Make each signal that is not ignored end this process, with the status that a shell would report.
 
-    For process 1, or its child in the one-file executable. Call this before anything else.
+    For process 1, or its child in the one-file executable. Call this at the start of the process.
     """
     for number in _ENDING:
         if signal.getsignal(number) == signal.SIG_DFL:
