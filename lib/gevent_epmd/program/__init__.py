@@ -1,4 +1,5 @@
-"""The command `epmd`: reads the line and the environment, and asks an epmd or serves."""
+"""The command `epmd`: reads the command line and the environment, then sends a request to an epmd or
+serves."""
 
 from __future__ import annotations
 
@@ -6,10 +7,11 @@ import sys
 
 
 def is_frozen() -> bool:
-    """Whether this is an executable that PyInstaller made, in either form."""
+    """Return whether this is an executable made by PyInstaller, in the one-file or the folder form."""
     return hasattr(sys, "frozen")
 
 
 def is_one_file() -> bool:
-    """Whether this is the one-file form, whose parent process is a launcher (see build/hooks/one_file.py)."""
+    """Return whether this is the one-file executable. Its parent process is a launcher
+    (build/hooks/one_file.py)."""
     return getattr(sys, "frozen", None) == "one-file"

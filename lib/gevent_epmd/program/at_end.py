@@ -1,7 +1,8 @@
-"""What to do before the process ends, whatever ends it: a KILL request, a signal, a launcher that is gone.
+"""Clean-up that runs before the process exits: after a KILL request, a signal, or the end of the launcher.
 
-One stack for the process, since a process ends once: whoever makes something that must not stay adds how to
-remove it; whoever ends the process calls `run` first.
+Invariants: there is one stack for the whole process. Code that creates something temporary adds a call that
+removes it. Code that ends the process calls `run` first. C's epmd leaves nothing to clean up and has no
+counterpart.
 """
 
 from __future__ import annotations
@@ -14,16 +15,16 @@ _stack: list[Callable[[], object]] = []
 
 
 def add(call: Callable[[], object]) -> None:
-    """Let this be called before the process ends."""
+    """Register a call that `run` makes before the process exits."""
     _stack.append(call)
 
 
 def is_empty() -> bool:
-    """Whether there is nothing to do."""
+    """Return whether no call is registered."""
     return not _stack
 
 
 def run() -> None:
-    """Call what was added, the last first, and each once."""
+    """Make the registered calls, the last one first. Each call is made only once."""
     while _stack:
         _stack.pop()()

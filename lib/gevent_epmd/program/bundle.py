@@ -1,16 +1,18 @@
-"""What is different in the executables that PyInstaller makes.
+"""Runs the program correctly inside the executables that PyInstaller makes.
 
-The folder form is one process that reads its libraries where they are installed.  An upgrade may remove that
-folder while a daemon serves, so nothing may be imported once it serves.
+The folder form is one process that reads its libraries from the folder where they are installed. An upgrade
+may remove that folder while a daemon serves. A daemon must therefore import nothing after it has started to
+serve.
 
 In the one-file form a launcher unpacks a folder, runs the real process as its child, and removes the folder
-when that child ends.  A daemon has left that child behind and lives on without the folder.  In the foreground
-the launcher waits; what the child does where it is killed is in `launcher`.
+when the child exits. A daemon is detached from that child and keeps running without the folder. In the
+foreground the launcher waits for the child. The module `launcher` handles a launcher that is killed.
 
-The libraries that only serving needs are not unpacked by the launcher, so that those who ask, or find the
-port taken, need not wait for it: `unpack_libraries` does it.
+The launcher does not unpack the libraries that only a server needs. Interactive calls, and starts that find
+the port in use, are faster that way. `unpack_libraries` unpacks them for a server.
 
-Imports gevent in the functions that serve only: the start of every node imports this.
+Only the functions for serving import gevent, because every start of an Erlang node imports this module. C's
+epmd has no counterpart.
 """
 
 from __future__ import annotations
@@ -27,7 +29,10 @@ if TYPE_CHECKING:
 
 
 def launcher_environ() -> dict[str, str]:
-    """The environment in which the launcher was started; it has changed what it handed on."""
+    """Return the environment in which the launcher was started, or {} if it cannot be read.
+
+    The launcher changes the environment that it passes to its child.
+    """
     try:
         with open(f"/proc/{os.getppid()}/environ", "rb") as environ:
             pairs = (pair.partition(b"=") for pair in environ.read().split(b"\0"))
@@ -37,10 +42,11 @@ def launcher_environ() -> dict[str, str]:
 
 
 def unpack_libraries() -> None:
-    """Unpack into the launcher's folder what build/epmd.spec has put behind the modules.
+    """Unpack the libraries that only a server needs into the launcher's folder.
 
-    For the one-file form only, and before gevent is imported.  Raises OSError, and ImportError where the
-    executable is not there any more."""
+    build/epmd.spec appends them to the modules in the executable. Call this in the one-file form only, and
+    before gevent is imported. Raises OSError, and ImportError if the executable no longer exists.
+    """
     from zipimport import zipimporter
 
     folder: str = sys._MEIPASS  # type: ignore[attr-defined]
@@ -51,8 +57,8 @@ def unpack_libraries() -> None:
         except OSError as error:
             hint = "the folder form (dist/gevent-epmd) needs no place to unpack to"
             raise OSError(error.errno, f"{error.strerror}; {hint}") from None
-    # The import system takes a folder that it once found absent to be absent for good, and would not see the
-    # files; `importlib.invalidate_caches` does not reach what PyInstaller's finders remember.
+    # The import system remembers that the folder did not exist, and would not find the files.
+    # `importlib.invalidate_caches` does not clear what PyInstaller's finders remember.
     sys.path_importer_cache.clear()
 
 
@@ -63,19 +69,24 @@ def _write(path: str, content: bytes) -> None:
 
 
 def import_everything() -> None:
-    """Import what gevent would import only when it is first used: the class of its loop.  The loop itself
-    must be made by the process that serves."""
+    """Import what gevent would otherwise import on first use: the class of its event loop.
+
+    The process that serves must create the loop itself, after the fork.
+    """
     from gevent import config
 
-    # Its default imports pprint, dataclasses and inspect, for a report that nobody will read.
+    # The default value imports pprint, dataclasses and inspect, which only gevent's error reports need.
     config.format_context = "builtins.repr"
-    config.loop  # noqa: B018 - imported when it is first asked for
+    config.loop  # noqa: B018 - the access imports the class
 
 
 def settle(*, has_launcher: bool) -> None:
-    """Become independent of the folder, now that everything is loaded; in the foreground, end with the
-    launcher.  For the executables only."""
-    gc.enable()  # build/hooks/first.py has switched it off
+    """Make this process independent of the folder of the executable. Call it once everything is imported.
+
+    With a launcher (`has_launcher`), which means in the foreground, it also ends this process when the
+    launcher ends. For the executables only.
+    """
+    gc.enable()  # build/hooks/first.py disabled it
     sys.meta_path.insert(0, _NoMoreImports())
     launcher.forget()
     if has_launcher:
@@ -84,8 +95,10 @@ def settle(*, has_launcher: bool) -> None:
 
 
 class _NoMoreImports:
-    """A finder, the first that is asked, and the last: from here on an import fails in a way that
-    cannot be mistaken for anything else."""
+    """An import finder that rejects every further import with an unambiguous error.
+
+    It is the first finder in sys.meta_path, so no other finder is asked.
+    """
 
     @staticmethod
     def find_spec(name: str, *_: object) -> NoReturn:
@@ -98,6 +111,6 @@ def _end_with_launcher() -> None:
     from .processes import when_gone
 
     when_gone(get_hub().loop, launcher.pid, launcher.end)
-    # A process of the same number may have followed it.
+    # The launcher may have ended before it was watched, and another process may have its process ID now.
     if os.getppid() != launcher.pid:
         launcher.end()

@@ -1,7 +1,9 @@
-"""The interactive calls of the command line: what is said where, and the exit status (C: epmd_cli.c).
+"""The interactive calls: sends one request, prints the reply, and returns the exit status.
 
-Everything goes out with os.write, so that the bytes of a node's name reach stdout as they are.  What only
-rare calls need is imported by them: every start of a node imports this module.
+Invariants: all output goes through os.write, so that the bytes of a node's name reach stdout unchanged. A
+function imports what only rare calls need, because every start of an Erlang node imports this module.
+
+C's counterpart: epmd_cli.c.
 """
 
 from __future__ import annotations
@@ -19,14 +21,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-#: C puts the name into a buffer of its own, and refuses more.
+#: C rejects a longer name, because its buffer has a fixed size. In bytes.
 _LONGEST_STOP_NAME = 1000
-#: How long to wait until a full stdout is tried again, in seconds.
+#: Time between two attempts to write to a full stdout, in seconds.
 _PAUSE = 0.01
 
 
 class Ask:
-    """An interactive call: `command` is its option without dashes, `host` "" for this host."""
+    """The arguments of an interactive call.
+
+    `command` is the option without its dashes. `host` is "" for this host. `stop_name` is the name for
+    `stop`.
+    """
 
     def __init__(
         self, command: str, port: int, host: str = "", stop_name: str = "", *, json: bool = False
@@ -39,21 +45,21 @@ class Ask:
 
 
 def call(ask: Ask) -> int:
-    """Make the call; gives the exit status."""
-    # As `epmd -names | head -1` ends a C program.
+    """Make the call and return the exit status."""
+    # Without this, `epmd -names | head -1` would not end as it does with C's epmd: silently, by SIGPIPE.
     _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
     try:
         return _CALLS[ask.command](ask)
     except exchange.NoEpmd as error:
         say(2, str(error))
     except exchange.EpmdError as error:
-        # To stdout, as C has it; of another host C knows nothing.
+        # C prints errors to stdout. It has no -host, so errors about another host go to stderr.
         say(2 if ask.host else 1, str(error))
     return 1
 
 
 def _target(ask: Ask) -> exchange.Target:
-    # C waits for ever, and the health checks of an epmd that hangs pile up.
+    # C waits forever, so health checks of an epmd that hangs would pile up.
     target = exchange.Target(ask.host, ask.port, exchange.TIMEOUT)
     if ask.host:
         _find(target, exchange.TIMEOUT)
@@ -61,8 +67,11 @@ def _target(ask: Ask) -> exchange.Target:
 
 
 def _find(target: exchange.Target, seconds: float) -> None:
-    """Look the host up within the time of the whole call.  In a thread: a name server that does not answer
-    keeps getaddrinfo for longer, and only the end of the process stops that."""
+    """Look up the host within the time limit of the whole call. Raises NoEpmd.
+
+    The look-up runs in a thread, because getaddrinfo cannot be interrupted: if a name server does not answer,
+    it blocks for longer than the time limit.
+    """
     import _thread
 
     end = time.monotonic() + seconds
@@ -113,15 +122,20 @@ def _list(ask: Ask, tag: int) -> int:
 
 
 def _harmless(text: bytes | bytearray) -> bytes:
-    """A listing whose control characters are escaped, so that another host cannot control the terminal.  Of
-    an epmd of this host everything is printed byte for byte, as C does."""
+    """Return a listing with escaped control characters, so that another host cannot control the terminal.
+
+    A listing from an epmd of this host is printed byte for byte, as C does.
+    """
     lines = text.decode("utf-8", "backslashreplace").split("\n")
     return "\n".join(map(printable, lines)).encode()
 
 
 def _until_the_end_or_a_reset(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """All of a listing; a reset ends it as a close does, as for C.  To be read before any of it is written:
-    the limit of a call is for the epmd that is asked, and must not cut off a slow reader of stdout."""
+    """Yield a listing until the connection is closed or, as in C, reset.
+
+    Read the whole listing before any of it is written to stdout: the time limit applies to the epmd, and must
+    not cut off a slow reader of stdout.
+    """
     try:
         yield from pieces
     except exchange.Broken:
@@ -146,7 +160,7 @@ def _write_json(found: dict[str, Any]) -> None:
 
     line = json.dumps(found, ensure_ascii=False)
     if not line.isprintable():
-        # What is no UTF-8, and what a terminal would obey, becomes an escape of JSON's.
+        # A byte that is not UTF-8, or a character that controls a terminal, becomes a JSON escape.
         line = "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
     write(1, f"{line}\n".encode())
 
@@ -222,25 +236,26 @@ _CALLS: dict[str, Callable[[Ask], int]] = {
 
 
 def say(descriptor: int, text: str) -> None:
-    """A line, whatever is in the text."""
+    """Write one line that begins with `epmd: `, with control characters of the text escaped."""
     write(descriptor, f"epmd: {printable(text)}\n".encode())
 
 
 def write(descriptor: int, data: bytes | bytearray) -> None:
-    """All of it, or as much as can be."""
+    """Write all of the data, or as much as the descriptor accepts."""
     view = memoryview(data)
     try:
         while view:
             view = view[_write(descriptor, view) :]
     except OSError:
-        pass  # a full disk changes neither what is said elsewhere nor the status, as in C
+        pass  # as in C, a full disk changes neither other output nor the exit status
 
 
 def _write(descriptor: int, view: memoryview) -> int:
     try:
         return os.write(descriptor, view)
     except BlockingIOError:
-        # A pipe, or a terminal, that another program has set not to block: it is full just now.  Not waited
-        # for by a poll: the module select may be gone with the folder of the one-file form.
+        # Another program has set the pipe or terminal to non-blocking mode, and it is full at the moment. The
+        # module select, which could wait for it, may no longer be importable: the folder of the one-file form
+        # may be gone.
         time.sleep(_PAUSE)
         return 0

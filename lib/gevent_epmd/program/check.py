@@ -1,7 +1,9 @@
-"""`epmd -check`, the looking: at an epmd, its nodes, and the host's names and addresses.
+"""`epmd -check`, the collection: examines an epmd, its nodes, and the host's names and addresses.
 
-The result is plain data, a Sight, which `findings` judges.  The steps are in `probe` and `procfs`.  Nothing
-of this is imported by the lines that every start of a node uses, or by a server.
+Returns plain data, a Sight, which `findings` judges. `probe` and `procfs` implement the single steps.
+
+Invariants: neither a server nor the interactive calls that every start of a node makes import this module.
+C's epmd has no counterpart.
 """
 
 from __future__ import annotations
@@ -21,29 +23,33 @@ from ..conventions import LOOPBACK
 from . import probe, procfs
 from .probe import ANSWERS, MUTE, REFUSED, Answer, Found, Place
 
-#: For all nodes together, in seconds.
+#: Time limit for connecting to all nodes together, in seconds.
 _FOR_NODES = 4.0
-#: For look-ups, or for asking all addresses, or for all of /proc.
+#: Time limit for all look-ups, for asking at all addresses, or for reading /proc, in seconds.
 _FOR_A_ROUND = 3.0
-#: Some hosts have thousands of addresses; the first ones are asked.
+#: Only this many addresses are asked, because some hosts have thousands.
 _MOST_ADDRESSES = 32
-#: C's epmd registers names of 255 bytes, and does not answer a look-up of one.
+#: C's epmd registers a name of this many bytes, but does not answer a look-up of it.
 UNANSWERED_NAME = 255
 
 LOOPBACKS = tuple(map(probe.place, LOOPBACK))
 
-#: Called with how many of how many steps are done.
+#: Is called with the number of completed steps and the total number of steps.
 Tell = Callable[[int, int], object]
 
 
 class Node(NamedTuple):
-    """A registered node, and what its port did at the places where other nodes look for it, in this order.
-    Where the time was over first, `met` is empty.
+    """A registered node, and what its port did at the addresses where other nodes look for it.
 
-    `told` is the port that the epmd tells to whoever looks the node up: None where it knows no such node, and
-    -1 where that was not asked, or not answered, for which `problem` may have the reason.  `holder` is the
-    process that holds the registration of a node that nobody can connect to, its id and what it runs; None
-    where that cannot be told."""
+    `met` has these addresses in the order in which they were tried. It is empty if the time limit for all
+    nodes expired first.
+
+    `told` is the port that the epmd gives in reply to a look-up of the node. It is None if the epmd has no
+    such node, and -1 if the look-up was not made or failed. `problem` is then the reason, if there is one.
+
+    `holder` is the process that holds the registration of a node that nobody can connect to: its process ID
+    and the path of its program. It is None if it is unknown.
+    """
 
     name: str
     port: int
@@ -53,18 +59,21 @@ class Node(NamedTuple):
     holder: tuple[int, str] | None = None
 
     def accepts(self) -> bool:
-        """Whether somebody can connect to it."""
+        """Return whether the node's port accepted a connection."""
         return bool(self.met) and self.met[-1][1].code == ANSWERS
 
     def is_long(self) -> bool:
-        """Whether C's epmd does not answer a look-up of it."""
+        """Return whether the name is so long that C's epmd does not answer a look-up of it."""
         return len(exchange.encoded(self.name)) >= UNANSWERED_NAME
 
 
 class Sight(NamedTuple):
-    """All that was looked at.  `host` is empty for this host; `names` are host names and what they resolve
-    to, and `own` are those of these addresses that this host has; `listeners` is None where /proc does not
-    tell, and for another host; `users` are the names of the users whose they are."""
+    """All the data that the check collected.
+
+    `host` is empty for this host. `names` has host names and what they resolve to. `own` has those of these
+    addresses that belong to this host. `listeners` is None if /proc cannot be read, and for another host.
+    `users` has the names of the users who own the listeners, by uid.
+    """
 
     host: str
     port: int
@@ -77,27 +86,31 @@ class Sight(NamedTuple):
     users: dict[int, str] = {}  # noqa: RUF012 - never changed
 
     def served(self) -> list[Place]:
-        """Where the epmd that is looked at answers."""
+        """Return the addresses at which the examined epmd answers."""
         return [at for at, answer in self.answers.items() if answer.code == ANSWERS and self.has(at)]
 
     def firsts(self) -> list[Place]:
-        """Where nodes look for the nodes of the host that is looked at, by its names."""
+        """Return the addresses to which nodes connect to reach the nodes of the examined host, by its
+        names."""
         firsts = [found.first for found in self.names.values()]
         return list(dict.fromkeys(first for first in firsts if first))
 
     def has(self, place: Place) -> bool:
-        """Whether it is an address of the host that is looked at: its own name may be another one's."""
+        """Return whether the examined host has this address.
+
+        The host's own name may resolve to an address of another host.
+        """
         named = any(place in found.places for found in self.names.values())
         return bool(self.host) or not named or place in self.own
 
 
 def look(host: str, port: int, tell: Tell) -> Sight:
-    """Look at the epmd of this host, or, from here, at another host's."""
+    """Examine the epmd of this host if `host` is empty, else the epmd of another host as seen from here."""
     return look_at(host, port, tell) if host else look_here(port, tell)
 
 
 def look_here(port: int, tell: Tell) -> Sight:
-    """All of this host: its addresses and names, the process, the nodes."""
+    """Examine this host: its addresses and names, the process of the epmd, and the nodes."""
     hosts = [*LOOPBACKS, *probe.own_places()]
     names = _own_names()
     answers: dict[Place, Answer] = {}
@@ -121,7 +134,7 @@ def look_here(port: int, tell: Tell) -> Sight:
 
 
 def look_at(host: str, port: int, tell: Tell) -> Sight:
-    """Another host, as seen from here."""
+    """Examine another host, as seen from here."""
     found: dict[str, Found] = {}
     answers: dict[Place, Answer] = {}
     _round([host], [], port, found, answers, tell)
@@ -139,7 +152,7 @@ def _round(
     answers: dict[Place, Answer],
     tell: Tell,
 ) -> None:
-    """Look up all names, and ask at all places, at once."""
+    """Look up all names and ask at all addresses, concurrently. Adds the results to `found` and `answers`."""
     hosts = list(dict.fromkeys(hosts))[:_MOST_ADDRESSES]
     looks = [partial(probe.look_up, name) for name in names]
     asks = [partial(probe.ask, host, port) for host in hosts]
@@ -162,26 +175,33 @@ def _quiet(_done: int) -> None:
 
 
 def _own_names() -> list[str]:
-    """This host's name for nodes with short names, and the whole of it; look-ups give canonical names."""
+    """Return this host's name as nodes with short names use it, and the full name.
+
+    A look-up also gives canonical names.
+    """
     whole = os.uname().nodename
     return list(dict.fromkeys((whole.partition(".")[0] or whole, whole)))
 
 
 def _is_new(name: str, found: dict[str, Found]) -> bool:
-    """Whether it is a long name that was not looked up yet; what a short name stands for may be anything, as
-    localhost, and no node is named so."""
+    """Return whether this is a long name that was not looked up yet.
+
+    The canonical name of a short name may be unrelated, such as localhost, and no node uses it.
+    """
     return "." in name and name not in found
 
 
 def _holders(listening: list[procfs.Listener]) -> tuple[tuple[procfs.Process, ...], dict[int, str]]:
-    """The processes that have the sockets, and the users whose they are."""
+    """Return the processes that hold the listening sockets, and the names of the sockets' owners by uid."""
     users = {uid: procfs.user_name(uid) for uid in {sock.uid for sock in listening}}
     return tuple(procfs.processes(listening)), users
 
 
 def _places_of(sight: Sight, table: dict[int, list[procfs.Listener]] | None, port: int) -> list[Place]:
-    """Where a node of this host may accept connections, first where nodes look for it.  A table of those who
-    listen has every place: a node may listen on one address alone."""
+    """Return where a node of this host may accept connections; the addresses where nodes look come first.
+
+    With a table of listening sockets (`table`) the list is complete: a node may listen on a single address.
+    """
     if table is None:
         others = list(sight.answers)
     else:
@@ -191,7 +211,7 @@ def _places_of(sight: Sight, table: dict[int, list[procfs.Listener]] | None, por
 
 
 def _nodes(sight: Sight, places_of: Callable[[int], list[Place]], tell: Tell) -> tuple[Node, ...]:
-    """Every registered node, and whether its port can be reached at one of its places."""
+    """Return every registered node, and whether its port can be reached at one of its addresses."""
     served = sight.served()
     named = sight.answers[served[0]].nodes if served else ()
     askers = threading.Semaphore(probe.ASKERS)
@@ -219,7 +239,7 @@ def _node(
 def _with_holders(
     nodes: tuple[Node, ...], port: int, processes: tuple[procfs.Process, ...]
 ) -> tuple[Node, ...]:
-    """The same; those that nobody can connect to with who holds their registrations."""
+    """Return the nodes with `holder` set for each node that nobody can connect to."""
     lost = {node.name for node in nodes if node.met and node.met[-1][1].code == REFUSED}
     if not lost:
         return nodes
@@ -243,7 +263,10 @@ def _holders_of(
 
 
 def _looked_up(sight: Sight, node: Node, end: float) -> Node:
-    """The same, with what the epmd tells to whoever looks it up; not where many others took all the time."""
+    """Return the node with what the epmd replies to a look-up of it.
+
+    If too little of the time limit (`end`) is left, the node is returned unchanged.
+    """
     if time.monotonic() > end - probe.STEP:
         return node
     try:

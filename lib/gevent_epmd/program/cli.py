@@ -1,7 +1,10 @@
-"""The program: reads the line, and asks an epmd, serves, or serves detached (C: main() of epmd.c).
+"""The program's entry point: reads the command line, then makes an interactive call, serves, or serves
+detached.
 
-What is imported here is paid for at every start of every Erlang node.  `quick` answers most lines; what the
-others need is imported when it is known what they ask for.
+Invariant: this module imports only what every call needs, because every start of every Erlang node pays for
+it. `quick` answers most command lines. The other ones import what they need once it is known.
+
+C's counterpart: main() of epmd.c.
 """
 
 from __future__ import annotations
@@ -14,21 +17,22 @@ from . import calls, descriptors, is_frozen, is_one_file, quick
 
 
 def main() -> int:
-    """Do what the command line says; gives the exit status."""
+    """Run the command line and return the exit status. The executables exit without returning."""
     status = _do_as_told()
     if is_one_file():
         from . import launcher
 
         launcher.tidy_up()
     if is_frozen():
-        # All is written and closed by now, and for Python to take itself apart takes 3.5 ms.
+        # A regular exit of the interpreter takes 3.5 ms. Nothing is left to flush or close at this point.
         os._exit(status)
     return status
 
 
 def _do_as_told() -> int:
     descriptors.open_standard_descriptors()
-    # As a C program: Ctrl-C ends it without a traceback, unless whoever started it ignores Ctrl-C.
+    # Without this, Ctrl-C would print a traceback. It ends a C program silently. If the parent process
+    # ignores Ctrl-C, so does this program.
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     if _is_process_1():
@@ -40,19 +44,19 @@ def _do_as_told() -> int:
 
 
 def _is_process_1() -> bool:
-    """Whether signals must be handled because this is process 1, or the child of a launcher that is."""
+    """Return whether this is process 1 or the child of a launcher that is, and signals must be handled."""
     return os.getpid() == 1 or (os.getppid() == 1 and is_one_file())
 
 
 def _do_in_full() -> int:
-    """Read any line, with docopt."""
+    """Run any command line. Reads it with docopt."""
     from ..conventions import ValueProblem
     from .options import USAGE, UsageError, read_options
 
     try:
         options = read_options(sys.argv[1:], os.environ)
     except UsageError as error:
-        # What is wrong comes last: the usage alone fills a screen.
+        # The usage text alone fills a screen, so the error comes after it, where it stays visible.
         return _fail(str(error), f"{USAGE}\n")
     except ValueProblem as error:
         return _fail(str(error))

@@ -1,7 +1,10 @@
-"""Detaching from whoever called us (C: run_daemon() of epmd.c).
+"""Detaches a daemon from its caller.
 
-The caller waits for a word from the daemon, and so can say truly whether requests are answered.
-Between the two is a process that only exists so that the daemon leads no session; the caller reaps it.
+The caller waits until the daemon reports that it answers requests, or why it cannot. The caller's exit status
+is therefore reliable. `detach` forks twice: because of the process in between, the daemon is not a session
+leader and cannot acquire a controlling terminal. The caller reaps the process in between.
+
+C's counterpart: run_daemon() of epmd.c, which does not wait for the daemon.
 """
 
 from __future__ import annotations
@@ -10,21 +13,23 @@ import os
 import signal
 from collections.abc import Container, Iterable
 
-#: What no reason of a failure is.
+#: The message that requests are answered. No reason of a failure contains this byte.
 _READY = b"\0"
 
 
 def close_inherited(keep: Container[int] = ()) -> None:
-    """Close every descriptor above 2 but these: somebody may wait for the end of a pipe.
+    """Close every descriptor above 2 except those in `keep`.
 
-    To be called before anything of our own is open."""
+    An inherited pipe that stays open would keep its reader waiting for the end of the file. Call this before
+    the program opens any descriptor itself.
+    """
     for descriptor in _descriptors():
         if descriptor <= 2 or descriptor in keep:
             continue
         try:
             os.close(descriptor)
         except OSError:
-            pass  # not open, or the one through which the list was read
+            pass  # it is not open, or it was the descriptor of the directory that was listed
 
 
 def _descriptors() -> Iterable[int]:
@@ -35,23 +40,26 @@ def _descriptors() -> Iterable[int]:
 
 
 class Caller:
-    """Whoever waits for a daemon, as the daemon sees it."""
+    """The process that waits for the daemon to start, as seen from the daemon."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor: int | None = descriptor
 
     def ready(self) -> None:
-        """To be called once requests are answered.  Raises BrokenPipeError if the caller has ended: whoever
-        was killed while it waited must leave nothing behind."""
-        from . import is_one_file, launcher  # calls that ask do without
+        """Report that requests are answered.
+
+        Raises BrokenPipeError if the caller has ended: a caller that is killed while it waits must not leave
+        a daemon behind.
+        """
+        from . import is_one_file, launcher  # interactive calls must not pay for it
         from .processes import gone
 
-        # In the executable the caller sees only after a while that its launcher was killed.
+        # In the one-file executable the caller notices only after a delay that its launcher was killed.
         if (is_one_file() and gone(launcher.pid)) or not self._tell(_READY):
-            raise BrokenPipeError("its caller was killed while it started")
+            raise BrokenPipeError("the process that started the daemon was killed while it waited")
 
     def failed(self, reason: str) -> bool:
-        """Say why there will be no daemon; False if nobody waits for that (any more)."""
+        """Report why the daemon cannot start. Returns False if no caller is waiting any more."""
         return self._tell(reason.encode("utf-8", "backslashreplace"))
 
     def _tell(self, word: bytes) -> bool:
@@ -68,11 +76,10 @@ class Caller:
 
 
 def detach() -> Caller | None:
-    """Fork a daemon.
+    """Fork a daemon, and return its Caller in the daemon and None in the calling process.
 
-    In the daemon this gives its caller, to be told once requests are answered; in the caller, which it
-    keeps waiting until then, it gives None.  Raises ChildProcessError in the caller if the daemon ended
-    instead, with its reason, and OSError where it cannot be forked.
+    In the calling process this waits until the daemon reports that it is ready. It raises ChildProcessError
+    with the daemon's reason if the daemon ends instead, and OSError if the fork fails.
     """
     reading, writing = os.pipe()
     intermediate = os.fork()
@@ -86,7 +93,7 @@ def detach() -> Caller | None:
         return None
     os.close(reading)
     os.setsid()
-    # The hang-up of the session's leader, which ends now, is not for us.
+    # The session leader ends now, and the kernel sends SIGHUP to its session, which would end the daemon.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if os.fork():
         os._exit(0)
@@ -97,14 +104,15 @@ def _reap(child: int) -> None:
     try:
         os.waitpid(child, 0)
     except ChildProcessError:
-        pass  # whoever started us ignores SIGCHLD, and so do we: the kernel was faster
+        pass  # SIGCHLD is ignored, as in the parent process, so the kernel has reaped the child
 
 
 def leave() -> None:
-    """Hold on to nothing of the caller's: directory, umask, terminal.  Raises OSError.
+    """Release what belongs to the caller: the working directory, the umask and the terminal. Raises OSError.
 
-    To be called when everything is imported: Python saves what it compiles with the umask of the moment, and
-    the folder of the one-file form may be named relative to the directory."""
+    Call this after the imports. Python writes compiled files with the current umask, and the folder of the
+    one-file form may have a path relative to the working directory.
+    """
     os.chdir("/")
     os.umask(0)
     null = os.open(os.devnull, os.O_RDWR)

@@ -1,4 +1,8 @@
-"""Files that tell others something for as long as this process lives, as a port file does."""
+"""Files that exist only while this process serves, such as a port file or a pid file.
+
+Invariants: a reader sees the whole content or no file. `remove` never removes another process's file. C's
+epmd has no counterpart.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,12 @@ import os
 
 
 class OwnFile:
-    """A file at `path` that appears whole, in place of whatever is there, and that `remove` takes away.
+    """A file at `path` that replaces an existing file atomically, and that `remove` deletes.
 
-    It is written under a name that nobody can guess and that must be new, and renamed then: in a folder where
-    others may write, a link that waits under a known name would have us overwrite what the link names.  The
-    descriptor stays open until `remove`: as long as it is, no other file gets this one's inode.
+    The content is written to a new file with an unpredictable name, which is then renamed. With a predictable
+    name, another user who may write to the folder could place a symbolic link there, and this process would
+    overwrite the link's target. The descriptor stays open until `remove`, because no other file can get the
+    same inode while it is open.
     """
 
     def __init__(self, path: str) -> None:
@@ -18,8 +23,10 @@ class OwnFile:
         self._descriptor: int | None = None
 
     def write(self, content: bytes) -> None:
-        """Put the file there, with mode 0644 minus the umask.  To be called once.  Raises OSError, and leaves
-        nothing behind then."""
+        """Create the file with mode 0644 minus the umask. Call this once.
+
+        Raises OSError, and then leaves no file behind.
+        """
         aside = os.path.join(os.path.dirname(self._path), f".epmd-{os.urandom(16).hex()}")
         descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
         try:
@@ -32,9 +39,11 @@ class OwnFile:
         self._descriptor = descriptor
 
     def remove(self) -> None:
-        """Remove the file, unless it is another one by now, which somebody else has put there.  Raises
-        OSError where this process must not; the file is empty then, since a number that is nobody's now may
-        be somebody's later."""
+        """Remove the file, unless another process has replaced it.
+
+        Raises OSError if this process is not permitted to remove it. The file is then truncated, because its
+        number might later belong to another process.
+        """
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is None:
             return
@@ -48,14 +57,14 @@ class OwnFile:
         try:
             return os.path.samestat(os.lstat(self._path), os.fstat(descriptor))
         except OSError:
-            return False  # somebody has removed it
+            return False  # another process has removed it
 
 
 def _remove(path: str, descriptor: int) -> None:
     try:
         os.unlink(path)
     except FileNotFoundError:
-        pass  # somebody was faster
+        pass  # another process removed it first
     except OSError:
         os.ftruncate(descriptor, 0)
         raise
@@ -65,4 +74,4 @@ def _unlink(path: str) -> None:
     try:
         os.unlink(path)
     except OSError:
-        pass  # the reason why it was not renamed tells more
+        pass  # the error of the rename is raised, which is more useful

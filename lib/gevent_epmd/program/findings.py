@@ -1,6 +1,8 @@
-"""`epmd -check`, the rules: what is right, what is not, and what to do, from what was looked at.
+"""`epmd -check`, the rules: turns the collected data into findings, each with a state and, if needed, a
+remedy.
 
-No I/O.
+Invariants: no I/O. Topics and codes do not change between versions, because monitoring programs read them.
+C's epmd has no counterpart.
 """
 
 from __future__ import annotations
@@ -35,8 +37,11 @@ OK, WARNING, WRONG = "ok", "warning", "wrong"
 
 
 class Finding(NamedTuple):
-    """`topic` and `code` are words of a fixed list, for programs; `subject`, `seen` and `to_do` are for
-    people.  `state` is OK, WARNING or WRONG; `to_do` is empty where there is nothing to do."""
+    """One result of the check.
+
+    `topic` and `code` are words from a fixed list, for programs. `state` is OK, WARNING or WRONG. `subject`,
+    `seen` and `to_do` are texts for people; `to_do` is empty if there is nothing to do.
+    """
 
     topic: str
     subject: str
@@ -47,13 +52,13 @@ class Finding(NamedTuple):
 
 
 def findings(sight: Sight) -> list[Finding]:
-    """What is to be told of it."""
+    """Apply all rules to the collected data."""
     rules = (_epmd, _process, _listens_at, _resolves, _node_findings, _exposure)
     return [finding for rule in rules for finding in rule(sight)]
 
 
 def status(found: list[Finding]) -> int:
-    """The exit status: 1 where something is wrong; a warning is not."""
+    """Return the exit status: 1 if a finding is WRONG, else 0. A WARNING does not count."""
     return int(any(finding.state == WRONG for finding in found))
 
 
@@ -92,7 +97,7 @@ def _epmd(sight: Sight) -> Iterator[Finding]:
 
 
 def _worst(sight: Sight) -> Answer | None:
-    """Where no epmd answers, what tells most of why."""
+    """Return the answer that explains best why no epmd answers."""
     met = [answer for at, answer in sight.answers.items() if sight.has(at)]
     for code in (STRANGER, MUTE, CLOSED, REFUSED):
         for answer in met:
@@ -102,7 +107,7 @@ def _worst(sight: Sight) -> Answer | None:
 
 
 def _to_do(sight: Sight, code: str, otherwise: str) -> str:
-    """About an address at which no epmd answers."""
+    """Return the remedy for an address at which no epmd answers."""
     if code in (MUTE, CLOSED) and sight.processes and all(p.kind == procfs.OTHER for p in sight.processes):
         code = STRANGER
     return _EPMD_TO_DO.get(code, _at_the_other(sight) if sight.host else otherwise)
@@ -162,8 +167,11 @@ def _since(process: procfs.Process) -> str:
 
 
 def _listens_at(sight: Sight) -> Iterator[Finding]:
-    """Every address: those of this host, or all of another host's.  Where no epmd answers, the one finding on
-    that has most of them."""
+    """Yield a finding for each address of this host, or of the other host.
+
+    If no epmd answers anywhere, the finding about the port covers most addresses: those with the worst
+    answer, and those that refuse connections. They get no finding of their own here.
+    """
     served = sight.served()
     worst = None if served else _worst(sight)
     for place, answer in sight.answers.items():
@@ -184,7 +192,7 @@ def _listens_at(sight: Sight) -> Iterator[Finding]:
 
 
 def _is_absent(place: Place, answer: Answer) -> bool:
-    """Whether this host does without: a loopback address that it does not have."""
+    """Return whether this is a loopback address that this host does not have."""
     return answer.code == ABSENT or (place in LOOPBACKS and answer.code == UNREACHABLE)
 
 
@@ -280,7 +288,8 @@ def _node_finding(sight: Sight, node: Node) -> Finding:
 
 
 def _unreached(sight: Sight, node: Node) -> Finding:
-    """A node that nobody can connect to, by what its port did where nodes look for it first."""
+    """Return the finding for a node that nobody can connect to. The first address where nodes look
+    decides."""
     first, answer = node.met[0]
     finding = partial(Finding, "node", node.name, WRONG)
     if node.port == 0:
@@ -307,7 +316,7 @@ def _unreached(sight: Sight, node: Node) -> Finding:
 
 
 def _exposure(sight: Sight) -> Iterator[Finding]:
-    """Who may ask this host's epmd."""
+    """Yield findings about who can reach this host's epmd and who can control it."""
     served = sight.served()
     if sight.host:
         if served:
@@ -357,7 +366,7 @@ def _reachable(sight: Sight, where: str, allow: tuple[object, ...] | None) -> Fi
 
 
 def _beyond_loopback(sight: Sight) -> list[str]:
-    """What it listens on and other hosts can reach."""
+    """Return the addresses on which the epmd listens and that other hosts can reach."""
     if sight.listeners is not None:
         hosts = [plain_host(sock.host) for sock in sight.listeners]
     else:
@@ -367,5 +376,8 @@ def _beyond_loopback(sight: Sight) -> list[str]:
 
 
 def escaped(finding: Finding) -> Finding:
-    """The same, without what could control a terminal: names come from other programs and hosts."""
+    """Return the finding with escaped control characters.
+
+    Names come from other programs and hosts and must not control the terminal.
+    """
     return Finding(*map(printable, finding))

@@ -1,7 +1,8 @@
-"""The launcher of the single executable: it has unpacked the folder, and waits for this process, its child.
+"""Handles the launcher of the one-file executable: the parent process, which unpacked the folder and waits.
 
-Where it is killed, nobody ends its child and nobody removes the folder, so the child sees to both, from its
-very first lines on: build/hooks/one_file.py imports this before anything else.
+If the launcher is killed, it can neither end its child nor remove the folder. This module makes the child do
+both. build/hooks/one_file.py imports it before anything else, so that this works from the start. C's epmd has
+no counterpart.
 """
 
 from __future__ import annotations
@@ -16,20 +17,21 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-#: Whose child this process was when it began.
+#: The process ID of the parent when this process started.
 pid = os.getppid()
-#: This process: those that it forks have no launcher.
+#: The process ID of this process. A forked child has another one, and no launcher.
 _child = os.getpid()
 
-#: How often to look whether it lives, in seconds.
+#: Time between two checks whether the launcher is running, in seconds.
 _LOOK_EVERY = 0.1
 
 
 def watch() -> None:
-    """End this process when its launcher has ended, whatever it waits for, until `forget` is called.  A
-    process that it forks is not ended.
+    """End this process soon after its launcher has ended, even during a blocking call. `forget` stops this.
 
-    The kernel could tell at once (PR_SET_PDEATHSIG), but Python cannot ask it without ctypes."""
+    A forked child is not affected. The kernel could report the end at once (PR_SET_PDEATHSIG), but Python can
+    only request that through ctypes.
+    """
     if not _is_launcher():
         end()
     _signal.signal(_signal.SIGALRM, _look)
@@ -37,7 +39,8 @@ def watch() -> None:
 
 
 def forget() -> None:
-    """Somebody else looks, or nobody needs to; SIGALRM is what it was."""
+    """Stop watching the launcher, and reset SIGALRM. For when something else watches it, or nothing needs
+    to."""
     if _signal.getsignal(_signal.SIGALRM) is _look:
         _signal.setitimer(_signal.ITIMER_REAL, 0)
         _signal.signal(_signal.SIGALRM, _signal.SIG_DFL)
@@ -49,13 +52,14 @@ def _look(_number: int, _frame: object) -> None:
 
 
 def tidy_up() -> None:
-    """To be called at the end: remove the folder if the launcher was killed since `watch` looked last."""
+    """Remove the folder if the launcher was killed after the last check of `watch`. Call this before the
+    exit."""
     if os.getpid() == _child and os.getppid() != pid:
         _remove_folder()
 
 
 def end() -> NoReturn:
-    """In the place of the launcher: remove the folder, and end."""
+    """Do what the launcher would have done: clean up, remove the folder, and exit with status 1."""
     at_end.run()
     _remove_folder()
     os._exit(1)
@@ -67,11 +71,11 @@ def _remove_folder() -> None:
     try:
         os.rmdir(folder)
     except OSError:
-        pass  # a launcher that was not killed removes it
+        pass  # the launcher is running and removes it
 
 
 def empty(folder: str) -> None:
-    """Remove everything in a folder."""
+    """Remove everything in the folder, but not the folder itself."""
     try:
         for path, folders, files in os.walk(folder, topdown=False):
             for name in files:
@@ -79,16 +83,18 @@ def empty(folder: str) -> None:
             for name in folders:
                 os.rmdir(os.path.join(path, name))
     except OSError:
-        pass  # somebody cleans up there too; what is left is the launcher's to remove
+        pass  # the launcher is removing the folder at the same time, and removes the rest
 
 
 def _is_launcher() -> bool:
-    """Whether the parent is the launcher: it hands its own command line on.  Where it was killed before this
-    process could ask for its number, the parent is another program, /sbin/init for one.
+    """Return whether the parent process is the launcher, which passes its own command line to its child.
 
-    /proc/PID/exe would say it too, but an ordinary user may read that of their own processes only."""
+    If the launcher is killed before this process reads its parent's ID, the parent is another program, for
+    example /sbin/init. /proc/PID/exe would identify it too, but an ordinary user can read that for their own
+    processes only.
+    """
     try:
-        # In a process namespace with the /proc of another one, the number is somebody else's there.
+        # /proc may belong to another PID namespace. The parent's ID is then another process there.
         if os.readlink("/proc/self") != str(os.getpid()):
             return True
         own = _command_line("self")
@@ -97,7 +103,7 @@ def _is_launcher() -> bool:
         # An emulator (qemu-user) hides itself from a program's look at its own command line, but only there.
         return own != _command_line(f"self/task/{os.getpid()}")
     except OSError:
-        return True  # no /proc, or one that hides processes: it cannot be told
+        return True  # there is no /proc, or it hides processes: assume that nothing is wrong
 
 
 def _command_line(process: str) -> bytes:

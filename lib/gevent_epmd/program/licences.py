@@ -1,9 +1,9 @@
-"""The licences of what this program is made of, for `epmd --licences`.
+"""The licences of everything in this program, for `epmd --licences`.
 
-The executables have them in one file, which build/licences.py makes.  The folder form has it beside its
-libraries.  In the one-file form it lies behind the modules, as the libraries do that only serving needs, and
-it is read there: a call must not unpack it.  From source, they are collected from the packages that are
-installed.
+build/licences.py collects them into one file for the executables. In the folder form the file is next to the
+libraries. In the one-file form it is appended to the modules, with the libraries that only a server needs,
+and is read from there without being unpacked. From source, the licences are collected from the installed
+packages. C's epmd has no counterpart.
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ from . import is_frozen, is_one_file
 
 #: The name of the file in the executables.
 FILE = "licences.txt"
-#: What a gevent_epmd from source runs on, by the names that package indexes know.
+#: The packages that gevent_epmd needs from source, by their names in package indexes.
 PACKAGES = ("gevent-epmd", "docopt-ng", "gevent", "greenlet", "zope.event", "zope.interface")
 _LINE = "=" * 72
 
 
 class Part(NamedTuple):
-    """Something that the program is made of: `licence` is an SPDX expression, or what its author wrote in the
-    place of one; `texts` are the licence's own words, and what belongs to them."""
+    """A component of the program.
+
+    `licence` is an SPDX expression or, if there is none, what the author wrote instead. `texts` has the
+    licence texts and notices.
+    """
 
     name: str
     version: str
@@ -33,7 +36,8 @@ class Part(NamedTuple):
 
 
 def text() -> str:
-    """All licences.  Raises OSError, and ImportError where the one-file executable is not there any more."""
+    """Return all licences as one text. Raises OSError, and ImportError if the one-file executable no
+    longer exists."""
     if is_one_file():
         from zipimport import zipimporter
 
@@ -44,7 +48,7 @@ def text() -> str:
 
 
 def page(parts: Iterable[Part]) -> str:
-    """The parts under headings, as one text."""
+    """Return the licences of the parts as one text, each below a heading."""
     return "\n".join(f"{_heading(part)}\n{_joined(part.texts)}" for part in parts)
 
 
@@ -64,12 +68,12 @@ def _installed() -> list[Part]:
         try:
             found.append(of_package(name))
         except PackageNotFoundError:
-            pass  # a newer release may need less, and a checkout need not be installed
+            pass  # a newer release may not need it, and a checkout may not be installed
     return found
 
 
 def of_package(name: str) -> Part:
-    """What an installed package says of itself.  Raises importlib.metadata.PackageNotFoundError."""
+    """Return the licence of an installed package. Raises importlib.metadata.PackageNotFoundError."""
     from importlib.metadata import distribution
 
     package = distribution(name)
@@ -91,7 +95,7 @@ def _is_licence(name: str) -> bool:
 
 
 def of_python() -> Part:
-    """This Python; where its licence lies is different from one distribution to the next."""
+    """Return the licence of this Python. Each distribution keeps the text in a different place."""
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     library = os.path.dirname(os.__file__)
     for path in (

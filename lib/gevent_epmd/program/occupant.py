@@ -1,6 +1,10 @@
-"""Who has a port that is in use: another epmd, which is no reason to complain, or something that is none.
+"""Opens the listening sockets, and finds out who holds a port that is in use: an epmd or another program.
 
-Every start of a node but the first comes this way: what asks is imported only once the port is in use.
+Invariant: the client is imported only after a port turned out to be in use. Each start of a node after the
+first one comes here.
+
+C's counterpart: the EADDRINUSE case in run() of epmd_srv.c, which exits with status 0 whichever program holds
+the port.
 """
 
 from __future__ import annotations
@@ -11,20 +15,24 @@ from collections.abc import Sequence
 
 from ..server import listeners
 
-#: Where to ask who has a port of every address.
+#: Where to ask who holds a port that is bound on all addresses.
 _LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-#: For how long, in seconds, what does not answer may be an epmd that starts or ends just now: it has bound
-#: the port and does not listen yet, or has closed its connections and still has the port.
+#: How long a program that does not answer may be an epmd that is starting or shutting down, in seconds. Such
+#: an epmd has bound the port but does not listen yet, or it has closed its connections but still holds the
+#: port.
 _MOMENT = 1.0
 _PAUSE = 0.05
 
 
 def open_listeners(addresses: Sequence[str] | None, port: int) -> list[_socket.socket]:
-    """As listeners.open_listeners, but raises PortInUse only where an epmd answers at the port, and
-    ListenError where something else has it.
+    """Open the listening sockets as listeners.open_listeners does, but distinguish an epmd from another
+    program.
 
-    An answer is waited for as long as an interactive call waits.  A shorter limit would take an epmd that is
-    merely slow for a stranger: one with -delay_accept, or one that starts while a hundred others try to.
+    Raises PortInUse if an epmd answers at the port, and ListenError if another program holds it.
+
+    The time limit for the answer is that of an interactive call. A shorter limit would mistake a slow epmd
+    for another program, for example an epmd with -delay_accept, or one that starts while a hundred others try
+    to start.
     """
     end = time.monotonic() + _MOMENT
     while True:
@@ -41,7 +49,7 @@ def open_listeners(addresses: Sequence[str] | None, port: int) -> list[_socket.s
 
 
 def _met(in_use: listeners.PortInUse) -> str:
-    """What is there and is no epmd; nothing if it is one."""
+    """Return what answered instead of an epmd, or "" if an epmd answered."""
     from ..client import exchange
 
     host = _LOOPBACK_OF.get(in_use.host, in_use.host)

@@ -1,10 +1,12 @@
-"""The command line and the environment -> one Options (C: main() of epmd.c).
+"""Reads the command line and the environment into one Options.
 
-C's options have one dash, are read from left to right with later ones winning, and an interactive
-one ends the line.  docopt knows none of that, so `_two_dashes` makes of such a line one that docopt
-reads.  USAGE is what people see, and what both are made from.
+Invariants: C's options have one dash and are read from left to right. A later one overrides an earlier one,
+and an interactive option ends the command line. docopt supports none of this, so `_two_dashes` translates a
+command line into docopt's form. USAGE is the only list of options: the program shows it to users, and reads
+its options from it.
 
-Source: ERTS Reference Manual, epmd(1); the options that it leaves out are in main() of epmd.c.
+C's counterpart: main() of epmd.c. Source: ERTS Reference Manual, epmd(1); main() also has the undocumented
+options.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ else:
 
 
 _MOST_PID = 2**31 - 1
-#: The -port_file or -pid_file that is no file.
+#: The value of -port_file or -pid_file that stands for stdout.
 STDOUT = "-"
 #: The options that name a file to write.
 _FILES = ("port_file", "pid_file")
@@ -36,52 +38,54 @@ usage: epmd [options]...
        epmd [options]... (-names | -dump | -started | -kill | -stop Name | -check)
        epmd (--help | --version | --licences)
 
-The Erlang port mapper daemon: it tells Erlang nodes at which port the other nodes of this host listen.
-Without an interactive option it serves, in the foreground.
+The Erlang port mapper daemon tells Erlang nodes on which ports the nodes of this host listen.
+Without an interactive option, epmd serves in the foreground.
 
 Serving:
-    -address List            Listen on these IP addresses, separated by commas, and on loopback.
-                             Default: ERL_EPMD_ADDRESS, or else every address of this host.
+    -address List            Listen on these IP addresses (separated by commas) and on loopback.
+                             Default: ERL_EPMD_ADDRESS, or else all addresses of this host.
     -port No                 The TCP port to serve or to ask. Default: ERL_EPMD_PORT, or else 4369.
-    -daemon                  Serve detached from the terminal; return once requests are answered.
-                             Errors go to syslog.
-    -relaxed_command_check   Let -kill work while nodes are registered, and let -stop work at all.
-                             ERL_EPMD_RELAXED_COMMAND_CHECK in the environment does the same.
-    -systemd                 Serve the sockets that systemd hands over, and tell it when ready.
+    -daemon                  Serve in the background; return once requests are answered.
+                             Log errors to syslog.
+    -relaxed_command_check   Allow -kill while nodes are registered, and allow -stop.
+                             ERL_EPMD_RELAXED_COMMAND_CHECK in the environment has the same effect.
+    -systemd                 Serve the sockets that systemd passes, and notify systemd when ready.
 
-Serving, not in C's epmd (in the environment: ERL_EPMD_ and the name in capitals, as ERL_EPMD_ALLOW):
-    -loopback                Listen on loopback only. ERL_EPMD_LOOPBACK in the environment does the same.
-    -allow List              Answer other hosts only if they are in these networks, separated by commas.
-    -allow_register List     Let nodes of hosts in these networks register too, and ask.
-    -user Name[:Group]       Started as root: bind the port, give up all rights of root, serve as this user.
-    -idle_exit Seconds       End when no node has been registered for so long.
-    -pid_exit Pids           End as soon as one of these processes has ended; commas between them.
+Serving, not in C's epmd (environment variable: ERL_EPMD_ and the name in capitals, as ERL_EPMD_ALLOW):
+    -loopback                Listen on loopback only. ERL_EPMD_LOOPBACK has the same effect.
+    -allow List              Answer other hosts only if they are in these networks (separated by commas).
+    -allow_register List     Accept registrations, and requests, from hosts in these networks too.
+    -user Name[:Group]       Bind the port as root, drop root privileges, then serve as this user.
+    -idle_exit Seconds       Shut down when no node has been registered for this many seconds.
+    -pid_exit Pids           Shut down as soon as one of these processes ends (separated by commas).
     -port_file Path          Write the port to this file once requests are answered, and remove the file
-                             at the end; - is stdout. With it, -port 0 takes any free port.
-    -pid_file Path           Write the number of the process that serves to this file, in the same way.
+                             at exit; - is stdout. With this option, -port 0 takes any free port.
+    -pid_file Path           Write the process ID of the server to this file, in the same way.
 
 Debugging:
-    -d, -debug               Log each request on stderr and remember only 5 names of late nodes.
-                             Twice: connections and packets too. Three times: the tables too.
-    -packet_timeout Seconds  Close a connection that has not sent its request by then. Default: 60.
-    -delay_accept Seconds    Play a busy server: wait before a new connection is looked at.
-    -delay_write Seconds     Play a busy server: wait before each reply.
+    -d, -debug               Log each request to stderr, and remember only 5 recently unregistered names.
+                             Twice: also log connections and packets. Three times: also log the tables.
+    -packet_timeout Seconds  Close a connection whose request is incomplete after this time. Default: 60.
+    -delay_accept Seconds    Simulate a busy server: wait this long before handling a new connection.
+    -delay_write Seconds     Simulate a busy server: wait this long before each reply.
 
-Interactive, the last on the line:
+Interactive (must be the last option):
     -names                   List the registered nodes and their ports.
-    -dump                    The same, with the names of late nodes, for debugging.
-    -started                 Say nothing; status 0 if an epmd answers, 1 if none does.
-    -kill                    End the running epmd, if no node is registered or its check is relaxed.
-    -stop Name               Unregister this node by force, if the check is relaxed.
+    -dump                    List the registered nodes and recently unregistered names, for debugging.
+    -started                 Print nothing; exit with status 0 if an epmd answers, else with status 1.
+    -kill                    Shut down the running epmd. While nodes are registered, it accepts this only if
+                             it was started with -relaxed_command_check.
+    -stop Name               Unregister this node by force. The running epmd accepts this only if it was
+                             started with -relaxed_command_check.
 
 Interactive, not in C's epmd:
-    -check                   Find out what is wrong with this host's epmd and nodes, and what to do about it.
-                             Status 1 if something is wrong.
+    -check                   Diagnose this host's epmd and nodes, and print a remedy for each problem.
+                             Exit with status 1 if something is wrong.
     -host Host               With -names, -started or -check: ask the epmd of another host.
     -json                    With -names, -dump or -check: print JSON.
     --help                   Print this text.
     --version                Print the version.
-    --licences               Print the licences of all that this epmd is made of.
+    --licences               Print the licences of everything in this epmd.
 """
 
 _INTERACTIVE = (
@@ -95,29 +99,34 @@ _INTERACTIVE = (
     "--version",
     "--licences",
 )
-#: What needs no epmd, nor a good environment.
+#: The options that ask no epmd. An invalid variable must not keep them from working.
 _ABOUT_ITSELF = ("--help", "--version", "--licences")
 _OPTION_LINE = r"(?m)^    (--?\w+)(?:, (-\w+))?(?: ([A-Z][\w:[\]]*))?(?=  )"
 
 
 class UsageError(Exception):
-    """The line is not one that USAGE describes; the text says what is wrong with it."""
+    """The command line does not match USAGE. The text gives the reason."""
 
 
 class Given(NamedTuple):
-    """A value of an option, and where it is from: the option, or its variable."""
+    """The value of an option. `where` is the option or variable that it comes from."""
 
     where: str
     value: str
 
 
 class Options(NamedTuple):
-    """What was asked for: the settings of the mapper to serve or to ask, and what only the program knows.
+    """The result of reading the command line and the environment.
 
-    `command` is the interactive option without its dashes, or None for serving; `stop_name` is the name that
-    goes with `stop`.  `port_file` and `pid_file` are absolute paths without symbolic links, or STDOUT, or
-    empty; `must_serve` tells that the line names one of them, so that a port in use is a failure: whoever
-    waits for the file would wait in vain.  `user` is Name or Name:Group, not looked up yet."""
+    `settings` are those of the mapper to serve or to ask. The other fields concern only the program.
+
+    `command` is the interactive option without its dashes, or None for serving. `stop_name` is the name that
+    goes with `stop`. `user` is Name or Name:Group, not looked up yet.
+
+    `port_file` and `pid_file` are absolute paths without symbolic links, STDOUT, or "". `must_serve` is True
+    if the command line names one of them. A port in use is then a failure: a program that waits for the file
+    would wait in vain.
+    """
 
     settings: Settings = Settings()
     daemon: bool = False
@@ -134,14 +143,15 @@ class Options(NamedTuple):
 
 
 def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
-    """The options of a command line (without the program's name) and an environment.
+    """Return the options of a command line (without the program's name) and an environment.
 
-    Raises UsageError, and ValueProblem."""
+    Raises UsageError for a command line that does not match USAGE, and ValueProblem for an invalid value.
+    """
     found = _plain(arguments) or _docopt(_two_dashes(arguments))
     command = next((c for c in _INTERACTIVE if found[_dashes(c)]), None)
     if command in _ABOUT_ITSELF:
         environ = {}
-    # Whoever asks an epmd is not told what is wrong with the settings of one that would serve.
+    # An interactive call must not fail because of a variable that is meant for an epmd that serves.
     own = _Own(found, {} if command else environ)
     daemon = bool(found["--daemon"])
     files = [own.file(name, daemon=daemon) for name in _FILES]
@@ -179,13 +189,13 @@ def _settings(found: dict[str, Any], environ: Mapping[str, str], own: _Own, leas
 
 
 def _must_go_together(options: Options, *, loopback: bool) -> None:
-    """Raises ValueProblem for an option of our own where it would do nothing."""
+    """Raise ValueProblem for an option of our own that would have no effect."""
     if options.host and options.command not in ("names", "started", "check"):
         raise ValueProblem("-host goes with -names, -started and -check")
     if options.json and options.command not in ("names", "dump", "check"):
         raise ValueProblem("-json goes with -names, -dump and -check")
     if loopback and options.systemd:
-        raise ValueProblem("-loopback: with -systemd it is systemd that says where to listen")
+        raise ValueProblem("-loopback: with -systemd, systemd chooses the addresses")
     if options.settings.port == 0 and options.command:
         raise ValueProblem("-port 0 is for serving")
     _check_files(options)
@@ -200,7 +210,7 @@ def _check_files(options: Options) -> None:
 
 
 def _known_options() -> dict[str, bool]:
-    """Each option of USAGE: does a value follow it?"""
+    """Return the options of USAGE; the value is True if an argument follows the option."""
     import re
 
     known = {}
@@ -210,7 +220,10 @@ def _known_options() -> dict[str, bool]:
 
 
 def _two_dashes(arguments: Sequence[str]) -> list[str]:
-    """`-port 5000 -d` -> `--port=5000 -d`.  Raises UsageError for what C would not read either."""
+    """Translate `-port 5000 -d` to `--port=5000 -d`.
+
+    Raises UsageError for a command line that C's epmd would not accept either.
+    """
     known = _known_options()
     line: list[str] = []
     rest = list(arguments)
@@ -232,9 +245,10 @@ def _dashes(option: str) -> str:
 
 
 def _plain(arguments: Sequence[str]) -> dict[str, Any] | None:
-    """What docopt finds in `[-port N] -daemon`, which every node runs; None for every other line.
+    """Return what docopt finds in `[-port N] -daemon`, which every node runs, or None for any other line.
 
-    docopt, and what it imports, would take 6 ms of such a start."""
+    docopt and its imports would add 6 ms to such a start.
+    """
     if list(arguments[-1:]) != ["-daemon"] or len(arguments) not in (1, 3):
         return None
     if list(arguments[:-2]) not in ([], ["-port"]):
@@ -243,7 +257,7 @@ def _plain(arguments: Sequence[str]) -> dict[str, Any] | None:
 
 
 class _Absent(dict[str, "Any"]):
-    """Options of a line, with [] for all that are not there, which is false and the end of a list."""
+    """A dictionary of options in which a missing option is [], which is false and an empty list of values."""
 
     def __missing__(self, _option: str) -> list[str]:
         return []
@@ -254,8 +268,9 @@ def _docopt(line: list[str]) -> dict[str, Any]:
 
     from docopt import DocoptExit, docopt
 
-    # Without the descriptions, which take docopt 2 ms to read, and of the usage the first line alone: that
-    # only one option is interactive is known already, and each of them would cost docopt 0.4 ms.
+    # docopt gets the options without their descriptions, which it would read for 2 ms, and only the first
+    # line of the usage. `_two_dashes` has already checked that there is one interactive option at most, and
+    # docopt would need 0.4 ms for each alternative.
     pattern = USAGE.split("\n", 1)[0]
     options = "\n".join(match.group() for match in re.finditer(_OPTION_LINE, USAGE))
     doubled = re.sub(r"(?<![\w-])-(?=\w\w)", "--", f"{pattern}\n\noptions:\n{options}\n")
@@ -266,13 +281,17 @@ def _docopt(line: list[str]) -> dict[str, Any]:
 
 
 def _port(found: dict[str, Any], environ: Mapping[str, str], least: int) -> int:
-    # 0 only where a file tells which port it is: nobody could know otherwise.
+    # Port 0 needs a file that names the chosen port. Without the file, no client could find the port.
     values = [read_number("-port", value, MOST_PORT, least) for value in found["--port"]]
     return values[-1] if values else default_port(environ, least)
 
 
 def _addresses(found: dict[str, Any], environ: Mapping[str, str]) -> tuple[str, ...] | None:
-    """What the line says counts more than the environment, and there loopback more than a list."""
+    """Return the addresses to listen on, or None for loopback only.
+
+    The command line takes precedence over the environment; in the environment, loopback takes precedence over
+    a list.
+    """
     if found["--loopback"] and found["--address"]:
         raise ValueProblem("-loopback and -address exclude each other")
     if found["--loopback"] or ("ERL_EPMD_LOOPBACK" in environ and not found["--address"]):
@@ -285,23 +304,27 @@ def _list(text: str) -> tuple[str, ...]:
 
 
 def _host(values: list[str]) -> str:
-    # An unset variable of a script would else ask the local epmd, and believe that it was another's answer.
+    # If a script passes an unset variable here, the call would ask the local epmd, and the script would take
+    # the reply for the other host's.
     if "" in values:
         raise ValueProblem("-host: the host is empty")
     return values[-1] if values else ""
 
 
 class _Own:
-    """The options of our own that serve: each has a variable, of which a value that is empty counts as none.
+    """Reads our own options for serving. Each has a variable; a variable that is set to nothing counts as not
+    set.
 
-    All methods take an option's name without its dash, and raise ValueProblem for a value that is invalid."""
+    Every method takes an option's name without its dash. It raises ValueProblem if the value is invalid.
+    """
 
     def __init__(self, found: dict[str, Any], environ: Mapping[str, str]) -> None:
         self._found = found
         self._environ = environ
 
     def _given(self, name: str) -> list[Given]:
-        """Each value on the line, of which the last counts, or else the variable's."""
+        """Return every value on the command line, of which the last one takes effect, or else the
+        variable's."""
         if self._found[f"--{name}"]:
             return [Given(f"-{name}", value) for value in self._found[f"--{name}"]]
         variable = f"ERL_EPMD_{name.upper()}"
@@ -315,7 +338,7 @@ class _Own:
         return given[-1] if given else None
 
     def number(self, name: str) -> int:
-        """Seconds; 0 for none."""
+        """Return a number of seconds, or 0 if the option is absent."""
         return _last_number(self._given(name))
 
     def networks(self, name: str) -> tuple[Network, ...] | None:
@@ -341,7 +364,7 @@ class _Own:
         return self._not_empty(name, "user")
 
     def file(self, name: str, *, daemon: bool) -> str:
-        """The absolute path of a file to write; STDOUT, or empty for none."""
+        """Return the absolute path of a file to write, STDOUT, or "" if the option is absent."""
         given = self._not_empty(name, "path")
         if given is None:
             return ""
@@ -350,8 +373,8 @@ class _Own:
                 raise ValueProblem(f"{given.where} {STDOUT}: a daemon has no stdout")
             return STDOUT
         path = os.path.realpath(given.value)
-        # A daemon could say it in syslog alone.  What is no file, as a device, must not be replaced, or
-        # removed.
+        # Check the path here, because a daemon could report the problem only to syslog. Something that is not
+        # a regular file, such as a device, must be neither replaced nor removed.
         if os.path.exists(path) and not os.path.isfile(path):
             raise ValueProblem(f"{given.where}: {path} is no file (- is stdout)")
         if not os.path.isdir(os.path.dirname(path)):
@@ -360,10 +383,10 @@ class _Own:
 
 
 def _seconds(found: dict[str, Any], name: str) -> int:
-    """What an option of C's is given; 0 for nothing."""
+    """Return the value of one of C's options, or 0 if it is absent."""
     return _last_number([Given(f"-{name}", value) for value in found[f"--{name}"]])
 
 
 def _last_number(given: list[Given]) -> int:
-    """The last value, each of which must be a number; 0 if there is none."""
+    """Return the last value, or 0 if there is none. Every value must be a number."""
     return [0, *(read_number(where, value, MOST_SECONDS) for where, value in given)][-1]

@@ -1,11 +1,13 @@
-"""Root's rights, given up for good: who is to serve is looked up first, and taken on once the port is bound.
+"""Drops root privileges for good: `look_up` finds the user first, `take_on` changes to it once the port is
+bound.
 
-Python knows the calls that change users and groups.  Those for capabilities and no_new_privs are made with
-`_ctypes`, since an executable that holds the package ctypes imports it at each start.  A Python without
-`_ctypes` does without them: where the user changes from root the kernel takes the capabilities, and
-`_check` looks whether it has.
+Invariant: after `take_on` the process has no way back to root; otherwise `take_on` raises.
 
-Source: capabilities(7), prctl(2), capset(2).
+Python's os module changes users and groups. Capabilities and no_new_privs need `_ctypes`: with the package
+ctypes in the executable, every start would import it. A Python without `_ctypes` skips these calls: the
+kernel clears the capabilities when the user changes from root, and `_check` verifies this.
+
+C's epmd has no counterpart. Source: capabilities(7), prctl(2), capset(2).
 """
 
 from __future__ import annotations
@@ -26,20 +28,22 @@ _ROOT = 0
 
 _PR_CAPBSET_DROP = 24
 _PR_SET_NO_NEW_PRIVS = 38
-#: There are 41 in Linux 6; the kernel refuses numbers that are no capability.
+#: Linux 6 has 41 capabilities. The kernel rejects numbers that are not assigned.
 _MOST_CAPABILITIES = 64
-#: struct __user_cap_header_struct: the version, and 0 for this process; and two times __user_cap_data_struct.
+#: struct __user_cap_header_struct: the version, and 0 for this process. Then two __user_cap_data_struct.
 _CAPABILITY_HEADER = struct.pack("Ii", 0x20080522, 0)
 _NO_CAPABILITIES = bytes(24)
 
 
 def _system_call(name: str) -> Callable[..., object]:
-    """A function of the C library, which takes numbers and bytes.  It does nothing where it cannot be had.
-    Nobody looks at what it returns: `Identity._check` looks at what has become of it."""
+    """Return a function of the C library that takes numbers and bytes. It does nothing if it is unavailable.
+
+    Its return value is not checked. `Identity._check` verifies the effect instead.
+    """
     try:
         import _ctypes
 
-        # None is the program itself, and with it the C library.
+        # None opens the program itself, which includes the C library.
         address = _ctypes.dlsym(_ctypes.dlopen(None, 0), name)  # type: ignore[arg-type]
     except (ImportError, OSError):
         return lambda *_: None
@@ -51,7 +55,7 @@ _capset = _system_call("capset")
 
 
 class Identity(NamedTuple):
-    """Who is to serve; `where` is the option or the variable that says so."""
+    """The user to serve as. `where` is the option or variable that names the user, for error messages."""
 
     where: str
     uid: int
@@ -59,9 +63,12 @@ class Identity(NamedTuple):
     groups: tuple[int, ...]
 
     def take_on(self) -> None:
-        """Become this user, in these groups, without a way back.  Raises OSError where that is not to be had
-        in full."""
-        # Only root may take from the bounding set; where it may not either, as in some containers, it stays.
+        """Change to this user and these groups, irrevocably.
+
+        Raises OSError if some privilege cannot be given up.
+        """
+        # Only root may drop capabilities from the bounding set. Some containers forbid even that; the set
+        # then stays.
         for capability in range(_MOST_CAPABILITIES):
             _prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
         try:
@@ -70,8 +77,9 @@ class Identity(NamedTuple):
             os.setresuid(self.uid, self.uid, self.uid)
         except OSError as error:
             raise OSError(error.errno, f"{error.strerror}; {self.where}: cannot change the user") from None
-        # A change of the user leaves the inheritable ones, and all of them where securebits say so.  The
-        # ambient ones go with these; keep-caps, which would leave more, is off in every new program.
+        # A change of the user keeps the inheritable capabilities, and keeps all of them if the securebits
+        # require it. Clearing the sets here clears the ambient ones too. keep-caps, which would also keep
+        # some, is off in every new program.
         _capset(_CAPABILITY_HEADER, _NO_CAPABILITIES)
         _prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         self._check()
@@ -89,8 +97,10 @@ class Identity(NamedTuple):
 
 
 def look_up(user: Given) -> Identity:
-    """Who is meant by Name or Name:Group, each a name or else a number.  Raises ValueProblem where there is
-    no such user or group, and where this process may not become another user."""
+    """Return the user that `Name` or `Name:Group` stands for. Each of the two is a name or a number.
+
+    Raises ValueProblem if the user or group does not exist, or if this process may not change users.
+    """
     where, (name, colon, group) = user.where, user.value.partition(":")
     if os.geteuid() != _ROOT:
         raise ValueProblem(f"{where}: only root can serve as another user")
@@ -100,7 +110,7 @@ def look_up(user: Given) -> Identity:
     if not colon and entry is None:
         raise ValueProblem(f"{where}: name a group too, as {uid}:{uid}: no list of users has {uid}")
     gid = _group(where, group) if colon or entry is None else entry.pw_gid
-    # What systemd does with User= and Group=: this user's groups, and this one first.
+    # As systemd does for User= and Group=: all groups of the user, with this one first.
     groups = os.getgrouplist(entry.pw_name, gid) if entry else [gid]
     return Identity(where, uid, gid, tuple(groups))
 
@@ -140,7 +150,7 @@ def _works(call: Callable[[int], object], argument: int) -> bool:
 
 
 def _capabilities() -> Iterator[str]:
-    """Those that this process has, or can get."""
+    """Yield the sets in which this process has capabilities, or could get some."""
     try:
         with open("/proc/self/status") as status:
             lines = dict(line.rstrip().split(":\t", 1) for line in status if line.startswith("Cap"))

@@ -1,7 +1,7 @@
-"""The steps of `epmd -check` that wait for the network: look names up, ask an epmd, connect to a node's port.
+"""`epmd -check`, the network steps: look up names, ask an epmd, connect to a node's port.
 
-Each step blocks for STEP seconds at most; `together` does many of them at once, in threads: so they use the
-calls of `client` as they are, and a name server that does not answer delays nothing else.
+Invariants: each step blocks for at most STEP seconds. `together` runs many steps in threads, so that one name
+server that does not answer delays no other step. C's epmd has no counterpart.
 """
 
 from __future__ import annotations
@@ -21,26 +21,27 @@ from ..wire import MOST_PORT, NAMES_REQ
 
 T = TypeVar("T")
 
-#: How long a step may take, in seconds: a SYN that is lost is sent again after 1 s.
+#: Time limit of one step, in seconds. A lost SYN is sent again after 1 s.
 STEP = 1.5
-#: Connections to one epmd at once.  C's has 1,024 descriptors, and its nodes need them.
+#: Maximum number of concurrent connections to one epmd. C's epmd has 1,024 descriptors and needs them for
+#: nodes.
 ASKERS = 16
-#: Threads at once, where there are descriptors for them.
+#: Maximum number of concurrent threads, if there are enough descriptors.
 _MOST = 512
-#: Descriptors that are left for what a step opens beside its socket: /etc/hosts, a name server.
+#: Descriptors that are reserved for what a step opens besides its socket: /etc/hosts, a name server.
 _SPARE = 24
 
-#: Nobody needs more of one name.
+#: Maximum number of addresses that are used of one name.
 _MOST_PLACES = 32
 
-#: What a step has met: the codes of findings.
-ANSWERS = "answers"  # an epmd, or for a node's port: it accepts connections
+#: The results of a step. Findings use them as codes.
+ANSWERS = "answers"  # an epmd answers; or a node's port accepts connections
 REFUSED = "refused"
 TIMEOUT = "timeout"  # no packet came back
 UNREACHABLE = "unreachable"
-ABSENT = "absent"  # this host has no such address, or no such protocol
-MUTE = "mute"  # it accepts, and does not answer
-CLOSED = "closed"  # it accepts, and closes without an answer
+ABSENT = "absent"  # this host lacks the address or the protocol
+MUTE = "mute"  # it accepts the connection, but does not answer
+CLOSED = "closed"  # it accepts the connection, and closes it without an answer
 STRANGER = "stranger"  # it answers in another protocol
 
 _CODES = {
@@ -57,19 +58,23 @@ _IFA_ADDRESS, _IFA_LOCAL, _SCOPE_LINK = 1, 2, 253
 
 
 class Place(NamedTuple):
-    """An IP address; `scope` is the interface of a link-local one."""
+    """An IP address. `scope` is the interface of a link-local address."""
 
     family: int
     host: str
     scope: int = 0
 
     def at(self, port: int) -> tuple[Any, ...]:
-        """As `connect` takes it."""
+        """Return the address with this port as `socket.connect` takes it."""
         return (self.host, port) if self.family == _socket.AF_INET else (self.host, port, 0, self.scope)
 
 
 class Found(NamedTuple):
-    """What a look-up gave: the places in the resolver's order, and the canonical name (as `hostname -f`)."""
+    """The result of a look-up of a host name.
+
+    `places` are the addresses in the resolver's order, `canonical` is the canonical name (as `hostname -f`
+    prints it), and `problem` is the reason if the look-up failed.
+    """
 
     places: tuple[Place, ...] = ()
     canonical: str = ""
@@ -77,12 +82,13 @@ class Found(NamedTuple):
 
     @property
     def first(self) -> Place | None:
-        """The place that a node takes: inet_tcp, the default, knows IPv4 alone."""
+        """The address that a node uses. inet_tcp, the default distribution protocol, uses IPv4 only."""
         return min(self.places, key=lambda place: place.family != _socket.AF_INET, default=None)
 
 
 class Answer(NamedTuple):
-    """What is at an epmd's place: one of the codes, the reason in words, and the nodes that an epmd has."""
+    """What was found at an address: one of the codes, the reason as text, and the nodes that an epmd
+    listed."""
 
     code: str
     reason: str
@@ -90,21 +96,21 @@ class Answer(NamedTuple):
 
 
 def place(host: str) -> Place:
-    """The place of an IP address that is written as text."""
+    """Return the Place of an IP address in text form."""
     return Place(_socket.AF_INET6 if ":" in host else _socket.AF_INET, host)
 
 
 def look_up(name: str) -> Found:
-    """The addresses of a host's name, each once."""
+    """Return the addresses of a host name, each of them once."""
     try:
-        # As bytes: a str would make Python import its tables of international names.
+        # Pass bytes: for a str Python would import its tables of international domain names.
         found = _socket.getaddrinfo(
             exchange.encoded(name), None, 0, _socket.SOCK_STREAM, 0, _socket.AI_CANONNAME
         )
     except _socket.gaierror as error:
         return Found(problem=str(error.strerror))
     except (OSError, ValueError) as error:
-        return Found(problem=str(error))  # a name with a NUL, for one
+        return Found(problem=str(error))  # for example a name with a NUL
     places = {Place(family, str(at[0]), int(*at[3:])): None for family, _, _, _, at in found}
     return Found(tuple(places)[:_MOST_PLACES], next((name for _, _, _, name, _ in found if name), ""))
 
@@ -121,15 +127,17 @@ def ask(at: Place, port: int) -> Answer:
 
 
 def node_port(name: str, at: Place, port: int) -> int | None:
-    """The port that the epmd tells to whoever looks the node up; None where it knows no such node.  Raises
-    EpmdError, and NoReply where it closes without an answer."""
+    """Return the port that the epmd gives in reply to a look-up of the node, or None if it has no such node.
+
+    Raises EpmdError; its subclass NoReply if the epmd closes the connection without an answer.
+    """
     target = _target(at, port)
     found = client.port_please(name, target.host, port, STEP)
     return None if found is None else found.port
 
 
 def connect(at: Place, port: int) -> Answer:
-    """Connect to a node's port, and close at once."""
+    """Connect to a node's port, and close the connection at once."""
     if port > MOST_PORT:
         return Answer(UNREACHABLE, f"{port} is no TCP port")
     try:
@@ -184,7 +192,7 @@ def _words(error: OSError) -> str:
 
 
 def is_own(at: Place) -> bool:
-    """Whether it is an address of this host."""
+    """Return whether this is an address of this host."""
     try:
         sock = _socket.socket(at.family, _socket.SOCK_STREAM)
     except OSError:
@@ -199,8 +207,10 @@ def is_own(at: Place) -> bool:
 
 
 def own_places() -> list[Place]:
-    """The addresses of this host's interfaces, but for those that only mean something on their link.  Empty
-    where the kernel does not tell."""
+    """Return the addresses of this host's interfaces, without link-local ones.
+
+    The list is empty if the kernel does not answer the request.
+    """
     request = _ADDRESS.pack(0, 0, 0, 0, 0)
     header = _HEADER.pack(_HEADER.size + len(request), _RTM_GETADDR, _REQUEST_ALL, 1, 0)
     found: list[Place] = []
@@ -221,7 +231,7 @@ def own_places() -> list[Place]:
 
 
 def _read_addresses(messages: bytes, found: list[Place]) -> bool:
-    """Add what a part of the kernel's answer has; tells whether there is more to come."""
+    """Add the addresses in one message of the kernel's answer. Returns whether more messages follow."""
     while len(messages) >= _HEADER.size:
         size, kind, *_ = _HEADER.unpack_from(messages)
         if kind in (_DONE, _ERROR):
@@ -229,7 +239,7 @@ def _read_addresses(messages: bytes, found: list[Place]) -> bool:
         if kind == _RTM_NEWADDR:
             family, _, _, scope, _ = _ADDRESS.unpack_from(messages, _HEADER.size)
             attributes = dict(_attributes(messages[_HEADER.size + _ADDRESS.size : size]))
-            # The other end's is _IFA_ADDRESS, where it is not the same.
+            # On a point-to-point interface _IFA_ADDRESS is the address of the other end.
             packed = attributes.get(_IFA_LOCAL) or attributes.get(_IFA_ADDRESS)
             if packed and scope != _SCOPE_LINK:
                 found.append(Place(family, _socket.inet_ntop(family, packed)))
@@ -252,10 +262,12 @@ def together(
     tell: Callable[[int], object],
     most: int = _MOST,
 ) -> list[T | None]:
-    """Do all jobs, `most` at once; gives the result of each, and None where it took more time than there is.
+    """Run all jobs, at most `most` at once. Returns the result of each job, or None if the time limit expired
+    first.
 
-    `tell` is called with how many are done.  The descriptors are enough for what is done at once, also with a
-    `ulimit -n` of 256."""
+    `tell` is called with the number of completed jobs. The number of threads is limited so that the
+    descriptors suffice, even with a `ulimit -n` of 256.
+    """
     results: list[T | None] = [None] * len(jobs)
     numbers = iter(range(len(jobs)))
     done = threading.Semaphore(0)
@@ -279,18 +291,18 @@ def together(
 
 
 def _start(work: Callable[[], None], count: int) -> None:
-    """In so many threads, or in as many as there may be."""
+    """Run `work` in `count` threads, or in as many threads as the system permits."""
     for number in range(count):
         try:
             threading.Thread(target=work, daemon=True).start()
-        except RuntimeError:  # the limit of processes
+        except RuntimeError:  # the process limit is reached
             if not number:
                 work()
             return
 
 
 def _descriptors() -> int:
-    """How many more this process may open, but at least one."""
+    """Return how many more descriptors this process may open, but at least 1."""
     limit = os.sysconf("SC_OPEN_MAX")
     if limit < 0:
         return _MOST

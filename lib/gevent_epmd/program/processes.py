@@ -1,4 +1,7 @@
-"""The ends of processes that this one has not started."""
+"""Observes the end of processes that this process did not start, and reaps orphans as process 1.
+
+C's epmd has no counterpart.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-#: How often to look where the kernel cannot tell, in seconds.
+#: Time between two checks if the kernel cannot report the end, in seconds.
 _LOOK_EVERY = 0.5
 
 
 def when_gone(loop: Any, pid: int, call: Callable[[], object]) -> None:
-    """Call once, in the loop, when this process has ended; where it has ended already, now."""
+    """Call `call` once in the loop when this process has ended, or immediately if it has ended already."""
 
     def end() -> None:
         watcher.stop()
@@ -31,7 +34,7 @@ def when_gone(loop: Any, pid: int, call: Callable[[], object]) -> None:
     except ProcessLookupError:
         call()
         return
-    except (AttributeError, OSError):  # a Python or a kernel without it, or a sandbox
+    except (AttributeError, OSError):  # Python or the kernel lacks pidfd_open, or a sandbox forbids it
         watcher = loop.timer(_LOOK_EVERY, _LOOK_EVERY)
         watcher.start(look)
     else:
@@ -39,25 +42,28 @@ def when_gone(loop: Any, pid: int, call: Callable[[], object]) -> None:
     _watchers.append(watcher)
 
 
-#: A watcher that nobody refers to is stopped.
+#: Without this reference a watcher would be garbage-collected, which stops it.
 _watchers: list[Any] = []
 
 
 def reap_orphans(loop: Any) -> None:
-    """As process 1, reap whatever ends: the kernel gives it every process that its parent has left, and whom
-    it does not reap stays as a zombie.  gevent's watchers of children still see the ends of theirs."""
+    """Reap every child that ends. For process 1 only.
+
+    The kernel makes process 1 the parent of every orphan. An orphan that is not reaped remains as a zombie.
+    gevent's child watchers still work.
+    """
     loop.install_sigchld()
-    os.kill(os.getpid(), signal.SIGCHLD)  # for those that have ended before
+    os.kill(os.getpid(), signal.SIGCHLD)  # for children that ended before this call
 
 
 def gone(pid: int) -> bool:
-    """Whether a process has ended.  One that nobody has reaped yet has ended, too."""
+    """Return whether a process has ended. A zombie counts as ended."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
     except PermissionError:
-        pass  # another user's
+        pass  # it exists, and belongs to another user
     try:
         with open(f"/proc/{pid}/stat", "rb") as stat:
             return stat.read().rpartition(b")")[2].split()[0] in (b"Z", b"X")

@@ -1,8 +1,9 @@
-"""What /proc tells of the processes that listen at a port: who they are, which epmd, how they were started.
+"""Reads from /proc which processes listen at a port: which program and version, which user, which options.
 
-Nothing here needs a right that an ordinary user has not; of another user's process /proc tells less.
+Invariant: nothing here needs more privileges than an ordinary user has. /proc shows less of another user's
+processes.
 
-Source: proc(5).
+C's epmd has no counterpart. Source: proc(5).
 """
 
 from __future__ import annotations
@@ -18,27 +19,27 @@ from typing import NamedTuple
 from ..conventions import ValueProblem
 from .options import Options, UsageError, read_options
 
-#: What build/epmd.spec puts into the executables, in front of the version.
+#: build/epmd.spec puts this text into the executables, in front of the version.
 MARK = b"\ngevent-epmd version "
 
 OURS, C, OTHER = "ours", "C", "other"
 
-#: What a socket that listens everywhere has for its address.
+#: The addresses of sockets that listen on all addresses.
 ANY = ("0.0.0.0", "::")
 
 _LISTEN = "0A"
 _SOCKET = re.compile(r"socket:\[([0-9]+)\]")
 _ERTS = re.compile(r"/erts-([0-9]+)([0-9.]*)/bin/epmd$", re.MULTILINE)
-#: ERTS 13 is of OTP 25, and so on, since OTP 23.
+#: Since OTP 23: ERTS 13 belongs to OTP 25, ERTS 14 to OTP 26, and so on.
 _OTP_OF_ERTS = 12
 _VERSION = re.compile(re.escape(MARK) + rb"([0-9A-Za-z.+]+)\n")
 _OUR_PACKAGE = re.compile(r"gevent_epmd-([0-9A-Za-z.+]+)\.dist-info")
-#: The options that tell who may do what (does a value follow?), and their variables.
+#: The options that control who may do what (True if a value follows), and their variables.
 _TELLING = {"-allow": True, "-relaxed_command_check": False}
 _TELLING_VARIABLES = {f"ERL_EPMD_{option[1:].upper()}" for option in _TELLING}
-#: More than our executables have; who has more is another program.
+#: In bytes. More than the size of our executables, so that a larger program is read only in part.
 _LARGEST = 64 << 20
-#: Where the name of the program may be in a command line: python -m gevent_epmd, for one.
+#: How many words of a command line may contain the program's name: more than one for `python -m gevent_epmd`.
 _FIRST_WORDS = 4
 
 
@@ -51,12 +52,15 @@ class Listener(NamedTuple):
 
 
 class Process(NamedTuple):
-    """A process that has some of the sockets, by their inodes.
+    """A process that holds some of the listening sockets; `sockets` has their inodes.
 
-    `kind` is OURS, C or OTHER, `version` of the first two its version, or empty; `path` is what it runs, or
-    empty; `since` is in seconds since the epoch, or None.  `state` is the letter of proc(5).  `options` are
-    those of an epmd that tell who may do what, None where they cannot be told; `knows_environ` says whether
-    its environment, which has options too, can be read."""
+    `kind` is OURS, C or OTHER. `version` is the version of an epmd, or "" if it is unknown. `path` is the
+    path of the program, or "". `since` is the start time in seconds since the epoch, or None. `state` is the
+    letter of proc(5).
+
+    `options` are those options of an epmd that control who may do what, or None if they are unknown.
+    `knows_environ` is False if the environment of the process, which can set options too, cannot be read.
+    """
 
     pid: int
     user: str
@@ -71,7 +75,7 @@ class Process(NamedTuple):
 
 
 def listeners() -> dict[int, list[Listener]] | None:
-    """The sockets that listen, by port; None where /proc does not tell."""
+    """Return the listening sockets by port, or None if /proc cannot be read."""
     found: dict[int, list[Listener]] = {}
     known = False
     for table in ("tcp", "tcp6"):
@@ -94,21 +98,25 @@ def _listening(lines: Iterable[str]) -> Iterator[tuple[int, Listener]]:
 
 
 def _host(digits: str) -> str:
-    """An address as /proc/net/tcp writes it: words of 32 bits in the order of this machine's bytes."""
+    """Convert an address of /proc/net/tcp, which consists of 32-bit words in this machine's byte order, to
+    text."""
     words = [int(digits[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(digits), 8)]
     return _socket.inet_ntop(_socket.AF_INET if len(words) == 1 else _socket.AF_INET6, b"".join(words))
 
 
 def processes(sockets: Iterable[Listener]) -> list[Process]:
-    """The processes that have these sockets, as far as this user may see."""
+    """Return the processes that hold these sockets, as far as this user may see them."""
     owners = _owners({sock.inode for sock in sockets})
     pids = sorted({pid for each in owners.values() for pid in each})
     return [_process(pid, frozenset(inode for inode in owners if pid in owners[inode])) for pid in pids]
 
 
 def registrants(epmd: int, descriptors: Mapping[str, int]) -> dict[str, tuple[int, str]]:
-    """The processes that hold registrations, by node: process id and path.  `descriptors` are those of the
-    nodes' connections in the process `epmd`.  Without those that this user may not see."""
+    """Return the processes that hold registrations, by node name: process ID and path.
+
+    `descriptors` maps the nodes' names to the descriptors of their connections in the process `epmd`.
+    Processes that this user may not see are left out.
+    """
     ends = _connections()
     inodes = {ends_inode: ends for ends, ends_inode in ends.items()}
     held: dict[int, str] = {}
@@ -122,7 +130,7 @@ def registrants(epmd: int, descriptors: Mapping[str, int]) -> dict[str, tuple[in
 
 
 def _connections() -> dict[tuple[str, str], int]:
-    """Every TCP connection of this network namespace: (local end, remote end) -> inode."""
+    """Return every TCP connection of this network namespace: (local end, remote end) -> inode."""
     found = {}
     for table in ("tcp", "tcp6"):
         for line in _read(f"/proc/net/{table}").decode("ascii", "replace").splitlines()[1:]:
@@ -132,7 +140,7 @@ def _connections() -> dict[tuple[str, str], int]:
 
 
 def _owners(inodes: set[int]) -> dict[int, list[int]]:
-    """The processes that have each of these sockets."""
+    """Return the process IDs that hold each of these sockets, by inode."""
     found: dict[int, list[int]] = {}
     for pid in _all_processes() if inodes else ():
         for inode in _sockets_of(pid) & inodes:
@@ -168,7 +176,7 @@ def _process(pid: int, sockets: frozenset[int]) -> Process:
 
 
 def user_name(uid: int) -> str:
-    """The name of a user, or the number where there is no name."""
+    """Return the name of a user, or the uid as text if the user has no name."""
     import pwd
 
     try:
@@ -185,25 +193,28 @@ def _user_of(path: str) -> str:
 
 
 def _kind(pid: int, path: str) -> tuple[str, str]:
-    """Which program it is, and its version."""
+    """Return which program a process runs (OURS, C or OTHER) and its version."""
     if match := _VERSION.search(_read(f"/proc/{pid}/exe", _LARGEST)):
         return OURS, match[1].decode()
     if os.path.basename(path).startswith("python") and _is_named_epmd(_words(f"/proc/{pid}/cmdline") or []):
         return _of_python(pid)
-    # Not the path alone: the program may have been started by way of the dynamic linker.
+    # The path is not sufficient: the program may have been started through the dynamic linker.
     if erts := _ERTS.search(f"{path}\n{_maps(pid)}"):
         return C, f"OTP {int(erts[1]) + _OTP_OF_ERTS} (ERTS {erts[1]}{erts[2]})"
     return (C, "") if os.path.basename(path) == "epmd" else (OTHER, "")
 
 
 def _of_python(pid: int) -> tuple[str, str]:
-    """A Python program that is named epmd, and has loaded gevent from a folder in which this package is
-    installed, too.  A program that embeds a mapper has another name."""
+    """Return OURS and the version if a Python process is this program.
+
+    Its name contains epmd, and it has loaded gevent from a folder in which this package is installed too. A
+    program that embeds a mapper has another name.
+    """
     folder = re.search(r" (/\S*)/gevent/\S*$", _maps(pid), re.MULTILINE)
     if folder is None:
         return OTHER, ""
     try:
-        # As that process sees it: it may be in a container.
+        # Read the folder as that process sees it, because it may run in a container.
         names = " ".join(os.listdir(f"/proc/{pid}/root{folder[1]}"))
     except OSError:
         return OTHER, ""
@@ -216,8 +227,10 @@ def _maps(pid: int) -> str:
 
 
 def _options(line: list[str], environ: list[str]) -> Options | None:
-    """The options of an epmd that was started so, those that tell who may do what.  Others could be read only
-    where that process is: they name folders and users."""
+    """Read those options of an epmd that control who may do what, from its command line and environment.
+
+    Other options name files and users, and could be read only where that process runs.
+    """
     kept: list[str] = []
     words = iter(line)
     for word in words:
@@ -235,7 +248,7 @@ def _is_named_epmd(line: list[str]) -> bool:
 
 
 def _stat(stat: bytes) -> tuple[str, float | None]:
-    """The state, and when it was started."""
+    """Return the state of a process and its start time in seconds since the epoch, or "" and None."""
     fields = stat.rpartition(b")")[2].split()
     try:
         age = time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
@@ -245,7 +258,7 @@ def _stat(stat: bytes) -> tuple[str, float | None]:
 
 
 def _words(path: str) -> list[str] | None:
-    """What ends with a NUL each; None where it cannot be read."""
+    """Return the NUL-terminated strings in a file, or None if it cannot be read."""
     try:
         with open(path, "rb") as file:
             return [os.fsdecode(word) for word in file.read().split(b"\0")[:-1]]

@@ -1,12 +1,14 @@
-"""The lines that every start of a node, every health check and every script uses, without docopt.
+"""Runs the most frequent command lines without docopt: those of node starts, health checks and scripts.
 
-`[-port N] -names`, `[-port N] -started`, and `[-port N] -daemon` where an epmd answers already.  Every other
-line, and every one of these that is wrong, goes on to the full way.  What is decided and said is what the
-full way calls: `conventions.read_number`, `calls.call`, `exchange.must_be_an_epmd`;
-tests/program/test_quick.py compares both ways.
+These are `[-port N] -names`, `[-port N] -started`, and `[-port N] -daemon` if an epmd already answers. Every
+other command line, and each of these with an invalid value, is left to `cli`.
 
-Imports os, `_socket` and time beside our own: each module more is paid for at every start of every Erlang
-node.
+Invariants: the results and messages are the same as on the full path, because both use
+`conventions.read_number`, `calls.call` and `exchange.must_be_an_epmd`; tests/program/test_quick.py compares
+them. Besides our own modules this imports only os, `_socket` and time: every start of every Erlang node pays
+for each further module.
+
+C's counterpart: the same options in main() of epmd.c.
 """
 
 from __future__ import annotations
@@ -22,21 +24,21 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-#: The options that end a quick line.
+#: The last option of a quick command line, and the command that it stands for.
 _LAST = {"-names": "names", "-started": "started", "-daemon": "daemon"}
 
-#: Set, one of these makes `-daemon` listen elsewhere, or have more to do than to find the port in use.
+#: A variable with this prefix can make `-daemon` listen elsewhere, or do more than find the port in use.
 _OF_SERVING = "ERL_EPMD_"
 _HARMLESS = frozenset(("ERL_EPMD_PORT", "ERL_EPMD_RELAXED_COMMAND_CHECK", "ERL_EPMD_USER"))
-#: Harmless where it is a number.
+#: Harmless if its value is a number.
 _IDLE_EXIT = "ERL_EPMD_IDLE_EXIT"
 
-#: How long a running epmd may take to answer until the full way asks, in seconds.
+#: Time limit for the running epmd's answer, in seconds. After that the full path asks.
 _PATIENCE = 1.0
 
 
 def answer(arguments: Sequence[str], environ: Mapping[str, str]) -> int | None:
-    """The exit status of a quick line, after what it says was said; None for every other line."""
+    """Run a quick command line and return its exit status. Returns None for every other command line."""
     if len(arguments) not in (1, 3) or arguments[-1] not in _LAST:
         return None
     port = _port(arguments[:-1], environ)
@@ -50,8 +52,10 @@ def answer(arguments: Sequence[str], environ: Mapping[str, str]) -> int | None:
 
 
 def _empty_folder() -> None:
-    """In the one-file form, remove what was unpacked: all that the call needs is loaded.  A call that waits
-    may be killed together with its launcher, and then nobody else would remove it."""
+    """In the one-file form, remove what was unpacked, because all that the call needs is loaded.
+
+    If a waiting call is killed together with its launcher, nothing else removes these files.
+    """
     if is_one_file():
         from . import launcher
 
@@ -59,7 +63,7 @@ def _empty_folder() -> None:
 
 
 def _port(arguments: Sequence[str], environ: Mapping[str, str]) -> int | None:
-    """The port to ask; None where it is invalid, which the full way explains."""
+    """Return the port to ask, or None if it is invalid. The full path reports the error."""
     try:
         if not arguments:
             return default_port(environ)
@@ -77,9 +81,11 @@ def _is_number(seconds: str) -> bool:
 
 
 def _is_served(port: int, environ: Mapping[str, str]) -> bool:
-    """Whether a `-daemon` without further options would find its port in use by an epmd: it binds 0.0.0.0
-    first, and asks who has the port at 127.0.0.1.  A variable that would change that, or whose value the full
-    way would check first, leaves the line to that."""
+    """Return whether `-daemon` without further options would find that an epmd already serves the port.
+
+    Such a start binds 0.0.0.0 first, and then asks at 127.0.0.1 who holds the port. If a variable is set that
+    would change this, or whose value the full path would check first, this returns False.
+    """
     for name in environ.keys() - _HARMLESS:
         if name.startswith(_OF_SERVING) and not (name == _IDLE_EXIT and _is_number(environ[name])):
             return False

@@ -1,4 +1,4 @@
-"""How the findings of `epmd -check` are shown: as a table for people, or as JSON."""
+"""Formats the findings of `epmd -check`: a table for people, or JSON. C's epmd has no counterpart."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from . import findings
 from .check import Sight
 from .findings import Finding
 
-#: What is longer than this does not make the other lines longer.
+#: A longer subject does not widen the column.
 _WIDEST = 30
 
 
 def as_table(found: list[Finding]) -> str:
-    """A line for each finding, below it what to do, and a last line that sums up."""
+    """Return one line for each finding, its remedy below it, and a summary as the last line."""
     lines = [findings.escaped(finding) for finding in found]
     subjects = [_subject(line) for line in lines]
     width = max((len(subject) for subject in subjects if len(subject) <= _WIDEST), default=0)
@@ -41,7 +41,7 @@ def _summary(found: list[Finding]) -> str:
 
 
 def as_object(sight: Sight, found: list[Finding]) -> dict[str, object]:
-    """What becomes JSON: docs/troubleshooting.md describes it."""
+    """Return the object that is printed as JSON. docs/troubleshooting.md describes it."""
     return {
         "host": sight.host,
         "port": sight.port,
@@ -51,7 +51,7 @@ def as_object(sight: Sight, found: list[Finding]) -> dict[str, object]:
 
 
 class Progress:
-    """How many steps are done, on stderr where that is a terminal."""
+    """Shows the number of completed steps on stderr, if stderr is a terminal."""
 
     def __init__(self) -> None:
         self._shown = os.isatty(2)
@@ -67,4 +67,4 @@ class Progress:
             try:
                 os.write(2, text.encode())
             except OSError:
-                self._shown = False  # a terminal that has gone, or that nobody reads
+                self._shown = False  # the terminal is gone or not read

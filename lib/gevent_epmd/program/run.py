@@ -1,7 +1,9 @@
-"""The process that serves, from its sockets to its end (C: run() of epmd_srv.c).
+"""Serves, in the process that owns the sockets, until the epmd shuts down.
 
-Imports everything that serving needs, gevent among it: `start` imports this once the sockets are bound, in a
-daemon that still has its caller's umask and directory.
+Invariant: importing this module imports everything that a server needs, including gevent. `start` imports it
+after the sockets are bound, and while a daemon still has its caller's umask and working directory.
+
+C's counterpart: run() of epmd_srv.c.
 """
 
 from __future__ import annotations
@@ -31,8 +33,11 @@ def run(
     caller: daemon.Caller | None,
     identity: Identity | None,
 ) -> None:
-    """Serve the sockets until somebody sends KILL, or something else ends the process.  Where there is an
-    `identity`, take it on before anybody is accepted."""
+    """Serve the sockets until a KILL request or another event shuts the epmd down.
+
+    If there is an `identity`, the process changes to that user before it accepts a connection. Raises OSError
+    if a file cannot be written, or the user not changed; BrokenPipeError if the caller has ended.
+    """
     raise_descriptor_limit()
     mapper = new_mapper(options.settings, sockets, events, shared=options.systemd)
     mapper.start()
@@ -44,12 +49,13 @@ def run(
         bundle.settle(has_launcher=is_one_file() and not options.daemon)
     events.serving()
     for file in files:
-        # As root, where there is an identity to take on: its folder may be for root alone.
+        # Write the files before root privileges are dropped, because only root may be able to write to their
+        # folder.
         file.write()
     if identity is not None:
         events.losing_rights()
         identity.take_on()
-    # Without the option the variable is a service's whose node has started us, and not for us.
+    # Without -systemd, NOTIFY_SOCKET belongs to the service whose node started this epmd.
     if options.systemd:
         systemd.notify_ready(os.environ)
     if caller is not None:
@@ -67,8 +73,11 @@ def _watch_for_the_end(options: Options, mapper: Mapper) -> None:
 
 
 def _numbers(options: Options, port: int) -> tuple[tuple[str, int], ...]:
-    """What is told in which file.  In the one-file form the process is the one that serves, not its launcher:
-    it is the one that lives on as a daemon, and whose end is the end of the epmd."""
+    """Return each file's path and the number to write into it.
+
+    In the one-file form the process ID is that of the process that serves, not of its launcher: that process
+    lives on as a daemon, and when it ends, the epmd ends.
+    """
     return (options.port_file, port), (options.pid_file, os.getpid())
 
 
@@ -80,7 +89,7 @@ def _remove(file: NumberFile, events: Events) -> None:
 
 
 class NumberFile:
-    """Tells a number, from when the mapper serves until it ends.  The path may be STDOUT."""
+    """A file with a number that exists while the mapper serves. The path may be STDOUT."""
 
     def __init__(self, path: str, number: int) -> None:
         self._path = path
@@ -88,12 +97,15 @@ class NumberFile:
         self._file = OwnFile(path)
 
     def write(self) -> None:
-        """Write it whole, or not at all: somebody is waiting for it.  Raises OSError."""
+        """Write the number. A reader sees all of it or no file. Raises OSError."""
         if self._path == STDOUT:
             os.write(1, self._text)
         else:
             self._file.write(self._text)
 
     def close(self) -> None:
-        """Remove the file, unless another mapper has written it since.  Raises OSError where it must not."""
+        """Remove the file, unless another mapper has replaced it.
+
+        Raises OSError if this process is not permitted to remove it.
+        """
         self._file.remove()

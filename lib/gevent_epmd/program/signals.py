@@ -1,11 +1,12 @@
-"""Ends by signals, where there is more to do than to die of them.
+"""Ends the process by a signal in the two cases in which the default action is not sufficient.
 
-Process 1, which this program is in a container that holds nothing else: the kernel keeps from it every
-signal that it has not asked for, and so `docker stop` waits in vain for C's epmd.  In the executable
-process 1 is the launcher, which asks for them and passes them on; but it cannot end by one itself, and makes
-a 1 of the status of a child that does.
+- The process is process 1, for example in a container. The kernel does not deliver a signal to process 1
+  unless the process handles it. `docker stop` therefore waits in vain for C's epmd. In the one-file
+  executable process 1 is the launcher, which handles the signals and passes them on. The launcher cannot end
+  by a signal itself: if one ends the child, its status is 1.
+- The process must remove something first, such as a port file.
 
-And whoever leaves something behind that must not stay, as a port file is.
+C's epmd has no counterpart.
 """
 
 from __future__ import annotations
@@ -19,21 +20,26 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-#: The signals that people send, and that end any other process.
+#: The signals that people and service managers send to end a process.
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
 
 def exit_by_signals() -> None:
-    """From the very start let each signal end this process as it would end another, but for those that are
-    ignored; the status is what a shell would say.  For process 1, or its child in the executable."""
+    """Make each signal that is not ignored end this process, with the status that a shell would report.
+
+    For process 1, or its child in the one-file executable. Call this at the start of the process.
+    """
     for number in _ENDING:
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, _exit)
 
 
 def watch_signals(loop: Any) -> None:
-    """The same while the loop waits, since Python calls a handler of its own only when the loop returns; and
-    do what is to be done at the end before any process ends by a signal."""
+    """Handle the signals in the event loop, and run the clean-up before a signal ends the process.
+
+    Without this, Python would call a signal handler only when the loop returns. Call it after everything was
+    added to `at_end`.
+    """
     for number in _ENDING:
         handler = signal.getsignal(number)
         if handler is _exit or (handler == signal.SIG_DFL and not at_end.is_empty()):
@@ -54,5 +60,5 @@ def _exit(number: int, _frame: object = None) -> None:
     os._exit(128 + number)
 
 
-#: A watcher that nobody refers to is stopped.
+#: Without this reference a watcher would be garbage-collected, which stops it.
 _watchers: list[Any] = []

@@ -1,7 +1,9 @@
-"""The way of a start, from Options to a mapper that serves (C: run_daemon() of epmd.c, run() of epmd_srv.c).
+"""Starts to serve: from Options to a running mapper.
 
-The sockets come first, and gevent, which is slow to import, only when they are bound: where the port is in
-use, as at every start of a node but the first, the start ends before that.
+Invariant: gevent, which is slow to import, is imported only after the sockets are bound. If the port is in
+use, as at every start of a node after the first one, the start ends before that.
+
+C's counterpart: run_daemon() of epmd.c, run() of epmd_srv.c.
 """
 
 from __future__ import annotations
@@ -18,9 +20,12 @@ from .options import Options
 
 
 def serve(options: Options) -> int:
-    """Serve, detached if so wanted; gives the exit status, and in a detached daemon's caller at once."""
+    """Serve, detached if the options request it, and return the exit status.
+
+    The calling process of a daemon returns as soon as the daemon answers requests.
+    """
     if options.daemon:
-        # Before anything of our own is open, the connection to syslog among it.
+        # Close inherited descriptors before the program opens its own, such as the connection to syslog.
         daemon.close_inherited(keep=systemd.descriptors(os.environ) if options.systemd else ())
     events = Events(Log(options.settings.debug, to_syslog=options.daemon))
     events.starting(daemon=options.daemon)
@@ -54,7 +59,7 @@ def _serve_sockets(options: Options, sockets: list[_socket.socket], events: Even
 
             identity = privileges.look_up(options.user)
         if options.daemon:
-            # A process that has imported little is forked sooner, by 4 ms.
+            # Fork before the imports: a small process forks 4 ms faster.
             caller = daemon.detach()
             if caller is None:
                 return 0
@@ -63,10 +68,10 @@ def _serve_sockets(options: Options, sockets: list[_socket.socket], events: Even
         if options.daemon:
             daemon.leave()
         run(options, sockets, events, caller, identity)
-    except Exception as error:  # noqa: BLE001 - a daemon's last words would be lost
-        # Before its caller hears of it, and looks at what is left.
+    except Exception as error:  # noqa: BLE001 - a daemon has no stderr for a traceback
+        # The caller must find no file left when it is told of the failure.
         at_end.run()
-        # What the system says is a sentence; of a mistake the kind matters too.
+        # The message of a system error is a sentence. Of a programming error, the type matters too.
         reason = str(error) if isinstance(error, (OSError, ValueProblem)) else repr(error)
         if caller is None or not caller.failed(reason):
             events.cannot_serve(reason)

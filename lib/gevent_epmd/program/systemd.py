@@ -1,4 +1,7 @@
-"""What systemd hands over and wants to hear: sd_listen_fds(3) and sd_notify(3)."""
+"""Takes the sockets that systemd passes, and notifies systemd: sd_listen_fds(3) and sd_notify(3).
+
+C's counterpart: the code for HAVE_SYSTEMD_DAEMON in run() of epmd_srv.c.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ FIRST_DESCRIPTOR = 3
 
 
 def descriptors(environ: Mapping[str, str]) -> range:
-    """The descriptors that were handed to this very process; where they are too many, one too many."""
+    """Return the descriptors that systemd passed to this very process.
+
+    If there are too many, the range is one longer than the maximum.
+    """
     count = environ.get("LISTEN_FDS", "")
     if not _for_us(environ) or not count.isdecimal() or len(count) > 9:
         return range(0)
@@ -24,17 +30,18 @@ def descriptors(environ: Mapping[str, str]) -> range:
 
 def _for_us(environ: Mapping[str, str]) -> bool:
     if is_one_file():
-        # The launcher writes its child's number over LISTEN_PID, whomever the sockets were meant for.
+        # The launcher overwrites LISTEN_PID with its child's process ID, even if the sockets were meant for
+        # another process.
         return bundle.launcher_environ().get("LISTEN_PID") == str(os.getppid())
     return environ.get("LISTEN_PID") == str(os.getpid())
 
 
 def take_sockets(environ: MutableMapping[str, str]) -> list[_socket.socket]:
-    """The listening sockets that were handed to this very process, ready to be served.
+    """Return the listening sockets that systemd passed to this very process, in non-blocking mode.
 
-    To be called before anything forks.  The variables are removed, and the descriptors do not
-    reach another program.  Raises ListenError where there are none, too many, or others than
-    listening TCP sockets.
+    Call this before the process forks. It removes the variables, and keeps the descriptors from being
+    inherited by other programs. Raises ListenError if there are no sockets, too many, or any that is not a
+    listening TCP socket.
     """
     passed = descriptors(environ)
     for variable in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
@@ -60,16 +67,18 @@ def _adopt(descriptor: int) -> _socket.socket:
 
 
 def notify_ready(environ: MutableMapping[str, str]) -> None:
-    """Tell systemd, if it wants to know, that requests are answered and by which process.  The variable is
-    removed."""
+    """Tell systemd that requests are answered, and the process ID of the server. Removes the variable.
+
+    Does nothing if systemd does not wait for a notification.
+    """
     path = environ.pop("NOTIFY_SOCKET", "")
     if not path:
         return
-    # A name that starts with @ is in the abstract namespace.
+    # A path that starts with @ names a socket in the abstract namespace.
     address = "\0" + path[1:] if path.startswith("@") else path
     text = f"READY=1\nSTATUS=Processing port mapping requests...\nMAINPID={os.getpid()}"
     with closing(_socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)) as sock:
         try:
             sock.sendto(text.encode(), address)
         except OSError:
-            pass  # nobody listens there: serving goes on, as sd_notify's callers do
+            pass  # nothing listens there; continue to serve, as callers of sd_notify do
