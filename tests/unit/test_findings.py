@@ -261,6 +261,20 @@ def test_exposure_to_users_of_this_host() -> None:
     }
 
 
+@pytest.mark.parametrize("allow", [None, (read_network("10.0.0.0/8"),)])
+def test_exposure_to_nodes_of_other_hosts(allow: tuple | None) -> None:
+    register = (read_network("172.17.0.0/16"),)
+    sight = WELL._replace(processes=options(allow=allow, allow_register=register))
+    assert codes(sight, "exposure") == {
+        "other hosts": (WARNING, "open") if allow is None else (OK, "allow"),
+        "nodes elsewhere": (WARNING, "register"),
+    }
+    said = " ".join(finding.seen for finding in findings(sight))
+    assert said.count("172.17.0.0/16") == (1 if allow is None else 2), "whoever may register may ask"
+    c = sight._replace(processes=(sight.processes[0]._replace(kind=C),))
+    assert "nodes elsewhere" not in codes(c, "exposure"), "C's epmd knows no such option"
+
+
 def test_what_it_cannot_know_is_said() -> None:
     hidden = WELL._replace(processes=(process(kind=OURS, options=None, knows_environ=False),))
     for seen, words in ((hidden, "cannot be read"), (WELL._replace(processes=()), "cannot be seen")):

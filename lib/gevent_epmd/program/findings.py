@@ -334,9 +334,16 @@ def _exposure(sight: Sight) -> Iterator[Finding]:
             "exposure", "other hosts", OK, "loopback", "cannot reach it: it listens on loopback only"
         )
     else:
-        # C's does not know the option, and may have its variable all the same.
+        # C's epmd does not know these options, but their variables may be in its environment.
         ours = process is not None and process.kind == procfs.OURS
-        yield _reachable(sight, " and ".join(beyond), settings.allow if ours else None)
+        register = settings.allow_register if ours else ()
+        allow = (*settings.allow, *register) if ours and settings.allow is not None else None
+        yield _reachable(sight, " and ".join(beyond), allow)
+        if register:
+            networks = ", ".join(map(str, register))
+            seen = f"may register nodes, and take the names of others, if they are in {networks}"
+            to_do = "Keep -allow_register to networks in which every host and container is yours."
+            yield Finding("exposure", "nodes elsewhere", WARNING, "register", seen, to_do)
     if settings.relaxed:
         seen = "may stop the epmd and unregister any node: -relaxed_command_check"
         to_do = "Leave out -relaxed_command_check and ERL_EPMD_RELAXED_COMMAND_CHECK."
