@@ -14,7 +14,7 @@ from gevent_epmd import __version__
 from gevent_epmd.wire import DEFAULT_PORT
 from support.checking import BOX, blocked_port, check, main
 from support.forms import PROGRAMS, C, answers, clean_environment, otp_of, reserved_port, wait_until
-from support.neighbour import HERE_V4, HERE_V6, THERE_V4, Neighbour
+from support.neighbour import HERE_V4, HERE_V6, THERE_V4, Neighbour, forward_packets
 from support.peer import Peer, node, register, try_to_register
 from support.scenes import OTHER_V4, OTHER_V6
 
@@ -222,8 +222,9 @@ def from_another_host_in_vain(form) -> None:
                 seen = check(form.command, server.port, "-host", HERE_V4)
                 assert seen.codes("address") == {}
                 assert seen.codes("epmd") == {f"port {server.port}": ("wrong", code)}
+        forward_packets()
         with neighbour.inside():
-            # Nobody has this address, and packets to the other one go nowhere.
+            # No host has the first address; the router has no route to the second one.
             for host, codes in (("10.78.0.77", ("unreachable", "timeout")), ("10.9.9.9", ("unreachable",))):
                 seen = check(form.command, 4369, "-host", host)
                 assert seen.status == 1
