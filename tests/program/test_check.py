@@ -51,6 +51,7 @@ SCENES = [
     ("own_name_is_elsewhere", f"{THERE_V4} {BOX}", "plain"),
     ("ipv6_alone", f"::1 {BOX}", "IPv6 alone"),
     ("ports_of_nodes", f"{OTHER_V4} {BOX}", "plain"),
+    ("dead_nodes_at_ports_that_the_kernel_chooses", f"{OTHER_V4} {BOX}", "plain"),
     ("from_another_host", f"{HERE_V4} both.example\n{HERE_V6} both.example", "plain"),
     ("from_another_host_in_vain", "", "plain"),
 ]

@@ -9,6 +9,7 @@ import contextlib
 import os
 import socket
 import subprocess
+from pathlib import Path
 
 from gevent_epmd import __version__
 from gevent_epmd.wire import DEFAULT_PORT
@@ -190,6 +191,15 @@ def ports_of_nodes(form) -> None:
         assert f"TCP port {blocked}" in seen.about("node", "n3")["to_do"]
         assert f"process {os.getpid()}, which holds" in seen.about("node", "n2")["to_do"]
         assert f"127.0.0.9:{elsewhere} only" in seen.about("node", "n5")["seen"]
+
+
+def dead_nodes_at_ports_that_the_kernel_chooses(form) -> None:
+    """The kernel may connect a socket to itself there, which is no node that answers."""
+    first = 40_000
+    with form() as server, nodes(server.port, *range(first, first + 64)):
+        Path("/proc/sys/net/ipv4/ip_local_port_range").write_text(f"{first} {first + 63}")
+        for _ in range(3):
+            assert {*check(form.command, server.port).codes("node").values()} == {("wrong", "dead")}
 
 
 def from_another_host(form) -> None:
