@@ -30,28 +30,32 @@ LIBRARIES = {
     "libpython": PYTHON,
     "libz": "zlib",
     "libexpat": "expat",
+    "libffi": "libffi",
+    "libzstd": "zstd",
     "libstdc++": GCC,
     "libgcc_s": GCC,
 }
 #: What is inside another one's file, by the name of that in the bundle.
 INSIDE = {
     "gevent/libev/corecext": "libev",
-    "gevent._tblib": "tblib",
     "greenlet/_greenlet": GCC,
 }
 #: A licence as an SPDX expression, and its texts in TEXTS, of what is no Python package.
 KNOWN = {
     "zlib": ("Zlib", ["zlib"]),
     "expat": ("MIT", ["expat"]),
+    # _ctypes needs libffi, unless libpython holds both; libpython of Debian's Python 3.15 needs libzstd.
+    "libffi": ("MIT", ["libffi"]),
+    "zstd": ("(BSD-3-Clause OR GPL-2.0-only) AND MIT", ["zstd"]),
     GCC: ("GPL-3.0-or-later WITH GCC-exception-3.1", ["gcc-exception", "gpl-3.0"]),
     "libev": ("BSD-2-Clause OR GPL-2.0-or-later", ["libev"]),
-    "tblib": ("BSD-2-Clause", ["tblib"]),
 }
-#: Where the version is to be found in the file itself.
+#: Where the version is to be found in the file itself; libffi has it from 3.5 on.
 VERSIONS = {
     "zlib": rb"inflate (\d[\d.]+\d) Copyright",
     "expat": rb"expat_(\d+\.\d+\.\d+)",
-    "tblib": rb"__version__ = '([\d.]+)'",
+    "libffi": rb"\0(3\.\d+\.\d+)\0",
+    "zstd": rb"\0(1\.\d+\.\d+)\0",
 }
 
 
@@ -149,13 +153,26 @@ def _version(name: str, path: str) -> str:
         from gevent.libev import corecext
 
         return corecext.get_version().removeprefix("libev-")
-    if name == GCC:
-        shared = re.search(r"\.so\.([\d.]+)$", path)
-        return (
-            shared[1] if shared else subprocess.check_output(["c++", "-dumpfullversion"], text=True).strip()
-        )
+    if name == GCC and not re.search(r"\.so\.[\d.]+$", path):  # it is inside another one's file
+        return subprocess.check_output(["c++", "-dumpfullversion"], text=True).strip()
     found = re.search(VERSIONS.get(name, b"$^"), Path(path).read_bytes())
-    return found[1].decode() if found else UNKNOWN
+    return found[1].decode() if found else _packaged_version(path)
+
+
+def _packaged_version(path: str) -> str:
+    """The version of a library that Debian's package manager has installed; "unknown" for any other one."""
+    real = os.path.realpath(path)
+    # The package may name the folder that /lib was before it became a link to /usr/lib.
+    package, _, _ = _dpkg_query("-S", real, real.removeprefix("/usr")).partition(": ")
+    version = re.match(r"\d+(\.\d+)+", _dpkg_query("-W", "-f", "${source:Upstream-Version}", package))
+    return version[0] if version else UNKNOWN
+
+
+def _dpkg_query(*arguments: str) -> str:
+    try:
+        return subprocess.run(["dpkg-query", *arguments], capture_output=True, text=True, check=False).stdout
+    except FileNotFoundError:
+        return ""
 
 
 def write(found: Iterable[Component], folder: Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sysconfig
 import zipfile
 from importlib import resources
 from pathlib import Path
@@ -17,6 +18,7 @@ import licences
 from support.forms import BUILT, FOLDER, ROOT, real
 
 INNER = Path(FOLDER).parent / "_internal"
+STAND_INS = ROOT / "build" / "stand-ins"
 SCHEMA = "bom-1.6.SNAPSHOT.schema.json"
 
 
@@ -95,6 +97,33 @@ def test_every_component_has_a_version_and_a_licence_whose_text_is_there(documen
     assert {heading[:2] for heading in headings} == found
     assert "unknown" not in str(found)
     assert "NOASSERTION" not in str(found)
+
+
+def test_stand_ins_are_ours(document: dict) -> None:
+    """They have the names of modules by others, and nothing of theirs."""
+    names = {
+        ".".join(path.relative_to(STAND_INS).with_suffix("").parts).removesuffix(".__init__")
+        for path in STAND_INS.rglob("*.py")
+    }
+    ours = {inner["name"] for inner in document["metadata"]["component"]["components"]}
+    assert {"gevent._tblib", "traceback"} <= names <= ours
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("libffi.so.8", "libffi"), ("libzstd.so.1", "zstd"), ("libgcc_s.so.1", "GCC runtime")],
+)
+def test_libraries_that_only_some_pythons_need_are_known(file: str, name: str) -> None:
+    """Which one needs which is different from one version of Python to the next."""
+    path = Path("/usr/lib", sysconfig.get_config_var("MULTIARCH") or "", file)
+    if not path.exists():
+        pytest.skip(f"there is no {path}")
+    (found,) = licences.components([licences.Entry(file, str(path))])
+    assert found.part.name == name
+    assert re.fullmatch(r"\d+\.\d+\.\d+", found.part.version)
+    assert found.part.licence != "NOASSERTION"
+    assert all("copyright" in text.lower() for text in found.part.texts)
+    assert found.part.texts
 
 
 def test_packages_are_those_that_are_locked(document: dict) -> None:

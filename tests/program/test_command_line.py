@@ -13,6 +13,7 @@ import pytest
 
 from support.forms import C_EPMD, PATIENCE, Built, C, Folder, Source, forms, outcome, reserved_port, run
 from support.peer import names, node, register
+from support.scenes import run_apart
 from support.strangers import Odd
 
 SERVERS = [Source, Built, Folder, C]
@@ -41,6 +42,16 @@ def form(request):
 def test_without_an_epmd(command, options: tuple[str, ...]) -> None:
     with reserved_port() as port:
         assert outcome(command, "-port", str(port), *options) == NO_EPMD[options]
+
+
+def test_connection_to_itself_is_none(ours) -> None:
+    """The kernel makes one, where nobody listens, with a port from the range from which it chooses them."""
+    port = 40_000
+    again = 'for i in 1 2 3 4 5 6 7 8 9 10 11 12; do "$@"; done'
+    chosen = f"echo {port} {port + 3} >/proc/sys/net/ipv4/ip_local_port_range"
+    call = ["sh", "-c", again, "sh", *ours, "-port", str(port), "-names"]
+    done = run_apart(call, prepare=chosen)
+    assert (done.stdout, done.stderr) == (b"", 12 * CANNOT_CONNECT)
 
 
 def test_calls_of_an_empty_epmd(command, form) -> None:

@@ -11,7 +11,7 @@ import pytest
 from support.forms import BUILT, FOLDER, SOURCE, real, run
 
 EVERYWHERE = {"Python", "gevent-epmd", "docopt-ng", "gevent", "greenlet"}
-IN_EXECUTABLES = {"libev", "tblib", "pyinstaller", "zlib"}
+IN_EXECUTABLES = {"libev", "pyinstaller", "zlib"}
 HEADING = re.compile(r"^={72}\n(.+) (\S+): (.+)\n={72}\n", re.MULTILINE)
 
 

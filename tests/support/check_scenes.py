@@ -9,12 +9,13 @@ import contextlib
 import os
 import socket
 import subprocess
+from pathlib import Path
 
 from gevent_epmd import __version__
 from gevent_epmd.wire import DEFAULT_PORT
 from support.checking import BOX, blocked_port, check, main
 from support.forms import PROGRAMS, C, answers, clean_environment, otp_of, reserved_port, wait_until
-from support.neighbour import HERE_V4, HERE_V6, THERE_V4, Neighbour
+from support.neighbour import HERE_V4, HERE_V6, THERE_V4, Neighbour, forward_packets
 from support.peer import Peer, node, register, try_to_register
 from support.scenes import OTHER_V4, OTHER_V6
 
@@ -192,6 +193,15 @@ def ports_of_nodes(form) -> None:
         assert f"127.0.0.9:{elsewhere} only" in seen.about("node", "n5")["seen"]
 
 
+def dead_nodes_at_ports_that_the_kernel_chooses(form) -> None:
+    """The kernel may connect a socket to itself there, which is no node that answers."""
+    first = 40_000
+    with form() as server, nodes(server.port, *range(first, first + 64)):
+        Path("/proc/sys/net/ipv4/ip_local_port_range").write_text(f"{first} {first + 63}")
+        for _ in range(3):
+            assert {*check(form.command, server.port).codes("node").values()} == {("wrong", "dead")}
+
+
 def from_another_host(form) -> None:
     with form() as server, contextlib.closing(Neighbour()) as neighbour, contextlib.ExitStack() as stack:
         everywhere, loopback = stack.enter_context(listening()), stack.enter_context(listening("127.0.0.1"))
@@ -222,8 +232,9 @@ def from_another_host_in_vain(form) -> None:
                 seen = check(form.command, server.port, "-host", HERE_V4)
                 assert seen.codes("address") == {}
                 assert seen.codes("epmd") == {f"port {server.port}": ("wrong", code)}
+        forward_packets()
         with neighbour.inside():
-            # Nobody has this address, and packets to the other one go nowhere.
+            # No host has the first address; the router has no route to the second one.
             for host, codes in (("10.78.0.77", ("unreachable", "timeout")), ("10.9.9.9", ("unreachable",))):
                 seen = check(form.command, 4369, "-host", host)
                 assert seen.status == 1

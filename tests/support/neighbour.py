@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from support.forms import real, run
 
@@ -61,6 +62,12 @@ class Neighbour:
     @staticmethod
     def _enter(namespace: int) -> None:
         _call(_libc.setns, namespace, _CLONE_NEWNET)
+
+
+def forward_packets() -> None:
+    """Let this host, in a namespace that the test made, send the packets of its neighbours on, and answer
+    those for which it has no route with an ICMP error; by default the kernel drops them all silently."""
+    Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
 
 
 def _call(function, *arguments: int) -> None:

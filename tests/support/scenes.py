@@ -12,7 +12,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
 from gevent_epmd.protocol import PORT2_NOT_FOUND
 from support.activation import DualStack
@@ -30,7 +29,7 @@ from support.forms import (
     run,
     wait_until,
 )
-from support.neighbour import HERE_V4, HERE_V6, THERE_V4, THERE_V6, Neighbour
+from support.neighbour import HERE_V4, HERE_V6, THERE_V4, THERE_V6, Neighbour, forward_packets
 from support.peer import Peer, ask, names, node, register, try_to_register
 
 #: Addresses that are this host's but no loopback.
@@ -242,7 +241,7 @@ def keepalive_of(port: int, peer: str) -> bool:
 @contextlib.contextmanager
 def two_containers():
     """Two hosts that are not this one, and reach each other through it."""
-    Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+    forward_packets()
     with contextlib.closing(Neighbour(78)) as one, contextlib.closing(Neighbour(79)) as other:
         yield one, other
 

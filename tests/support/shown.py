@@ -46,6 +46,8 @@ _MASKS = [
     (r"user \w+", "user NAME"),
     (r"process \d+|kill -CONT \d+", "process N"),
     (r"(?<=[\d\]]:)\d{5}\b|(?<=port )\d{5}\b|(?<=\",)\d{5}\b", "PORT"),
+    # In one version of Elixir or another.
+    (r"(?<=RPC failed with reason ):(nodedown|noconnection)\b", ":REASON"),
     (r" +", " "),
 ]
 

@@ -172,7 +172,7 @@ class Call:
                 continue  # the kernel has no IPv6
             try:
                 self._limit_wait(sock)
-                sock.connect(address)
+                connect(sock, address)
             except OSError as error:
                 sock.close()
                 failed = error
@@ -180,6 +180,20 @@ class Call:
                 return sock
         reason = f": {failed.strerror or failed}" if failed and self._target.host else ""
         raise NoEpmd(f"Cannot connect to {self._target.title}{reason}") from failed
+
+
+def connect(sock: Any, address: tuple[Any, ...]) -> None:
+    """Connect a TCP socket. Raises OSError, ConnectionRefusedError too if the socket is connected to itself.
+
+    That happens if nothing listens at the port and the kernel chooses it for this end: ports of nodes are in
+    the range that it chooses from. Source: tcp(7), simultaneous open in section 3.5 of RFC 9293.
+    """
+    sock.connect(address)
+    # getpeername would fail if the other end has reset the connection already.
+    if sock.getsockname()[:2] == address[:2]:
+        import errno  # almost never needed, and -names is called often
+
+        raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
 
 
 class Listing:

@@ -146,7 +146,7 @@ def connect(at: Place, port: int) -> Answer:
         return Answer(ABSENT, _words(error))
     try:
         sock.settimeout(STEP)
-        sock.connect(at.at(port))
+        exchange.connect(sock, at.at(port))
     except OSError as error:
         return Answer(_code_of_os_error(error), _words(error))
     finally:
