@@ -72,7 +72,7 @@ DIFFERENCES = (
     Difference(
         "1,024 descriptors",
         "cannot use more, and rejects node 1,018",
-        "raises its soft limit to the hard limit, and reserves some descriptors for look-ups",
+        "raises its soft limit to the hard limit, and reserves some descriptors for requests",
     ),
     Difference(
         "out of descriptors",
@@ -80,12 +80,12 @@ DIFFERENCES = (
             25: "exits, and all registrations are lost",
             27: "accepts no new connection, and logs this endlessly",
         },
-        "closes the connection that has been idle longest, but never a node's",
+        "closes the connection that has been unused longest, but never a node's",
     ),
     Difference(
         "thousands of connections that are not a node's",
         "runs out of its 1,024 descriptors, then answers nobody or exits",
-        "keeps at most 4,096; a new connection replaces the one that has been idle longest",
+        "keeps at most 4,096; a new connection replaces the one that has been unused longest",
     ),
     Difference(
         "`-daemon` that cannot serve",
