@@ -239,7 +239,7 @@ def test_failures_leave_what_was_there(host: OverlayHost) -> None:
     host.root.run("epmd --version")
     host.install(host.second)
     scenes.check_ours_in_place(host)
-    host.root.run("sed -i 's/^case/exit 1; &/' /var/lib/dpkg/info/gevent-epmd.prerm")
+    host.root.run("echo exit 1 >>/var/lib/dpkg/info/gevent-epmd.prerm")
     assert host.root.call("dpkg --remove gevent-epmd").status == 1
     scenes.check_ours_in_place(host)
     host.install(host.second)
