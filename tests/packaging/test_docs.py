@@ -164,8 +164,11 @@ NOT_PLAYED = {
     "install -d -o epmd": "needs the user that useradd adds",
     "epmd -daemon -user epmd": "needs the user that useradd adds; test_user.py has users of its own",
     "systemctl": "needs a systemd; test_systemd_units.py has one",
-    "python3.11 -m venv": "needs the network",
-    ".scratch/pins/bin/pip": "needs the network",
+    "scripts/package": "test_package.py makes and installs one",
+    "apt install": "would change this host; test_package.py and scripts/try-package play it",
+    "sha256sum": "needs a release; test_tarball.py installs one",
+    "tar": "needs a release; test_tarball.py installs one",
+    "gevent-epmd-0.1.0-linux-x86_64/install": "needs a release; test_tarball.py installs one",
 }
 #: Where options of a script are told, besides in itself.
 USAGES = {
