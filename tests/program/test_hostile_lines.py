@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from gevent_epmd.program.options import USAGE, _known_options
-from support.forms import BUILT, PATIENCE, clean_environment, outcome, real, run, wait_until
+from support.forms import BUILT, PATIENCE, SOURCE, clean_environment, outcome, real, run, wait_until
 from support.scenes import run_apart
 from support.strangers import Odd
 
@@ -25,7 +25,7 @@ RUBBISH = [
     b"," * 300,
 ]  # fmt: skip
 VARIABLES = sorted(set(re.findall(r"\bERL_EPMD_\w+", USAGE)) | {"LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET"})
-#: Not -check, which takes a second and more: once for each value, below.
+#: Not -check, which takes a second and more, and threads: it is played below, in processes of its own.
 CALLS = [
     [], ["-daemon"], ["-systemd"], ["-names"], ["-dump"], ["-started"], ["-kill"], ["-stop", "foo"],
     ["-json", "-names"], ["-json", "-dump"], ["-host", "127.0.0.1", "-names"], ["-host", "::1", "-started"],
@@ -91,7 +91,6 @@ def lines(value: bytes, turn: int) -> list[tuple[list[bytes], dict[str, bytes]]]
             for call in calls[place % TURNS :: TURNS]
         ]
     found += [([value], {}), ([*at, b"-stop", value], {}), ([b"-host", value, *at, b"-names"], {})]
-    found.append(([b"-host", value, *at, b"-check"], {}))
     return found
 
 
@@ -133,6 +132,14 @@ def test_every_option_and_variable_with_rubbish(value: bytes, tmp_path: Path) ->
     for call, (status, said) in zip(calls, results, strict=True):
         assert_calm(call, status, said)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("value", [b"\xff", b"", b"a\nb", b"\x1b[31m", b"127.0.0.1%lo", b"a" * 70_000])
+def test_check_of_rubbish(value: bytes) -> None:
+    for line in ([b"-host", value, b"-check"], [b"-port", value, b"-check"]):
+        done = run_apart([*map(os.fsencode, SOURCE), *line], timeout=PATIENCE)
+        assert done.returncode == 1
+        assert b"Traceback" not in done.stderr
 
 
 #: PyInstaller's launcher ends with status 255 and a complaint of its own: it hands the line to Python by
