@@ -39,6 +39,9 @@ from support.peer import node, register
 from support.scenes import OTHER_V4, run_apart
 from support.strangers import BoundOnly, ClosesAtOnce, Dripping, Endless, Http, Mute
 
+# Coverage's tracer sometimes spins for ever in a process that starts threads.
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 each_program = pytest.mark.parametrize("form", PROGRAMS.values(), ids=lambda form: form.__name__)
 
 #: A scene, and the host where it plays: what its hosts file has beside localhost, and its network.

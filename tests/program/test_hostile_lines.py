@@ -134,6 +134,7 @@ def test_every_option_and_variable_with_rubbish(value: bytes, tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("value", [b"\xff", b"", b"a\nb", b"\x1b[31m", b"127.0.0.1%lo", b"a" * 70_000])
 def test_check_of_rubbish(value: bytes) -> None:
     for line in ([b"-host", value, b"-check"], [b"-port", value, b"-check"]):
