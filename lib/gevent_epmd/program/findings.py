@@ -70,7 +70,8 @@ def _at(place: Place, port: int) -> str:
     return f"[{_shown(place)}]:{port}" if ":" in place.host else f"{place.host}:{port}"
 
 
-def _count(number: int, what: str) -> str:
+def counted(number: int, what: str) -> str:
+    """Return the number with its noun in the singular or plural."""
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
@@ -88,7 +89,7 @@ def _epmd(sight: Sight) -> Iterator[Finding]:
     served = sight.served()
     if served:
         nodes = len(sight.answers[served[0]].nodes)
-        registered = f"{_count(nodes, 'node')} {'is' if nodes == 1 else 'are'} registered"
+        registered = f"{counted(nodes, 'node')} {'is' if nodes == 1 else 'are'} registered"
         yield Finding("epmd", subject, OK, ANSWERS, f"an epmd answers, {registered}")
     elif answer := _worst(sight):
         same = [_shown(at) for at, met in sight.answers.items() if met.code == answer.code and sight.has(at)]

@@ -88,19 +88,9 @@ Interactive, not in C's epmd:
     --licences               Print the licences of everything in this epmd.
 """
 
-_INTERACTIVE = (
-    "-names",
-    "-dump",
-    "-started",
-    "-kill",
-    "-stop",
-    "-check",
-    "--help",
-    "--version",
-    "--licences",
-)
 #: The options that ask no epmd. An invalid variable must not keep them from working.
 _ABOUT_ITSELF = ("--help", "--version", "--licences")
+_INTERACTIVE = ("-names", "-dump", "-started", "-kill", "-stop", "-check", *_ABOUT_ITSELF)
 _OPTION_LINE = r"(?m)^    (--?\w+)(?:, (-\w+))?(?: ([A-Z][\w:[\]]*))?(?=  )"
 
 
@@ -249,11 +239,14 @@ def _plain(arguments: Sequence[str]) -> dict[str, Any] | None:
 
     docopt and its imports would add 6 ms to such a start.
     """
-    if list(arguments[-1:]) != ["-daemon"] or len(arguments) not in (1, 3):
-        return None
-    if list(arguments[:-2]) not in ([], ["-port"]):
-        return None
-    return _Absent({"--daemon": True, "--port": list(arguments[1:-1]), "--debug": 0})
+    match list(arguments):
+        case ["-daemon"]:
+            ports = []
+        case ["-port", port, "-daemon"]:
+            ports = [port]
+        case _:
+            return None
+    return _Absent({"--daemon": True, "--port": ports, "--debug": 0})
 
 
 class _Absent(dict[str, "Any"]):

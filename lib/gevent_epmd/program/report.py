@@ -34,7 +34,7 @@ def _summary(found: list[Finding]) -> str:
         state: sum(finding.state == state for finding in found)
         for state in (findings.WRONG, findings.WARNING)
     }
-    warnings = f"{counts[findings.WARNING]} warning{'' if counts[findings.WARNING] == 1 else 's'}"
+    warnings = findings.counted(counts[findings.WARNING], "warning")
     if counts[findings.WRONG]:
         return f"epmd: {counts[findings.WRONG]} wrong, {warnings}\n"
     return f"epmd: all is well{f', {warnings}' if counts[findings.WARNING] else ''}\n"
