@@ -49,7 +49,11 @@ def needs_another_program(item: pytest.Item) -> bool:
 
 @pytest.fixture
 def unmeasured(monkeypatch) -> None:
-    """What is started imports what it needs itself, and nothing for coverage."""
+    """What is started imports what it needs itself, and nothing for coverage.
+
+    That costs 0.1 s of CPU for each process, so tests that start hundreds of them, or that compare times,
+    ask for this where other tests run the same code.
+    """
     for variable in ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"):
         monkeypatch.delenv(variable, raising=False)
 

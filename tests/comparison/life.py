@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comparison.masks import masked
-from comparison.rows import Form, Row, Seen, side_by_side
+from comparison.rows import Form, Row, Seen, at_once
 from comparison.settled import settle, stay_on_one_processor
 from gevent_epmd.client import TIMEOUT
 from gevent_epmd.program.processes import gone
@@ -313,13 +313,11 @@ _PLAYS: tuple[Callable[[Form], Iterator[Seen]], ...] = (
 )
 
 
-def rows(c: Form, ours: Form, _plan: Plan) -> Iterator[Row]:
+def play(form: Form) -> list[Seen]:
     """Most of the time is spent waiting, so all are played at once."""
-    with ThreadPoolExecutor(2 * len(_PLAYS)) as pool:
-        plays = [{form: pool.submit(_played, play, form) for form in (c, ours)} for play in _PLAYS]
-        for play in plays:
-            yield from side_by_side(GROUP, lambda form, play=play: play[form].result(), c, ours)
+    with ThreadPoolExecutor(len(_PLAYS)) as pool:
+        return [seen for played in pool.map(lambda scenes: list(scenes(form)), _PLAYS) for seen in played]
 
 
-def _played(play: Callable[[Form], Iterator[Seen]], form: Form) -> list[Seen]:
-    return list(play(form))
+def rows(c: Form, ours: Form, _plan: Plan) -> Iterator[Row]:
+    return at_once(GROUP, play, c, ours)

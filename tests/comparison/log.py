@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from comparison.masks import masked
-from comparison.rows import Form, Row, Seen, side_by_side
+from comparison.rows import Form, Row, Seen, at_once
 from comparison.settled import settle, stay_on_one_processor
 from gevent_epmd.protocol import frame
 from support.forms import PATIENCE, TESTS, Process, run
@@ -359,12 +359,17 @@ def _plays() -> Iterator[Callable[[Form], list[Seen]]]:
     yield partial(played_by_a_process, idle, ["-d", "-d", "-d", "-packet_timeout", "1"])
 
 
-def rows(c: Form, ours: Form, _plan: Plan) -> Iterator[Row]:
-    """Most of the time is spent waiting, so several are played at once."""
+def play(form: Form, every: int = 1) -> list[Seen]:
+    """What one side says in each of the plays, or in every so many of them.
+
+    Most of the time is spent waiting, so several are played at once.
+    """
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        plays = [{form: pool.submit(play, form) for form in (c, ours)} for play in _plays()]
-        for play in plays:
-            yield from side_by_side(GROUP, lambda form, play=play: play[form].result(), c, ours)
+        return [seen for played in pool.map(lambda play: play(form), [*_plays()][::every]) for seen in played]
+
+
+def rows(c: Form, ours: Form, _plan: Plan) -> Iterator[Row]:
+    return at_once(GROUP, play, c, ours)
 
 
 def _main() -> None:

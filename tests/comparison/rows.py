@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from comparison.differences import WORDS, is_listed
@@ -65,6 +66,13 @@ def side_by_side(group: str, play: Callable[[Form], Iterable[Seen]], c: Form, ou
         yield _row(group, other, seen, c)
     for seen in theirs.values():
         yield Row(group, seen.scene, seen.what, NOT_PLAYED, seen.difference)
+
+
+def at_once(group: str, play: Callable[[Form], Iterable[Seen]], c: Form, ours: Form) -> Iterator[Row]:
+    """The same, of a group that waits more than it works: both sides are played at the same time."""
+    with ThreadPoolExecutor(2) as pool:
+        played = {form: pool.submit(play, form) for form in (c, ours)}
+        yield from side_by_side(group, lambda form: played[form].result(), c, ours)
 
 
 def _row(group: str, of_c: Seen, of_ours: Seen, c: Form) -> Row:

@@ -184,9 +184,9 @@ def test_sdist_installs_and_its_tests_run(python: str, unpacked: Path, tmp_path:
     """`pip install '.[test]'`, and then pytest, without a program that is not Python's."""
     bin_folder = environment(python, tmp_path / "venv", f"{unpacked}[test]")
     tests = ["tests/unit"]
-    if python == PYTHONS[-1]:
-        # Once is enough: they take most of the time.
-        tests += ["tests/program/test_client.py", "tests/program/test_embedding.py"]
+    if python == sys.executable:
+        # Its unit tests run here anyway.
+        tests = ["tests/program/test_client.py", "tests/program/test_embedding.py"]
     # In CI what is not there must be there; here it must not be needed.
     environ = {"PATH": str(bin_folder), "CI": ""}
     pytest_there = [str(bin_folder / "pytest"), "-q", "-p", "no:cacheprovider", *tests]

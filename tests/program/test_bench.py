@@ -13,6 +13,8 @@ import pytest
 from bench.load import node_fields
 from support.forms import C_EPMD, ROOT, real, run
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 BENCH = ROOT / "tests" / "bench"
 
 

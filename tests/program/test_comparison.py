@@ -14,6 +14,8 @@ from comparison.rows import DELIBERATE, DIFFERENT, NOT_PLAYED, SAME, Form, Row, 
 from support.forms import ROOT, Built, C, Folder, Process, Source, real
 from support.wire_cases import CASES
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 LISTED = DIFFERENCES[0].scene
 
 #: The executables take longer to start and read their line with the same code: every third call will do.

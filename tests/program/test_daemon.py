@@ -36,11 +36,11 @@ from support.peer import ask, barrier, names, node, register
 from support.syslog import PRIVATE_DEV, received
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.slow
 def test_daemons_in_a_row_answer_at_once(ours) -> None:
-    rounds = 50 if ours == SOURCE else 100
     with reserved_port() as port:
-        for _ in range(rounds):
+        for _ in range(40):
             options = ["-port", str(port)]
             assert run([*ours, *options, "-daemon"]).returncode == 0
             listing = run([C_EPMD, *options, "-names"])

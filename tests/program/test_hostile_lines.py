@@ -117,6 +117,7 @@ def assert_calm(call, status: int, said: str) -> None:
     assert re.fullmatch(r"[^\x00-\x09\x0b-\x1f\x7f]*", rest.removesuffix("\r\n")), (call, said)
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("value", RUBBISH, ids=lambda value: repr(value[:20]))
 def test_every_option_and_variable_with_rubbish(value: bytes, tmp_path: Path) -> None:
     calls = lines(value, RUBBISH.index(value))

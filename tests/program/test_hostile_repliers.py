@@ -169,6 +169,7 @@ def old_dump(kind: bytes, text: bytes) -> Iterator[DumpedNode]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize(
     "text",
     [

@@ -15,6 +15,8 @@ from support.hostile import Hostile, playing
 from support.hosts import PORT_MAPPER, THREADED, Changed, Host
 from support.peer import Peer, ask, look_up, node, register, try_to_register
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 #: Longer than any scene takes: whoever waits so long is seen.
 LONG = 30
 TIME_OUT = f"import socket; socket.setdefaulttimeout({LONG})"

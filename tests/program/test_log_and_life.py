@@ -4,18 +4,48 @@ from __future__ import annotations
 
 import pytest
 
-from comparison import groups
-from comparison.rows import DELIBERATE, DIFFERENT
-from support.forms import C_EPMD, Built, C, Folder, Source, real
+from comparison import life, log
+from comparison.rows import DELIBERATE, DIFFERENT, Row, Seen, side_by_side
+from support.forms import Built, C, Folder, Process, Source, real
 
-#: The launcher has no part in the log.
-PLAYED = [("log", Source), ("log", Folder), ("life", Source), ("life", Built), ("life", Folder)]
+each_form = pytest.mark.parametrize("form", [Source, Built, Folder], ids=lambda form: form.__name__)
 
 
-@pytest.mark.parametrize(("group", "ours"), PLAYED, ids=lambda value: getattr(value, "__name__", value))
-def test_same_as_c(group: str, ours) -> None:
-    real(C_EPMD)
-    real(ours.command[0])
-    rows = list(groups.GROUPS[group](C, ours, groups.Plan(0, 0)))
+@pytest.fixture(scope="module")
+def log_of_c() -> list[Seen]:
+    """Played once, for all forms of ours."""
+    real(C.command[0])
+    return log.play(C)
+
+
+@pytest.fixture(scope="module")
+def life_of_c() -> list[Seen]:
+    real(C.command[0])
+    return life.play(C)
+
+
+def compare(group: str, of_c: list[Seen], of_ours: list[Seen], form: type[Process]) -> None:
+    played = {seen.scene for seen in of_ours}
+    both = {C: [seen for seen in of_c if seen.scene in played], form: of_ours}
+    rows: list[Row] = list(side_by_side(group, lambda side: both[side], C, form))
+    assert len(rows) == len(of_ours)
     assert [row for row in rows if row.verdict == DIFFERENT] == []
     assert any(row.verdict == DELIBERATE for row in rows)
+
+
+# The launcher has no part in the log.
+@pytest.mark.usefixtures("unmeasured")
+@pytest.mark.parametrize(("form", "every"), [(Source, 1), (Folder, 3)], ids=["Source", "Folder"])
+def test_log(form: type[Process], every: int, log_of_c: list[Seen]) -> None:
+    """In the folder the same code writes it: every third play will do."""
+    real(form.command[0])
+    compare(log.GROUP, log_of_c, log.play(form, every), form)
+
+
+@each_form
+def test_life(form: type[Process], life_of_c: list[Seen]) -> None:
+    """How each form starts, detaches, and ends."""
+    real(form.command[0])
+    played = life.play(form)
+    assert {seen.scene for seen in played} == {seen.scene for seen in life_of_c}
+    compare(life.GROUP, life_of_c, played, form)

@@ -14,8 +14,6 @@ from support.forms import PROGRAMS, ROOT, real, run
 _ONCE = ("fuzz-protocol",)
 #: Those in which the launcher of the one-file form has a part.
 _LAUNCHED = ("signals", "signals-to-process-1", "restart", "orphans", "killed-calls")
-#: Those that measure memory, which coverage takes too.
-_MEASURED = ("crowds",)
 PLAYED = [
     *(("source", name) for name in SCENES),
     *(("folder", name) for name in SCENES if name not in _ONCE),
@@ -24,11 +22,10 @@ PLAYED = [
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize(("which", "name"), PLAYED)
-def test_it_cannot_be_knocked_over(which: str, name: str, request) -> None:
+def test_it_cannot_be_knocked_over(which: str, name: str) -> None:
     real(PROGRAMS[which].command[0])
-    if name in _MEASURED:
-        request.getfixturevalue("unmeasured")
     if SCENES[name].network:
         need_namespaces()
     play(name, which, Scale(short=True))

@@ -13,6 +13,8 @@ from comparison.traffic import rows
 from comparison.traffic_play import DELIBERATE as DELIBERATE_PAIRS
 from support.forms import ROOT, C, Folder, Source, real
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 
 @pytest.fixture(autouse=True)
 def _c_is_there() -> None:
