@@ -261,7 +261,8 @@ def test_what_answers_is_no_epmd(command, call, says: bytes, out: bytes, status:
 )
 def test_another_protocol_answers(form, call, says: bytes) -> None:
     with Odd(says) as odd:
-        out = b"" if call == ["-started"] else b"epmd: what answers is no local epmd\n"
+        reason = b"epmd: invalid reply from local epmd: another program uses the port\n"
+        out = b"" if call == ["-started"] else reason
         assert outcome([*form.command], "-port", str(odd.port), *call) == (out, b"", 1)
 
 
