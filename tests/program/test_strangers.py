@@ -29,7 +29,7 @@ from support.strangers import STRANGERS, BoundOnly, ClosesAtOnce, Http, Mute, St
 #: Most wait for an answer that does not come.
 pytestmark = pytest.mark.slow
 
-STRANGER = "a stranger at the port"
+STRANGER = "another program at the port"
 MET = {
     Mute: b"no answer from epmd on 127.0.0.1 in 10 s",
     Http: b"invalid reply from epmd on 127.0.0.1: another program uses the port",
