@@ -43,7 +43,7 @@ def frame(packet: bytes) -> bytes:
     try:
         return len(packet).to_bytes(HEADER, "big") + packet
     except OverflowError:
-        raise ValueError(f"{len(packet)} bytes are too many for a request") from None
+        raise ValueError(f"{len(packet)} bytes are too long for a request") from None
 
 
 def listing_port(reply: bytes) -> int:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-NO_NUMBER = "a port or a time that is none"
+NO_NUMBER = "an invalid port or time"
 _DAEMON = "`-daemon` that cannot serve"
-_TWICE = "an address that is named twice"
+_TWICE = "an address that is given twice"
 _WILDCARD = "a wildcard address"
-_LOOPBACK_TWICE = "a loopback address that is named twice"
+_LOOPBACK_TWICE = "a loopback address that is given twice"
 _14_ADDRESSES = "14 addresses"
-_MOST_ADDRESSES = "the number of addresses that there may be"
+_MOST_ADDRESSES = "the maximum number of addresses"
 _TWO_DASHES = "`--help`, `--version` and `--licences`"
 
 _PORT_VARIABLE, _ADDRESS_VARIABLE = "ERL_EPMD_PORT", "ERL_EPMD_ADDRESS"

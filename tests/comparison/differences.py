@@ -55,17 +55,20 @@ DIFFERENCES = (
         "rejects it, because no node can look the name up",
     ),
     Difference(
-        "a name that comes back at once",
+        "a node that registers again at once",
         "sometimes rejects it, because it has not read the end of the old connection yet",
         "checks whether the old connection has ended before it rejects the name",
     ),
     Difference(
-        "dripped bytes keep a connection open",
-        {25: "forever", 27: "for as long as bytes arrive several times a second"},
+        "an incomplete request whose bytes keep arriving",
+        {
+            25: "keeps the connection open forever",
+            27: "keeps the connection open as long as bytes arrive several times a second",
+        },
         "closes the connection: the packet timeout runs from the start of the connection",
     ),
     Difference(
-        "a reader that does not read",
+        "a client that does not read the reply",
         "blocks for all clients",
         "serves all other clients, and closes this connection at the packet timeout",
     ),
@@ -93,7 +96,7 @@ DIFFERENCES = (
         "returns once the port answers; the status is reliable, and the reason is on stderr too",
     ),
     Difference(
-        "a stranger at the port",
+        "another program at the port",
         "takes it for an epmd: `-daemon` and `-started` exit with status 0, `-names` prints what it sends",
         "prints what it found instead of an epmd, and exits with status 1, because no epmd is available",
     ),
@@ -103,12 +106,12 @@ DIFFERENCES = (
         "exits after 10 s with status 1 and a message (`-started`: no message): health checks do not pile up",
     ),
     Difference(
-        "a zombie under a PID 1",
+        "zombies of `-daemon`",
         "leaves one for every `-daemon` if PID 1 does not reap",
         "leaves none: each process reaps its own child",
     ),
     Difference(
-        "a zombie under it, where it is process 1",
+        "zombies if epmd is process 1",
         "leaves one for every orphan that ends",
         "leaves none: it reaps orphans; in the one-file executable process 1 is the launcher, which does not",
     ),
@@ -118,7 +121,7 @@ DIFFERENCES = (
         "serves: the wildcard covers the loopback address of its family",
     ),
     Difference(
-        "a loopback address that is not there",
+        "a loopback address that the host does not have",
         "logs `failed to bind on ipaddr ::1` on a host without IPv6",
         "logs nothing, unless the address was requested",
     ),
@@ -128,27 +131,27 @@ DIFFERENCES = (
         "exits with status 1, because the address was requested",
     ),
     Difference(
-        "a host whose own name is 127.0.1.1, as Debian and Ubuntu have it",
+        "a host whose own name resolves to 127.0.1.1, as on Debian and Ubuntu",
         "cannot be reached by nodes with short names if it listens on loopback only",
         "also listens on 127.0.1.1 with `-loopback`, its variable or the socket unit",
     ),
     Difference(
-        "an address that is named twice",
+        "an address that is given twice",
         "finds its own port in use, and exits with status 0",
         "listens on it once",
     ),
     Difference(
-        "a loopback address that is named twice",
+        "a loopback address that is given twice",
         {25: SAME, 29: "finds its own port in use, and exits with status 0"},
         "listens on it once",
     ),
     Difference(
-        "an address that is not there, beside an epmd that runs",
+        "an address that the host does not have, while an epmd is running",
         {25: "exits with status 0: it binds loopback first, and that port is in use", 29: SAME},
         "exits with status 1, because it binds requested addresses before loopback",
     ),
     Difference(
-        "an address that is taken, beside an epmd that runs everywhere",
+        "an address that is in use, while an epmd is running on all addresses",
         {25: "names the loopback address in the log of `-d` as the one in use", 29: SAME},
         "names the requested address in the log of `-d`",
     ),
@@ -158,12 +161,12 @@ DIFFERENCES = (
         "listens on all of them besides loopback",
     ),
     Difference(
-        "the number of addresses that there may be",
+        "the maximum number of addresses",
         {25: "reports a maximum of 16, which includes the two loopback addresses", 29: SAME},
         "reports a maximum of 14",
     ),
     Difference(
-        "a port or a time that is none",
+        "an invalid port or time",
         "`ERL_EPMD_PORT=abc` binds a random port, `-port 70966` binds 5430, `-packet_timeout 5x` is 5",
         "reports the invalid value, and exits with status 1",
     ),
@@ -178,12 +181,12 @@ DIFFERENCES = (
         "escapes it, so that no name can forge a log line or control a terminal",
     ),
     Difference(
-        "a complaint about a peer",
+        "an error message about a peer",
         "does not name the peer",
         "uses the same words, and appends ` from ADDRESS:PORT`",
     ),
     Difference(
-        "a complaint that comes again and again",
+        "the same error again and again",
         "fills the log",
         "is rate-limited to one line a second, with the number of suppressed lines; `-d` logs every one",
     ),
@@ -193,12 +196,12 @@ DIFFERENCES = (
         "logs nothing, because it wakes up only for events",
     ),
     Difference(
-        "an error of the system, in syslog",
+        "a system error in syslog",
         "logs the reason to stderr only",
         "logs the reason to syslog too",
     ),
     Difference(
-        "a log file that may not grow any more",
+        "a log file at its size limit",
         "is killed by SIGXFSZ, and all registrations are lost",
         "continues to serve without this log",
     ),
@@ -208,9 +211,9 @@ DIFFERENCES = (
         "`EPMD_NAMES_REQ` and so on; `ALIVE2_REQ`, `PORT2_REQ` and the other replies have kept their names",
     ),
     Difference(
-        "the time after a part of a packet",
-        {25: "logs it with `-d -d -d`", 27: SAME},
-        "does not log it, because the packet timeout runs from the start of the connection",
+        "the log of an incomplete packet",
+        {25: "logs the time with `-d -d -d`", 27: SAME},
+        "does not log the time, because the packet timeout runs from the start of the connection",
     ),
 )
 

@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 GROUP = "life"
 
 _CANNOT_SERVE = "`-daemon` that cannot serve"
-_STRANGER = "a stranger at the port"
+_STRANGER = "another program at the port"
 _NO_ANSWER = "an epmd that does not answer"
-_NO_REASON = "an error of the system, in syslog"
-_SIZE_LIMIT = "a log file that may not grow any more"
+_NO_REASON = "a system error in syslog"
+_SIZE_LIMIT = "a log file at its size limit"
 
 _SIGNALS = ("TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "ALRM", "PIPE", "CHLD", "XFSZ", "WINCH")
 _SIGNALS_TO_A_DAEMON = ("TERM", "INT", "HUP", "QUIT", "USR1", "PIPE", "XFSZ")
@@ -130,7 +130,7 @@ def statuses(form: Form) -> Iterator[Seen]:
             (["-daemon"], ""),
             ([], ""),
             (["-daemon", *_ELSEWHERE], _CANNOT_SERVE),
-            (_ELSEWHERE, "an address that is not there, beside an epmd that runs"),
+            (_ELSEWHERE, "an address that the host does not have, while an epmd is running"),
             (["-daemon", "-relaxed_command_check"], ""),
         ):
             yield _ended(f"a second one: {' '.join(options)}", [*call, *options], difference)
@@ -161,7 +161,7 @@ def _ended(title: str, command: list[str], difference: str = "", **how: float) -
 
 def zombies(form: Form) -> Iterator[Seen]:
     """As process 1.  In the one-file executable that is the launcher, which does as C does."""
-    difference = "" if form is Built else "a zombie under it, where it is process 1"
+    difference = "" if form is Built else "zombies if epmd is process 1"
     yield Seen("as process 1: zombies of others", f"{zombies_under_process_1(form)}", difference)
 
 

@@ -34,9 +34,9 @@ Script = Callable[[int], Iterator[str]]
 GROUP = "log"
 _AT_ONCE = 4
 
-_NOT_THERE = "an address that is not there, beside an epmd that runs"
-_TAKEN = "an address that is taken, beside an epmd that runs everywhere"
-_PART = "the time after a part of a packet"
+_NOT_THERE = "an address that the host does not have, while an epmd is running"
+_TAKEN = "an address that is in use, while an epmd is running on all addresses"
+_PART = "the log of an incomplete packet"
 #: The events of which the sides speak differently on purpose, from which debug level on, and the
 #: title of the difference.
 _DELIBERATE = {
@@ -48,7 +48,7 @@ _DELIBERATE = {
     "an empty name with extra data": (0, "a registration of an empty name"),
     "the end of an empty name with extra data": (0, "a registration of an empty name"),
     "STOP of an unknown name": (1, "STOP of an unknown name"),
-    "an unknown tag, again and again": (0, "a complaint that comes again and again"),
+    "an unknown tag, again and again": (0, "the same error again and again"),
     "nothing, for a while": (3, "the log of `-d -d -d` while nothing happens"),
     "half a header is sent, before a close": (3, _PART),
     "half a header is sent, before a reset": (3, _PART),

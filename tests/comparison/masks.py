@@ -22,7 +22,7 @@ _CREATION = re.compile(r"('[^']*:|\"[^\"]*#)\d+(['\"])")
 _PEER = re.compile(
     r" from (?:\d+(?:\.\d+){3}|\[[^\]\s]+\]):\d+(?=(?: \(and \d+ more like this\))?\r?(?:\n|$))"
 )
-assert is_listed("a complaint about a peer")
+assert is_listed("an error message about a peer")
 
 _DUMP = re.compile(r"(: got )(\d+)( bytes\r\n)((?:\*{5} (?:[0-9a-f]{8}  |\.{6}).*\r\n)+)")
 _MORE = "***** ......and more\r\n"

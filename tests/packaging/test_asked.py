@@ -9,15 +9,15 @@ import pytest
 from support.forms import ROOT, run
 
 BAD = {
-    "comparison nosuch": b'compare: "nosuch" is none of wire, ',
-    "comparison --ours x": b'compare: --ours: "x" is none of source, built, folder\n',
+    "comparison nosuch": b'compare: "nosuch" is not one of wire, ',
+    "comparison --ours x": b'compare: --ours: "x" is not one of source, built, folder\n',
     "comparison --connections abc": b'compare: --connections: "abc" is not a number\n',
-    "comparison --c /nowhere": b"compare: --c: /nowhere is no program\n",
+    "comparison --c /nowhere": b"compare: --c: /nowhere is not a program\n",
     "bench --only nosuch": b'bench: no cell has "nosuch" in what it is called\n',
     "bench --rounds abc": b'bench: --rounds: "abc" is not a number\n',
-    "soak nosuch": b'soak: "nosuch" is none of ',
-    "soak --ours x": b'soak: --ours: "x" is none of source, built, folder\n',
-    "soak --against /nowhere": b"soak: --against: /nowhere is no program\n",
+    "soak nosuch": b'soak: "nosuch" is not one of ',
+    "soak --ours x": b'soak: --ours: "x" is not one of source, built, folder\n',
+    "soak --against /nowhere": b"soak: --against: /nowhere is not a program\n",
 }
 
 

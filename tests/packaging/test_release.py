@@ -79,7 +79,7 @@ def test_commit_without_a_tag(checkout: Path) -> None:
 
 def test_tag_of_another_version(checkout: Path) -> None:
     git(checkout, "tag", "v1.2.30")
-    said = "release: the tag v1.2.30 does not fit the version, 1.2.3 (lib/gevent_epmd/__init__.py)"
+    said = "release: the tag v1.2.30 does not match the version, 1.2.3 (lib/gevent_epmd/__init__.py)"
     assert refused(checkout) == said
 
 
@@ -100,7 +100,7 @@ def test_folder_that_is_no_checkout(checkout: Path) -> None:
     done = run(
         [str(checkout / "scripts" / "release")], environ={"GIT_CEILING_DIRECTORIES": str(checkout.parent)}
     )
-    assert (done.returncode, done.stderr) == (1, b"release: this is no checkout of git\n")
+    assert (done.returncode, done.stderr) == (1, b"release: this is not a git checkout\n")
 
 
 def test_artefact_that_differs(checkout: Path) -> None:

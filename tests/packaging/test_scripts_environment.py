@@ -83,7 +83,7 @@ def test_unsupported_python_is_refused_first(checkout: Path, script: str, change
 def test_program_that_is_no_python_is_refused(checkout: Path) -> None:
     (checkout / ".venv" / "bin").mkdir(parents=True)
     done = call(checkout, "run", PYTHON=shutil.which("true"))
-    assert b"cannot be used: it is no Python" in done.stderr
+    assert b"cannot be used: it is not Python" in done.stderr
     assert done.returncode == 1
     assert (checkout / ".venv").exists()
 

@@ -14,6 +14,8 @@ from support.units import TARGET, TARGETS, check_service
 
 UNITS = ROOT / "docs" / "systemd"
 SYSTEMD = "/lib/systemd/systemd"
+#: Where Debian's erlang-base puts its units.
+DEBIAN = Path("/lib/systemd/system")
 IN_PLACE = "/usr/local/bin/epmd"
 
 #: In namespaces of its own: a network, processes that end with it, and folders that nobody else sees.
@@ -137,6 +139,42 @@ systemctl stop epmd.socket epmd.service
 : nothing is left in its /tmp
 ! ls -d /tmp/systemd-private-*-epmd.service-*/tmp/*
 """
+#: Erlang's folders are copied, because scripts/install changes them.
+HAND_OVER = """\
+export HOME=/run ERL_CRASH_DUMP=/dev/null EPMD_EXECUTABLE=/run/gevent-epmd/epmd
+serving() { readlink "/proc/$(systemctl show epmd.service -p MainPID --value)/exe"; }
+until_registered() { until epmd -names | grep 'name a at port'; do sleep 0.05; done; }
+mount -t tmpfs tmpfs /usr/local
+mkdir /usr/local/bin
+for erts in /usr/lib/erlang/erts-*/bin; do
+    copy=$(mktemp -d /run/erts.XXXXXX)
+    chmod 755 "$copy"
+    cp -a "$erts/." "$copy"
+    mount --bind "$copy" "$erts"
+done
+c=$(readlink -f /usr/bin/epmd)
+
+: a node registers with the epmd of C
+epmd -names
+[ "$(serving)" = "$c" ]
+erl -noinput -sname a -start_epmd false -setcookie biscuit -eval 'receive stop -> ok end.' &
+until_registered
+
+: installed, this epmd serves after the next restart, and the node registers again
+/run/outside/checkout/scripts/install --erlang /usr/lib/erlang
+case $(serving) in "$c"*) ;; *) exit 1 ;; esac
+systemctl restart epmd.service
+until_registered
+case $(serving) in /usr/local/lib/gevent-epmd/*) ;; *) exit 1 ;; esac
+
+: uninstalled, the epmd of C serves after the next restart, and the node registers again
+/run/outside/checkout/scripts/install --erlang /usr/lib/erlang --uninstall
+systemctl restart epmd.service
+until_registered
+[ "$(serving)" = "$c" ]
+kill %1
+wait %1 || true
+"""
 
 
 @pytest.fixture
@@ -172,6 +210,19 @@ def test_docs_say_where_it_listens() -> None:
 def test_service_of_a_real_systemd(tmp_path: Path) -> None:
     shutil.copytree(UNITS, tmp_path / "units")
     boot(tmp_path, "epmd.socket", CHECKS)
+
+
+@pytest.mark.slow
+def test_hand_over_and_roll_back_with_the_units_of_debian(tmp_path: Path) -> None:
+    """As docs/operators.md tells it: a node that runs meanwhile is registered with each epmd in turn."""
+    if not (DEBIAN / "epmd.service").exists():
+        pytest.skip("Debian's erlang-base is missing, which has these units")
+    (tmp_path / "units").mkdir()
+    for unit in ("epmd.service", "epmd.socket"):
+        shutil.copy(DEBIAN / unit, tmp_path / "units")
+    for name in ("scripts", "build"):
+        shutil.copytree(ROOT / name, tmp_path / "checkout" / name)
+    boot(tmp_path, "epmd.socket", HAND_OVER)
 
 
 @pytest.mark.slow

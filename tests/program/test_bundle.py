@@ -287,7 +287,7 @@ def test_no_room_for_what_serving_takes(unpacked_to_ask: dict[str, bytes], tmp_p
     with reserved_port() as port:
         call = run([*prefix, "env", f"TMPDIR={tmp_path}", real(BUILT), "-port", str(port)])
         assert call.stdout == b"status 1\n", "and nothing is left"
-        assert b"cannot serve: [Errno 28] No space left on device; the folder form " in call.stderr
+        assert b"cannot serve: [Errno 28] No space left on device; set TMPDIR " in call.stderr
         assert not answers(port)
 
 

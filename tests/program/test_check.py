@@ -296,7 +296,7 @@ def test_process_of_another_user() -> None:
         nobody = [real("setpriv"), "--reuid=65534", "--regid=65534", "--clear-groups"]
         seen = check([*nobody, f"{folder}/epmd/epmd"], server.port)
         assert seen.codes("process") == {f"port {server.port}": ("ok", "hidden")}
-        assert "of user root, which this user may not look at" in seen.about("process")["seen"]
+        assert "of user root, which this user has no permission to examine" in seen.about("process")["seen"]
         assert seen.codes("exposure") == {"other hosts": ("ok", "loopback")}
 
 

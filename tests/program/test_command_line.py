@@ -203,7 +203,7 @@ def test_bad_port_in_the_environment(ours, value: str, call: list[str]) -> None:
     assert is_one_line(err, "ERL_EPMD_PORT")
 
 
-@forms(but_not_c="a port or a time that is none", processes_only=True)
+@forms(but_not_c="an invalid port or time", processes_only=True)
 def test_bad_port_in_the_environment_is_no_random_port(form) -> None:
     patience = 1 if form.is_c else PATIENCE  # C serves, at some port
     assert outcome(list(form.command), "-d", environ={"ERL_EPMD_PORT": "abc"}, timeout=patience)[2] == 1
@@ -247,7 +247,7 @@ def test_what_answers_is_no_epmd(command, call, says: bytes, out: bytes, status:
         assert outcome(command, "-port", str(odd.port), *call) == (out, b"", status)
 
 
-@forms(but_not_c="a stranger at the port", processes_only=True)
+@forms(but_not_c="another program at the port", processes_only=True)
 @pytest.mark.parametrize(
     ("call", "says"),
     [
@@ -261,7 +261,8 @@ def test_what_answers_is_no_epmd(command, call, says: bytes, out: bytes, status:
 )
 def test_another_protocol_answers(form, call, says: bytes) -> None:
     with Odd(says) as odd:
-        out = b"" if call == ["-started"] else b"epmd: what answers is no local epmd\n"
+        reason = b"epmd: invalid reply from local epmd: another program uses the port\n"
+        out = b"" if call == ["-started"] else reason
         assert outcome([*form.command], "-port", str(odd.port), *call) == (out, b"", 1)
 
 

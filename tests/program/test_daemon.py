@@ -224,7 +224,7 @@ print(*states)
 """
 
 
-@forms(but_not_c="a zombie under a PID 1", processes_only=True)
+@forms(but_not_c="zombies of `-daemon`", processes_only=True)
 def test_no_zombie_is_left_to_pid_1(form) -> None:
     """A subreaper that never reaps stands for such a PID 1."""
     with reserved_port() as port:
@@ -238,7 +238,7 @@ def test_no_zombie_is_left_to_pid_1(form) -> None:
             assert content(said).split() == [b"S"]
 
 
-_ZOMBIES = "a zombie under it, where it is process 1"
+_ZOMBIES = "zombies if epmd is process 1"
 assert is_listed(_ZOMBIES)
 
 

@@ -244,7 +244,7 @@ try: ThreadedPortMapper(port=0).start()
 except RuntimeError as error: print(error)
 """
     done = run([sys.executable, "-c", script])
-    assert done.stdout.startswith(b"foo\ngevent has patched the threads"), done.stderr
+    assert done.stdout.startswith(b"foo\ngevent has patched the module threading"), done.stderr
 
 
 @pytest.mark.usefixtures("unmeasured")

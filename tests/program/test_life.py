@@ -139,7 +139,7 @@ def test_request_that_came_while_the_server_was_stopped(form) -> None:
         assert peer.read_all() == b"w\1"
 
 
-@forms(launcher=False, but_not_c="dripped bytes keep a connection open")
+@forms(launcher=False, but_not_c="an incomplete request whose bytes keep arriving")
 def test_dripped_bytes_do_not_prolong_the_deadline(form) -> None:
     with form("-packet_timeout", "1") as server, Peer(server.port) as drip:
         start = time.monotonic()
@@ -155,7 +155,7 @@ def test_dripped_bytes_do_not_prolong_the_deadline(form) -> None:
 
 
 @pytest.mark.slow
-@forms(launcher=False, but_not_c="a reader that does not read")
+@forms(launcher=False, but_not_c="a client that does not read the reply")
 def test_slow_reader_delays_nobody_and_is_gone_in_time(form) -> None:
     with ExitStack() as stack:
         server = stack.enter_context(form("-packet_timeout", "6"))
@@ -225,7 +225,7 @@ def test_name_comes_back_5000_times(form) -> None:
         assert len(set(creations)) == 5000
 
 
-@forms(launcher=False, but_not_c="a name that comes back at once", processes_only=True)
+@forms(launcher=False, but_not_c="a node that registers again at once", processes_only=True)
 def test_name_comes_back_at_once(form) -> None:
     """The server is stopped, and so finds the end of the old connection and the new one together.  The
     new one gets the place of one that was there before the old one, and C looks there first."""

@@ -128,13 +128,13 @@ def test_wildcard_covers_the_loopback(form, wildcard: str) -> None:
         assert answers(server.port, "127.0.0.9") == (wildcard == "0.0.0.0")
 
 
-@forms(but_not_c="a loopback address that is named twice")
+@forms(but_not_c="a loopback address that is given twice")
 def test_loopback_that_is_named_twice(form) -> None:
     with form("-address", "127.0.0.1,127.0.0.1,::1,127.0.0.1") as server:
         assert answers(server.port)
 
 
-@forms(but_not_c="an address that is named twice")
+@forms(but_not_c="an address that is given twice")
 def test_address_that_is_named_twice(form) -> None:
     with form("-address", "127.0.0.5,127.0.0.6,127.0.0.5") as server:
         assert answers(server.port, "127.0.0.6")
@@ -147,7 +147,7 @@ def test_14_addresses(form) -> None:
         assert answers(server.port, "127.0.0.15")
 
 
-@forms(but_not_c="the number of addresses that there may be", processes_only=True)
+@forms(but_not_c="the maximum number of addresses", processes_only=True)
 def test_more_addresses_than_there_may_be(form) -> None:
     with reserved_port() as port:
         addresses = ",".join(f"127.0.0.{host}" for host in range(2, 17))
@@ -156,7 +156,7 @@ def test_more_addresses_than_there_may_be(form) -> None:
         assert b"cannot listen on more than 14 IP addresses" in done.stderr
 
 
-@forms(but_not_c="an address that is not there, beside an epmd that runs", processes_only=True)
+@forms(but_not_c="an address that the host does not have, while an epmd is running", processes_only=True)
 def test_address_that_is_not_there_beside_an_epmd(form) -> None:
     with InProcess() as server:
         done = run([*form.command, "-port", str(server.port), "-address", "203.0.113.7"])
@@ -164,7 +164,7 @@ def test_address_that_is_not_there_beside_an_epmd(form) -> None:
         assert b"failed to bind on ipaddr 203.0.113.7" in done.stderr
 
 
-@forms(but_not_c="an address that is taken, beside an epmd that runs everywhere", processes_only=True)
+@forms(but_not_c="an address that is in use, while an epmd is running on all addresses", processes_only=True)
 def test_address_that_is_taken_beside_an_epmd(form) -> None:
     with InProcess() as server:
         done = run([*form.command, "-port", str(server.port), "-d", "-address", "127.0.0.5"])
@@ -193,7 +193,7 @@ def test_it_serves_a_wildcard_without_ipv6(form) -> None:
     run_scene(it_serves_a_wildcard_without_ipv6, form, "without IPv6")
 
 
-@forms(but_not_c="a loopback address that is not there")
+@forms(but_not_c="a loopback address that the host does not have")
 def test_missing_ipv6_is_worth_no_line(form) -> None:
     run_scene(missing_ipv6_is_worth_no_line, form, "without IPv6")
 

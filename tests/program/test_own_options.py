@@ -67,13 +67,13 @@ BAD = {
     ("-port_file", ""): b"-port_file",
     ("-port_file", "x", "-port", "0", "-names"): b"-port 0",
     ("-port_file", "-", "-daemon"): b"no stdout",
-    ("-port_file", "x", "-names"): b"-port_file is for serving",
-    ("-port_file", "/nowhere/port", "-daemon"): b"no folder for /nowhere/port",
+    ("-port_file", "x", "-names"): b"-port_file cannot be used with an interactive option",
+    ("-port_file", "/nowhere/port", "-daemon"): b"the folder of /nowhere/port does not exist",
     ("-pid_file", ""): b"-pid_file",
     ("-pid_file", "-", "-daemon"): b"no stdout",
-    ("-pid_file", "x", "-names"): b"-pid_file is for serving",
-    ("-pid_file", "/nowhere/pid", "-daemon"): b"no folder for /nowhere/pid",
-    ("-pid_file", "x", "-port_file", "./x"): b"-port_file and -pid_file are both /",
+    ("-pid_file", "x", "-names"): b"-pid_file cannot be used with an interactive option",
+    ("-pid_file", "/nowhere/pid", "-daemon"): b"the folder of /nowhere/pid does not exist",
+    ("-pid_file", "x", "-port_file", "./x"): b"-port_file and -pid_file name the same file: /",
     ("-user", ""): b"-user: the user is empty",
     ("-allow_register", "nonsense"): b"-allow_register",
     ("-allow_register", "10.0.0.1/8"): b"host bits",
@@ -82,12 +82,12 @@ BAD = {
     ("-pid_exit", "1,self"): b"-pid_exit",
     ("-allow", "nonsense"): b"-allow",
     ("-allow", "10.0.0.1/8"): b"host bits",
-    ("-loopback", "-address", "127.0.0.1"): b"exclude each other",
+    ("-loopback", "-address", "127.0.0.1"): b"cannot be used together",
     ("-loopback", "-systemd"): b"systemd",
-    ("-host", "localhost", "-kill"): b"-host goes with",
-    ("-host", "localhost"): b"-host goes with",
+    ("-host", "localhost", "-kill"): b"-host can be used only with",
+    ("-host", "localhost"): b"-host can be used only with",
     ("-host", "", "-names"): b"-host: the host is empty",
-    ("-json", "-started"): b"-json goes with",
+    ("-json", "-started"): b"-json can be used only with",
     ("-host", "nosuch.invalid", "-names"): b"cannot find the host nosuch.invalid",
 }
 
@@ -355,7 +355,7 @@ def test_port_file_that_is_no_file(ours, kind, tmp_path: Path) -> None:
     kind(tmp_path / "port")
     out, err, status = outcome(ours, "-port_file", str(tmp_path / "port"))
     assert (out, status) == (b"", 1)
-    assert b" is no file (- is stdout)" in err
+    assert b" is not a regular file (use - for stdout)" in err
     assert (tmp_path / "port").exists()
 
 
@@ -404,7 +404,7 @@ def test_json_of_what_is_no_utf8(ours) -> None:
 def test_what_answers_is_no_epmd(ours) -> None:
     for options in (["-json", "-names"], ["-json", "-dump"]):
         with Odd(b"HTTP/1.1 400 Bad Request\r\n\r\n") as odd:
-            said = b"epmd: what answers is no local epmd\n"
+            said = b"epmd: invalid reply from local epmd: another program uses the port\n"
             assert outcome(ours, "-port", str(odd.port), *options) == (said, b"", 1)
     with Odd(b"HTTP/1.1 400 Bad Request\r\n\r\n") as odd:
         assert outcome(ours, "-port", str(odd.port), "-host", "127.0.0.1", "-started") == (b"", b"", 1)

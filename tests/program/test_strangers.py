@@ -29,10 +29,10 @@ from support.strangers import STRANGERS, BoundOnly, ClosesAtOnce, Http, Mute, St
 #: Most wait for an answer that does not come.
 pytestmark = pytest.mark.slow
 
-STRANGER = "a stranger at the port"
+STRANGER = "another program at the port"
 MET = {
     Mute: b"no answer from epmd on 127.0.0.1 in 10 s",
-    Http: b"what answers is no epmd on 127.0.0.1",
+    Http: b"invalid reply from epmd on 127.0.0.1: another program uses the port",
     ClosesAtOnce: b"no response from epmd on 127.0.0.1",
     BoundOnly: b"Cannot connect to epmd on 127.0.0.1: Connection refused",
 }
@@ -54,7 +54,7 @@ def test_start_says_who_has_its_port(form, stranger: type[Stranger], options: li
         # C's caller returns before its daemon has bound the port, which must not be free then.
         wait_until(lambda: not processes_at(there.port), "whatever it has started to end")
     assert (done.returncode, done.stdout) == (1, b"")
-    said = b"port %d is in use, and no epmd answers there: %s" % (there.port, MET[stranger])
+    said = b"port %d is in use, but no epmd answers there: %s" % (there.port, MET[stranger])
     assert done.stderr.startswith(b"epmd: ")
     assert done.stderr.endswith(said + b"\r\n")
     assert done.stderr.count(b"\n") == 1

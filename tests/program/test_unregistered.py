@@ -48,7 +48,7 @@ def test_which_connection_makes_room(monkeypatch) -> None:
         stack.enter_context(Peer(server.port))
         assert len(reader.read_all()) < 600 * 255, "it is cut off"
         assert_makes_room(server, [drip, idle, refused], stack)
-        assert "more than 4 connections without a node" in server.log()
+        assert "more than 4 connections without a node: making room for a connection from " in server.log()
         barrier(server.port)
         assert keeper.is_open()
         assert late.is_open()

@@ -185,9 +185,9 @@ BAD = {
     "4294967295": 'there is no user "4294967295"',
     "mapper:4294967295": 'there is no group "4294967295"',
     "-1": 'there is no user "-1"',
-    "12345": "name a group too, as 12345:12345: no list of users has 12345",
-    "root": "root is root, whose rights are to be given up",
-    "0:mapper": "0 is root, whose rights are to be given up",
+    "12345": "no user has the ID 12345, so name a group too, as 12345:12345",
+    "root": "root is root: name an unprivileged user",
+    "0:mapper": "0 is root: name an unprivileged user",
 }
 
 
@@ -291,7 +291,7 @@ def test_files_in_a_folder_of_root_alone(form, tmp_path: Path) -> None:
         assert ask(server.port, b"k") == b"OK"
         wait_until(lambda: server.ended() == 0, "it to end")
         for path in (port, pid):
-            said = f"a file is not removed, but empty: [Errno 13] Permission denied: '{path}'\r\n"
+            said = f"cannot remove a file, emptied it instead: [Errno 13] Permission denied: '{path}'\r\n"
             assert said in server.log()
             assert path.read_bytes() == b""
 
@@ -387,7 +387,7 @@ def test_capabilities_that_stay_are_an_error() -> None:
         call = [*somebody("--securebits", "+no_setuid_fixup"), *WITHOUT_CTYPES]
         done = run([*call, "-port", str(port), "-user", "12345:12346"])
         assert done.returncode == 1
-        assert b"cannot serve: -user: the user root cannot be given up here" in done.stderr
+        assert b"cannot serve: -user: cannot drop the user ID of root" in done.stderr
 
 
 def test_terminal_of_root(ours) -> None:

@@ -12,7 +12,7 @@ Number = TypeVar("Number", int, float)
 
 def choice(what: str, value: str, known: Collection[str]) -> str:
     if value not in known:
-        sys.exit(f'{what}: "{value}" is none of {", ".join(known)}')
+        sys.exit(f'{what}: "{value}" is not one of {", ".join(known)}')
     return value
 
 
@@ -25,5 +25,5 @@ def number(what: str, value: str, kind: Callable[[str], Number]) -> Number:
 
 def program(what: str, path: str) -> str:
     if shutil.which(path) is None:
-        sys.exit(f"{what}: {path} is no program")
+        sys.exit(f"{what}: {path} is not a program")
     return path

@@ -103,7 +103,7 @@ def there_is_no_proc(form) -> None:
         assert seen.codes("process") == {}
         assert seen.codes("node") == {"n0": ("ok", "answers"), "n1": ("wrong", "refused")}
         assert seen.codes("exposure") == {"other hosts": ("warning", "open")}
-        assert "cannot be seen" in seen.about("exposure")["seen"]
+        assert "its -allow, which cannot be read" in seen.about("exposure")["seen"]
 
 
 def own_name_is_127_0_1_1(form) -> None:
@@ -133,7 +133,7 @@ def own_name_is_elsewhere(form) -> None:
     with form() as server, contextlib.closing(Neighbour()) as neighbour:
         seen = check(form.command, server.port)
         assert (seen.status, seen.codes("name")) == (1, {BOX: ("wrong", "refused")})
-        assert "no address of this host" in seen.about("name")["to_do"]
+        assert "not an address of this host" in seen.about("name")["to_do"]
         command = [*form.command, "-port", str(server.port), "-address", THERE_V4]
         with neighbour.inside():
             there = subprocess.Popen(command, env=clean_environment(), start_new_session=True)
@@ -220,7 +220,7 @@ def from_another_host(form) -> None:
             assert check(form.command, server.port, "-host", HERE_V6).about("address")["state"] == "ok"
             # By a name that has both addresses.
             seen = check(form.command, server.port, "-host", "both.example")
-            both = (f"is {HERE_V4}, {HERE_V6}", f"is {HERE_V6}, {HERE_V4}")
+            both = (f"resolves to {HERE_V4}, {HERE_V6}", f"resolves to {HERE_V6}, {HERE_V4}")
             assert seen.about("name")["seen"] in both
             assert seen.codes("address") == {HERE_V4: ("ok", "answers"), HERE_V6: ("ok", "answers")}
 

@@ -143,8 +143,8 @@ def test_address_of_another_host() -> None:
         (Found((V6, HERE)), UP, (OK, "found"), ""),
         (Found((DEBIAN,)), NOBODY, (WRONG, REFUSED), "ERL_EPMD_ADDRESS=127.0.1.1"),
         (Found((HERE,)), NOBODY, (WRONG, REFUSED), "ERL_EPMD_ADDRESS=10.0.0.5"),
-        (Found((ELSEWHERE,)), NOBODY, (WRONG, REFUSED), "no address of this host"),
-        (Found((ELSEWHERE,)), Answer(TIMEOUT, ""), (WRONG, TIMEOUT), "no address of this host"),
+        (Found((ELSEWHERE,)), NOBODY, (WRONG, REFUSED), "not an address of this host"),
+        (Found((ELSEWHERE,)), Answer(TIMEOUT, ""), (WRONG, TIMEOUT), "not an address of this host"),
         (Found((ELSEWHERE,)), UP, (WARNING, "foreign"), "/etc/hosts"),
         (Found((place("fd00::5"),)), UP, (WARNING, "ipv6"), "inet6_tcp"),
         (Found(problem="Name or service not known"), UP, (WARNING, "nxdomain"), "/etc/hosts"),
@@ -267,17 +267,17 @@ def test_exposure_to_nodes_of_other_hosts(allow: tuple | None) -> None:
     sight = WELL._replace(processes=options(allow=allow, allow_register=register))
     assert codes(sight, "exposure") == {
         "other hosts": (WARNING, "open") if allow is None else (OK, "allow"),
-        "nodes elsewhere": (WARNING, "register"),
+        "nodes on other hosts": (WARNING, "register"),
     }
     said = " ".join(finding.seen for finding in findings(sight))
     assert said.count("172.17.0.0/16") == (1 if allow is None else 2), "whoever may register may ask"
     c = sight._replace(processes=(sight.processes[0]._replace(kind=C),))
-    assert "nodes elsewhere" not in codes(c, "exposure"), "C's epmd knows no such option"
+    assert "nodes on other hosts" not in codes(c, "exposure"), "C's epmd knows no such option"
 
 
 def test_what_it_cannot_know_is_said() -> None:
     hidden = WELL._replace(processes=(process(kind=OURS, options=None, knows_environ=False),))
-    for seen, words in ((hidden, "cannot be read"), (WELL._replace(processes=()), "cannot be seen")):
+    for seen, words in ((hidden, "its ERL_EPMD_ALLOW"), (WELL._replace(processes=()), "its -allow")):
         (exposure,) = (finding for finding in findings(seen) if finding.topic == "exposure")
         assert words in exposure.seen
 
@@ -294,8 +294,8 @@ LINES = [
     [
         (LINES, "epmd: 1 wrong, 1 warning"),
         (LINES[1:2] * 2, "epmd: 2 wrong, 0 warnings"),
-        (LINES[:1], "epmd: all is well"),
-        (LINES[2:] * 2, "epmd: all is well, 2 warnings"),
+        (LINES[:1], "epmd: no problem found"),
+        (LINES[2:] * 2, "epmd: no problem found, 2 warnings"),
     ],
 )
 def test_last_line_of_the_table(found: list[Finding], last: str) -> None:

@@ -192,12 +192,12 @@ def register(
     from .answers import ALIVE2_X_RESP_SIZE, parse_alive2_reply
 
     if not 0 <= node_port <= wire.MOST_PORT:
-        raise ValueError(f"{node_port} is no TCP port")
+        raise ValueError(f"{node_port} is not a valid TCP port")
     kind = HIDDEN_NODE if hidden else NORMAL_NODE
     request = Alive2Request(node_port, kind, 0, 6, 5, encoded(name), extra)
-    if request.refusal():
+    if problem := request.refusal():
         # Checked here, because a name that is too long for an epmd may not even fit into the request.
-        raise Refused(f"no epmd takes the name {name[:_SHOWN]!r}")
+        raise Refused(f"cannot register {name[:_SHOWN]!r}: {problem.kind.partition(' (')[0]}")
     call = Call(Target("", port, timeout), request.packet())
     try:
         creation = parse_alive2_reply(call.read(ALIVE2_X_RESP_SIZE))
@@ -209,7 +209,7 @@ def register(
         raise
     if creation is None:
         call.close()
-        raise Refused(f"the epmd refuses the name {name}")
+        raise Refused(f"the epmd rejected the name {name}, which is probably registered already")
     return Registration(call.sock, name, creation)
 
 
@@ -223,14 +223,14 @@ def stop(name: str, port: int | None = None, timeout: float | None = TIMEOUT) ->
     try:
         answer = stop_answer(Target("", port, timeout), encoded(name))
     except NoReply:
-        raise Refused("the epmd refuses to stop a node: its check is not relaxed") from None
+        raise Refused("the epmd does not allow STOP: it runs without -relaxed_command_check") from None
     return answer == wire.STOPPED
 
 
 def kill(port: int | None = None, timeout: float | None = TIMEOUT) -> None:
     """Shut down the epmd. Raises Refused if there are live nodes and its check is not relaxed."""
     if kill_answer(Target("", port, timeout)) == wire.KILL_NO:
-        raise Refused("the epmd refuses to shut down: there are living nodes")
+        raise Refused("the epmd did not shut down: nodes are registered")
 
 
 def _text(target: Target, tag: int) -> bytes:

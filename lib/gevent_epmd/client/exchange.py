@@ -82,7 +82,7 @@ class Target:
             return self.found
         port = default_port(os.environ) if self.port is None else self.port
         if not 1 <= port <= wire.MOST_PORT:
-            raise ValueError(f"{port} is no TCP port")
+            raise ValueError(f"{port} is not a valid TCP port")
         if not self.host:
             # IPv6 first, as in C.
             return [(_family(host), (host, port)) for host in reversed(LOOPBACK)]
@@ -95,7 +95,7 @@ class Target:
 
     def not_an_epmd(self) -> BadAnswer:
         """Return the error for a peer that speaks another protocol."""
-        return BadAnswer(f"what answers is no {self.title}")
+        return BadAnswer(f"invalid reply from {self.title}: another program uses the port")
 
 
 class Call:
@@ -238,7 +238,7 @@ def joined(pieces: Iterable[bytes], most: int = MOST_LISTING) -> bytes:
     whole = bytearray()  # a list takes 40 times the memory if each piece is one byte
     for piece in pieces:
         if len(whole) + len(piece) > most:
-            raise BadAnswer("the answer does not come to an end")
+            raise BadAnswer(f"the reply is longer than {most} bytes")
         whole += piece
     return bytes(whole)
 

@@ -55,7 +55,7 @@ def unpack_libraries() -> None:
         try:
             _write(os.path.join(folder, name), packed.get_data(name))
         except OSError as error:
-            hint = "the folder form (dist/gevent-epmd) needs no place to unpack to"
+            hint = "set TMPDIR to another folder, or use the folder form, which unpacks nothing"
             raise OSError(error.errno, f"{error.strerror}; {hint}") from None
     # The import system remembers that the folder did not exist, and would not find the files.
     # `importlib.invalidate_caches` does not clear what PyInstaller's finders remember.

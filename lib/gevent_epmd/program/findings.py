@@ -75,12 +75,12 @@ def counted(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-_NOBODY = "Start a node, or run `epmd -daemon`. If nodes are running, see which ERL_EPMD_PORT they have."
+_NOBODY = "Start a node, or run `epmd -daemon`. If nodes are running, check their ERL_EPMD_PORT."
 _EPMD_TO_DO = {
-    STRANGER: "End what listens there, or set ERL_EPMD_PORT to another port for the epmd and for all nodes.",
+    STRANGER: "End that program, or set ERL_EPMD_PORT to another port for the epmd and for all nodes.",
     MUTE: "Continue the process (kill -CONT) or restart it; nodes register again by themselves.",
-    CLOSED: "If it is an epmd with -allow, add this host there. If not, use another port: ERL_EPMD_PORT.",
-    TIMEOUT: "Open this TCP port in the firewall between the hosts, and see whether the host is up.",
+    CLOSED: "If it is an epmd with -allow, add this host. If not, set ERL_EPMD_PORT to another port.",
+    TIMEOUT: "Open this TCP port in the firewall between the hosts, and check that the host is up.",
 }
 
 
@@ -127,7 +127,7 @@ def _process(sight: Sight) -> Iterator[Finding]:
         subject = f"process {process.pid}"
         seen = f"{_program(process, answers=bool(sight.served()))}, user {process.user}, {_since(process)}"
         if process.state in ("T", "t"):
-            to_do = f"Let it go on: kill -CONT {process.pid}"
+            to_do = f"Continue the process: kill -CONT {process.pid}"
             yield Finding("process", subject, WRONG, "stopped", f"is stopped: {seen}", to_do)
         else:
             yield Finding("process", subject, OK, process.kind, seen)
@@ -138,7 +138,7 @@ def _process(sight: Sight) -> Iterator[Finding]:
             WARNING,
             "several",
             "several processes listen at this port, on different addresses",
-            "Keep one of them: a node registers with the one at loopback, and others may ask the other one.",
+            "Keep only one: nodes register with the one on loopback, but other hosts may ask the other one.",
         )
     if not shown and sight.listeners:
         users = " and ".join(sorted({sight.users.get(sock.uid, str(sock.uid)) for sock in sight.listeners}))
@@ -147,23 +147,23 @@ def _process(sight: Sight) -> Iterator[Finding]:
             f"port {sight.port}",
             OK,
             "hidden",
-            f"a process of user {users}, which this user may not look at",
-            "To see which it is, run this as that user or as root, and outside of a container.",
+            f"a process of user {users}, which this user has no permission to examine",
+            "To see which program it is, run `epmd -check` as that user or as root, outside of a container.",
         )
 
 
 def _program(process: procfs.Process, *, answers: bool) -> str:
-    path = process.path or "a program"
+    path = process.path or "unknown path"
     if process.kind == procfs.OURS:
         return f"gevent-epmd {process.version}, {path}"
     if process.kind == procfs.C:
         return f"C's epmd{' of ' + process.version if process.version else ''}, {path}"
-    return f"{path}, {'another program that answers as an epmd' if answers else 'no epmd'}"
+    return f"{path}, {'another program that answers like an epmd' if answers else 'not an epmd'}"
 
 
 def _since(process: procfs.Process) -> str:
     if process.since is None:
-        return "for an unknown time"
+        return "start time unknown"
     return f"since {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(process.since))}"
 
 
@@ -188,7 +188,7 @@ def _listens_at(sight: Sight) -> Iterator[Finding]:
         elif answer.code == REFUSED:
             yield from [_refused_here(place)] * sight.has(place)
         elif sight.has(place) and not _is_absent(place, answer):
-            to_do = _to_do(sight, answer.code, "See the routes and the firewall of this host.")
+            to_do = _to_do(sight, answer.code, "Check the routes and the firewall of this host.")
             yield Finding("address", _shown(place), WRONG, answer.code, answer.reason, to_do)
 
 
@@ -200,10 +200,10 @@ def _is_absent(place: Place, answer: Answer) -> bool:
 def _refused_here(place: Place) -> Finding:
     seen = "nothing listens here"
     if place == LOOPBACKS[0]:
-        to_do = "Let the epmd listen on 127.0.0.1, too: nodes register there."
+        to_do = "Make the epmd listen on 127.0.0.1 too, because nodes register there."
         return Finding("address", place.host, WRONG, REFUSED, seen, to_do)
     if place == LOOPBACKS[1]:
-        to_do = "Let the epmd listen on ::1, too, if nodes use -proto_dist inet6_tcp: they register there."
+        to_do = "If nodes use -proto_dist inet6_tcp, make the epmd listen on ::1 too, where they register."
         return Finding("address", place.host, WARNING, REFUSED, seen, to_do)
     return Finding("address", _shown(place), OK, REFUSED, seen)
 
@@ -213,7 +213,7 @@ def _resolves(sight: Sight) -> Iterator[Finding]:
         if found.first is None:
             yield _unresolved(sight, name, found.problem)
         elif sight.host:
-            yield Finding("name", name, OK, "found", f"is {_all_of(found)}")
+            yield Finding("name", name, OK, "found", f"resolves to {_all_of(found)}")
         else:
             yield _resolves_here(sight, name, found, found.first)
 
@@ -225,8 +225,8 @@ def _unresolved(sight: Sight, name: str, problem: str) -> Finding:
         to_do = f"Correct the name, or add it to /etc/hosts or to the DNS: nodes at {name} cannot be reached."
         return finding(WRONG, "nxdomain", seen, to_do)
     # inet:gethostbyname_self
-    to_do = f"Add it to /etc/hosts, as `127.0.1.1 {name}`: whoever asks the resolver does not find its nodes."
-    return finding(WARNING, "nxdomain", f"{seen}; Erlang takes 127.0.0.1 for it", to_do)
+    to_do = f"Add `127.0.1.1 {name}` to /etc/hosts: programs that resolve the name cannot reach its nodes."
+    return finding(WARNING, "nxdomain", f"{seen}; Erlang uses 127.0.0.1 instead", to_do)
 
 
 def _all_of(found: Found) -> str:
@@ -234,15 +234,16 @@ def _all_of(found: Found) -> str:
 
 
 def _resolves_here(sight: Sight, name: str, found: Found, first: Place) -> Finding:
-    answer = sight.answers.get(first) or Answer(TIMEOUT, "not asked")
+    answer = sight.answers.get(first) or Answer(TIMEOUT, "not tried")
     is_own = first in sight.own
-    seen = f"is {_all_of(found)}"
+    seen = f"resolves to {_all_of(found)}"
     if answer.code != ANSWERS and sight.served():
-        seen += f"; at {_shown(first)}, where nodes look for this host's nodes: {answer.reason}"
+        looked = f"{_shown(first)}, where nodes look for this host's nodes"
+        seen += f"; no epmd answers at {looked}: {answer.reason}"
         return Finding("name", name, WRONG, answer.code, seen, _name_to_do(name, first, is_own=is_own))
     if not is_own:
-        to_do = "Correct /etc/hosts or the DNS, unless another machine passes that address on to this host."
-        seen += f"; {_shown(first)} is no address of this host"
+        to_do = "Correct /etc/hosts or the DNS, unless another machine forwards this address to this host."
+        seen += f"; {_shown(first)} is not an address of this host"
         return Finding("name", name, WARNING, "foreign", seen, to_do)
     if first.family != _socket.AF_INET:
         to_do = "Start nodes with -proto_dist inet6_tcp, or give the name an IPv4 address."
@@ -252,13 +253,13 @@ def _resolves_here(sight: Sight, name: str, found: Found, first: Place) -> Findi
 
 def _name_to_do(name: str, first: Place, *, is_own: bool) -> str:
     if not is_own:
-        return f"Correct /etc/hosts or the DNS: {first.host} is no address of this host."
+        return f"Correct /etc/hosts or the DNS: {first.host} is not an address of this host."
     if first.host.startswith("127."):
         return (
-            f"Let the epmd listen on {first.host}, too: -loopback does, and ERL_EPMD_ADDRESS={first.host}"
-            f" with C's; or give {name} another address in /etc/hosts."
+            f"Make the epmd listen on {first.host} too: use -loopback, or for C's epmd"
+            f" ERL_EPMD_ADDRESS={first.host}. Or give {name} another address in /etc/hosts."
         )
-    return f"Let the epmd listen there: without -loopback, or with ERL_EPMD_ADDRESS={first.host}."
+    return f"Make the epmd listen there: leave out -loopback, or set ERL_EPMD_ADDRESS={first.host}."
 
 
 def _node_findings(sight: Sight) -> Iterator[Finding]:
@@ -269,21 +270,24 @@ def _node_findings(sight: Sight) -> Iterator[Finding]:
 def _node_finding(sight: Sight, node: Node) -> Finding:
     finding = partial(Finding, "node", node.name)
     if not node.met:
-        seen = f"port {node.port} was not tried: many others did not answer"
-        return finding(WARNING, "late", seen, "Call again when the others are well.")
+        seen = f"port {node.port} was not tried, because many other nodes did not answer"
+        return finding(WARNING, "late", seen, "Run the check again when the other nodes answer.")
     if node.told != -1 and node.told != node.port:
-        return finding(OK, "gone", "has ended, or started anew, while it was looked at")
+        return finding(OK, "gone", "ended or restarted during the check")
     (first, answer), (last, outcome) = node.met[0], node.met[-1]
     if outcome.code != ANSWERS:
         return _unreached(sight, node)
     if node.problem:
-        to_do = "Call again; if it fails again, look at the log of the epmd."
+        to_do = "Run the check again. If it fails again, read the log of the epmd."
         if node.is_long():
-            to_do = "Use a shorter name: C's epmd cannot look this one up."
+            to_do = "Use a shorter name: C's epmd does not answer look-ups of a name this long."
         return finding(WRONG, "lookup", f"a look-up fails: {node.problem}", to_do)
     if last not in (first, *sight.firsts()):
-        seen = f"accepts connections at {_at(last, node.port)} only; at {_shown(first)}: {answer.reason}"
-        to_do = f"Name it x@{last.host}, or let it listen on every address: see inet_dist_use_interface."
+        seen = f"accepts connections at {_at(last, node.port)} only, not at {_shown(first)}: {answer.reason}"
+        to_do = (
+            f"Name it {node.name}@{last.host}, or make it listen on all addresses: see"
+            " inet_dist_use_interface."
+        )
         return finding(WARNING, "elsewhere", seen, to_do)
     return finding(OK, ANSWERS, f"accepts connections at {_at(last, node.port)}")
 
@@ -294,24 +298,29 @@ def _unreached(sight: Sight, node: Node) -> Finding:
     first, answer = node.met[0]
     finding = partial(Finding, "node", node.name, WRONG)
     if node.port == 0:
-        return Finding("node", node.name, OK, "no_port", "is registered without a port: it only calls others")
+        seen = "is registered without a port: it accepts no connections"
+        return Finding("node", node.name, OK, "no_port", seen)
     if node.port > MOST_PORT:
-        to_do = "See which program answers there: an epmd lists no such port."
-        return finding("no_port", f"is listed with the port {node.port}, which is none", to_do)
+        to_do = "Check which program answers there: an epmd never lists such a port."
+        return finding("no_port", f"is listed with the invalid port {node.port}", to_do)
     at = _at(first, node.port)
     if answer.code == REFUSED and sight.listeners is not None:
-        to_do = f"End what holds the registration; `ss -tnp 'dport = {sight.port}'` lists who that may be."
+        to_do = f"End the process that holds the registration; `ss -tnp 'dport = {sight.port}'` may list it."
         if node.holder:
             to_do = f"End process {node.holder[0]}, which holds the registration: {node.holder[1]}"
-        seen = f"is registered, and nothing listens at {at}: the node is dead, or has no listener any more"
+        seen = f"is registered, but nothing listens at {at}: the node is dead or has closed its listener"
         return finding("dead", seen, to_do)
     if answer.code == REFUSED:
-        to_do = "See whether it runs: it is dead, or listens on another address (inet_dist_use_interface)."
+        to_do = "Check the node: it is dead, or listens on another address (inet_dist_use_interface)."
         if sight.host:
-            to_do = f"Run `epmd -check` on {sight.host}: it is dead or on loopback, or a firewall rejects."
+            to_do = (
+                f"Run `epmd -check` on {sight.host}: the node is dead, listens on loopback only, or a"
+                " firewall rejects connections."
+            )
         return finding(REFUSED, f"{at}: {answer.reason}", to_do)
     to_do = (
-        f"Open TCP port {node.port} in the firewall; inet_dist_listen_min and _max give nodes a fixed range."
+        f"Open TCP port {node.port} in the firewall. inet_dist_listen_min and inet_dist_listen_max give nodes"
+        " a fixed range of ports."
     )
     return finding("blocked", f"{at}: {answer.reason}", to_do)
 
@@ -332,7 +341,7 @@ def _exposure(sight: Sight) -> Iterator[Finding]:
     beyond = _beyond_loopback(sight)
     if not beyond:
         yield Finding(
-            "exposure", "other hosts", OK, "loopback", "cannot reach it: it listens on loopback only"
+            "exposure", "other hosts", OK, "loopback", "cannot reach the epmd: it listens on loopback only"
         )
     else:
         # C's epmd does not know these options, but their variables may be in its environment.
@@ -342,34 +351,29 @@ def _exposure(sight: Sight) -> Iterator[Finding]:
         yield _reachable(sight, " and ".join(beyond), allow)
         if register:
             networks = ", ".join(map(str, register))
-            seen = f"may register nodes, and take the names of others, if they are in {networks}"
-            to_do = "Keep -allow_register to networks in which every host and container is yours."
-            yield Finding("exposure", "nodes elsewhere", WARNING, "register", seen, to_do)
+            seen = f"may register, and take names that other nodes need, if they are in {networks}"
+            to_do = "Limit -allow_register to networks in which you control every host and container."
+            yield Finding("exposure", "nodes on other hosts", WARNING, "register", seen, to_do)
     if settings.relaxed:
-        seen = "may stop the epmd and unregister any node: -relaxed_command_check"
-        to_do = "Leave out -relaxed_command_check and ERL_EPMD_RELAXED_COMMAND_CHECK."
+        seen = "may shut down the epmd and unregister any node, because of -relaxed_command_check"
+        to_do = "Start the epmd without -relaxed_command_check and ERL_EPMD_RELAXED_COMMAND_CHECK."
         yield Finding("exposure", "every user of this host", WARNING, "relaxed", seen, to_do)
 
 
 def _reachable(sight: Sight, where: str, allow: tuple[object, ...] | None) -> Finding:
     if allow is not None:
-        networks = ", ".join(map(str, allow)) or "no other network"
-        return Finding(
-            "exposure",
-            "other hosts",
-            OK,
-            "allow",
-            f"may ask if they are in {networks}; it listens on {where}",
-        )
-    seen = f"may ask for the names and ports of all nodes: it listens on {where}"
+        networks = ", ".join(map(str, allow))
+        rule = f"may ask if they are in {networks}" if networks else "may not ask: -allow lists no network"
+        return Finding("exposure", "other hosts", OK, "allow", f"{rule}; the epmd listens on {where}")
+    seen = f"may ask for the names and ports of all nodes: the epmd listens on {where}"
     to_do = (
-        "Use -loopback, -allow or a firewall; with C's epmd ERL_EPMD_ADDRESS=127.0.0.1 or a firewall."
-        " A cluster needs the hosts of the cluster alone."
+        "Use -loopback, -allow or a firewall; with C's epmd, use ERL_EPMD_ADDRESS=127.0.0.1 or a firewall."
+        " In a cluster, admit only the hosts of the cluster."
     )
     if any(process.kind == procfs.OURS and not process.knows_environ for process in sight.processes):
-        seen += " (its environment, where -allow may be, cannot be read)"
+        seen += " (unless its ERL_EPMD_ALLOW, which cannot be read, excludes them)"
     elif not sight.processes:
-        seen += " (whether it has an -allow cannot be seen)"
+        seen += " (unless its -allow, which cannot be read, excludes them)"
     return Finding("exposure", "other hosts", WARNING, "open", seen, to_do)
 
 

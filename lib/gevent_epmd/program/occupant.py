@@ -44,7 +44,7 @@ def open_listeners(addresses: Sequence[str] | None, port: int) -> list[_socket.s
         if not met:
             raise in_use
         if time.monotonic() >= end:
-            raise listeners.ListenError(f"port {in_use.port} is in use, and no epmd answers there: {met}")
+            raise listeners.ListenError(f"port {in_use.port} is in use, but no epmd answers there: {met}")
         time.sleep(_PAUSE)
 
 

@@ -181,22 +181,22 @@ def _settings(found: dict[str, Any], environ: Mapping[str, str], own: _Own, leas
 def _must_go_together(options: Options, *, loopback: bool) -> None:
     """Raise ValueProblem for an option of our own that would have no effect."""
     if options.host and options.command not in ("names", "started", "check"):
-        raise ValueProblem("-host goes with -names, -started and -check")
+        raise ValueProblem("-host can be used only with -names, -started and -check")
     if options.json and options.command not in ("names", "dump", "check"):
-        raise ValueProblem("-json goes with -names, -dump and -check")
+        raise ValueProblem("-json can be used only with -names, -dump and -check")
     if loopback and options.systemd:
-        raise ValueProblem("-loopback: with -systemd, systemd chooses the addresses")
+        raise ValueProblem("-loopback cannot be used with -systemd: systemd chooses the addresses")
     if options.settings.port == 0 and options.command:
-        raise ValueProblem("-port 0 is for serving")
+        raise ValueProblem("-port 0 cannot be used with an interactive option")
     _check_files(options)
 
 
 def _check_files(options: Options) -> None:
     for name, path in zip(_FILES, (options.port_file, options.pid_file), strict=True):
         if path and options.command:
-            raise ValueProblem(f"-{name} is for serving")
+            raise ValueProblem(f"-{name} cannot be used with an interactive option")
     if options.port_file == options.pid_file not in ("", STDOUT):
-        raise ValueProblem(f"-port_file and -pid_file are both {options.pid_file}")
+        raise ValueProblem(f"-port_file and -pid_file name the same file: {options.pid_file}")
 
 
 def _known_options() -> dict[str, bool]:
@@ -270,7 +270,7 @@ def _docopt(line: list[str]) -> dict[str, Any]:
     try:
         return docopt(doubled, line, default_help=False)
     except DocoptExit as error:  # pragma: no cover - _two_dashes lets through what docopt reads
-        raise UsageError("this line is not understood") from error
+        raise UsageError("cannot parse the command line") from error
 
 
 def _port(found: dict[str, Any], environ: Mapping[str, str], least: int) -> int:
@@ -286,7 +286,7 @@ def _addresses(found: dict[str, Any], environ: Mapping[str, str]) -> tuple[str, 
     a list.
     """
     if found["--loopback"] and found["--address"]:
-        raise ValueProblem("-loopback and -address exclude each other")
+        raise ValueProblem("-loopback and -address cannot be used together")
     if found["--loopback"] or ("ERL_EPMD_LOOPBACK" in environ and not found["--address"]):
         return None
     return _list((found["--address"] or [environ.get("ERL_EPMD_ADDRESS", "")])[-1])
@@ -369,9 +369,9 @@ class _Own:
         # Check the path here, because a daemon could report the problem only to syslog. Something that is not
         # a regular file, such as a device, must be neither replaced nor removed.
         if os.path.exists(path) and not os.path.isfile(path):
-            raise ValueProblem(f"{given.where}: {path} is no file (- is stdout)")
+            raise ValueProblem(f"{given.where}: {path} is not a regular file (use - for stdout)")
         if not os.path.isdir(os.path.dirname(path)):
-            raise ValueProblem(f"{given.where}: there is no folder for {path}")
+            raise ValueProblem(f"{given.where}: the folder of {path} does not exist")
         return path
 
 

@@ -86,11 +86,11 @@ class Identity(NamedTuple):
 
     def _check(self) -> None:
         for left in self._left_of_root():
-            raise PermissionError(f"{self.where}: {left} cannot be given up here")
+            raise PermissionError(f"{self.where}: cannot drop {left}")
 
     def _left_of_root(self) -> Iterator[str]:
         if os.getresuid() != (self.uid,) * 3 or _works(os.seteuid, _ROOT):
-            yield "the user root"
+            yield "the user ID of root"
         if os.getresgid() != (self.gid,) * 3 or {self.gid, *os.getgroups()} != {self.gid, *self.groups}:
             yield "the groups of root"
         yield from _capabilities()
@@ -106,9 +106,9 @@ def look_up(user: Given) -> Identity:
         raise ValueProblem(f"{where}: only root can serve as another user")
     uid, entry = _user(where, name)
     if uid == _ROOT:
-        raise ValueProblem(f"{where}: {name} is root, whose rights are to be given up")
+        raise ValueProblem(f"{where}: {name} is root: name an unprivileged user")
     if not colon and entry is None:
-        raise ValueProblem(f"{where}: name a group too, as {uid}:{uid}: no list of users has {uid}")
+        raise ValueProblem(f"{where}: no user has the ID {uid}, so name a group too, as {uid}:{uid}")
     gid = _group(where, group) if colon or entry is None else entry.pw_gid
     # As systemd does for User= and Group=: all groups of the user, with this one first.
     groups = os.getgrouplist(entry.pw_name, gid) if entry else [gid]

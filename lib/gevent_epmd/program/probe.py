@@ -139,7 +139,7 @@ def node_port(name: str, at: Place, port: int) -> int | None:
 def connect(at: Place, port: int) -> Answer:
     """Connect to a node's port, and close the connection at once."""
     if port > MOST_PORT:
-        return Answer(UNREACHABLE, f"{port} is no TCP port")
+        return Answer(UNREACHABLE, f"{port} is not a valid TCP port")
     try:
         sock = _socket.socket(at.family, _socket.SOCK_STREAM)
     except OSError as error:
@@ -173,9 +173,9 @@ def _reason_of(error: exchange.EpmdError) -> str:
     if isinstance(error, exchange.NoEpmd) and isinstance(error.__cause__, OSError):
         return _words(error.__cause__)
     return {
-        MUTE: f"accepts the connection and does not answer in {STEP:g} s",
+        MUTE: f"accepts the connection but does not answer in {STEP:g} s",
         CLOSED: "accepts the connection and closes it without an answer",
-        STRANGER: "what answers is no epmd",
+        STRANGER: "another program answers",
     }.get(_code_of(error), str(error))
 
 

@@ -37,7 +37,7 @@ def _summary(found: list[Finding]) -> str:
     warnings = findings.counted(counts[findings.WARNING], "warning")
     if counts[findings.WRONG]:
         return f"epmd: {counts[findings.WRONG]} wrong, {warnings}\n"
-    return f"epmd: all is well{f', {warnings}' if counts[findings.WARNING] else ''}\n"
+    return f"epmd: no problem found{f', {warnings}' if counts[findings.WARNING] else ''}\n"
 
 
 def as_object(sight: Sight, found: list[Finding]) -> dict[str, object]:

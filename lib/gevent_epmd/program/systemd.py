@@ -61,7 +61,7 @@ def _adopt(descriptor: int) -> _socket.socket:
     except OSError as error:
         raise ListenError(f"cannot obtain sockets from systemd: {error.strerror}") from None
     if not listening or sock.family not in (_socket.AF_INET, _socket.AF_INET6):
-        raise ListenError(f"descriptor {descriptor} from systemd is no listening TCP socket")
+        raise ListenError(f"descriptor {descriptor} from systemd is not a listening TCP socket")
     sock.setblocking(False)
     return sock
 

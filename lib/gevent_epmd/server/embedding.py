@@ -42,7 +42,7 @@ __all__ = ["ListenError", "PortInUse", "PortMapper", "ThreadedPortMapper"]
 
 Self = TypeVar("Self", bound="PortMapper")
 
-_STARTED = "already started: close it first"
+_STARTED = "the mapper is already started: close it first"
 
 
 class PortMapper:
@@ -174,7 +174,7 @@ class ThreadedPortMapper(PortMapper):
     def start(self) -> None:
         """Start serving. Returns once requests are answered."""
         if monkey.is_module_patched("threading"):
-            raise RuntimeError("gevent has patched the threads here: PortMapper serves in its hub")
+            raise RuntimeError("gevent has patched the module threading: use PortMapper instead")
         started, ended = threading.Event(), threading.Event()
         thread = threading.Thread(target=self._run, args=(started, ended), name="epmd", daemon=True)
         with self._lock:

@@ -80,7 +80,7 @@ class Events:
 
     def file_stays(self, reason: str) -> None:
         """A file of this process cannot be removed at the end."""
-        self._log.say(0, f"a file is not removed, but empty: {reason}")
+        self._log.say(0, f"cannot remove a file, emptied it instead: {reason}")
 
     def serving(self) -> None:
         self._log.tty(2, "entering the main select() loop")
@@ -239,7 +239,7 @@ class Events:
         self._complain(peer, "closing a connection that is not allowed")
 
     def crowded(self, peer: Peer, most: int) -> None:
-        self._complain(peer, "more than %s connections without a node", most)
+        self._complain(peer, "more than %s connections without a node: making room for a connection", most)
 
     def no_room(self, error: OSError) -> None:
         self._log.complain("no room for a connection: %s", error.strerror)

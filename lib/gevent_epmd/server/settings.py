@@ -74,4 +74,4 @@ def checked(
 def _check(name: str, number: int, least: int, most: int | None = None) -> None:
     if number < least or (most is not None and number > most):
         limits = f"at least {least}" if most is None else f"from {least} to {most}"
-        raise ValueError(f"{name}: {number} is not {limits}")
+        raise ValueError(f"{name} must be {limits}, not {number}")

@@ -142,7 +142,7 @@ class EpmdProcess:
 
     def _pause(self, end: float, text: str) -> None:
         if time.monotonic() >= end:
-            raise TimeoutError(f"{text}; there are {self._listed()}")
+            raise TimeoutError(f"{text}; registered nodes: {self._listed()}")
         time.sleep(_LOOK_EVERY)
 
     def _listed(self) -> str:
@@ -155,7 +155,7 @@ class EpmdProcess:
         there is no such node.
         """
         if not client.stop(name, port=self.port):
-            raise LookupError(f"no node {name} is registered; there are {self._listed()}")
+            raise LookupError(f"no node {name} is registered; registered nodes: {self._listed()}")
 
     def log(self) -> str:
         """Return what the mapper has logged since its start: every request, and all errors."""
@@ -174,7 +174,7 @@ class EpmdProcess:
         running = self._must_run()
         if running.ended() or (not self._answers() and running.ends_soon()):
             self.close()
-            raise MapperFailed("the epmd was told to end")
+            raise MapperFailed("the epmd was shut down, for example by a KILL request")
         running.check()
 
     def _answers(self) -> bool:
