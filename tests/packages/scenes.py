@@ -69,14 +69,17 @@ class Host:
 
     def end(self, name: str) -> None:
         """End all processes of a name, and wait for it."""
-        self.root.run("pkill -x $1; while pgrep -x $1; do sleep 0.05; done", name)
+        # Again and again: a node that has just registered may not listen to signals yet.
+        self.root.run("while pkill -x $1; do sleep 0.05; done", name)
 
     def end_all(self) -> None:
         for name in ("beam.smp", "epmd"):
             self.end(name)
 
     def runtimes(self) -> list[str]:
-        return self.root.run(f"ls -d {ERLANG}/erts-*/bin 2>/dev/null || true").split()
+        """The folders of erlang-base; other packages, such as erlang-dialyzer, may have files there too."""
+        found = self.root.run(f"ls -d {ERLANG}/erts-*/bin/erlexec 2>/dev/null || true").split()
+        return [path.removesuffix("/erlexec") for path in found]
 
 
 def check(holds: object, otherwise: str) -> None:
@@ -223,6 +226,8 @@ def removal_of_erlang(host: Host) -> str:
     host.root.run("epmd -daemon")
     host.remove_erlang()
     check(not host.runtimes(), f"left: {host.runtimes()}")
+    left = host.root.run(f"ls -d {ERLANG}/erts-*/bin/epmd* 2>/dev/null || true")
+    check(not left, f"left: {left}")
     check("erts" not in host.root.run("dpkg-divert --list"), "a diversion is left")
     host.root.run("epmd -daemon && epmd -names")
     host.end_all()
