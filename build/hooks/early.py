@@ -45,11 +45,13 @@ def run(form, modules):
     gc.disable()
     sys.frozen = form
     sys.meta_path.insert(0, Finder(modules))
-    from gevent_epmd.program import cli, is_one_file
+    from gevent_epmd.program import is_one_file
 
     if is_one_file():
         from gevent_epmd.program import launcher
 
         # At once: if the launcher is killed, this process has another parent a moment later.
         launcher.watch()
+    from gevent_epmd.program import cli
+
     cli.answer_quickly()
