@@ -262,7 +262,7 @@ def test_launcher_unpacks_no_more_than_a_quick_line_takes() -> None:
 
 
 def test_who_asks_unpacks_no_more_than_that_takes(unpacked_to_ask: dict[str, bytes]) -> None:
-    """What serving takes besides is as much again."""
+    """What serving takes besides is more than a third as much again."""
     names = {name.split(".")[0] for name in unpacked_to_ask}
     assert {"libpython3", "base_library"} <= names
     assert not {"libstdc++", "_greenlet", "corecext", "resource"} & names
