@@ -21,6 +21,7 @@ from support.forms import (
     BUILT,
     PATIENCE,
     SOURCE,
+    Source,
     answers,
     children,
     clean_environment,
@@ -77,7 +78,8 @@ def launcher(request, tmp_path: Path):
     with zipfile.ZipFile(tmp_path / "executable", "w") as packed:
         for name, content in late.items():
             packed.writestr(name, content)
-        packed.writestr("names", "\n".join(late))
+        packed.writestr("for-any-line", "")
+        packed.writestr("for-serving", "\n".join(late))
     (folder / "_MEI" / "lib").mkdir(parents=True)
     (folder / "_MEI" / "lib" / "early.so").write_text("")
     program = LAUNCHER + (ALL_BUILT_IN if request.param == "all-built-in" else "") + PROGRAM
@@ -246,8 +248,21 @@ def unpacked_to_ask(tmp_path: Path) -> dict[str, bytes]:
     return unpacked
 
 
+def test_launcher_unpacks_no_more_than_a_quick_line_takes() -> None:
+    """Any other library would cost each start of a node the time to write and to remove it."""
+    readers = pytest.importorskip("PyInstaller.archive.readers")
+    archive = readers.CArchiveReader(real(BUILT))
+    files = [name for name, entry in archive.toc.items() if entry[-1] in "bx"]
+    assert not [name for name in files if "/" in name], "a folder is made and removed, too"
+    unpacked = {name.split(".")[0] for name in files}
+    # libpython needs other libraries in some Pythons, and has _socket inside.
+    modules = {name for name in unpacked if not name.startswith("lib")}
+    assert {"base_library"} <= modules <= {"base_library", "_socket"}
+    assert "libpython3" in unpacked
+
+
 def test_who_asks_unpacks_no_more_than_that_takes(unpacked_to_ask: dict[str, bytes]) -> None:
-    """What serving takes besides would cost each start of a node a seventh of the time that this takes."""
+    """What serving takes besides is more than a third as much again."""
     names = {name.split(".")[0] for name in unpacked_to_ask}
     assert {"libpython3", "base_library"} <= names
     assert not {"libstdc++", "_greenlet", "corecext", "resource"} & names
@@ -258,7 +273,7 @@ def test_it_brings_the_libraries_that_its_libraries_need(
 ) -> None:
     """All but the C library, both to ask and to serve."""
     with zipfile.ZipFile(real(BUILT)) as packed:
-        to_serve = {Path(name).name: packed.read(name) for name in packed.namelist() if name != "names"}
+        to_serve = {Path(name).name: packed.read(name) for name in packed.namelist()}
     for libraries in (unpacked_to_ask, unpacked_to_ask | to_serve):
         needed = {name for content in libraries.values() for name in needed_libraries(content, tmp_path)}
         missing = {name for name in needed - libraries.keys() if name.split(".")[0] not in C_LIBRARY}
@@ -277,18 +292,41 @@ def needed_libraries(content: bytes, folder: Path) -> list[str]:
     return re.findall(r"\(NEEDED\).*\[(.+)\]", dynamic)
 
 
+def in_folder_of(size: int, folder: Path, command: list[str]):
+    """Run a command with that many bytes for temporary files; stdout: its status, and what it leaves."""
+    script = f'mount -t tmpfs -o size={size} none {folder} && "$@"; echo status $?; ls {folder}'
+    prefix = [real("unshare"), "--map-root-user", "--mount", "sh", "-c", script, "sh"]
+    return run([*prefix, "env", f"TMPDIR={folder}", *command])
+
+
 def test_no_room_for_what_serving_takes(unpacked_to_ask: dict[str, bytes], tmp_path: Path) -> None:
     with zipfile.ZipFile(real(BUILT)) as packed:
         to_serve = sum(file.file_size for file in packed.infolist())
-    # Enough for the launcher, and half of what serving takes besides.
+    # Enough to ask, and half of what serving takes besides.
     size = sum(map(len, unpacked_to_ask.values())) + to_serve // 2
-    script = f'mount -t tmpfs -o size={size} none {tmp_path} && "$@"; echo status $?; ls {tmp_path}'
-    prefix = [real("unshare"), "--map-root-user", "--mount", "sh", "-c", script, "sh"]
     with reserved_port() as port:
-        call = run([*prefix, "env", f"TMPDIR={tmp_path}", real(BUILT), "-port", str(port)])
+        call = in_folder_of(size, tmp_path, [real(BUILT), "-port", str(port)])
         assert call.stdout == b"status 1\n", "and nothing is left"
         assert b"cannot serve: [Errno 28] No space left on device; set TMPDIR " in call.stderr
         assert not answers(port)
+
+
+def test_no_room_for_what_any_line_takes(unpacked_to_ask: dict[str, bytes], tmp_path: Path) -> None:
+    with zipfile.ZipFile(real(BUILT)) as packed:
+        for_any_line = [packed.getinfo(name) for name in packed.read("for-any-line").decode().split()]
+    if not for_any_line:
+        pytest.skip("this Python has all of it inside")
+    # Enough for the launcher, in whole pages, and half of what any line takes besides.
+    late = {Path(file.filename).name: file.file_size for file in for_any_line}
+    early = [len(content) for name, content in unpacked_to_ask.items() if name not in late]
+    size = sum(-(-size // 4096) * 4096 for size in early) + sum(late.values()) // 2
+    with reserved_port() as port:
+        quick = in_folder_of(size, tmp_path, [real(BUILT), "-port", str(port), "-names"])
+        assert (quick.stdout, quick.stderr) == (b"status 1\n", b"epmd: Cannot connect to local epmd\n")
+        call = in_folder_of(size, tmp_path, [real(BUILT), "-port", str(port), "-dump"])
+        assert call.stdout == b"status 1\n", "and nothing is left"
+        message = rb"epmd: cannot start: \[Errno 28\] No space left on device; the folder form .*\n"
+        assert re.fullmatch(message, call.stderr)
 
 
 def clear(folder: Path) -> None:
@@ -395,6 +433,14 @@ def test_pid_1_has_no_zombies_and_ends_by_term() -> None:
         finally:
             process.kill()
             process.wait(PATIENCE)
+
+
+def test_quick_line_as_pid_1() -> None:
+    """The launcher is PID 1, and its child handles the signals that end it."""
+    apart = [real("unshare"), "--map-root-user", "--pid", "--fork", "--kill-child"]
+    with Source() as server:
+        done = run([*apart, real(BUILT), "-port", str(server.port), "-started"])
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 @pytest.mark.parametrize("rounds", [20])

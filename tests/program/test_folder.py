@@ -33,6 +33,8 @@ from support.peer import ask, names, node, register, scenes_of_trouble
 
 NODES = 2000
 
+AS_PROCESS_1 = ["unshare", "--map-root-user", "--pid", "--fork", "--kill-child"]
+
 #: A root that cannot be written to and has no /tmp, no /dev/shm and, unless it is asked for, no /proc.
 BARE_ROOT = """\
 root=$1 folder=$2 proc=$3
@@ -108,6 +110,22 @@ def test_folder_for_temporary_files_does_not_matter(options: str, tmp_path: Path
     prefix = [real("unshare"), "--map-root-user", "--mount", "sh", "-e", "-c", script, "sh", str(tmp_path)]
     with daemon([*prefix, real(FOLDER)]) as (port, _):
         assert run([*prefix, FOLDER, "-port", str(port), "-names"]).returncode == 0
+
+
+@pytest.mark.parametrize("first", [[], AS_PROCESS_1], ids=["", "as process 1"])
+@pytest.mark.parametrize("option", ["-names", "-started", "-daemon"])
+def test_quick_line_takes_little_of_the_folder(option: str, first: list[str], tmp_path: Path) -> None:
+    """It is answered before the import system of PyInstaller is set up, which needs struct and zlib."""
+    shutil.copytree(Path(real(FOLDER)).parent, tmp_path / "epmd", symlinks=True)
+    for path in (tmp_path / "epmd" / "_internal").rglob("*"):
+        if path.is_file() and not path.name.startswith(("lib", "base_library", "_socket")):
+            path.unlink()
+    with Folder() as server:
+        held, _ = register(server.port, node("foo"))
+        done = run([*first, str(tmp_path / "epmd" / "epmd"), "-port", str(server.port), option])
+        expected = run([FOLDER, "-port", str(server.port), option])
+        assert (done.returncode, done.stdout, done.stderr) == (0, expected.stdout, b"")
+        held.close()
 
 
 def test_one_process_that_is_called_as_it_was_started(tmp_path: Path) -> None:

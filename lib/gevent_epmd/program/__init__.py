@@ -13,5 +13,5 @@ def is_frozen() -> bool:
 
 def is_one_file() -> bool:
     """Return whether this is the one-file executable. Its parent process is a launcher
-    (build/hooks/one_file.py)."""
+    (build/hooks/early.py)."""
     return getattr(sys, "frozen", None) == "one-file"

@@ -8,8 +8,8 @@ In the one-file form a launcher unpacks a folder, runs the real process as its c
 when the child exits. A daemon is detached from that child and keeps running without the folder. In the
 foreground the launcher waits for the child. The module `launcher` handles a launcher that is killed.
 
-The launcher does not unpack the libraries that only a server needs. Interactive calls, and starts that find
-the port in use, are faster that way. `unpack_libraries` unpacks them for a server.
+The launcher unpacks only what the most frequent command lines need (`quick`), which makes them faster.
+`unpack_libraries` unpacks the other libraries: those for every other command line, and those for a server.
 
 Only the functions for serving import gevent, because every start of an Erlang node imports this module. C's
 epmd has no counterpart.
@@ -41,17 +41,17 @@ def launcher_environ() -> dict[str, str]:
         return {}
 
 
-def unpack_libraries() -> None:
-    """Unpack the libraries that only a server needs into the launcher's folder.
+def unpack_libraries(purpose: str) -> None:
+    """Unpack libraries into the launcher's folder: those "for-any-line", or those "for-serving" in addition.
 
     build/epmd.spec appends them to the modules in the executable. Call this in the one-file form only, and
-    before gevent is imported. Raises OSError, and ImportError if the executable no longer exists.
+    before they are imported. Raises OSError, and ImportError if the executable no longer exists.
     """
     from zipimport import zipimporter
 
     folder: str = sys._MEIPASS  # type: ignore[attr-defined]
     packed = zipimporter(sys.executable)
-    for name in packed.get_data("names").decode().split():
+    for name in packed.get_data(purpose).decode().split():
         try:
             _write(os.path.join(folder, name), packed.get_data(name))
         except OSError as error:
@@ -86,7 +86,7 @@ def settle(*, has_launcher: bool) -> None:
     With a launcher (`has_launcher`), which means in the foreground, it also ends this process when the
     launcher ends. For the executables only.
     """
-    gc.enable()  # build/hooks/first.py disabled it
+    gc.enable()  # build/hooks/early.py disabled it
     sys.meta_path.insert(0, _NoMoreImports())
     launcher.forget()
     if has_launcher:

@@ -15,21 +15,26 @@ import sys
 
 from . import calls, descriptors, is_frozen, is_one_file, quick
 
+#: Whether `answer_quickly` has been called.
+_is_tried = False
+
 
 def main() -> int:
     """Run the command line and return the exit status. The executables exit without returning."""
-    status = _do_as_told()
-    if is_one_file():
-        from . import launcher
-
-        launcher.tidy_up()
-    if is_frozen():
-        # A regular exit of the interpreter takes 3.5 ms. Nothing is left to flush or close at this point.
-        os._exit(status)
-    return status
+    status = answer_quickly()
+    return _end(_do_in_full()) if status is None else status
 
 
-def _do_as_told() -> int:
+def answer_quickly() -> int | None:
+    """Run the command line if it is a quick one, and end as `main` does. Returns None for any other one.
+
+    The executables call this before they can import any other module (build/hooks/early.py). The call that
+    `main` makes later then returns None.
+    """
+    global _is_tried
+    if _is_tried:
+        return None
+    _is_tried = True
     descriptors.open_standard_descriptors()
     # Without this, Ctrl-C would print a traceback. It ends a C program silently. If the parent process
     # ignores Ctrl-C, so does this program.
@@ -40,7 +45,31 @@ def _do_as_told() -> int:
 
         signals.exit_by_signals()
     status = quick.answer(sys.argv[1:], os.environ)
-    return _do_in_full() if status is None else status
+    if status is None and is_one_file():
+        status = _unpack()
+    return None if status is None else _end(status)
+
+
+def _unpack() -> int | None:
+    """Unpack what a command line that is not quick needs to be read. Return the exit status if this fails."""
+    from . import bundle
+
+    try:
+        bundle.unpack_libraries("for-any-line")
+    except (ImportError, OSError) as error:
+        return _fail(f"cannot start: {error}")
+    return None
+
+
+def _end(status: int) -> int:
+    if is_one_file():
+        from . import launcher
+
+        launcher.tidy_up()
+    if is_frozen():
+        # A regular exit of the interpreter takes 3.5 ms. Nothing is left to flush or close at this point.
+        os._exit(status)
+    return status
 
 
 def _is_process_1() -> bool:

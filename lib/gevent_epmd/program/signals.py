@@ -11,8 +11,8 @@ C's epmd has no counterpart.
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # the module signal imports enum
 import os
-import signal
 
 from . import at_end
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 #: The signals that people and service managers send to end a process.
-_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+_ENDING = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGHUP)
 
 
 def exit_by_signals() -> None:
@@ -30,8 +30,8 @@ def exit_by_signals() -> None:
     For process 1, or its child in the one-file executable. Call this at the start of the process.
     """
     for number in _ENDING:
-        if signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, _exit)
+        if _signal.getsignal(number) == _signal.SIG_DFL:
+            _signal.signal(number, _exit)
 
 
 def watch_signals(loop: Any) -> None:
@@ -41,8 +41,8 @@ def watch_signals(loop: Any) -> None:
     added to `at_end`.
     """
     for number in _ENDING:
-        handler = signal.getsignal(number)
-        if handler is _exit or (handler == signal.SIG_DFL and not at_end.is_empty()):
+        handler = _signal.getsignal(number)
+        if handler is _exit or (handler == _signal.SIG_DFL and not at_end.is_empty()):
             watcher = loop.signal(number)
             watcher.start(_end, number)
             _watchers.append(watcher)
@@ -50,9 +50,9 @@ def watch_signals(loop: Any) -> None:
 
 def _end(number: int) -> None:
     at_end.run()
-    if signal.getsignal(number) is _exit:
+    if _signal.getsignal(number) is _exit:
         os._exit(128 + number)
-    signal.signal(number, signal.SIG_DFL)
+    _signal.signal(number, _signal.SIG_DFL)
     os.kill(os.getpid(), number)
 
 
