@@ -325,7 +325,7 @@ def test_no_room_for_what_any_line_takes(unpacked_to_ask: dict[str, bytes], tmp_
         assert (quick.stdout, quick.stderr) == (b"status 1\n", b"epmd: Cannot connect to local epmd\n")
         call = in_folder_of(size, tmp_path, [real(BUILT), "-port", str(port), "-dump"])
         assert call.stdout == b"status 1\n", "and nothing is left"
-        message = rb"epmd: cannot start: \[Errno 28\] No space left on device; the folder form .*\n"
+        message = rb"epmd: cannot start: \[Errno 28\] No space left on device; set TMPDIR .*\n"
         assert re.fullmatch(message, call.stderr)
 
 
