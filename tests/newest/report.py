@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -52,18 +53,33 @@ def cell(record: dict, name: str) -> str:
     found = [one for one in steps(record) if one["name"] == name]
     if not found:
         return "not packaged" if name in SERVICES else "not run"
-    seen = found[0]["seen"].replace("|", "\\|")
+    seen = escaped(found[0]["seen"])
     return seen if found[0]["passed"] else f"**failed**: {seen}"
 
 
 def details(records: dict[str, dict]) -> str:
-    """The tests that were skipped or failed, and why."""
+    """The tests that were skipped or failed, and why, in a table for each record."""
     sections = []
     for title, record in records.items():
-        lines = [f"- `{detail}`" for one in steps(record) for detail in one["details"]]
-        if lines:
-            sections.append("\n".join([f"## Skipped or failed: {title}\n", *lines]) + "\n")
+        rows = [row(detail) for one in steps(record) for detail in one["details"]]
+        if rows:
+            heading = f"## Skipped or failed: {title}\n\n| result | test | reason |\n| --- | --- | --- |\n"
+            sections.append(heading + "".join(rows))
     return "\n".join(sections)
+
+
+def row(detail: str) -> str:
+    """A line of pytest's summary as a row: what became of a test, which one, and why.
+
+    With skipped tests a place in a file is given, with failed ones a test.
+    """
+    parts = r"(?P<result>[A-Z]+(?: \[\d+\])?) (?P<test>\S+?(?:\[.*?\])?)(?:(?:: | - )(?P<reason>.*))?"
+    result, test, reason = re.fullmatch(parts, detail).groups(default="")
+    return f"| {result.lower()} | `{escaped(test)}` | {escaped(reason)} |\n"
+
+
+def escaped(cell: str) -> str:
+    return cell.replace("|", "\\|")
 
 
 def page(records: dict[str, dict]) -> str:
@@ -71,8 +87,13 @@ def page(records: dict[str, dict]) -> str:
 
 
 def read(paths: list[str]) -> dict[str, dict]:
-    """The records, by the names of their roots."""
-    return {Path(path).stem: json.loads(Path(path).read_text(encoding="utf-8")) for path in sorted(paths)}
+    """The records, by the names of their roots, the oldest Python first."""
+    records = {Path(path).stem: json.loads(Path(path).read_text(encoding="utf-8")) for path in paths}
+    return dict(sorted(records.items(), key=lambda record: python_of(record[1])))
+
+
+def python_of(record: dict) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", record["versions"].get("Python") or "")]
 
 
 if __name__ == "__main__":

@@ -12,7 +12,10 @@ from newest import report, steps
 
 VERSIONS = {"Python": "3.14.0", "ejabberd": ""}
 PASSED = {"name": "scripts/test", "passed": True, "seconds": 600, "seen": "9 passed, 1 skipped"}
-SKIPPED = {"details": ["SKIPPED [1] tests/test_x.py:1: no such Python"]}
+DETAILS = [
+    "SKIPPED [1] tests/test_x.py:1: no such Python",
+    "FAILED tests/test_x.py::test_y[a - b] - it is a | b",
+]
 PAGE = """
 |  | broken | sid |
 | --- | --- | --- |
@@ -24,7 +27,10 @@ PAGE = """
 
 ## Skipped or failed: sid
 
-- `SKIPPED [1] tests/test_x.py:1: no such Python`
+| result | test | reason |
+| --- | --- | --- |
+| skipped [1] | `tests/test_x.py:1` | no such Python |
+| failed | `tests/test_x.py::test_y[a - b]` | it is a \\| b |
 """
 
 
@@ -85,7 +91,12 @@ def test_record_keeps_both_phases(tmp_path: Path) -> None:
 
 def test_page(tmp_path: Path) -> None:
     failed = {"name": "ejabberd", "passed": False, "seconds": 1, "seen": "a | b", "details": []}
-    sid = {"date": "2026-01-02", "versions": VERSIONS, "online": [], "offline": [PASSED | SKIPPED, failed]}
+    sid = {
+        "date": "2026-01-02",
+        "versions": VERSIONS,
+        "online": [],
+        "offline": [PASSED | {"details": DETAILS}, failed],
+    }
     broken = {"date": "2026-01-03", "versions": {"Python": "3.13.5"}, "online": [PASSED | {"details": []}]}
     for name, record in (("sid", sid), ("broken", broken)):
         (tmp_path / f"{name}.json").write_text(json.dumps(record))
