@@ -173,7 +173,7 @@ class OverlayHost(scenes.Host):
 def host(debs: list[Path], tmp_path: Path) -> Iterator[OverlayHost]:
     if os.geteuid():
         pytest.skip("a root of its own needs root")
-    for program in ("unshare", "nsenter", "ip", "erl", "dpkg-divert", "pgrep"):
+    for program in ("unshare", "nsenter", "pivot_root", "ip", "erl", "dpkg-divert", "pgrep"):
         real(program)
     if not Path(C_EPMD).resolve().is_relative_to(scenes.ERLANG):
         pytest.skip(f"{C_EPMD} is not erlang-base's")
