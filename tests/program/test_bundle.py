@@ -388,6 +388,7 @@ AUDITED = {
 }
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("how", AUDITED)
 def test_nothing_is_imported_once_it_serves(how: str, tmp_path: Path) -> None:
     if how == "-user" and os.geteuid():
