@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -116,8 +117,11 @@ def test_killed_launcher_takes_all_with_it(launcher) -> None:
 
 def watched_by(pid: int) -> list[int]:
     """The processes of whose end the kernel tells this one (pidfd_open(2))."""
-    text = "\n".join(info.read_text() for info in Path(f"/proc/{pid}/fdinfo").iterdir())
-    return [int(line.split()[1]) for line in text.splitlines() if line.startswith("Pid:")]
+    lines = []
+    for info in Path(f"/proc/{pid}/fdinfo").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it has closed a connection in between
+            lines += info.read_text().splitlines()
+    return [int(line.split()[1]) for line in lines if line.startswith("Pid:")]
 
 
 @pytest.mark.parametrize("launcher", ["source"], indirect=True)
