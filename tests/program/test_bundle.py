@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -88,19 +89,31 @@ def launcher(request, tmp_path: Path):
     return command, folder
 
 
-def start(command: list[str], folder: Path, port: int) -> subprocess.Popen:
-    process = subprocess.Popen(
-        [*command, "-port", str(port)],
-        env=clean_environment(TMPDIR=str(folder)),
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    wait_until(lambda: process.poll() is not None or answers(port), "it to answer")
-    assert process.poll() is None, "it cannot serve"
-    return process
+@pytest.fixture
+def start() -> Iterator[Callable[[list[str], Path, int], subprocess.Popen]]:
+    """Starts an executable, and waits until it serves. What a failed test leaves is ended by its group."""
+    started = []
+
+    def start(command: list[str], folder: Path, port: int) -> subprocess.Popen:
+        process = subprocess.Popen(
+            [*command, "-port", str(port)],
+            env=clean_environment(TMPDIR=str(folder)),
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        started.append(process)
+        wait_until(lambda: process.poll() is not None or answers(port), "it to answer")
+        assert process.poll() is None, "it cannot serve"
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(PATIENCE)
 
 
-def test_killed_launcher_takes_all_with_it(launcher) -> None:
+def test_killed_launcher_takes_all_with_it(launcher, start) -> None:
     command, folder = launcher
     with reserved_port() as port:
         process = start(command, folder, port)
@@ -173,7 +186,7 @@ def test_child_does_not_wait_for_a_launcher_that_was_killed() -> None:
     assert b" sem_wait@" not in linked
 
 
-def test_sigalrm_is_what_it_was(tmp_path: Path) -> None:
+def test_sigalrm_is_what_it_was(tmp_path: Path, start) -> None:
     """It stands for the look at the launcher, until it serves."""
     with reserved_port() as port:
         process = start([real(BUILT)], tmp_path, port)
@@ -194,7 +207,7 @@ def test_daemon_outlives_its_launcher(launcher) -> None:
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"])
-def test_signal_leaves_no_litter(name: str, tmp_path: Path) -> None:
+def test_signal_leaves_no_litter(name: str, tmp_path: Path, start) -> None:
     with reserved_port() as port:
         process = start([real(BUILT)], tmp_path, port)
         process.send_signal(signal.Signals[name])
@@ -203,7 +216,7 @@ def test_signal_leaves_no_litter(name: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_end_by_kill_leaves_no_litter(launcher) -> None:
+def test_end_by_kill_leaves_no_litter(launcher, start) -> None:
     command, folder = launcher
     with reserved_port() as port:
         process = start(command, folder, port)
@@ -355,7 +368,7 @@ def test_daemon_does_without_its_folder(other_file_system: Path) -> None:
         assert answers(port)
 
 
-def test_foreground_goes_on_where_its_folder_is_cleared(other_file_system: Path) -> None:
+def test_foreground_goes_on_where_its_folder_is_cleared(other_file_system: Path, start) -> None:
     with reserved_port() as port:
         process = start([real(BUILT)], other_file_system, port)
         assert list(other_file_system.iterdir()), "it unpacks here"

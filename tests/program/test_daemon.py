@@ -26,6 +26,7 @@ from support.forms import (
     clean_environment,
     content,
     forms,
+    processes_at,
     real,
     reserved_port,
     run,
@@ -116,6 +117,8 @@ def test_port_in_use_is_no_error(command, options: list[str]) -> None:
     with daemon(SOURCE) as (port, pid):
         call = run([*command, "-port", str(port), *options])
         assert (call.returncode, call.stdout, call.stderr) == (0, b"", b"")
+        # C's caller returns before its daemon has tried the port, which must not be free then.
+        wait_until(lambda: processes_at(port) == [pid], "whatever it has started to end")
         call = run([*command, "-port", str(port), "-d"])
         assert call.returncode == 0
         assert f"there is already a epmd running at port {port} on ipaddr 0.0.0.0\r\n".encode() in call.stderr
