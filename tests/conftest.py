@@ -8,6 +8,8 @@ import pytest
 
 from support.forms import COMMANDS, Process, Real, Source, command_of, heed_signals
 
+#: The folders whose tests start no process that is measured: those of program/ run the same code.
+UNMEASURED = {"erlang", "packaging"}
 #: Projects of their own, which the tests run.
 collect_ignore = ["examples"]
 
@@ -56,6 +58,13 @@ def unmeasured(monkeypatch) -> None:
     """
     for variable in ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"):
         monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def by_folder(request) -> None:
+    """`unmeasured`, for each test of the folders that say so."""
+    if request.path.parent.name in UNMEASURED:
+        request.getfixturevalue("unmeasured")
 
 
 @pytest.fixture(params=COMMANDS)

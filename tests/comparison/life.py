@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comparison.masks import masked
-from comparison.rows import Form, Row, Seen, at_once
+from comparison.rows import Form, Row, Seen, at_once, seen_in
 from comparison.settled import settle, stay_on_one_processor
 from gevent_epmd.client import TIMEOUT
 from gevent_epmd.program.processes import gone
@@ -315,8 +315,7 @@ _PLAYS: tuple[Callable[[Form], Iterator[Seen]], ...] = (
 
 def play(form: Form) -> list[Seen]:
     """Most of the time is spent waiting, so all are played at once."""
-    with ThreadPoolExecutor(len(_PLAYS)) as pool:
-        return [seen for played in pool.map(lambda scenes: list(scenes(form)), _PLAYS) for seen in played]
+    return seen_in(_PLAYS, form, len(_PLAYS))
 
 
 def rows(c: Form, ours: Form, _plan: Plan) -> Iterator[Row]:

@@ -13,13 +13,12 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
 from comparison.masks import masked
-from comparison.rows import Form, Row, Seen, at_once
+from comparison.rows import Form, Row, Seen, at_once, seen_in
 from comparison.settled import settle, stay_on_one_processor
 from gevent_epmd.protocol import frame
 from support.forms import PATIENCE, TESTS, Process, run
@@ -364,8 +363,7 @@ def play(form: Form, every: int = 1) -> list[Seen]:
 
     Most of the time is spent waiting, so several are played at once.
     """
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return [seen for played in pool.map(lambda play: play(form), [*_plays()][::every]) for seen in played]
+    return seen_in([*_plays()][::every], form, _AT_ONCE)
 
 
 def rows(c: Form, ours: Form, _plan: Plan) -> Iterator[Row]:

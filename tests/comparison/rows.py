@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -66,6 +66,12 @@ def side_by_side(group: str, play: Callable[[Form], Iterable[Seen]], c: Form, ou
         yield _row(group, other, seen, c)
     for seen in theirs.values():
         yield Row(group, seen.scene, seen.what, NOT_PLAYED, seen.difference)
+
+
+def seen_in(plays: Sequence[Callable[[Form], Iterable[Seen]]], form: Form, threads: int) -> list[Seen]:
+    """What one side does in several plays, so many of them at the same time."""
+    with ThreadPoolExecutor(threads) as pool:
+        return [seen for played in pool.map(lambda play: list(play(form)), plays) for seen in played]
 
 
 def at_once(group: str, play: Callable[[Form], Iterable[Seen]], c: Form, ours: Form) -> Iterator[Row]:

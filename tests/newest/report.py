@@ -73,7 +73,7 @@ def row(detail: str) -> str:
 
     With skipped tests a place in a file is given, with failed ones a test.
     """
-    parts = r"(?P<result>[A-Z]+(?: \[\d+\])?) (?P<test>\S+?(?:\[.*?\])?)(?:(?:: | - )(?P<reason>.*))?"
+    parts = r"([A-Z]+(?: \[\d+\])?) (\S+?(?:\[.*?\])?)(?:(?:: | - )(.*))?"
     result, test, reason = re.fullmatch(parts, detail).groups(default="")
     return f"| {result.lower()} | `{escaped(test)}` | {escaped(reason)} |\n"
 

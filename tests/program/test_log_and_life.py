@@ -8,8 +8,6 @@ from comparison import life, log
 from comparison.rows import DELIBERATE, DIFFERENT, Row, Seen, side_by_side
 from support.forms import Built, C, Folder, Process, Source, real
 
-each_form = pytest.mark.parametrize("form", [Source, Built, Folder], ids=lambda form: form.__name__)
-
 
 @pytest.fixture(scope="module")
 def log_of_c() -> list[Seen]:
@@ -42,7 +40,7 @@ def test_log(form: type[Process], every: int, log_of_c: list[Seen]) -> None:
     compare(log.GROUP, log_of_c, log.play(form, every), form)
 
 
-@each_form
+@pytest.mark.parametrize("form", [Source, Built, Folder], ids=lambda form: form.__name__)
 def test_life(form: type[Process], life_of_c: list[Seen]) -> None:
     """How each form starts, detaches, and ends."""
     real(form.command[0])
