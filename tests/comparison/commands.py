@@ -21,8 +21,11 @@ from comparison.calls import CALLS, NOBODY, Call, Place
 from comparison.masks import masked
 from comparison.rows import NOT_PLAYED, Form, Row, Seen, side_by_side
 from support.daemons import end as end_daemon, serving_pid
-from support.forms import PATIENCE, Process, answers, clean_environment, real, reserved_port, wait_until
+from support.forms import Process
+from support.patience import PATIENCE, wait_until
 from support.peer import ask, lives, names, node, register
+from support.ports import answers, reserved_port
+from support.programs import clean_environment, real
 
 if TYPE_CHECKING:
     from comparison.groups import Plan

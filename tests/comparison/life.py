@@ -23,9 +23,13 @@ from comparison.settled import settle, stay_on_one_processor
 from gevent_epmd.client import TIMEOUT
 from gevent_epmd.program.processes import gone
 from support.daemons import daemon, serving_pid
-from support.forms import PATIENCE, Built, answers, processes_at, real, reserved_port, run, wait_until
+from support.forms import Built
 from support.orphans import zombies_under_process_1
+from support.patience import PATIENCE, wait_until
 from support.peer import Peer, ask, names, node, register, try_to_register
+from support.ports import answers, reserved_port
+from support.procfs import processes_at
+from support.programs import real, run
 from support.strangers import STRANGERS, BoundOnly, Http, Mute, Stranger
 from support.syslog import PRIVATE_DEV
 

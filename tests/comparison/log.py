@@ -21,8 +21,11 @@ from comparison.masks import masked
 from comparison.rows import Form, Row, Seen, at_once, seen_in
 from comparison.settled import settle, stay_on_one_processor
 from gevent_epmd.protocol import frame
-from support.forms import PATIENCE, TESTS, Process, run
+from support.forms import Process
+from support.paths import TESTS
+from support.patience import PATIENCE
 from support.peer import Peer, ask, node, register, try_to_register
+from support.programs import run
 from support.scenes import OTHER_V4, run_apart
 
 if TYPE_CHECKING:

@@ -37,7 +37,8 @@ from gevent_epmd.protocol import (
     names_line,
     port2_reply,
 )
-from support.forms import PATIENCE, Process
+from support.forms import Process
+from support.patience import PATIENCE
 from support.peer import Peer, ask, barrier
 
 LOOK_UP_255 = "a look-up of a 255-character name"

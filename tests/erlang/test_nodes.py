@@ -19,19 +19,11 @@ import pytest
 from gevent_epmd.program.processes import gone
 from support.daemons import end, serving_pid
 from support.erlang import Node
-from support.forms import (
-    BUILT,
-    C_EPMD,
-    FOLDER,
-    SOURCE,
-    answers,
-    clean_environment,
-    real,
-    reserved_port,
-    run,
-    wait_until,
-)
+from support.paths import BUILT, C_EPMD, FOLDER, SOURCE
+from support.patience import wait_until
 from support.peer import look_up, names
+from support.ports import answers, reserved_port
+from support.programs import clean_environment, real, run
 
 #: A host of our own name with an IPv6 address, whatever the machine's resolver knows.
 INETRC = '{host, {0,0,0,0,0,0,0,1}, ["sixbox"]}.\n{lookup, [file, native]}.\n'

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from support.forms import ROOT, run
+from support.paths import ROOT
+from support.programs import run
 
 BAD = {
     "comparison nosuch": b'compare: "nosuch" is not one of wire, ',

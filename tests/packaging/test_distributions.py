@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from support.forms import ROOT, real, run
+from support.paths import ROOT
+from support.programs import real, run
 
 #: What an installation may take, from the network perhaps.
 PATIENCE = 300

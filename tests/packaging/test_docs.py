@@ -21,8 +21,11 @@ import yaml
 from gevent_epmd.program.options import read_options
 from gevent_epmd.program.processes import gone
 from support import markdown
-from support.forms import FOLDER, ROOT, exunit_passed, real, run, wait_until
+from support.erlang import exunit_passed
 from support.markdown import Block, Command, all_blocks, documents, name_of
+from support.paths import FOLDER, ROOT
+from support.patience import wait_until
+from support.programs import real, run
 
 README = ROOT / "README.md"
 #: A call in a text: up to what ends it in a shell, in Markdown, or in a sentence.

@@ -15,19 +15,12 @@ import pytest
 import yaml
 
 from gevent_epmd.program.options import read_options
-from support.forms import (
-    FOLDER,
-    PATIENCE,
-    ROOT,
-    answers,
-    children,
-    clean_environment,
-    content,
-    exunit_passed,
-    real,
-    run,
-    wait_until,
-)
+from support.erlang import exunit_passed
+from support.paths import FOLDER, ROOT
+from support.patience import PATIENCE, wait_until
+from support.ports import answers
+from support.procfs import children
+from support.programs import clean_environment, content, real, run
 
 EXAMPLES = ROOT / "docs" / "examples"
 WITH_EPMD = str(EXAMPLES / "with-epmd")

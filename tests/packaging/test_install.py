@@ -16,7 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from support.forms import C_EPMD, FOLDER, ROOT, Process, answers, real, run, wait_until
+from support.forms import Process
+from support.paths import C_EPMD, FOLDER, ROOT
+from support.patience import wait_until
+from support.ports import answers
+from support.programs import real, run
 
 INSTALL = ROOT / "scripts" / "install"
 FIRST = b"#!/bin/sh\necho first\n"

@@ -14,7 +14,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import wanted
-from support.forms import ROOT, run
+from support.paths import ROOT
+from support.programs import run
 
 LOCKS = ROOT / "build" / "locks"
 PYTHONS = (ROOT / "build" / "pythons").read_text().split()

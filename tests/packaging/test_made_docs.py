@@ -16,8 +16,10 @@ import architecture
 import imports
 import usage
 from gevent_epmd.program.options import _known_options
-from support.forms import BUILT, ROOT, SOURCE, Source, real, run
+from support.forms import Source
+from support.paths import BUILT, ROOT, SOURCE
 from support.peer import node, register
+from support.programs import real, run
 
 MANUAL = ROOT / "docs" / "epmd.1"
 COMPLETION = ROOT / "docs" / "completion"

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from packages import scenes
-from support.forms import C_EPMD, FOLDER, ROOT, real, run
+from support.paths import C_EPMD, FOLDER, ROOT
+from support.programs import real, run
 from support.roots import OVERLAY, Root, RootFailed, entered
 from support.units import TARGET, TARGETS, check_service
 

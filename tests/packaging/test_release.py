@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from support.forms import FOLDER, ROOT, real, run
+from support.paths import FOLDER, ROOT
+from support.programs import real, run
 
 NOBODY = {
     "GIT_CONFIG_GLOBAL": "/dev/null",

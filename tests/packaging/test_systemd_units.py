@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from support.forms import FOLDER, ROOT, real, run
+from support.paths import FOLDER, ROOT
+from support.programs import real, run
 from support.units import TARGET, TARGETS, check_service
 
 UNITS = ROOT / "docs" / "systemd"

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from support.forms import FOLDER, ROOT, real, run
+from support.paths import FOLDER, ROOT
+from support.programs import real, run
 
 #: All that may be on PATH: GNU coreutils, findutils, sed, grep, util-linux, and bash.
 TOOLS = [

@@ -11,9 +11,8 @@ import threading
 import pytest
 
 from bench.load import node_fields
-from support.forms import C_EPMD, ROOT, real, run
-
-pytestmark = pytest.mark.usefixtures("unmeasured")
+from support.paths import C_EPMD, ROOT
+from support.programs import real, run
 
 BENCH = ROOT / "tests" / "bench"
 

@@ -20,29 +20,17 @@ import pytest
 from support import check_scenes
 from support.check_scenes import BOX, nodes
 from support.checking import blocked_port, check, run_in_a_box
-from support.forms import (
-    FOLDER,
-    PROGRAMS,
-    C,
-    Folder,
-    Source,
-    answers,
-    outcome,
-    real,
-    reserved_port,
-    run,
-    wait_until,
-)
+from support.forms import PROGRAMS, C, Folder, Source
 from support.hostile import Hostile, playing
+from support.marks import forms
 from support.neighbour import HERE_V4, HERE_V6, THERE_V4
+from support.paths import FOLDER
+from support.patience import wait_until
 from support.peer import node, register
+from support.ports import answers, reserved_port
+from support.programs import outcome, real, run
 from support.scenes import OTHER_V4, run_apart
 from support.strangers import BoundOnly, ClosesAtOnce, Dripping, Endless, Http, Mute
-
-# Coverage's tracer sometimes spins for ever in a process that starts threads.
-pytestmark = pytest.mark.usefixtures("unmeasured")
-
-each_program = pytest.mark.parametrize("form", PROGRAMS.values(), ids=lambda form: form.__name__)
 
 #: A scene, and the host where it plays: what its hosts file has beside localhost, and its network.
 SCENES = [
@@ -61,7 +49,7 @@ SCENES = [
 
 
 @pytest.mark.slow
-@each_program
+@forms(processes_only=True, c=False)
 @pytest.mark.parametrize(("scene", "hosts", "network"), SCENES, ids=[scene for scene, _, _ in SCENES])
 def test_scene(form, scene: str, hosts: str, network: str) -> None:
     run_in_a_box("support.check_scenes", getattr(check_scenes, scene), form, hosts, network)
@@ -105,7 +93,7 @@ def test_bound_and_not_listening(ours) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", [*PROGRAMS.values(), C], ids=lambda form: form.__name__)
+@forms(processes_only=True)
 def test_stopped(form) -> None:
     program = Folder.command if form.is_c else form.command
     with form() as server, server.stopped():
@@ -119,7 +107,7 @@ def test_stopped(form) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("code", ["answers", "dead"])
-@each_program
+@forms(processes_only=True, c=False)
 def test_thousand_nodes_with_few_descriptors(form, code: str) -> None:
     """Each has a port of its own; the same where nobody listens."""
     limited = ["sh", "-c", 'ulimit -n 256; exec "$@"', "sh", *form.command]
@@ -170,7 +158,7 @@ def test_busy_c_keeps_its_nodes() -> None:
 HOSTILE = ["a\r\nb\x1b[2J", "\u202e\u009b", "ö" * 200, 'quote"\\', "name x at port 1"]
 
 
-@each_program
+@forms(processes_only=True, c=False)
 def test_names_control_no_terminal(form) -> None:
     with form() as server, check_scenes.listening() as port, contextlib.ExitStack() as held:
         for name in HOSTILE:

@@ -14,8 +14,10 @@ from gevent.threadpool import ThreadPool
 from gevent_epmd import PortMapper, ThreadedPortMapper, client
 from gevent_epmd.protocol import frame
 from gevent_epmd.server.listeners import ListenError, PortInUse
-from support.forms import PATIENCE, answers, reserved_port, run, wait_until
+from support.patience import PATIENCE, wait_until
 from support.peer import Peer, node, try_to_register
+from support.ports import answers, reserved_port
+from support.programs import run
 
 BOTH = [PortMapper, ThreadedPortMapper]
 each = pytest.mark.parametrize("kind", BOTH)
@@ -247,7 +249,6 @@ except RuntimeError as error: print(error)
     assert done.stdout.startswith(b"foo\ngevent has patched the module threading"), done.stderr
 
 
-@pytest.mark.usefixtures("unmeasured")
 def test_package_imports_gevent_only_where_it_serves() -> None:
     script = """
 import sys, gevent_epmd

@@ -19,8 +19,10 @@ from hypothesis import HealthCheck, example, given, settings, strategies as st
 from gevent_epmd import client
 from gevent_epmd.client import answers
 from gevent_epmd.client.answers import DumpedNode, NamedPort
-from support.forms import PATIENCE, SOURCE, run
 from support.hostile import ENDS, Hostile, playing
+from support.paths import SOURCE
+from support.patience import PATIENCE
+from support.programs import run
 
 #: Of a call, and how much longer it may take on a machine that has other things to do, in seconds.
 TIMEOUT, SLACK = 0.2, 5.0
@@ -170,7 +172,6 @@ def old_dump(kind: bytes, text: bytes) -> Iterator[DumpedNode]:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize(
     "text",
     [

@@ -10,12 +10,11 @@ from types import SimpleNamespace
 import pytest
 
 from gevent_epmd.server.connection import Connection
-from support.forms import answers, run
 from support.hostile import Hostile, playing
 from support.hosts import PORT_MAPPER, THREADED, Changed, Host
 from support.peer import Peer, ask, look_up, node, register, try_to_register
-
-pytestmark = pytest.mark.usefixtures("unmeasured")
+from support.ports import answers
+from support.programs import run
 
 #: Longer than any scene takes: whoever waits so long is seen.
 LONG = 30

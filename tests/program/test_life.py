@@ -16,7 +16,9 @@ import pytest
 
 from comparison.settled import settle
 from gevent_epmd.protocol import NOEXIST, STOPPED, alive2_refusal, frame
-from support.forms import OURS, each_that_serves, few_descriptors, forms, wait_until
+from support.forms import InProcess
+from support.marks import forms
+from support.patience import wait_until
 from support.peer import (
     Peer,
     ask,
@@ -29,6 +31,7 @@ from support.peer import (
     slow_reader,
     try_to_register,
 )
+from support.programs import few_descriptors
 
 
 @forms(launcher=False)
@@ -169,7 +172,7 @@ def test_slow_reader_delays_nobody_and_is_gone_in_time(form) -> None:
         wait_until(slow.was_reset, "the slow reader to be cut off", 15)
 
 
-@each_that_serves
+@forms(c=False, launcher=False)
 def test_reader_that_is_only_slow_gets_everything(form) -> None:
     with ExitStack() as stack:
         server = stack.enter_context(form())
@@ -193,7 +196,7 @@ def test_stop_closes_the_connection_of_the_node(form) -> None:
         peer.close()
 
 
-@each_that_serves
+@forms(c=False, launcher=False)
 def test_stop_of_a_node_that_has_just_gone(form) -> None:
     with form("-relaxed_command_check") as server:
         for _ in range(50):
@@ -212,7 +215,7 @@ def test_relaxed_by_the_environment(form) -> None:
 
 
 @pytest.mark.slow
-@each_that_serves
+@forms(c=False, launcher=False)
 def test_name_comes_back_5000_times(form) -> None:
     with form() as server:
         refused, creations = 0, []
@@ -243,7 +246,7 @@ def test_name_comes_back_at_once(form) -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("-d",)], ids=["quiet", "debug"])
-@each_that_serves
+@forms(c=False, launcher=False)
 def test_name_comes_back_after_a_reset_or_a_byte(form, options: tuple[str, ...]) -> None:
     with form(*options) as server:
         peer = Peer(server.port)
@@ -263,7 +266,7 @@ def test_name_comes_back_after_a_reset_or_a_byte(form, options: tuple[str, ...])
             assert server.log().count("unregistering 'foo:") == 301
 
 
-@each_that_serves
+@forms(c=False, launcher=False)
 def test_kill_is_not_refused_for_a_node_that_has_just_gone(form) -> None:
     with form() as server:
         peer, _ = register(server.port, node("foo"))
@@ -285,7 +288,7 @@ def test_kill_closes_every_connection(form) -> None:
         wait_until(lambda: server.ended() == 0, "the server to end")
 
 
-@each_that_serves
+@forms(c=False, launcher=False)
 def test_port_is_free_when_kill_answers(form) -> None:
     for _ in range(20):
         with form() as server:
@@ -295,7 +298,7 @@ def test_port_is_free_when_kill_answers(form) -> None:
                 sock.bind(("127.0.0.1", server.port))
                 sock.listen()
             wait_until(lambda: server.ended() == 0, "the server to end")
-            if form is not OURS[0]:
+            if form is not InProcess:
                 break  # once is enough for a process
 
 
@@ -333,7 +336,7 @@ def test_out_of_descriptors_it_serves_on(form, monkeypatch) -> None:
         assert 1 <= lines <= 10
 
 
-@pytest.mark.parametrize("form", OURS[1:], ids=lambda form: form.__name__)
+@forms(processes_only=True, c=False)
 @pytest.mark.parametrize(("descriptors", "room"), [(128, 64), (64, 32), (20, 4)])
 def test_nodes_leave_room_for_those_who_ask(form, descriptors: int, room: int, monkeypatch) -> None:
     monkeypatch.setattr(form, "prepare", few_descriptors(descriptors, descriptors))
@@ -365,7 +368,7 @@ def seconds_of_a_look_up(port: int) -> float:
 
 
 @pytest.mark.slow
-@each_that_serves
+@forms(c=False, launcher=False)
 def test_busy_server_is_slow_for_each_alone(form) -> None:
     with form("-delay_write", "1") as server, ExitStack() as stack:
         start = time.monotonic()
@@ -377,13 +380,13 @@ def test_busy_server_is_slow_for_each_alone(form) -> None:
 
 
 @pytest.mark.slow
-@each_that_serves
+@forms(c=False, launcher=False)
 def test_write_delay_is_longer_than_the_packet_timeout(form) -> None:
     with form("-delay_write", "2", "-packet_timeout", "1") as server:
         assert look_up(server.port, "foo") == b"w\1"
 
 
-@each_that_serves
+@forms(c=False, launcher=False)
 @pytest.mark.parametrize("what", [b"", b"\0", b"\0\x04z", frame(b"n"), frame(node("foo").packet())])
 def test_resets_leave_nothing_behind(form, what: bytes) -> None:
     with form("-packet_timeout", "60") as server:
@@ -395,12 +398,12 @@ def test_resets_leave_nothing_behind(form, what: bytes) -> None:
         peer, _ = register(server.port, node("foo"))
         # Descriptors are given out lowest first: a leak would show in the number.
         fd = int(ask(server.port, b"d").split(b"fd = ")[1].split(b"\n")[0])
-        if form is not OURS[0]:
+        if form is not InProcess:
             assert fd < 20
         peer.close()
 
 
-@pytest.mark.parametrize("form", OURS[1:], ids=lambda form: form.__name__)
+@forms(processes_only=True, c=False)
 def test_it_does_nothing_where_there_is_nothing_to_do(form) -> None:
     """Each time that it is woken is counted; C wakes every 5 s."""
     with form() as server, register(server.port, node("foo"))[0]:

@@ -11,7 +11,9 @@ from comparison.masks import without_peers
 from comparison.settled import settle
 from gevent_epmd.protocol import frame
 from gevent_epmd.server.log import Log, printable
-from support.forms import Source, each_of_ours, forms, wait_until
+from support.forms import Source
+from support.marks import forms
+from support.patience import wait_until
 from support.peer import Peer, ask, barrier, names, node, register, try_to_register
 
 LINE = re.compile(r"epmd: \w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}: (.*)")
@@ -104,7 +106,7 @@ COMPLAINTS = {
 }
 
 
-@each_of_ours
+@forms(c=False)
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_complaint_names_the_peer(form, host: str) -> None:
     with form() as server, register(server.port, node("foo"))[0]:

@@ -17,24 +17,13 @@ import pytest
 
 from gevent_epmd.program.processes import gone
 from support.daemons import end, serving_pid
-from support.forms import (
-    BUILT,
-    C_EPMD,
-    PATIENCE,
-    SOURCE,
-    Built,
-    Folder,
-    Source,
-    answers,
-    clean_environment,
-    each_of_ours,
-    outcome,
-    real,
-    reserved_port,
-    run,
-    wait_until,
-)
+from support.forms import Source
+from support.marks import forms
+from support.paths import BUILT, C_EPMD, SOURCE
+from support.patience import PATIENCE, wait_until
 from support.peer import ask, names, node, register
+from support.ports import answers, reserved_port
+from support.programs import clean_environment, outcome, real, run
 from support.scenes import (
     loopback_is_all_there_is,
     loopback_is_ipv4_alone,
@@ -46,8 +35,6 @@ from support.scenes import (
     there_is_no_loopback_address,
 )
 from support.strangers import Odd
-
-each_program = pytest.mark.parametrize("form", [Source, Built, Folder], ids=lambda form: form.__name__)
 
 
 def test_help_and_version(ours) -> None:
@@ -120,7 +107,7 @@ def test_value_is_missing(ours, option: str) -> None:
     assert b"usage: epmd " in err
 
 
-@each_program
+@forms(processes_only=True, c=False)
 @pytest.mark.parametrize("networks", ["", " ,"])
 def test_allow_nobody(form, networks: str) -> None:
     """Not even a network is named; this host may ask all the same, and it says nothing of a fault."""
@@ -130,7 +117,7 @@ def test_allow_nobody(form, networks: str) -> None:
 
 
 @pytest.mark.slow
-@each_program
+@forms(processes_only=True, c=False)
 def test_idle_exit(form) -> None:
     """It counts from the end of the last node, also where it had been idle for a while before."""
     with form("-idle_exit", "3") as server:
@@ -146,7 +133,7 @@ def test_idle_exit(form) -> None:
         assert "no node for 3 seconds" in server.log()
 
 
-@each_program
+@forms(processes_only=True, c=False)
 def test_idle_exit_where_nobody_comes(form) -> None:
     with form("-idle_exit", "1") as server:
         wait_until(lambda: server.ended() == 0, "it to end")
@@ -166,7 +153,7 @@ def pids(processes: list[subprocess.Popen]) -> str:
     return ",".join(str(process.pid) for process in processes)
 
 
-@each_program
+@forms(processes_only=True, c=False)
 @pytest.mark.parametrize("which", [0, 1])
 def test_pid_exit(form, which: int, others) -> None:
     with form("-pid_exit", pids(others)) as server:
@@ -186,7 +173,7 @@ def test_pid_exit_of_a_daemon(ours, others) -> None:
         wait_until(lambda: gone(pid), "it to end")
 
 
-@each_program
+@forms(processes_only=True, c=False)
 def test_pid_exit_where_the_process_is_gone(form, others) -> None:
     others[0].kill()
     others[0].wait(PATIENCE)
@@ -217,7 +204,7 @@ def test_gone(others) -> None:
     assert gone(pid)
 
 
-@each_program
+@forms(processes_only=True, c=False)
 def test_port_on_stdout(form) -> None:
     command = [*form.command, "-port", "0", "-port_file", "-", "-loopback"]
     with subprocess.Popen(command, env=clean_environment(), stdout=subprocess.PIPE) as process:
@@ -275,7 +262,7 @@ def test_file_ends_with_the_launcher(tmp_path: Path) -> None:
     wait_until(lambda: not list(tmp_path.iterdir()), "the file to be removed")
 
 
-@each_program
+@forms(processes_only=True, c=False)
 def test_file_of_another_mapper_stays(form, tmp_path: Path) -> None:
     options = ("-port_file", str(tmp_path / "port"))
     with form(*options) as first, form(*options) as second:
@@ -376,7 +363,7 @@ def test_port_file_where_the_port_is_taken(ours, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@each_program
+@forms(processes_only=True, c=False)
 def test_json(form, ours) -> None:
     with form() as server, ExitStack() as held:
         register(server.port, node("late"))[0].close()
@@ -423,7 +410,7 @@ def test_names_of_a_host(ours, host: str) -> None:
         assert err == f"epmd: Cannot connect to epmd on {host}: Connection refused\n".encode()
 
 
-@each_program
+@forms(processes_only=True, c=False)
 @pytest.mark.parametrize(
     ("scene", "network"),
     [
@@ -438,12 +425,12 @@ def test_loopback(form, scene, network: str) -> None:
     run_scene(scene, form, network)
 
 
-@each_program
+@forms(processes_only=True, c=False)
 def test_allow(form) -> None:
     run_scene(only_the_allowed_may_ask, form)
 
 
-@each_of_ours
+@forms(c=False)
 def test_allow_register(form) -> None:
     run_scene(nodes_of_other_hosts_may_register_and_no_more, form)
 

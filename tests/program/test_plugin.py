@@ -16,7 +16,9 @@ import pytest
 from gevent_epmd import client
 from gevent_epmd.program.processes import gone
 from gevent_epmd.testing import EpmdProcess, MapperFailed, process
-from support.forms import PATIENCE, answers, clean_environment, run, wait_until
+from support.patience import PATIENCE, wait_until
+from support.ports import answers
+from support.programs import clean_environment, run
 from support.scenes import run_apart
 
 PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v"]
@@ -359,7 +361,6 @@ def test_it(epmd_session, epmd, worker_id, number):
         assert gone(int(mapper.split()[1]))
 
 
-@pytest.mark.usefixtures("unmeasured")
 def test_it_costs_nothing_where_it_is_not_used(project) -> None:
     project.write(
         "test_it.py",

@@ -25,7 +25,8 @@ from docopt import docopt
 import soak.families  # noqa: F401 - they put themselves into the list
 from soak.play import SCENES, Scale, play
 from support.asked import choice, program
-from support.forms import PROGRAMS, heed_signals
+from support.forms import PROGRAMS
+from support.programs import heed_signals
 
 
 def main() -> int:

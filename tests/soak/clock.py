@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 
 from soak.play import Figures, Form, Scale, scene
-from support.forms import real, wait_until
+from support.patience import wait_until
 from support.peer import Peer, barrier, look_up, names, node, register
+from support.programs import real
 
 _TIMEOUT = 2
 _JUMPS = {"back": -86_400, "forward": 86_400}

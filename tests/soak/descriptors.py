@@ -10,7 +10,8 @@ from gevent_epmd.protocol import frame
 from soak.crowd import Crowd, still_serves
 from soak.measure import Worker, descriptors, resident, share_of_a_core
 from soak.play import Figures, Form, Scale, scene, variant
-from support.forms import Process, wait_until
+from support.forms import Process
+from support.patience import wait_until
 from support.peer import look_up, names, node, register
 
 #: How many connections of the flood are kept at once, in limits: the server has closed the others long ago.

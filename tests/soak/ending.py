@@ -9,8 +9,11 @@ import subprocess
 import time
 
 from soak.play import Figures, Form, Scale, scene
-from support.forms import answers, clean_environment, real, reserved_port, serving, wait_until
+from support.patience import wait_until
 from support.peer import node, register
+from support.ports import answers, reserved_port
+from support.procfs import serving
+from support.programs import clean_environment, real
 
 #: How long an end may take, in seconds.
 _AT_ONCE = 3.0

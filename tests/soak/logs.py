@@ -14,8 +14,10 @@ from gevent_epmd.protocol import frame
 from soak.crowd import quick
 from soak.play import Figures, Form, Scale, scene
 from support.daemons import daemon
-from support.forms import answers, clean_environment, real, reserved_port, wait_until
+from support.patience import wait_until
 from support.peer import names, node, register
+from support.ports import answers, reserved_port
+from support.programs import clean_environment, real
 from support.syslog import PRIVATE_DEV, received
 
 #: How long an answer may take, in seconds.

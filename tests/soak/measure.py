@@ -11,7 +11,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from support.forms import PATIENCE, TESTS, clean_environment
+from support.paths import TESTS
+from support.patience import PATIENCE
+from support.programs import clean_environment
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 

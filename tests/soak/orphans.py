@@ -17,7 +17,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from soak.play import Figures, Form, Scale, scene
-from support.forms import PATIENCE, ReservedPort, answers, clean_environment, processes_at, wait_until
+from support.patience import PATIENCE, wait_until
+from support.ports import ReservedPort, answers
+from support.procfs import processes_at
+from support.programs import clean_environment
 from support.strangers import Mute
 
 #: The kills are spread over so long, in seconds from the start.

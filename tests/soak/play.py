@@ -7,7 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
-from support.forms import PROGRAMS, TESTS, C, Process
+from support.forms import PROGRAMS, C, Process
+from support.paths import TESTS
 from support.scenes import run_apart
 
 #: What a scene has measured, by what it is.

@@ -11,8 +11,9 @@ from contextlib import ExitStack
 
 from soak.crowd import still_serves
 from soak.play import Figures, Form, Scale, scene
-from support.forms import clean_environment, real, wait_until
+from support.patience import wait_until
 from support.peer import names, node, register
+from support.programs import clean_environment, real
 
 _NODES = 200
 _OPTIONS = ["-setcookie", "biscuit", "-start_epmd", "false", "+S", "1:1", "-noshell"]

@@ -9,8 +9,8 @@ from gevent_epmd.protocol import frame
 from soak.crowd import Crowd, still_serves, ticks
 from soak.measure import Worker, resident
 from soak.play import Figures, Form, Scale, scene
-from support.forms import wait_until
 from support.neighbour import HERE_V4, Neighbour
+from support.patience import wait_until
 from support.peer import Peer, node, register
 
 _NODES = 900

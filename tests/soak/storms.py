@@ -8,7 +8,8 @@ from gevent_epmd.protocol import frame
 from soak.crowd import quick, still_serves
 from soak.measure import Worker, descriptors, resident
 from soak.play import Figures, Form, Scale, scene
-from support.forms import Process, wait_until
+from support.forms import Process
+from support.patience import wait_until
 from support.peer import Peer, ask, barrier, look_up, names, node, register
 
 #: What a small program may grow by, in KB.

@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Callable
 
-from support.forms import PATIENCE
+from support.patience import PATIENCE
 from support.peer import RESET
 
 

@@ -7,18 +7,10 @@ import os
 import signal
 import subprocess
 
-from support.forms import (
-    PATIENCE,
-    answers,
-    children,
-    clean_environment,
-    command_line,
-    real,
-    reserved_port,
-    run,
-    state,
-    wait_until,
-)
+from support.patience import PATIENCE, wait_until
+from support.ports import answers, reserved_port
+from support.procfs import children, command_line, state
+from support.programs import clean_environment, real, run
 
 
 def zombies_under_process_1(form) -> int:

@@ -16,21 +16,13 @@ import tempfile
 from gevent_epmd.protocol import PORT2_NOT_FOUND
 from support.activation import DualStack
 from support.erlang import Node
-from support.forms import (
-    FORMS,
-    PATIENCE,
-    ROOT,
-    TESTS,
-    Process,
-    answers,
-    clean_environment,
-    real,
-    reserved_port,
-    run,
-    wait_until,
-)
+from support.forms import FORMS, Process
 from support.neighbour import HERE_V4, HERE_V6, THERE_V4, THERE_V6, Neighbour, forward_packets
+from support.paths import ROOT, TESTS
+from support.patience import PATIENCE, wait_until
 from support.peer import Peer, ask, names, node, register, try_to_register
+from support.ports import answers, reserved_port
+from support.programs import clean_environment, real, run
 
 #: Addresses that are this host's but no loopback.
 OTHER_V4, OTHER_V6 = "10.77.0.1", "fd77::1"

@@ -24,7 +24,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from support.checking import in_a_box
-from support.forms import FOLDER, PATIENCE, content, real
+from support.paths import FOLDER
+from support.patience import PATIENCE
+from support.programs import content, real
 
 _BLOCK = re.compile(
     r"<!-- box:(?P<hosts>[^\n]*)\n(?P<set_up>.*?)-->\n\n?```console\n(?P<lines>.*?)```\n", re.DOTALL

@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 
-from support.forms import wait_until
+from support.patience import wait_until
 
 
 class Stranger:
