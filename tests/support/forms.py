@@ -18,7 +18,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
@@ -28,6 +27,7 @@ import pytest
 from comparison import differences
 from gevent_epmd import ThreadedPortMapper
 from gevent_epmd.program.options import read_options
+from support.patience import PATIENCE, wait_until
 
 ROOT = Path(__file__).parents[2]
 #: The folder from which tests and tools import each other.
@@ -39,9 +39,6 @@ FOLDER = str(ROOT / "dist" / "gevent-epmd" / "epmd")
 C_EPMD = os.environ.get("EPMD_C") or "/usr/bin/epmd"
 #: ERTS 13 is of OTP 25, and so on, since OTP 23.
 _OTP_OF_ERTS = 12
-
-#: How long anything may take that should take no time at all.
-PATIENCE = 60.0
 
 
 class Real:
@@ -68,13 +65,6 @@ def heed_signals() -> None:
     for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def wait_until(condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
-    end = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < end, f"waited {patience} s in vain for: {what}"
-        time.sleep(0.002)
 
 
 def state(pid: int) -> str:
