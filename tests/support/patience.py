@@ -1,7 +1,7 @@
 """How long tests wait.  Every limit of a test, a tool or a scene comes from here.
 
 A limit is there for what hangs: it is two minutes and more, so that a slow or busy machine never reaches it,
-and it costs nothing where nothing hangs.  No test judges speed; `scripts/bench` and `scripts/soak` measure it.
+and costs nothing where nothing hangs.  No test judges speed: `scripts/bench` and `scripts/soak` measure it.
 
 This module imports nothing heavy: processes of their own, such as those of `soak.workers`, import it too.
 """
