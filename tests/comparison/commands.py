@@ -21,7 +21,16 @@ from comparison.calls import CALLS, NOBODY, Call, Place
 from comparison.masks import masked
 from comparison.rows import NOT_PLAYED, Form, Row, Seen, side_by_side
 from support.daemons import end as end_daemon, serving_pid
-from support.forms import PATIENCE, Process, answers, clean_environment, real, reserved_port, wait_until
+from support.forms import (
+    PATIENCE,
+    Process,
+    answers,
+    clean_environment,
+    processes_at,
+    real,
+    reserved_port,
+    wait_until,
+)
 from support.peer import ask, lives, names, node, register
 
 if TYPE_CHECKING:
@@ -29,9 +38,6 @@ if TYPE_CHECKING:
 
 #: Calls wait more than they work.
 _AT_ONCE = 8
-#: How long to look for a daemon that there should not be.  One that there should be may take its time: C's
-#: caller returns before it listens.
-_UNTIL_THERE_IS_NO_DAEMON = 1.0
 #: Loopback, two addresses that the calls name, and one that only a wildcard covers.
 _HOSTS = ("127.0.0.1", "::1", "127.0.0.5", "127.0.0.6", "127.0.0.77")
 
@@ -151,10 +157,10 @@ class Run:
         return call.place is NOBODY and "-daemon" in call.words and not call.asks and not call.bad_value
 
     def _daemon(self) -> str:
-        expected = self._process.returncode == 0 and not self._call.difference
-        end = time.monotonic() + (PATIENCE if expected else _UNTIL_THERE_IS_NO_DAEMON)
+        end = time.monotonic() + PATIENCE
         while not answers(self._port):
-            if time.monotonic() > end:
+            # C's caller returns before its daemon listens, or ends in vain.
+            if time.monotonic() > end or ("-port" in self._call.words and not processes_at(self._port)):
                 return "no daemon"
             time.sleep(0.005)
         pid = serving_pid(self._port)

@@ -12,6 +12,7 @@ import pytest
 
 from bench.load import node_fields
 from support.forms import C_EPMD, ROOT, real, run
+from support.patience import LONG
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 
@@ -21,7 +22,7 @@ BENCH = ROOT / "tests" / "bench"
 def bench(*options: str):
     paths = f"{ROOT / 'tests'}:{ROOT / 'build'}"
     command = [sys.executable, "-m", "bench", "--quick", *options]
-    return run(command, environ={"PYTHONPATH": paths}, timeout=60)
+    return run(command, environ={"PYTHONPATH": paths}, timeout=LONG)
 
 
 def load(**plan):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from support.forms import C_EPMD, PATIENCE, Built, C, Folder, Source, forms, outcome, reserved_port, run
+from support.patience import IN_VAIN
 from support.peer import names, node, register
 from support.scenes import run_apart
 from support.strangers import Odd
@@ -205,7 +206,7 @@ def test_bad_port_in_the_environment(ours, value: str, call: list[str]) -> None:
 
 @forms(but_not_c="an invalid port or time", processes_only=True)
 def test_bad_port_in_the_environment_is_no_random_port(form) -> None:
-    patience = 1 if form.is_c else PATIENCE  # C serves, at some port
+    patience = IN_VAIN if form.is_c else PATIENCE  # C serves, at some port
     assert outcome(list(form.command), "-d", environ={"ERL_EPMD_PORT": "abc"}, timeout=patience)[2] == 1
 
 

@@ -10,6 +10,7 @@ import usage
 from gevent_epmd.program.options import ValueProblem, read_options
 from support.daemons import daemon
 from support.forms import Built, Folder, Source, answers, outcome, reserved_port, run, wait_until
+from support.patience import whole_seconds
 from support.peer import ask
 
 #: A value of each, and one that is invalid.
@@ -97,9 +98,10 @@ def test_variables_at_work(form, tmp_path: Path) -> None:
         assert ask(server.port, b"k") == b"OK"
         wait_until(lambda: server.ended() == 0, "it to end")
     assert list(tmp_path.iterdir()) == []
-    with form(environ={"ERL_EPMD_IDLE_EXIT": "1"}) as server:
+    seconds = whole_seconds(1)
+    with form(environ={"ERL_EPMD_IDLE_EXIT": str(seconds)}) as server:
         wait_until(lambda: server.ended() == 0, "it to end")
-        assert "no node for 1 seconds" in server.log()
+        assert f"no node for {seconds} seconds" in server.log()
 
 
 def test_second_epmd_that_inherits_them_is_no_failure(ours, tmp_path: Path) -> None:

@@ -50,6 +50,15 @@ LONG = 5 * PATIENCE
 #: How long to wait for what is known not to happen, such as the end of a C epmd that hangs: where it does not
 #: come, nothing fails.
 IN_VAIN = 2.0
+#: Options of resolv.conf(5) for the longest wait for a name server that does not answer, and how many seconds
+#: that lasts.
+SLOWEST_RESOLVER = "options timeout:30 attempts:5"
+RESOLVER_GIVES_UP = 150.0
+
+
+def whole_seconds(seconds: float) -> int:
+    """The value of a time-out option before whose end a test must do something: longer on a slow machine."""
+    return max(1, round(seconds * SLOWNESS))
 
 
 def wait_until(condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
