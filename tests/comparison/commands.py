@@ -25,6 +25,7 @@ from support.forms import Process
 from support.patience import PATIENCE, wait_until
 from support.peer import ask, lives, names, node, register
 from support.ports import answers, reserved_port
+from support.procfs import processes_at
 from support.programs import clean_environment, real
 
 if TYPE_CHECKING:
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
 
 #: Calls wait more than they work.
 _AT_ONCE = 8
-#: How long to look for a daemon that there should not be.  One that there should be may take its time: C's
-#: caller returns before it listens.
-_UNTIL_THERE_IS_NO_DAEMON = 1.0
 #: Loopback, two addresses that the calls name, and one that only a wildcard covers.
 _HOSTS = ("127.0.0.1", "::1", "127.0.0.5", "127.0.0.6", "127.0.0.77")
 
@@ -154,10 +152,10 @@ class Run:
         return call.place is NOBODY and "-daemon" in call.words and not call.asks and not call.bad_value
 
     def _daemon(self) -> str:
-        expected = self._process.returncode == 0 and not self._call.difference
-        end = time.monotonic() + (PATIENCE if expected else _UNTIL_THERE_IS_NO_DAEMON)
+        end = time.monotonic() + PATIENCE
         while not answers(self._port):
-            if time.monotonic() > end:
+            # C's caller returns before its daemon listens, or ends in vain.
+            if time.monotonic() > end or ("-port" in self._call.words and not processes_at(self._port)):
                 return "no daemon"
             time.sleep(0.005)
         pid = serving_pid(self._port)

@@ -170,7 +170,7 @@ def test_time_out_is_for_the_whole_call(call, how: str) -> None:
         start = time.monotonic()
         with pytest.raises(BadAnswer, match=r"no answer from local epmd in 0.5 s|no response"):
             call(port=slow.port, timeout=0.5)
-        assert 0.4 < time.monotonic() - start < client.TIMEOUT, "it is not the usual time-out"
+        assert 0.4 < time.monotonic() - start < PATIENCE
 
 
 class Slow:

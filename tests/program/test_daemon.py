@@ -330,7 +330,7 @@ sys.exit(cli.main())
         os.close(writing)
         try:
             assert done.returncode == 3
-            wait_until(lambda: has_ended(reading), "the daemon to end", 10)
+            wait_until(lambda: has_ended(reading), "the daemon to end")
             assert not answers(port)
             assert list(tmp_path.iterdir()) == []
         finally:

@@ -15,7 +15,7 @@ import pytest
 
 from gevent_epmd.program.options import USAGE, _known_options
 from support.paths import BUILT, SOURCE
-from support.patience import PATIENCE, wait_until
+from support.patience import LONG, PATIENCE, wait_until
 from support.programs import clean_environment, outcome, real, run
 from support.scenes import run_apart
 from support.strangers import Odd
@@ -127,7 +127,7 @@ def test_every_option_and_variable_with_rubbish(value: bytes, tmp_path: Path) ->
         for words, more in calls
     )
     done = run_apart(
-        [sys.executable, "-c", DRIVER], input=text.encode(), stdin=None, cwd=tmp_path, timeout=3 * PATIENCE
+        [sys.executable, "-c", DRIVER], input=text.encode(), stdin=None, cwd=tmp_path, timeout=LONG
     )
     results = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(results) == len(calls), done.stderr

@@ -118,7 +118,7 @@ def test_complaint_names_the_peer(form, host: str) -> None:
                 name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
                 line = rf": {re.escape(text).replace('FD', '[0-9]+')} from {re.escape(name)}\r?$"
                 what = f"{text!r} from {name} in the log"
-                wait_until(lambda line=line: re.search(line, server.log(), re.MULTILINE), what, 10)
+                wait_until(lambda line=line: re.search(line, server.log(), re.MULTILINE), what)
 
 
 @pytest.mark.slow
@@ -130,7 +130,7 @@ def test_complaint_names_the_peer_that_cannot_be_answered() -> None:
         settle(server.pid)  # it has read the request
         peer.reset()
         line = rf": error in write, errno=\d+: [\w ]+ from 127.0.0.1:{port}\r?$"
-        wait_until(lambda: re.search(line, server.log(), re.MULTILINE), "the complaint", 10)
+        wait_until(lambda: re.search(line, server.log(), re.MULTILINE), "the complaint")
 
 
 @forms(processes_only=True)
@@ -167,7 +167,7 @@ def test_flood_is_one_line_a_second() -> None:
                 peer.send((4000 + number).to_bytes(2, "big"))
                 peer.read_all()
         most = time.monotonic() - start + 2
-        assert 1 <= server.log().count("got garbage") <= most < 100
+        assert 1 <= server.log().count("got garbage") <= most
         assert 1 <= server.log().count("invalid packet size") <= most
     with Source("-d") as server:
         for _ in range(50):

@@ -11,7 +11,7 @@ from gevent_epmd.program.options import ValueProblem, read_options
 from support.daemons import daemon
 from support.forms import Source
 from support.marks import forms
-from support.patience import wait_until
+from support.patience import wait_until, whole_seconds
 from support.peer import ask
 from support.ports import answers, reserved_port
 from support.programs import outcome, run
@@ -100,9 +100,10 @@ def test_variables_at_work(form, tmp_path: Path) -> None:
         assert ask(server.port, b"k") == b"OK"
         wait_until(lambda: server.ended() == 0, "it to end")
     assert list(tmp_path.iterdir()) == []
-    with form(environ={"ERL_EPMD_IDLE_EXIT": "1"}) as server:
+    seconds = whole_seconds(1)
+    with form(environ={"ERL_EPMD_IDLE_EXIT": str(seconds)}) as server:
         wait_until(lambda: server.ended() == 0, "it to end")
-        assert "no node for 1 seconds" in server.log()
+        assert f"no node for {seconds} seconds" in server.log()
 
 
 def test_second_epmd_that_inherits_them_is_no_failure(ours, tmp_path: Path) -> None:

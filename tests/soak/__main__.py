@@ -8,7 +8,7 @@ All scenes are played if none is named. Status 1 if one fails.
 options:
     --ours FORM      source, built or folder [default: source].
     --against PATH   Play with this C epmd in the place of ours; a failure is only recorded: status 0.
-    --short          What the tests play: less of everything, a few seconds each.
+    --short          What the tests play: less of everything, a few seconds each, and no time is judged.
     --list           Say which scenes there are.
 """
 

@@ -19,7 +19,7 @@ from support.erlang import Node
 from support.forms import FORMS, Process
 from support.neighbour import HERE_V4, HERE_V6, THERE_V4, THERE_V6, Neighbour, forward_packets
 from support.paths import ROOT, TESTS
-from support.patience import PATIENCE, wait_until
+from support.patience import IN_VAIN, PATIENCE, wait_until
 from support.peer import Peer, ask, names, node, register, try_to_register
 from support.ports import answers, reserved_port
 from support.programs import clean_environment, real, run
@@ -104,7 +104,7 @@ def missing_ipv6_is_worth_no_line(form) -> None:
 
 def an_asked_for_ipv6_address_is_missed(form) -> None:
     for address in ("::1", "127.0.0.1,::1"):
-        patience = 5 if form.is_c else PATIENCE  # C's of OTP 25 serves
+        patience = IN_VAIN if form.is_c else PATIENCE  # C's of OTP 25 serves
         ended = run([*form.command, "-port", "4369", "-address", address], timeout=patience)
         assert (ended.returncode, ended.stdout) == (1, b"")
         assert b"failed to bind on ipaddr ::" in ended.stderr

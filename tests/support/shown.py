@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 from support.checking import in_a_box
 from support.paths import FOLDER
-from support.patience import PATIENCE
+from support.patience import LONG, PATIENCE
 from support.programs import content, real
 
 _BLOCK = re.compile(
@@ -79,7 +79,7 @@ def play(session: Session) -> list[str]:
     """The lines of the session as it went."""
     told = json.dumps([session.set_up, session.commands])
     me = [sys.executable, "-m", "support.shown"]
-    done = in_a_box(me, session.hosts, input=told.encode(), stdin=None, timeout=3 * PATIENCE)
+    done = in_a_box(me, session.hosts, input=told.encode(), stdin=None, timeout=LONG)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode().splitlines()
 
