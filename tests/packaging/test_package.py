@@ -23,10 +23,11 @@ from support.units import TARGET, TARGETS, check_service
 
 PACKAGE = ROOT / "scripts" / "package"
 SCRIPTS = ("preinst", "postinst", "prerm", "postrm")
-#: Makes a package of what is installed as erlang-base, and one of it with another version of the runtime.
+#: Makes, in a folder, a package of what is installed as erlang-base, and one with another version of the
+#: runtime.
 REPACK = """\
-mkdir -p /root/erlang/DEBIAN
-cd /root/erlang
+mkdir -p "$1/erlang/DEBIAN"
+cd "$1/erlang"
 dpkg -L erlang-base | while read -r file; do
     kept=$(dpkg-divert --truename "$file")
     if [ -f "$kept" ] || { [ -L "$kept" ] && [ ! -d "$kept" ]; }; then echo "$kept"; fi
@@ -36,14 +37,14 @@ for name in preinst postinst prerm postrm md5sums; do
     ! test -e "$file" || cp "$file" "DEBIAN/$name"
 done
 dpkg-query -s erlang-base | grep -v -e ^Status: -e ^Conffiles: >DEBIAN/control
-dpkg-deb -Znone --root-owner-group -b . /root/erlang.deb
+dpkg-deb -Znone --root-owner-group -b . ../erlang.deb
 old=$(basename usr/lib/erlang/erts-*)
 mv "usr/lib/erlang/$old" usr/lib/erlang/erts-99.0
 sed -i "s|/$old/|/erts-99.0/|" usr/lib/erlang/bin/erl usr/lib/erlang/erts-99.0/bin/erl
 ln -s -f ../erts-99.0/bin/epmd usr/lib/erlang/bin/epmd
 sed -i "s|^Version: .*|&+newer|" DEBIAN/control
 (cd usr && find . -type f | sed 's|^\\./|usr/|') | xargs md5sum >DEBIAN/md5sums
-dpkg-deb -Znone --root-owner-group -b . /root/newer-erlang.deb
+dpkg-deb -Znone --root-owner-group -b . ../newer-erlang.deb
 """
 #: Makes a package fail: $1 becomes $2, after the change $3.
 BREAK = """\
@@ -67,14 +68,17 @@ echo link >epmd.gevent-epmd
 TRIGGER = "dpkg-trigger --no-await /usr/lib/erlang && dpkg --configure -a"
 
 
-@pytest.fixture(scope="module")
-def debs(tmp_path_factory) -> list[Path]:
+@pytest.fixture(scope="session")
+def debs(made) -> list[Path]:
     """The package, and one of a newer version."""
     real(FOLDER)
     real("dpkg-deb")
     real("dpkg-shlibdeps")
-    folder = tmp_path_factory.mktemp("debs")
-    return [build(folder), build(folder, "--version", "9.9~rc1", DPKG_DEB_COMPRESSOR_LEVEL="0")]
+    newer = ("--version", "9.9~rc1")
+    return [
+        next(made.once("deb", build).iterdir()),
+        next(made.once("newer-deb", lambda to: build(to, *newer, DPKG_DEB_COMPRESSOR_LEVEL="0")).iterdir()),
+    ]
 
 
 def build(folder: Path, *options: str, **environ: str) -> Path:
@@ -151,11 +155,12 @@ def test_maintainer_scripts(debs: list[Path], script: str, tmp_path: Path) -> No
 class OverlayHost(scenes.Host):
     """This host's root, with what it has of Erlang as packages."""
 
-    def __init__(self, root: Root, first: Path, second: Path) -> None:
+    def __init__(self, root: Root, first: Path, second: Path, of_erlang: Path) -> None:
         super().__init__(root, first, second)
         # What takes long, and is nothing to us.
         root.run("rm -f /var/lib/man-db/auto-update; echo force-unsafe-io >>/etc/dpkg/dpkg.cfg")
-        root.run(REPACK)
+        for deb in of_erlang.glob("*.deb"):
+            root.put(deb, f"/root/{deb.name}")
 
     def install(self, *packages: str) -> str:
         found = ["/root/erlang.deb" if package == "erlang-base" else package for package in packages]
@@ -171,8 +176,13 @@ class OverlayHost(scenes.Host):
         return changed
 
 
+def repack(folder: Path) -> None:
+    done = run(["sh", "-e", "-c", REPACK, "sh", str(folder)])
+    assert done.returncode == 0, done.stderr.decode()
+
+
 @pytest.fixture
-def host(debs: list[Path], tmp_path: Path) -> Iterator[OverlayHost]:
+def host(debs: list[Path], made, tmp_path: Path) -> Iterator[OverlayHost]:
     if os.geteuid():
         pytest.skip("a root of its own needs root")
     for program in ("unshare", "nsenter", "pivot_root", "ip", "erl", "dpkg-divert", "pgrep"):
@@ -181,12 +191,13 @@ def host(debs: list[Path], tmp_path: Path) -> Iterator[OverlayHost]:
         pytest.skip(f"{C_EPMD} is not erlang-base's")
     folder = tmp_path / "root"
     folder.mkdir()
+    of_erlang = made.once("erlang-debs", repack)
     mount = [real("unshare"), "--mount", "sh", "-e", "-c", OVERLAY, "sh", str(ROOT), str(folder)]
     done = run(mount)
     if done.returncode:
         pytest.skip(f"no overlay of this root: {done.stderr.decode()}")
     with entered(folder, tmp_path / "log", overlay=True) as root:
-        yield OverlayHost(root, *debs)
+        yield OverlayHost(root, *debs, of_erlang)
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ import pytest
 
 from gevent_epmd.program.processes import gone
 from support.daemons import daemon
-from support.forms import Source
+from support.forms import Built, Source
 from support.paths import BUILT, SOURCE
 from support.patience import PATIENCE, wait_until
 from support.peer import Peer, ask, names, node, register, scenes_of_trouble
@@ -58,12 +58,12 @@ assert importlib.util.find_spec("resource") is None
 """
 
 
-@pytest.fixture(params=["source", "all-built-in", "built"])
+@pytest.fixture(params=["source", "all-built-in", Built])
 def launcher(request, tmp_path: Path):
     """A launcher's command line, and where its folder is to be looked for."""
     folder = tmp_path / "temp"
     folder.mkdir()
-    if request.param == "built":
+    if request.param is Built:
         return [real(BUILT)], folder
     late = {"lib/more/late.so": b""}
     if request.param == "all-built-in":
@@ -104,6 +104,7 @@ def start() -> Iterator[Callable[[list[str], Path, int], subprocess.Popen]]:
             process.wait(PATIENCE)
 
 
+@pytest.mark.measured
 def test_killed_launcher_takes_all_with_it(launcher, start) -> None:
     command, folder = launcher
     with reserved_port() as port:
@@ -128,6 +129,7 @@ def watched_by(pid: int) -> list[int]:
     return [int(line.split()[1]) for line in lines if line.startswith("Pid:")]
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("launcher", ["source"], indirect=True)
 def test_launcher_that_was_killed_before_its_child_could_look(launcher) -> None:
     """The child has another parent then, which has another command line.  The executable's launcher cannot be
@@ -188,6 +190,7 @@ def test_sigalrm_is_what_it_was(tmp_path: Path, start) -> None:
         assert process.wait(PATIENCE) == 0
 
 
+@pytest.mark.measured
 def test_daemon_outlives_its_launcher(launcher) -> None:
     command, folder = launcher
     with reserved_port() as port:
@@ -207,6 +210,7 @@ def test_signal_leaves_no_litter(name: str, tmp_path: Path, start) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.measured
 def test_end_by_kill_leaves_no_litter(launcher, start) -> None:
     command, folder = launcher
     with reserved_port() as port:

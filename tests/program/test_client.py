@@ -23,6 +23,8 @@ from support.programs import run
 from support.scenes import run_apart
 from support.strangers import Odd
 
+pytestmark = pytest.mark.measured
+
 
 @forms()
 def test_names_and_look_ups(form) -> None:

@@ -48,6 +48,7 @@ NO_EPMD = {
 }
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("options", NO_EPMD, ids=" ".join)
 def test_without_an_epmd(command, options: tuple[str, ...]) -> None:
     with reserved_port() as port:
@@ -64,6 +65,7 @@ def test_connection_to_itself_is_none(ours) -> None:
     assert (done.stdout, done.stderr) == (b"", 12 * CANNOT_CONNECT)
 
 
+@pytest.mark.measured
 @pairs
 def test_calls_of_an_empty_epmd(command, form) -> None:
     with form() as server:
@@ -81,6 +83,7 @@ def test_calls_of_an_empty_epmd(command, form) -> None:
             assert outcome(command, "-port", str(server.port), *call) == expected, options
 
 
+@pytest.mark.measured
 @pairs
 def test_calls_of_an_epmd_with_nodes(command, form) -> None:
     with form() as server, ExitStack() as nodes:
@@ -100,6 +103,7 @@ def test_calls_of_an_epmd_with_nodes(command, form) -> None:
         assert outcome(command, *port, "-started") == (b"", b"", 0)
 
 
+@pytest.mark.measured
 @pairs
 def test_calls_of_a_relaxed_epmd(command, form) -> None:
     with form("-relaxed_command_check") as server, ExitStack() as nodes:
@@ -187,6 +191,7 @@ def test_usage(command, options: list[str]) -> None:
     assert b"Traceback" not in err
 
 
+@pytest.mark.measured
 def test_usage_ends_with_what_is_wrong(ours) -> None:
     assert outcome(ours, "-nams")[1].decode().splitlines()[-1] == 'epmd: unknown option "-nams"'
 
@@ -198,6 +203,7 @@ def test_bad_value(command, options: list[str]) -> None:
     assert b"usage: epmd " in err or is_one_line(err, options[1])
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("options", BAD_VALUES_FOR_US_ALONE, ids=" ".join)
 def test_bad_value_that_c_takes(ours, options: list[str]) -> None:
     out, err, status = outcome(ours, *options)
@@ -209,6 +215,7 @@ def is_one_line(err: bytes, about: str) -> bool:
     return err.startswith(b"epmd: ") and err.count(b"\n") == 1 and about.encode() in err
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("value", ["abc", "", "0", "70966", "-1"])
 @pytest.mark.parametrize("call", [["-names"], []], ids=["asking", "serving"])
 def test_bad_port_in_the_environment(ours, value: str, call: list[str]) -> None:
@@ -223,6 +230,7 @@ def test_bad_port_in_the_environment_is_no_random_port(form) -> None:
     assert outcome(list(form.command), "-d", environ={"ERL_EPMD_PORT": "abc"}, timeout=patience)[2] == 1
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     "options",
     [
@@ -255,12 +263,14 @@ ODD_ANSWERS = [
 ]
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(("call", "says", "out", "status"), ODD_ANSWERS)
 def test_what_answers_is_no_epmd(command, call, says: bytes, out: bytes, status: int) -> None:
     with Odd(says) as odd:
         assert outcome(command, "-port", str(odd.port), *call) == (out, b"", status)
 
 
+@pytest.mark.measured
 @forms(but_not_c="another program at the port", processes_only=True)
 @pytest.mark.parametrize(
     ("call", "says"),
@@ -280,6 +290,7 @@ def test_another_protocol_answers(form, call, says: bytes) -> None:
         assert outcome([*form.command], "-port", str(odd.port), *call) == (out, b"", 1)
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("call", "out"),
     [
@@ -294,18 +305,21 @@ def test_what_answers_resets(command, call, out: bytes) -> None:
         assert outcome(command, "-port", str(odd.port), *call) == (out, b"", 1)
 
 
+@pytest.mark.measured
 def test_listing_that_ends_with_a_reset(command) -> None:
     with Odd(b"\0\0\0\1name foo", reset=True) as odd:
         expected = b"epmd: up and running on port 1 with data:\nname foo"
         assert outcome(command, "-port", str(odd.port), "-names") == (expected, b"", 0)
 
 
+@pytest.mark.measured
 def test_output_that_nobody_takes(command) -> None:
     with Source() as server, register(server.port, node("foo"))[0], Path("/dev/full").open("wb") as full:
         how = {"stdout": full, "stderr": full}
         assert run([*command, "-port", str(server.port), "-names"], **how).returncode == 0
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("option", "status"), [("--help", 0), ("--version", 0), ("--licences", 0), ("-nonsense", 1)]
 )
@@ -319,6 +333,7 @@ def test_text_that_nobody_takes(ours, option: str, status: int) -> None:
         assert run(["sh", "-c", f'exec "$@" {closed}', "sh", *ours, option]).returncode == status
 
 
+@pytest.mark.measured
 def test_broken_pipe_ends_it_as_it_ends_c(command) -> None:
     with Source() as server:
         reading, writing = os.pipe()

@@ -34,6 +34,8 @@ from support.peer import (
 )
 from support.programs import few_descriptors
 
+pytestmark = pytest.mark.measured
+
 
 @forms(launcher=False)
 @pytest.mark.parametrize("end", ["close", "reset", "half close", "a byte", "a request"])

@@ -22,6 +22,8 @@ from support.scenes import (
     strangers_may_only_look_up,
 )
 
+pytestmark = pytest.mark.measured
+
 
 def hosts(*addresses: str) -> list[str]:
     return [place.host for place in places(addresses)]

@@ -74,6 +74,7 @@ PHRASES = {
 }
 
 
+@pytest.mark.measured
 @forms(processes_only=True)
 @pytest.mark.parametrize("level", range(4))
 def test_levels(form, level: int) -> None:
@@ -106,6 +107,7 @@ COMPLAINTS = {
 }
 
 
+@pytest.mark.measured
 @forms(c=False)
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_complaint_names_the_peer(form, host: str) -> None:
@@ -121,6 +123,7 @@ def test_complaint_names_the_peer(form, host: str) -> None:
                 wait_until(lambda line=line: re.search(line, server.log(), re.MULTILINE), what)
 
 
+@pytest.mark.measured
 @pytest.mark.slow
 def test_complaint_names_the_peer_that_cannot_be_answered() -> None:
     with Source("-delay_write", "1") as server:
@@ -133,6 +136,7 @@ def test_complaint_names_the_peer_that_cannot_be_answered() -> None:
         wait_until(lambda: re.search(line, server.log(), re.MULTILINE), "the complaint")
 
 
+@pytest.mark.measured
 @forms(processes_only=True)
 def test_long_packets_are_cut_short(form) -> None:
     with form("-d", "-d") as server:
@@ -158,6 +162,7 @@ def test_name_cannot_forge_a_line() -> None:
         assert r"registering 'a\r\nepmd: " in log
 
 
+@pytest.mark.measured
 def test_flood_is_one_line_a_second() -> None:
     with Source() as server:
         start = time.monotonic()
@@ -175,6 +180,7 @@ def test_flood_is_one_line_a_second() -> None:
         assert server.log().count("got garbage") == 50
 
 
+@pytest.mark.measured
 def test_what_was_left_out_is_counted(monkeypatch) -> None:
     now = [100.0]
     monkeypatch.setattr("gevent_epmd.server.log.time.monotonic", lambda: now[0])
@@ -194,11 +200,13 @@ def test_what_was_left_out_is_counted(monkeypatch) -> None:
     ]
 
 
+@pytest.mark.measured
 def test_printable() -> None:
     assert printable("plain узел 😀") == "plain узел 😀"
     assert printable("a\r\n\t\x00\x7f\x9b\u202e") == r"a\r\n\t\x00\x7f\x9b\u202e"
 
 
+@pytest.mark.measured
 def test_stderr_that_is_full_ends_nothing(monkeypatch) -> None:
     def write(*_: object) -> int:
         raise BrokenPipeError

@@ -37,6 +37,7 @@ from support.scenes import (
 from support.strangers import Odd
 
 
+@pytest.mark.measured
 def test_help_and_version(ours) -> None:
     out, err, status = outcome(ours, "--help")
     assert out.startswith(b"usage: epmd ")
@@ -79,6 +80,7 @@ BAD = {
 }
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("options", BAD, ids=" ".join)
 def test_bad_call(ours, options: tuple[str, ...]) -> None:
     out, err, status = outcome(ours, *options)
@@ -100,6 +102,7 @@ WITH_A_VALUE = [
 ]
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("option", WITH_A_VALUE)
 def test_value_is_missing(ours, option: str) -> None:
     out, err, status = outcome(ours, option)
@@ -116,6 +119,7 @@ def test_allow_nobody(form, networks: str) -> None:
         assert server.log() == ""
 
 
+@pytest.mark.measured
 @pytest.mark.slow
 @forms(processes_only=True, c=False)
 def test_idle_exit(form) -> None:
@@ -154,6 +158,7 @@ def pids(processes: list[subprocess.Popen]) -> str:
     return ",".join(str(process.pid) for process in processes)
 
 
+@pytest.mark.measured
 @forms(processes_only=True, c=False)
 @pytest.mark.parametrize("which", [0, 1])
 def test_pid_exit(form, which: int, others) -> None:
@@ -166,6 +171,7 @@ def test_pid_exit(form, which: int, others) -> None:
         assert f"process {others[which].pid} has ended" in server.log()
 
 
+@pytest.mark.measured
 def test_pid_exit_of_a_daemon(ours, others) -> None:
     with reserved_port() as port:
         assert run([*ours, "-daemon", "-port", str(port), "-pid_exit", pids(others)]).returncode == 0
@@ -174,6 +180,7 @@ def test_pid_exit_of_a_daemon(ours, others) -> None:
         wait_until(lambda: gone(pid), "it to end")
 
 
+@pytest.mark.measured
 @forms(processes_only=True, c=False)
 def test_pid_exit_where_the_process_is_gone(form, others) -> None:
     others[0].kill()
@@ -184,6 +191,7 @@ def test_pid_exit_where_the_process_is_gone(form, others) -> None:
         assert b"has ended" in done.stderr
 
 
+@pytest.mark.measured
 def test_pid_exit_without_help_of_the_kernel(others) -> None:
     """It looks now and then; nobody has reaped the process, and it is gone all the same."""
     script = "import os, sys; del os.pidfd_open; from gevent_epmd.program.cli import main; sys.exit(main())"
@@ -237,6 +245,7 @@ def port_in(path: Path) -> int:
     return int(path.read_text())
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("how", ["KILL", "TERM", "INT"])
 def test_any_port_is_in_the_file_until_the_end(ours, how: str, tmp_path: Path) -> None:
     path = tmp_path / "port"
@@ -329,6 +338,7 @@ def test_daemon_has_written_the_file_when_it_returns(ours, tmp_path: Path) -> No
     assert not (tmp_path / "port").exists()
 
 
+@pytest.mark.measured
 def test_port_file_that_cannot_be_written(ours, tmp_path: Path) -> None:
     # It is written under another name first, and no name may be as long as this one.
     path = tmp_path / ("p" * 256)
@@ -338,6 +348,7 @@ def test_port_file_that_cannot_be_written(ours, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("kind", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/full", path)])
 def test_port_file_that_is_no_file(ours, kind, tmp_path: Path) -> None:
     kind(tmp_path / "port")
@@ -364,6 +375,7 @@ def test_port_file_where_the_port_is_taken(ours, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.measured
 @forms(processes_only=True, c=False)
 def test_json(form, ours) -> None:
     with form() as server, ExitStack() as held:
@@ -398,6 +410,7 @@ def test_what_answers_is_no_epmd(ours) -> None:
         assert outcome(ours, "-port", str(odd.port), "-host", "127.0.0.1", "-started") == (b"", b"", 1)
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1"])
 def test_names_of_a_host(ours, host: str) -> None:
     with Source() as server, register(server.port, node("foo"))[0]:
@@ -411,6 +424,7 @@ def test_names_of_a_host(ours, host: str) -> None:
         assert err == f"epmd: Cannot connect to epmd on {host}: Connection refused\n".encode()
 
 
+@pytest.mark.measured
 @forms(processes_only=True, c=False)
 @pytest.mark.parametrize(
     ("scene", "network"),
@@ -426,11 +440,13 @@ def test_loopback(form, scene, network: str) -> None:
     run_scene(scene, form, network)
 
 
+@pytest.mark.measured
 @forms(processes_only=True, c=False)
 def test_allow(form) -> None:
     run_scene(only_the_allowed_may_ask, form)
 
 
+@pytest.mark.measured
 @forms(c=False)
 def test_allow_register(form) -> None:
     run_scene(nodes_of_other_hosts_may_register_and_no_more, form)

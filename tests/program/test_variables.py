@@ -49,6 +49,7 @@ def test_each_option_that_serves_has_one() -> None:
         assert by_line.must_serve == name.endswith("_file")
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("name", VALUES)
 def test_line_counts_more_and_nothing_counts_as_not_set(name: str) -> None:
     value, bad = VALUES[name]
@@ -57,12 +58,14 @@ def test_line_counts_more_and_nothing_counts_as_not_set(name: str) -> None:
     assert read_options([], {variable(name): ""}) == read_options([], {})
 
 
+@pytest.mark.measured
 @each_bad
 def test_fault_names_the_variable(name: str) -> None:
     with pytest.raises(ValueProblem, match=f"^{variable(name)}: "):
         read_options([], {variable(name): BAD[name]})
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("name", ["port_file", "pid_file"])
 def test_daemon_has_no_stdout(name: str) -> None:
     with pytest.raises(ValueProblem, match=f"^{variable(name)} -: a daemon has no stdout"):
@@ -79,6 +82,7 @@ def test_bad_value(ours, name: str, option: str) -> None:
     assert err.count(b"\n") == 1
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("line", [["-names"], ["-started"], ["-d", "-names"], ["-dump"]], ids=" ".join)
 def test_who_asks_is_not_told(ours, line: list[str]) -> None:
     environ = {variable(name): bad for name, (_, bad) in VALUES.items()}
@@ -88,6 +92,7 @@ def test_who_asks_is_not_told(ours, line: list[str]) -> None:
         assert outcome(call, *line, environ=environ)[2] == 0
 
 
+@pytest.mark.measured
 @forms(processes_only=True, c=False)
 def test_variables_at_work(form, tmp_path: Path) -> None:
     paths = {name: tmp_path / name for name in ("port_file", "pid_file")}

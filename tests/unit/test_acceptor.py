@@ -27,6 +27,8 @@ from gevent_epmd.server.mapper import Mapper
 from gevent_epmd.server.settings import Settings
 from support.patience import PATIENCE
 
+pytestmark = pytest.mark.measured
+
 
 @pytest.fixture(autouse=True)
 def _in_time() -> Iterator[None]:

@@ -9,6 +9,8 @@ import pytest
 
 from gevent_epmd.program.files import OwnFile
 
+pytestmark = pytest.mark.measured
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:

@@ -10,6 +10,8 @@ from gevent_epmd import PortMapper
 from gevent_epmd.program.options import ValueProblem, read_options
 from gevent_epmd.server.networks import is_in, plain_host, read_network
 
+pytestmark = pytest.mark.measured
+
 
 @pytest.mark.parametrize(
     ("text", "network"),

@@ -22,6 +22,8 @@ from gevent_epmd.protocol import (
 )
 from support.wire_cases import CASES
 
+pytestmark = pytest.mark.measured
+
 U16 = st.integers(0, 0xFFFF)
 U8 = st.integers(0, 0xFF)
 NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=255)

@@ -9,6 +9,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from gevent_epmd.server.registry import NodeRefused, Registry
 from support.peer import node
 
+pytestmark = pytest.mark.measured
+
 
 class Holder:
     """A connection, as far as the registry knows one."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from gevent_epmd.server.timers import Unregistered
+
+pytestmark = pytest.mark.measured
 
 
 def test_order_of_connections_without_a_node() -> None:
