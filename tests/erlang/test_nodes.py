@@ -103,12 +103,21 @@ class Host:
             end(self.port, pid)
 
 
+#: How a node comes to its epmd. What it does with it is the same for all of ours.
+WAYS = ["-epmd", "BINDIR", "built", "folder", "C"]
+every_way = pytest.mark.parametrize(
+    ("host", "protocol"),
+    [*((way, "inet_tcp") for way in WAYS), *((way, "inet6_tcp") for way in ("folder", "C"))],
+    indirect=["host"],
+)
+
+
 @pytest.fixture(params=["inet_tcp", "inet6_tcp"])
 def protocol(request) -> str:
     return request.param
 
 
-@pytest.fixture(params=["-epmd", "BINDIR", "built", "folder", "C"])
+@pytest.fixture(params=["folder", "C"])
 def host(request, protocol, tmp_path: Path):
     real("erl")
     with reserved_port() as port:
@@ -122,6 +131,7 @@ def host(request, protocol, tmp_path: Path):
 only_inet = pytest.mark.parametrize("protocol", ["inet_tcp"])
 
 
+@every_way
 def test_nodes_find_each_other(host) -> None:
     a, b = host.start("a"), host.start("b")
     assert a.eval(f"net_adm:ping({b.eval('node()')})") == "pong"
@@ -149,6 +159,7 @@ def test_name_may_come_back(host) -> None:
         host.wait_for()
 
 
+@every_way
 def test_mesh_survives_the_loss_of_the_mapper(host) -> None:
     a, b = host.start("a"), host.start("b")
     assert a.eval(f"net_adm:ping({b.eval('node()')})") == "pong"
@@ -252,9 +263,11 @@ def test_erl_call_finds_a_node(host) -> None:
     assert done.returncode == 0
 
 
+@pytest.mark.slow(20)
 @only_inet
+@pytest.mark.parametrize("host", WAYS, indirect=True)
 def test_many_nodes_at_once(host) -> None:
-    count = 60 if host.how in ("folder", "C") else 6
+    count = 60 if host.how == "folder" else 6
     command = ["-noshell", "-eval", "receive stop -> ok end."]
     nodes = [
         subprocess.Popen(

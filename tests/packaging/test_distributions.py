@@ -157,6 +157,7 @@ def installed(python: str, wheel: Path, made) -> Path:
     return made.once(name, lambda folder: environment(python, folder, *packages)) / "bin"
 
 
+@pytest.mark.slow(20)
 def test_entry_points(installed: Path, tmp_path: Path) -> None:
     version = run([str(installed / "epmd"), "--version"], cwd=tmp_path)
     assert version.stdout.startswith(b"epmd "), version.stderr
@@ -169,6 +170,7 @@ def test_entry_points(installed: Path, tmp_path: Path) -> None:
         assert f"\n{name} " in fixtures
 
 
+@pytest.mark.slow(15)
 def test_wheel_installs_with_hashes_and_alone_gives_epmd(wheel: Path, tmp_path: Path) -> None:
     """Beside it there is nothing but what it needs, all of it with the hashes of the lock file."""
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
@@ -180,6 +182,7 @@ def test_wheel_installs_with_hashes_and_alone_gives_epmd(wheel: Path, tmp_path: 
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.slow(25)
 @pytest.mark.parametrize("options", [(), ("-n", "4")], ids=["alone", "workers"])
 def test_sample_project(installed: Path, options: tuple[str, ...], tmp_path: Path) -> None:
     project = shutil.copytree(EXAMPLE, tmp_path / "project")
@@ -191,6 +194,7 @@ def test_sample_project(installed: Path, options: tuple[str, ...], tmp_path: Pat
         assert b"skipped" not in done.stdout
 
 
+@pytest.mark.slow(60)
 @pytest.mark.parametrize("python", PYTHONS, ids=os.path.basename)
 def test_sdist_installs_and_its_tests_run(python: str, unpacked: Path, tmp_path: Path) -> None:
     """`pip install '.[test]'`, and then pytest, without a program that is not Python's."""
@@ -225,6 +229,7 @@ print(*(client.started(port=each.port) for each in (epmd, mapper, other)))
 """
 
 
+@pytest.mark.slow(50)
 def test_oldest_gevent_that_is_allowed(wheel: Path, unpacked: Path, tmp_path: Path) -> None:
     """With everything else as new as it is pinned."""
     if SUPPORTED.index("3.13") < SUPPORTED.index(version_of(PYTHONS[0])):
@@ -266,6 +271,7 @@ PortMapper(port="4369")
 """
 
 
+@pytest.mark.slow(20)
 def test_types_reach_a_consumer(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "consumer.py").write_text(CONSUMER)
     mypy = [real(str(Path(sys.executable).parent / "mypy")), "--strict", "--python-executable"]

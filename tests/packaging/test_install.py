@@ -446,6 +446,7 @@ def get_ready(host: Host, *, upgrade: bool) -> bytes:
 CHANGING = ("cp", "chmod", "ln", "mv", "mkdir")
 
 
+@pytest.mark.slow(20)
 @pytest.mark.parametrize(
     ("upgrade", "expected"),
     [
@@ -560,6 +561,7 @@ def test_what_the_older_script_installed_is_uninstalled(host: Host) -> None:
     assert host.snapshot() == before
 
 
+@pytest.mark.slow(40)
 @pytest.mark.parametrize("what", ["fresh", "upgrade", "older script", "uninstall"])
 def test_killed_at_any_step(host: Host, what: str) -> None:
     """Whatever was reached, each place has what was there or what is new, whole; it can be called again."""
@@ -633,6 +635,7 @@ def starts_that_fail(places: list[Path], done: threading.Event) -> list[object]:
     return failed
 
 
+@pytest.mark.slow(15)
 def test_starts_during_upgrades(host: Host) -> None:
     """Each finds a whole epmd, by the link that it was started through."""
     shutil.rmtree(host.folder / "_internal")

@@ -137,6 +137,7 @@ def test_files(debs: list[Path]) -> None:
     assert not [name for name in files if "systemd" in name]
 
 
+@pytest.mark.slow(10)
 def test_lintian(debs: list[Path]) -> None:
     """No error, and no warning that build/debian/lintian-overrides does not explain."""
     done = run([real("lintian"), "--allow-root", "--fail-on", "error,warning", str(debs[0])], timeout=LONG)
@@ -200,7 +201,7 @@ def host(debs: list[Path], made, tmp_path: Path) -> Iterator[OverlayHost]:
         yield OverlayHost(root, *debs, of_erlang)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(30)
 def test_comes_and_goes_beside_erlang(host: OverlayHost) -> None:
     before = host.root.run(scenes.SNAPSHOT)
     scenes.beside_a_running_c_epmd(host)
@@ -212,7 +213,7 @@ def test_comes_and_goes_beside_erlang(host: OverlayHost) -> None:
     scenes.remove_and_purge(host, before)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(25)
 def test_erlang_comes_and_goes_beside_it(host: OverlayHost) -> None:
     host.remove_erlang()
     scenes.without_erlang(host)
@@ -230,7 +231,7 @@ def test_erlang_comes_and_goes_beside_it(host: OverlayHost) -> None:
     assert host.root.run("readlink -f /usr/bin/epmd").strip() == "/usr/lib/erlang/erts-99.0/bin/epmd"
 
 
-@pytest.mark.slow
+@pytest.mark.slow(30)
 def test_failures_leave_what_was_there(host: OverlayHost) -> None:
     before = host.root.run(scenes.SNAPSHOT)
 
@@ -260,7 +261,7 @@ def test_failures_leave_what_was_there(host: OverlayHost) -> None:
     scenes.check_gone(host, before)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(15)
 def test_what_others_have_put_there_stays(host: OverlayHost) -> None:
     """A place that scripts/install has taken, and a file that somebody has put in the place of ours."""
     (folder,) = host.runtimes()
@@ -289,7 +290,7 @@ done </dev/null >/dev/null 2>&1 &
 """
 
 
-@pytest.mark.slow
+@pytest.mark.slow(20)
 def test_no_moment_without_an_epmd(host: OverlayHost) -> None:
     """Nodes may start at any time.  /usr/bin/epmd, which they do not use, is missing during its removal."""
     root = host.root
@@ -345,7 +346,7 @@ systemctl stop epmd.socket epmd.service
 """
 
 
-@pytest.mark.slow
+@pytest.mark.slow(20)
 def test_units_of_erlang_base(host: OverlayHost) -> None:
     """They start ours, upgrade or not; a restart hands over."""
     real("/lib/systemd/systemd")
@@ -370,7 +371,7 @@ cp /bin/true /root/target/usr/lib/erlang/erts-1.2/bin/epmd
 CHROOTLESS = "dpkg --root=/root/target --force-script-chrootless --force-depends"
 
 
-@pytest.mark.slow
+@pytest.mark.slow(20)
 def test_root_that_is_installed_from_outside(host: OverlayHost) -> None:
     """As mmdebstrap does it: no maintainer script runs in the root, and none may touch the host's."""
     host.root.run(ADMINISTRATED)

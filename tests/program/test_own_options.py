@@ -17,7 +17,7 @@ import pytest
 
 from gevent_epmd.program.processes import gone
 from support.daemons import end, serving_pid
-from support.forms import Source
+from support.forms import Folder, Source
 from support.marks import forms
 from support.paths import BUILT, C_EPMD, SOURCE
 from support.patience import PATIENCE, wait_until, whole_seconds
@@ -425,7 +425,7 @@ def test_names_of_a_host(ours, host: str) -> None:
 
 
 @pytest.mark.measured
-@forms(processes_only=True, c=False)
+@forms(Source, Folder)
 @pytest.mark.parametrize(
     ("scene", "network"),
     [
@@ -441,13 +441,13 @@ def test_loopback(form, scene, network: str) -> None:
 
 
 @pytest.mark.measured
-@forms(processes_only=True, c=False)
+@forms(Source, Folder)
 def test_allow(form) -> None:
     run_scene(only_the_allowed_may_ask, form)
 
 
 @pytest.mark.measured
-@forms(c=False)
+@forms(c=False, launcher=False)
 def test_allow_register(form) -> None:
     run_scene(nodes_of_other_hosts_may_register_and_no_more, form)
 
