@@ -50,7 +50,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         chosen = measured(items)
         wanted = config.getoption("measured") == "yes"
         select(config, items, lambda item: (item in chosen) == wanted)
-    items[:] = longest_first(items)
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    items[:] = longest_first(items, workers)
 
 
 def select(config: pytest.Config, items: list[pytest.Item], wanted: Callable[[pytest.Item], bool]) -> None:
@@ -98,6 +99,6 @@ def ours(request) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory) -> Made:
+def made(pytestconfig, tmp_path_factory) -> Made:
     """What takes long to make, and is made once for all workers."""
-    return Made(tmp_path_factory)
+    return Made(pytestconfig, tmp_path_factory)

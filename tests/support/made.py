@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import pickle
 import shutil
 from collections.abc import Callable
@@ -15,10 +14,10 @@ import pytest
 class Made:
     """The folder of a run in which its workers share what they make."""
 
-    def __init__(self, factory: pytest.TempPathFactory) -> None:
+    def __init__(self, config: pytest.Config, factory: pytest.TempPathFactory) -> None:
         own = factory.getbasetemp()
         # xdist gives each worker a folder in that of the run.
-        self._folder = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+        self._folder = own.parent if hasattr(config, "workerinput") else own
 
     def once(self, name: str, make: Callable[[Path], object]) -> Path:
         """The folder of this name, filled by `make`; what fails is tried again by the next who asks."""
