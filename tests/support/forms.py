@@ -27,7 +27,7 @@ import pytest
 from comparison import differences
 from gevent_epmd import ThreadedPortMapper
 from gevent_epmd.program.options import read_options
-from support.patience import PATIENCE, wait_until
+from support.patience import IN_VAIN, PATIENCE, wait_until
 
 ROOT = Path(__file__).parents[2]
 #: The folder from which tests and tools import each other.
@@ -298,7 +298,7 @@ class Process(Server):
 
     def _agrees_to_end(self) -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=2) as sock:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=IN_VAIN) as sock:
                 sock.sendall(b"\0\1k")
                 return sock.recv(2) == b"OK"
         except OSError:
