@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from support.forms import COMMANDS, Process, Real, Source, command_of, heed_signals
 
@@ -14,6 +15,10 @@ UNMEASURED = {"erlang", "packaging"}
 collect_ignore = ["examples"]
 
 heed_signals()
+
+# How long an example takes is a matter of the machine.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 # Some tests hold thousands of connections.
 _, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
