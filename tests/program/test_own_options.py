@@ -237,7 +237,7 @@ def port_in(path: Path) -> int:
     return int(path.read_text())
 
 
-@pytest.mark.parametrize("how", ["KILL", "TERM", "INT"])
+@pytest.mark.parametrize("how", ["KILL", "TERM", "INT", "HUP", "QUIT"])
 def test_any_port_is_in_the_file_until_the_end(ours, how: str, tmp_path: Path) -> None:
     path = tmp_path / "port"
     process = start(ours, "-port", "0", "-port_file", str(path), "-loopback")

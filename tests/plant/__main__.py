@@ -1,0 +1,129 @@
+"""Plant faults into a copy of the program, one at a time, and say whether the tests catch them.
+
+usage: plant [options]
+
+A fault is caught if the tests that are listed with it fail, or hang. Without any fault they must pass, which
+is looked at first. Status 1 if a fault is not caught.
+
+options:
+    --only PATTERN   Only the faults whose file or description matches this regular expression.
+    --list           Say which faults there are.
+    -j N             Plant so many at a time [default: 1].
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+
+from docopt import docopt
+
+from plant.fault import ROOT, Fault
+from plant.faults import FAULTS
+from plant.tree import Outcome, Tree
+from support.asked import number
+
+CAUGHT, HANGS, NOT_CAUGHT, SKIPPED, BROKEN = "caught", "caught (hangs)", "NOT CAUGHT", "SKIPPED", "BROKEN"
+
+#: A minute more than all the tests take without a fault, and it is a hang.
+_PATIENCE = 60.0
+_LONGEST = 1800.0
+
+# The statuses of pytest.
+_PASSED, _FAILED = 0, 1
+
+
+def main() -> int:
+    asked = docopt(__doc__)
+    pattern = re.compile(asked["--only"] or "")
+    chosen = [fault for fault in FAULTS if pattern.search(f"{fault.where}: {fault.breaks}")]
+    if not chosen:
+        sys.exit(f'plant: --only: no fault matches "{asked["--only"]}"')
+    if asked["--list"]:
+        print("\n".join(f"{fault.where}: {fault.breaks} ({fault.tests})" for fault in chosen))
+        return 0
+    problems = [f"{fault.where}: {fault.breaks}: {why}" for fault in chosen if (why := fault.problem(ROOT))]
+    if problems:
+        sys.exit("\n".join(["plant: tests/plant/faults.py has to follow the code:", *problems]))
+    return int(not plant(chosen, number("plant: -j", asked["-j"], int)))
+
+
+def plant(faults: list[Fault], at_once: int) -> bool:
+    """Plant each of them and print the table; whether all were caught."""
+    folder = ROOT / ".scratch" / "plant"
+    shutil.rmtree(folder, ignore_errors=True)
+    trees = [Tree(folder / str(place)) for place in range(at_once)]
+    for tree in trees:
+        tree.check()
+    start = time.monotonic()
+    look_without_fault(trees[0], faults)
+    rows = Rows(trees, patience=time.monotonic() - start + _PATIENCE)
+    print("| file | what breaks | verdict | s |\n|---|---|---|---|", flush=True)
+    with ThreadPoolExecutor(at_once) as pool:
+        verdicts = Counter(pool.map(rows.of, faults))
+    caught = verdicts[CAUGHT] + verdicts[HANGS]
+    print(f"{len(faults)} planted, {caught} caught")
+    shutil.rmtree(folder)
+    return caught == len(faults)
+
+
+def look_without_fault(tree: Tree, faults: Iterable[Fault]) -> None:
+    """Exit with what failed where nothing is wrong."""
+    expressions: dict[str, set[str]] = {}
+    for fault in faults:
+        expressions.setdefault(fault.tests_path, set()).add(fault.expression)
+    for path, wanted in expressions.items():
+        union = "" if "" in wanted else " or ".join(f"({expression})" for expression in sorted(wanted))
+        outcome = tree.test(path, union, _LONGEST)
+        if outcome.status != _PASSED:
+            sys.exit(f"plant: without any fault, {path} -k '{union}' does not pass:\n{outcome.said}")
+
+
+class Rows:
+    """The rows of the table, each played in a tree that is free."""
+
+    def __init__(self, trees: list[Tree], patience: float) -> None:
+        self._patience = patience
+        self._printing = threading.Lock()
+        self._free: SimpleQueue[Tree] = SimpleQueue()
+        for tree in trees:
+            self._free.put(tree)
+
+    def of(self, fault: Fault) -> str:
+        """Plant the fault, print its row, and return the verdict."""
+        start = time.monotonic()
+        tree = self._free.get()
+        try:
+            with tree.with_fault(fault):
+                outcome = tree.test(fault.tests_path, fault.expression, self._patience)
+        finally:
+            self._free.put(tree)
+        found = verdict(outcome)
+        with self._printing:
+            took = time.monotonic() - start
+            print(f"| {fault.where} | {fault.breaks} | {found} | {took:.1f} |", flush=True)
+            if found not in (CAUGHT, HANGS):
+                print(f"{fault.tests}\n{outcome.said}", file=sys.stderr, flush=True)
+        return found
+
+
+def verdict(outcome: Outcome) -> str:
+    """What the fault is worth: BROKEN if the tests cannot even be collected, SKIPPED if none of them ran."""
+    if outcome.status is None:
+        return HANGS
+    if outcome.status == _FAILED:
+        return CAUGHT
+    if outcome.status == _PASSED:
+        return NOT_CAUGHT if re.search(r"\b[0-9]+ passed\b", outcome.said) else SKIPPED
+    return BROKEN
+
+
+if __name__ == "__main__":
+    sys.exit(main())
