@@ -236,10 +236,9 @@ def test_each_connection_opens_and_closes_once(form) -> None:
         wait_until(lambda: not names(server.port), "foo to go")
         barrier(server.port)
         found: set[str] = set()
-        for event, descriptor in re.findall(
-            r"(open|clos)ing connection on file descriptor (\d+)", server.log()
-        ):
-            assert (descriptor in found) == (event == "clos"), f"{event}ing {descriptor}"
+        events = re.findall(r"(opening|closing) connection on file descriptor (\d+)", server.log())
+        for event, descriptor in events:
+            assert (descriptor in found) == (event == "closing"), f"{event} {descriptor}"
             found ^= {descriptor}
 
 
