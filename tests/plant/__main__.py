@@ -13,8 +13,10 @@ options:
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -52,26 +54,41 @@ def main() -> int:
     problems = [f"{fault.where}: {fault.breaks}: {why}" for fault in chosen if (why := fault.problem(ROOT))]
     if problems:
         sys.exit("\n".join(["plant: tests/plant/faults.py has to follow the code:", *problems]))
-    return int(not plant(chosen, number("plant: -j", asked["-j"], int)))
+    at_once = number("plant: -j", asked["-j"], int)
+    if at_once < 1:
+        sys.exit("plant: -j: at least 1")
+    # Who ends it gets the folder removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("plant: ended"))
+    return int(not plant(chosen, at_once))
 
 
 def plant(faults: list[Fault], at_once: int) -> bool:
     """Plant each of them and print the table; whether all were caught."""
-    folder = ROOT / ".scratch" / "plant"
-    shutil.rmtree(folder, ignore_errors=True)
-    trees = [Tree(folder / str(place)) for place in range(at_once)]
-    for tree in trees:
-        tree.check()
-    start = time.monotonic()
-    look_without_fault(trees[0], faults)
-    rows = Rows(trees, patience=time.monotonic() - start + _PATIENCE)
-    print("| file | what breaks | verdict | s |\n|---|---|---|---|", flush=True)
-    with ThreadPoolExecutor(at_once) as pool:
-        verdicts = Counter(pool.map(rows.of, faults))
+    folder = ROOT / ".scratch" / "plant" / str(os.getpid())
+    try:
+        trees = [Tree(folder / str(place)) for place in range(at_once)]
+        for tree in trees:
+            tree.check()
+        start = time.monotonic()
+        look_without_fault(trees[0], faults)
+        verdicts = table(faults, trees, patience=time.monotonic() - start + _PATIENCE)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     caught = verdicts[CAUGHT] + verdicts[HANGS]
     print(f"{len(faults)} planted, {caught} caught")
-    shutil.rmtree(folder)
     return caught == len(faults)
+
+
+def table(faults: list[Fault], trees: list[Tree], patience: float) -> Counter[str]:
+    """Plant them in the trees and print a row of each; how many got which verdict."""
+    print("| file | what breaks | verdict | s |\n|---|---|---|---|", flush=True)
+    rows = Rows(trees, patience)
+    with ThreadPoolExecutor(len(trees)) as pool:
+        try:
+            return Counter(pool.map(rows.of, faults))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def look_without_fault(tree: Tree, faults: Iterable[Fault]) -> None:

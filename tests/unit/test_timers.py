@@ -41,11 +41,12 @@ def suspend() -> None:
 def test_each_in_its_turn(deadlines: Deadlines) -> None:
     aborted: list[Waiting] = []
     first, answered, last = (Waiting(aborted) for _ in range(3))
-    for connection in (first, answered, last):
-        deadlines.add(connection)
-        gevent.sleep(SECONDS / 3)
+    deadlines.add(first)
+    deadlines.add(answered)
     deadlines.discard(answered)
     deadlines.discard(answered)
+    time.sleep(SECONDS / 2)  # of the loop too, so that none of them has come
+    deadlines.add(last)
     gevent.sleep(LATER)
     assert aborted == [first, last]
     deadlines.add(answered)
@@ -53,14 +54,18 @@ def test_each_in_its_turn(deadlines: Deadlines) -> None:
     assert aborted == [first, last, answered]
 
 
-def test_second_call_does_not_prolong_it(deadlines: Deadlines) -> None:
+def test_second_call_does_not_prolong_it() -> None:
     aborted: list[Waiting] = []
-    dripping = Waiting(aborted)
-    for _ in range(30):
-        if not aborted:
-            deadlines.add(dripping)
-            gevent.sleep(SECONDS / 3)
-    assert aborted == [dripping]
+    dripping, other = Waiting(aborted), Waiting(aborted)
+    seconds = 8 * SECONDS
+    two = [Deadlines(get_hub().loop, seconds) for _ in range(2)]
+    two[0].add(dripping)
+    time.sleep(SECONDS)
+    two[1].add(other)
+    time.sleep(5 * SECONDS)
+    two[0].add(dripping)
+    gevent.sleep(2 * seconds)
+    assert aborted == [dripping, other]
 
 
 def test_no_deadline_after_the_end(deadlines: Deadlines) -> None:
