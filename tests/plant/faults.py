@@ -321,7 +321,7 @@ _TABLES: dict[str, list[_Row]] = {
             "connections that have ended make room",
             "            self._mapper.unregistered.discard(self)\n            self._stop_reading()",
             "            self._stop_reading()",
-            "program/test_unregistered.py: which_connection",
+            "unit/test_connection.py: idle_greenlets",
         ),
         (
             "a node makes room for others",
@@ -389,13 +389,13 @@ _TABLES: dict[str, list[_Row]] = {
             "the host program's default timeout makes it wait",
             "sock.settimeout(None)",
             "sock.settimeout(sock.gettimeout())",
-            "program/test_hosts.py: time_out",
+            "program/test_hosts.py: test_scene and time-out and not Threaded",
         ),
         (
             "a forked child keeps the port",
             "if not self.closed and not self._shared:\n            try:",
             "if self._shared:\n            try:",
-            "program/test_forks.py: close_after_a_fork and subprocess-PortMapper",
+            "program/test_forks.py: close_after and fork-PortMapper and not os.fork and not gevent.fork",
         ),
     ],
     f"{_LIB}/server/mapper.py": [
@@ -403,7 +403,7 @@ _TABLES: dict[str, list[_Row]] = {
             "a connection too few",
             "if len(self.unregistered) > MOST_UNREGISTERED:",
             "if len(self.unregistered) >= MOST_UNREGISTERED:",
-            "program/test_unregistered.py: which_connection",
+            f"{_MAPPER}: too_many",
         ),
         (
             "STOP leaves the connection of the node open",
@@ -445,7 +445,7 @@ _TABLES: dict[str, list[_Row]] = {
             "a forked child keeps the connections of its parent's mapper",
             "            connection.hang_up()\n            connection.abort",
             "            connection.abort",
-            "program/test_forks.py: close_after_a_fork and subprocess-PortMapper",
+            "program/test_forks.py: close_after and fork-PortMapper and not os.fork and not gevent.fork",
         ),
         (
             "a node does not stop idle exit",

@@ -58,9 +58,10 @@ def test_a_few_idle_greenlets_are_kept_for_the_next_connections(mapper: Mapper, 
         assert mapper.idle_greenlets == []
         for _, peer in pairs:
             peer.send(frame(b"n"))
-        while mapper.unregistered:
+        while any(connection.sock.fileno() >= 0 for connection, _ in pairs):
             gevent.sleep(0)
         assert len(mapper.idle_greenlets) == 2
+        assert list(mapper.unregistered) == [], "what has ended makes room for nobody"
         for _, peer in pairs:
             assert peer.recv(100) == (4369).to_bytes(4, "big")
             peer.close()

@@ -72,10 +72,34 @@ def test_idle_exit_counts_from_the_last_node(make, monkeypatch) -> None:
     monkeypatch.setattr("gevent_epmd.server.mapper.IdleExit", faster)
     mapper = make(idle_exit=1)
     mapper.start()
-    foo, bar = (mapper.node_reg(node(name), Holder()) for name in ("foo", "bar"))
+    foo = mapper.node_reg(node("foo"), Holder())
+    gevent.sleep(3 / FASTER)
+    assert not mapper.finished.is_set()
+    bar = mapper.node_reg(node("bar"), Holder())
     mapper.node_unreg(foo)
     gevent.sleep(3 / FASTER)
     assert not mapper.finished.is_set()
     mapper.node_unreg(bar)
     gevent.sleep(3 / FASTER)
     assert mapper.finished.is_set()
+
+
+class Waiting:
+    """A connection without a node."""
+
+    aborted = False
+
+    def abort(self, _reason: str) -> None:
+        self.aborted = True
+
+
+def test_one_of_the_connections_without_a_node_makes_room_where_there_are_too_many(make, monkeypatch) -> None:
+    monkeypatch.setattr("gevent_epmd.server.mapper.MOST_UNREGISTERED", 2)
+    mapper = make()
+    assert not mapper.make_room()
+    crowd = [Waiting() for _ in range(3)]
+    for number, newcomer in enumerate(crowd):
+        mapper.unregistered.add(newcomer)
+        mapper.keep_bounded(newcomer)
+        assert [waiting.aborted for waiting in crowd] == [number == 2, False, False]
+    mapper.unregistered.clear()
