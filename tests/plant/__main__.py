@@ -27,16 +27,14 @@ from queue import SimpleQueue
 
 from docopt import docopt
 
-from plant.fault import ROOT, Fault
+from plant.fault import Fault
 from plant.faults import FAULTS
 from plant.tree import Outcome, Tree
 from support.asked import number
+from support.paths import ROOT
+from support.patience import LONG, PATIENCE
 
 CAUGHT, HANGS, NOT_CAUGHT, SKIPPED, BROKEN = "caught", "caught (hangs)", "NOT CAUGHT", "SKIPPED", "BROKEN"
-
-#: A minute more than all the tests take without a fault, and it is a hang.
-_PATIENCE = 60.0
-_LONGEST = 1800.0
 
 # The statuses of pytest.
 _PASSED, _FAILED = 0, 1
@@ -69,9 +67,8 @@ def plant(faults: list[Fault], at_once: int) -> bool:
         trees = [Tree(folder / str(place)) for place in range(at_once)]
         for tree in trees:
             tree.check()
-        start = time.monotonic()
         look_without_fault(trees[0], faults)
-        verdicts = table(faults, trees, patience=time.monotonic() - start + _PATIENCE)
+        verdicts = table(faults, trees)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     caught = verdicts[CAUGHT] + verdicts[HANGS]
@@ -79,10 +76,10 @@ def plant(faults: list[Fault], at_once: int) -> bool:
     return caught == len(faults)
 
 
-def table(faults: list[Fault], trees: list[Tree], patience: float) -> Counter[str]:
+def table(faults: list[Fault], trees: list[Tree]) -> Counter[str]:
     """Plant them in the trees and print a row of each; how many got which verdict."""
     print("| file | what breaks | verdict | s |\n|---|---|---|---|", flush=True)
-    rows = Rows(trees, patience)
+    rows = Rows(trees)
     with ThreadPoolExecutor(len(trees)) as pool:
         try:
             return Counter(pool.map(rows.of, faults))
@@ -98,7 +95,7 @@ def look_without_fault(tree: Tree, faults: Iterable[Fault]) -> None:
         expressions.setdefault(fault.tests_path, set()).add(fault.expression)
     for path, wanted in expressions.items():
         union = "" if "" in wanted else " or ".join(f"({expression})" for expression in sorted(wanted))
-        outcome = tree.test(path, union, _LONGEST)
+        outcome = tree.test(path, union, LONG)
         if outcome.status != _PASSED:
             sys.exit(f"plant: without any fault, {path} -k '{union}' does not pass:\n{outcome.said}")
 
@@ -106,8 +103,7 @@ def look_without_fault(tree: Tree, faults: Iterable[Fault]) -> None:
 class Rows:
     """The rows of the table, each played in a tree that is free."""
 
-    def __init__(self, trees: list[Tree], patience: float) -> None:
-        self._patience = patience
+    def __init__(self, trees: list[Tree]) -> None:
         self._printing = threading.Lock()
         self._free: SimpleQueue[Tree] = SimpleQueue()
         for tree in trees:
@@ -119,7 +115,7 @@ class Rows:
         tree = self._free.get()
         try:
             with tree.with_fault(fault):
-                outcome = tree.test(fault.tests_path, fault.expression, self._patience)
+                outcome = tree.test(fault.tests_path, fault.expression, PATIENCE)
         finally:
             self._free.put(tree)
         found = verdict(outcome)

@@ -6,8 +6,6 @@ import ast
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).parents[2]
-
 
 class Fault(NamedTuple):
     """`breaks` says in a few words what goes wrong.  `path` is the file, from the root of the checkout, in

@@ -126,7 +126,7 @@ _TABLES: dict[str, list[_Row]] = {
             "a complaint counts the header",
             "len(got) - HEADER, size)",
             "len(got), size)",
-            "program/test_log.py: complaint_names_the_peer and InProcess and 127",
+            f"{_PROTOCOL}: complaint",
         ),
     ],
     f"{_LIB}/wire.py": [
@@ -383,19 +383,19 @@ _TABLES: dict[str, list[_Row]] = {
             "systemd's sockets are shut down",
             "if not self.closed and not self._shared:",
             "if not self.closed:",
-            "program/test_systemd.py: end_leaves_the_sockets",
+            "unit/test_acceptor.py: forked_process",
         ),
         (
             "the host program's default timeout makes it wait",
             "sock.settimeout(None)",
             "sock.settimeout(sock.gettimeout())",
-            "program/test_hosts.py: test_scene and time-out and not Threaded",
+            "unit/test_acceptor.py: default_time_out",
         ),
         (
             "a forked child keeps the port",
-            "if not self.closed and not self._shared:\n            try:",
-            "if self._shared:\n            try:",
-            "program/test_forks.py: close_after and fork-PortMapper and not os.fork and not gevent.fork",
+            "                self.socket.shutdown(_socket.SHUT_RDWR)\n",
+            "                self.socket.fileno()\n",
+            "unit/test_acceptor.py: forked_process",
         ),
     ],
     f"{_LIB}/server/mapper.py": [
@@ -445,7 +445,7 @@ _TABLES: dict[str, list[_Row]] = {
             "a forked child keeps the connections of its parent's mapper",
             "            connection.hang_up()\n            connection.abort",
             "            connection.abort",
-            "program/test_forks.py: close_after and fork-PortMapper and not os.fork and not gevent.fork",
+            "unit/test_connection.py: forked_process",
         ),
         (
             "a node does not stop idle exit",
@@ -545,7 +545,7 @@ _TABLES: dict[str, list[_Row]] = {
             "it does not serve without IPv6",
             'not asked and ":" not in host',
             "not asked",
-            f"{_LISTENING}: serves_without_ipv6 and InProcess",
+            f"{_LISTENING}: may_be_missing",
         ),
     ],
     f"{_LIB}/server/networks.py": [
@@ -583,7 +583,7 @@ _TABLES: dict[str, list[_Row]] = {
             "the log has an IPv6 address without brackets",
             'f"[{host}]:{port}" if ":" in host else',
             'f"{host}:{port}" if ":" in host else',
-            "program/test_log.py: complaint_names_the_peer and InProcess and not 127",
+            "unit/test_networks.py: peer_name",
         ),
     ],
     f"{_LIB}/server/log.py": [
@@ -653,7 +653,7 @@ _TABLES: dict[str, list[_Row]] = {
             "a complaint does not say whose",
             'self._log.complain(f"{kind} from %s", *details, peer)',
             "self._log.complain(kind, *details)",
-            "program/test_log.py: complaint_names_the_peer and InProcess and 127",
+            "program/test_log.py: ends_with_the_peer",
         ),
     ],
     f"{_LIB}/server/settings.py": [
@@ -684,10 +684,10 @@ _TABLES: dict[str, list[_Row]] = {
             "program/test_forks.py: serves_on_alone and loop and runs",
         ),
         (
-            "it hangs where threads are patched",
-            'if monkey.is_module_patched("threading"):',
-            'if monkey.is_module_patched("queue"):',
-            "program/test_embedding.py: threads_are_patched",
+            "a mapper at any port is started twice",
+            "if self._mapper is not None:\n            raise RuntimeError(_STARTED)",
+            "if self._mapper is not None and self._settings.port:\n            raise RuntimeError(_STARTED)",
+            "program/test_embedding.py: serves_from_start and not Threaded",
         ),
     ],
     f"{_LIB}/program/options.py": [
@@ -740,10 +740,10 @@ _TABLES: dict[str, list[_Row]] = {
             "program/test_variables.py: has_no_stdout",
         ),
         (
-            "-port_file replaces a device",
-            "if os.path.exists(path) and not os.path.isfile(path):",
-            "if os.path.isdir(path):",
-            f"{_OWN} and port_file_that_is_no_file",
+            "a daemon cannot tell that there is no folder for its file",
+            "if not os.path.isdir(os.path.dirname(path)):",
+            "if not os.path.dirname(path):",
+            "program/test_variables.py: fault_names_the_variable",
         ),
         (
             "ERL_EPMD_LOOPBACK counts more than -address",
@@ -790,10 +790,10 @@ _TABLES: dict[str, list[_Row]] = {
             "program/test_strangers.py: who_has_its_port and ClosesAtOnce and Source and not file",
         ),
         (
-            "-names takes any port",
-            'if arguments[0] == "-port" else None',
-            'if arguments[0] != "-d" else None',
-            "program/test_quick.py: do_what_the_full_way",
+            "-names -names fails with a traceback",
+            "if len(arguments) not in (1, 3) or",
+            "if len(arguments) not in (1, 2, 3) or",
+            f"{_LINE} and test_usage and names",
         ),
     ],
     f"{_LIB}/program/calls.py": [
@@ -812,7 +812,7 @@ _TABLES: dict[str, list[_Row]] = {
         (
             "-json controls the terminal",
             "if not line.isprintable():",
-            "if not line.isascii():",
+            "if line.isascii() and not line.isprintable():",
             "program/test_hostile_lines.py: json_cannot and source",
         ),
         (

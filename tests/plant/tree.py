@@ -15,13 +15,14 @@ import signal
 import subprocess
 import sysconfig
 import tempfile
-import time
 import venv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from plant.fault import ROOT, Fault
+from plant.fault import Fault
+from support.paths import ROOT
+from support.patience import wait_until
 
 #: What the tests need of the checkout, besides the installed packages.
 _COPIED = ("build", "epmd.py", "lib", "pyproject.toml", "scripts", "tests")
@@ -117,16 +118,15 @@ class Tree:
         """A broken program may leave daemons behind; all that run from this copy have its folder in their
         command line."""
         mark = f"{self._folder}/".encode()
-        end = time.monotonic() + 10
-        while left := [pid for pid in _processes() if mark in _command_line(pid)]:
+
+        def end() -> bool:
+            left = [pid for pid in _processes() if mark in _command_line(pid)]
             for pid in left:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            assert time.monotonic() < end, f"these do not end: {left}"
-            time.sleep(0.01)
+            return not left
 
-    def remove(self) -> None:
-        shutil.rmtree(self._folder)
+        wait_until(end, "what a test has left behind to end")
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -139,7 +139,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _environment() -> dict[str, str]:
-    unwanted = re.compile("CI$|COVERAGE_|EPMD_|ERL_|LISTEN_|NOTIFY_SOCKET$|PYTEST_|PYTHON")
+    unwanted = re.compile("CI$|COVERAGE_|EPMD_(?!SLOWNESS)|ERL_|LISTEN_|NOTIFY_SOCKET$|PYTEST_|PYTHON")
     return {name: value for name, value in os.environ.items() if not unwanted.match(name)}
 
 

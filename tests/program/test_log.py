@@ -11,7 +11,9 @@ import pytest
 from comparison.masks import without_peers
 from comparison.settled import settle
 from gevent_epmd.protocol import frame
+from gevent_epmd.server.events import Events
 from gevent_epmd.server.log import Log, printable
+from gevent_epmd.server.registry import NodeRefused
 from support.forms import Source
 from support.marks import forms
 from support.patience import wait_until
@@ -206,6 +208,18 @@ def test_what_is_left_out_of_a_flood_that_goes_on(monkeypatch) -> None:
         now[0] += 0.5
     more = "this (and 1 more like this)"
     assert [LINE.fullmatch(line)[1] for line in lines] == ["this", more, more, more, more]
+
+
+def test_complaint_ends_with_the_peer(monkeypatch) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(Log, "_put", lambda _, text: lines.append(text))
+    events = Events(Log(0))
+    events.crowded("10.0.0.1:7", 4)
+    events.rejected("[::1]:7", NodeRefused("node name already occupied %s", b"foo"))
+    assert [LINE.fullmatch(line)[1] for line in lines] == [
+        "more than 4 connections without a node: making room for a connection from 10.0.0.1:7",
+        "node name already occupied foo from [::1]:7",
+    ]
 
 
 def test_hex_rows_control_no_terminal(monkeypatch) -> None:

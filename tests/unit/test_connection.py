@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket
+import os
 from collections.abc import Iterator
 
 import gevent
@@ -15,7 +16,7 @@ from gevent_epmd.server.events import Events
 from gevent_epmd.server.log import Log
 from gevent_epmd.server.mapper import Mapper
 from gevent_epmd.server.settings import Settings
-from support.forms import PATIENCE
+from support.patience import PATIENCE
 
 
 @pytest.fixture
@@ -65,3 +66,18 @@ def test_a_few_idle_greenlets_are_kept_for_the_next_connections(mapper: Mapper, 
         for _, peer in pairs:
             assert peer.recv(100) == (4369).to_bytes(4, "big")
             peer.close()
+
+
+def test_end_reaches_the_peer_of_a_connection_that_a_forked_process_has_too(mapper: Mapper) -> None:
+    connection, peer = connected(mapper)
+    copy = os.dup(connection.fd)
+    mapper.hub.loop.run_callback(connection.start)
+    while not mapper.unregistered:
+        gevent.sleep(0)
+    mapper.hub.loop.run_callback(mapper.stop)
+    while connection.sock.fileno() >= 0:
+        gevent.sleep(0)
+    peer.setblocking(False)
+    assert peer.recv(1) == b""
+    peer.close()
+    os.close(copy)

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from plant.__main__ import BROKEN, CAUGHT, HANGS, NOT_CAUGHT, SKIPPED, verdict
-from plant.fault import ROOT, Fault
+from plant.fault import Fault
 from plant.faults import FAULTS
 from plant.tree import Outcome
+from support.paths import ROOT
 
 #: Where at least a fault has to be.
 PARTS = {
