@@ -790,10 +790,10 @@ _TABLES: dict[str, list[_Row]] = {
             "program/test_strangers.py: who_has_its_port and ClosesAtOnce and Source and not file",
         ),
         (
-            "-names -names fails with a traceback",
+            "-port -names fails with a traceback",
             "if len(arguments) not in (1, 3) or",
             "if len(arguments) not in (1, 2, 3) or",
-            f"{_LINE} and test_usage and names",
+            f"{_LINE} and bad_value and port and names",
         ),
     ],
     f"{_LIB}/program/calls.py": [
@@ -1062,7 +1062,7 @@ _TABLES: dict[str, list[_Row]] = {
             "an epmd that is just ending is a failure",
             "if time.monotonic() >= end:",
             "if time.monotonic() < end:",
-            "program/test_strangers.py: leaves_at_once and source",
+            "program/test_strangers.py: leaves_at_once and source and full",
         ),
     ],
     f"{_LIB}/program/systemd.py": [
