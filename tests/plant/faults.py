@@ -1138,7 +1138,7 @@ _TABLES: dict[str, list[_Row]] = {
             "a connection to itself is an epmd",
             "if sock.getsockname()[:2] == address[:2]:",
             "if sock.getsockname()[:2] == ():",
-            f"{_LINE} and connection_to_itself",
+            "unit/test_exchange.py: itself_is_refused",
         ),
         (
             "the longest listing is refused",
