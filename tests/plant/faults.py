@@ -238,12 +238,6 @@ _TABLES: dict[str, list[_Row]] = {
             f"{_WIRE} and NAMES",
         ),
         (
-            "NAMES is not made anew for a new node",
-            "self._live[request.name] = node\n        self._lines = None",
-            "self._live[request.name] = node",
-            f"{_WIRE} and NAMES",
-        ),
-        (
             "a node that restarts quickly is refused",
             "if owner is not None and not self._drop_if_gone(owner):",
             "if owner is not None:",
@@ -313,8 +307,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "a node is cut off by its packet timeout",
-            "            deadlines.discard(self)\n\n    # --- Requests",
-            "            pass\n\n    # --- Requests",
+            "return packet\n        finally:\n            deadlines.discard(self)",
+            "return packet\n        finally:\n            pass",
             f"{_LIFE} and a_node_does_not",
         ),
         (
@@ -348,9 +342,9 @@ _TABLES: dict[str, list[_Row]] = {
             f"{_WIRE} and STOP",
         ),
         (
-            "a slow reader gets the beginning twice",
-            "rest = memoryview(data)[sent:]",
-            "rest = memoryview(data)",
+            "a slow reader does not get everything",
+            "except BlockingIOError:\n            return 0",
+            "except BlockingIOError:\n            return len(data)",
             f"{_LIFE} and only_slow",
         ),
         (
@@ -466,6 +460,12 @@ _TABLES: dict[str, list[_Row]] = {
             "if connection not in self._table:",
             "if True:",
             f"{_TIMERS}: second_call",
+        ),
+        (
+            "deadlines come after the end",
+            'any more."""\n        if self._timer is not None:',
+            'any more."""\n        if self._timer is not None and not self._table:',
+            f"{_TIMERS}: no_deadline_after",
         ),
         (
             "only the first deadline is heeded",
@@ -588,21 +588,27 @@ _TABLES: dict[str, list[_Row]] = {
     ],
     f"{_LIB}/server/log.py": [
         (
-            "a flood is not logged at all",
-            "(last, missed + 1)",
-            "(now, missed + 1)",
+            "a flood is logged ten lines a second",
+            "_SECONDS_BETWEEN_COMPLAINTS = 1.0",
+            "_SECONDS_BETWEEN_COMPLAINTS = 0.1",
+            "program/test_log.py: left_out",
+        ),
+        (
+            "a flood is as good as not logged",
+            "_SECONDS_BETWEEN_COMPLAINTS = 1.0",
+            "_SECONDS_BETWEEN_COMPLAINTS = 3600.0",
             "program/test_log.py: left_out",
         ),
         (
             "what was left out of the log is not told",
-            'if missed else ""',
-            'if missed > 9 else ""',
+            'missed else ""',
+            'missed > 9 else ""',
             "program/test_log.py: left_out",
         ),
         (
             "a reader of stderr that has gone ends a connection",
-            'os.write(_terminal() or 2, line + b"\\r\\n")\n        except OSError:',
-            'os.write(_terminal() or 2, line + b"\\r\\n")\n        except BlockingIOError:',
+            "except OSError:\n            pass\n\n\n#: The terminal",
+            "except BlockingIOError:\n            pass\n\n\n#: The terminal",
             "program/test_log.py: stderr_that_is_full",
         ),
         (
@@ -699,8 +705,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "a bad variable of a server keeps others from asking",
-            "own = _Own(found, {} if command else environ)",
-            "own = _Own(found, environ)",
+            "{} if command else environ",
+            "environ",
             "program/test_variables.py: who_asks and source and dump",
         ),
         (
@@ -741,15 +747,9 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "a daemon cannot tell that there is no folder for its file",
-            "if not os.path.isdir(os.path.dirname(path)):",
-            "if not os.path.dirname(path):",
+            "if not os.path.isdir(",
+            "if False and not os.path.isdir(",
             "program/test_variables.py: fault_names_the_variable",
-        ),
-        (
-            "ERL_EPMD_LOOPBACK counts more than -address",
-            '("ERL_EPMD_LOOPBACK" in environ and not found["--address"])',
-            '"ERL_EPMD_LOOPBACK" in environ',
-            "program/test_own_options.py: loopback_of_the_environment",
         ),
         (
             "blanks do not separate addresses",
@@ -779,8 +779,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "a bad number is not told",
-            "(name == _IDLE_EXIT and _is_number(environ[name]))",
-            "name == _IDLE_EXIT",
+            "except ValueProblem:\n        return False",
+            "except ValueProblem:\n        return True",
             "program/test_quick.py: bad_number and soon",
         ),
         (
@@ -853,12 +853,6 @@ _TABLES: dict[str, list[_Row]] = {
             "",
             f"{_DAEMON} and without_standard",
         ),
-        (
-            "the usage hides what is wrong",
-            "    calls.write(2, usage.encode())\n    calls.say(2, text)",
-            "    calls.say(2, text)\n    calls.write(2, usage.encode())",
-            f"{_LINE} and usage_ends",
-        ),
     ],
     f"{_LIB}/program/start.py": [
         (
@@ -895,8 +889,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "it tells a systemd that waits for another service",
-            "    if options.systemd:\n",
-            "    if True:\n",
+            "if options.systemd",
+            "if True",
             "program/test_systemd.py: nothing_is_said and source",
         ),
         (
@@ -974,20 +968,20 @@ _TABLES: dict[str, list[_Row]] = {
     f"{_LIB}/program/files.py": [
         (
             "the file of a successor is removed",
-            "if self._is_in_place(descriptor):",
-            "if os.path.exists(self._path):",
+            "return os.path.samestat(os.lstat(",
+            "return True or os.path.samestat(os.lstat(",
             "unit/test_files.py: other_files",
         ),
         (
             "a file that could not be put in place is left",
-            "            _unlink(aside)\n",
-            "",
+            "        _unlink(aside",
+            "        (aside",
             "unit/test_files.py: failure",
         ),
         (
             "others may not read the port file",
-            "0o644)",
-            "0o600)",
+            "0o644",
+            "0o600",
             "program/test_own_options.py: mode_of_the_port_file",
         ),
     ],
@@ -1148,8 +1142,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "a STOP that is not allowed is another error",
-            '        raise NoReply(f"{target.title} responded with <>")',
-            "        raise target.not_an_epmd()",
+            "if len(answer) < len(known[0]):",
+            "if answer and len(answer) < len(known[0]):",
             f"{_CLIENT}: not_allowed and InProcess",
         ),
     ],
@@ -1253,10 +1247,10 @@ _TABLES: dict[str, list[_Row]] = {
     ],
     "scripts/install": [
         (
-            "an uninstall leaves its notes",
-            '    rm -f -- "$1.gevent-epmd"\n',
-            "    true\n",
-            f"{_INSTALL}: install_and_uninstall",
+            "an original that is kept already is overwritten",
+            "    stray) die ",
+            "    never) die ",
+            f"{_INSTALL}: in_the_way",
         ),
         (
             "what is installed is for its owner alone",
@@ -1265,21 +1259,21 @@ _TABLES: dict[str, list[_Row]] = {
             f"{_INSTALL}: install_and_uninstall",
         ),
         (
-            "a link is of no use in a chroot",
-            'realpath -s -m --relative-to="$(dirname "$1")" --',
-            "realpath -s -m --",
-            f"{_INSTALL}: install_and_uninstall",
+            "a file is taken for a root of Erlang",
+            '[ -d "$erlang" ] || die "$erlang: not a folder"',
+            "true",
+            f"{_INSTALL}: wrong_erlang_root and epmd",
         ),
         (
             "a replacement by others is overwritten",
-            'elif is_noted "$1" ""; then',
-            "elif true; then",
+            "    replaced)\n",
+            "    never)\n",
             f"{_INSTALL}: foreign_replacement_is_left",
         ),
         (
             "one folder that was made is left",
-            "for ((count = ${2:-0}; count > 0; count--)); do",
-            "for ((count = ${2:-0}; count > 1; count--)); do",
+            "count > 0; count--",
+            "count > 1; count--",
             f"{_INSTALL}: folders_that_were_made",
         ),
         (
@@ -1301,10 +1295,10 @@ _TABLES: dict[str, list[_Row]] = {
             f"{_INSTALL}: wrong_usage",
         ),
         (
-            "C's epmd is lost",
-            'ln -P -T -- "$1" "$2" 2>/dev/null ||',
-            "true ||",
-            f"{_INSTALL}: install_and_uninstall",
+            "an upgrade removes what processes may just be starting from",
+            'current | "$content" | "$1") continue',
+            'current | "$content") continue',
+            f"{_INSTALL}: old_folders",
         ),
     ],
 }
