@@ -161,6 +161,7 @@ BAD_VALUES = [
     ["-port", "0"],
     ["-port", "x"],
     ["-port", ""],
+    ["-port", "-names"],
     ["-packet_timeout", "0"],
     ["-packet_timeout", "x"],
     ["-delay_accept", "0"],

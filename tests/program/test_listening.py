@@ -48,6 +48,16 @@ def test_places(addresses: list[str], expected: list[str]) -> None:
     assert hosts(*addresses) == expected
 
 
+def test_what_nobody_has_asked_for_may_be_missing() -> None:
+    """Such as IPv6, and the loopback addresses that come by themselves."""
+    assert [(place.host, place.asked) for place in places([])] == [("0.0.0.0", True), ("::", False)]
+    assert [(place.host, place.asked) for place in places(["10.0.0.1", "::1"])] == [
+        ("10.0.0.1", True),
+        ("::1", True),
+        ("127.0.0.1", False),
+    ]
+
+
 def test_places_of_loopback_alone() -> None:
     assert [(place.host, place.asked) for place in places(None)] == [
         ("127.0.0.1", False),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import select
 import time
 
 import pytest
@@ -10,7 +11,9 @@ import pytest
 from comparison.masks import without_peers
 from comparison.settled import settle
 from gevent_epmd.protocol import frame
+from gevent_epmd.server.events import Events
 from gevent_epmd.server.log import Log, printable
+from gevent_epmd.server.registry import NodeRefused
 from support.forms import Source
 from support.marks import forms
 from support.patience import wait_until
@@ -198,6 +201,65 @@ def test_what_was_left_out_is_counted(monkeypatch) -> None:
         "that",
         "this again (and 4 more like this)",
     ]
+
+
+def test_what_is_left_out_of_a_flood_that_goes_on(monkeypatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("gevent_epmd.server.log.time.monotonic", lambda: now[0])
+    lines: list[str] = []
+    monkeypatch.setattr(Log, "_put", lambda _, text: lines.append(text))
+    log = Log(0)
+    for _ in range(9):
+        log.complain("this")
+        now[0] += 0.5
+    more = "this (and 1 more like this)"
+    assert [LINE.fullmatch(line)[1] for line in lines] == ["this", more, more, more, more]
+
+
+def test_complaint_ends_with_the_peer(monkeypatch) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(Log, "_put", lambda _, text: lines.append(text))
+    events = Events(Log(0))
+    events.crowded("10.0.0.1:7", 4)
+    events.rejected("[::1]:7", NodeRefused("node name already occupied %s", b"foo"))
+    assert [LINE.fullmatch(line)[1] for line in lines] == [
+        "more than 4 connections without a node: making room for a connection from 10.0.0.1:7",
+        "node name already occupied foo from [::1]:7",
+    ]
+
+
+def test_hex_rows_control_no_terminal(monkeypatch) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(Log, "_put", lambda _, text: lines.append(text))
+    Log(2).packet(bytes(range(256)))
+    assert len(lines) == 1 + 16
+    assert all(line.isascii() and line.isprintable() for line in lines)
+
+
+def test_line_is_no_longer_than_a_pipe_takes_at_once(monkeypatch) -> None:
+    written: list[bytes] = []
+    monkeypatch.setattr("gevent_epmd.server.log.os.write", lambda _, line: written.append(line))
+    Log(0).say(0, "long" * select.PIPE_BUF)
+    assert len(written[0]) == select.PIPE_BUF
+    assert written[0].endswith(b"\r\n")
+
+
+@forms()
+def test_each_connection_opens_and_closes_once(form) -> None:
+    """Also that of a node which somebody stops."""
+    with form("-d", "-d", "-relaxed_command_check") as server:
+        stopped, _ = register(server.port, node("stopped"))
+        assert ask(server.port, b"sstopped") == b"STOPPED"
+        assert stopped.read_all() == b""
+        stopped.close()
+        register(server.port, node("foo"))[0].close()
+        wait_until(lambda: not names(server.port), "foo to go")
+        barrier(server.port)
+        found: set[str] = set()
+        events = re.findall(r"(opening|closing) connection on file descriptor (\d+)", server.log())
+        for event, descriptor in events:
+            assert (descriptor in found) == (event == "closing"), f"{event} {descriptor}"
+            found ^= {descriptor}
 
 
 @pytest.mark.measured

@@ -171,6 +171,7 @@ def options_or_error(arguments: list[str], environ: dict[str, str]) -> object:
 @example(["-daemon"], {})
 @example(["-port", "5000", "-daemon"], {})
 @example(["-port", "-daemon", "-daemon"], {})
+@example(["-port", "5000", "-daemon", "-d", "-daemon"], {})
 def test_daemon_line_is_read_as_docopt_reads_it(arguments: list[str], environ: dict[str, str]) -> None:
     plain = options_or_error(arguments, environ)
     with pytest.MonkeyPatch.context() as patch:

@@ -82,11 +82,14 @@ def test_epmd_that_was_stopped_for_a_while_is_no_stranger(ours) -> None:
 
 @pytest.mark.measured
 @each_that_waits
-def test_stranger_that_leaves_at_once_leaves_the_port(ours) -> None:
-    """As an epmd that ends just now: it has closed its connections, and still has the port."""
+@pytest.mark.parametrize("options", [["-daemon"], ["-loopback", "-daemon"]], ids=["quick", "full"])
+def test_stranger_that_leaves_at_once_leaves_the_port(ours, options: list[str]) -> None:
+    """As an epmd that ends just now: it has closed its connections, and still has the port.
+
+    The stranger is gone once it was asked, which the quick way of `-daemon` does before anybody binds."""
     with reserved_port() as port:
         stranger = ClosesAtOnceAndLeaves(port)
-        done = run([*ours, "-port", str(port), "-daemon"])
+        done = run([*ours, "-port", str(port), *options])
         stranger.close()
         assert (done.returncode, done.stderr) == (0, b"")
         end(port, serving_pid(port))

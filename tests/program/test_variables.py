@@ -58,6 +58,33 @@ def test_line_counts_more_and_nothing_counts_as_not_set(name: str) -> None:
     assert read_options([], {variable(name): ""}) == read_options([], {})
 
 
+#: Two values of each option that has one and serves.
+TWICE = {
+    "port": ("1", "5000"),
+    "address": ("127.0.0.5", "127.0.0.6"),
+    "packet_timeout": ("1", "2"),
+    "delay_accept": ("1", "2"),
+    "delay_write": ("1", "2"),
+    "allow": ("192.0.2.0/24", "10.0.0.0/8"),
+    "allow_register": ("192.0.2.0/24", "10.0.0.0/8"),
+    "user": ("daemon", "nobody:nogroup"),
+    "idle_exit": ("1", "60"),
+    "pid_exit": ("3", "1,2"),
+    "port_file": ("/other", "/port"),
+    "pid_file": ("/other", "/pid"),
+}
+
+
+def test_last_one_counts_of_each_option() -> None:
+    sections = [options for title, options in usage.sections() if title.startswith(("Serving", "Debugging"))]
+    with_a_value = {option.spellings[0].lstrip("-") for own in sections for option in own if option.value}
+    assert with_a_value == TWICE.keys()
+    for name, (first, last) in TWICE.items():
+        only = read_options([f"-{name}", last], {})
+        assert read_options([f"-{name}", first, f"-{name}", last], {}) == only, name
+        assert only != read_options([f"-{name}", first], {})
+
+
 @pytest.mark.measured
 @each_bad
 def test_fault_names_the_variable(name: str) -> None:
