@@ -459,8 +459,8 @@ CHANGING = ("cp", "chmod", "dd", "ln", "mv", "mkdir")
     ("upgrade", "expected"),
     [
         # Three mkdir; dd and mv of the list; two cp, chmod and mv of the content; cp, mv, dd and mv of the
-        # longer list; ln and mv of the link in use; dd, mv, ln and mv in each place, and cp and mv for each of
-        # the two originals.
+        # longer list; ln and mv of the link in use; dd, mv, ln and mv in each place, and cp and mv for each
+        # of the two originals.
         pytest.param(False, 31, id="fresh"),
         # mkdir, two cp, chmod and mv of the content; cp, mv, ln and mv of the link in use.
         pytest.param(True, 9, id="upgrade"),
