@@ -188,7 +188,7 @@ class Slow:
         connection, _ = self._sock.accept()
         with connection:
             connection.recv(100)
-            while not self._done.wait(0.3):
+            while not self._done.wait(0.3):  # the rate
                 if self._drips:
                     try:
                         connection.send(b"\0")
