@@ -6,6 +6,7 @@ import resource
 from collections.abc import Callable
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from support.cost import Cost
 from support.forms import FORMS, PROGRAMS, InProcess, Process, Server, Source, command_of
@@ -20,6 +21,10 @@ MARKS = (
 )
 
 heed_signals()
+
+# How long an example takes is a matter of the machine.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 # Some tests hold thousands of connections.
 _, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -107,7 +107,7 @@ def test_quick_lines_do_what_the_full_way_does(ports: list[int]) -> None:
     )
     quick = 0
 
-    @settings(max_examples=12, deadline=None, database=None)
+    @settings(max_examples=12, database=None)
     @given(st.lists(st.tuples(lines, environs), min_size=5, max_size=25))
     def compare(calls: list) -> None:
         nonlocal quick
@@ -153,7 +153,7 @@ def options_or_error(arguments: list[str], environ: dict[str, str]) -> object:
         return repr(error)
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@settings(max_examples=300, database=None)
 @given(
     st.lists(st.sampled_from(["-port", "-daemon", "5000", "0", "abc", "", "-d", "-names"]), max_size=4).map(
         lambda line: [*line, "-daemon"]
