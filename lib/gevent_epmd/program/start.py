@@ -18,18 +18,31 @@ from ..server.log import Log
 from . import at_end, bundle, daemon, is_one_file, occupant, systemd
 from .options import Options
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+#: The variables that gevent, greenlet and libev read.
+_GEVENT_PREFIXES = ("GEVENT", "GREENLET_", "LIBEV_", "PURE_PYTHON")
+
 
 def serve(options: Options) -> int:
     """Serve, detached if the options request it, and return the exit status.
 
     The calling process of a daemon returns as soon as the daemon answers requests.
     """
+    is_passed = not options.systemd and systemd.passes_port(os.environ, options.settings.port)
     if options.daemon:
         # Close inherited descriptors before the program opens its own, such as the connection to syslog.
         daemon.close_inherited(keep=systemd.descriptors(os.environ) if options.systemd else ())
     events = Events(Log(options.settings.debug, to_syslog=options.daemon))
     events.starting(daemon=options.daemon)
     try:
+        if is_passed:
+            # The question whether an epmd has the port would start this program again, and so on.
+            raise listeners.ListenError(
+                f"systemd passes the socket for port {options.settings.port}: start with -systemd"
+            )
         sockets = _sockets(options, events)
     except listeners.PortInUse as error:
         events.in_use(str(error), failure=options.must_serve)
@@ -43,9 +56,22 @@ def serve(options: Options) -> int:
 def _sockets(options: Options, events: Events) -> list[_socket.socket]:
     if options.systemd:
         events.taking_sockets()
-        return systemd.take_sockets(os.environ)
+        sockets = systemd.take_sockets(os.environ)
+        _report_no_effect(options, sockets[0].getsockname()[1], events)
+        return sockets
     events.listening(options.settings.port)
-    return occupant.open_listeners(options.settings.addresses, options.settings.port)
+    try:
+        return occupant.open_listeners(options.settings.addresses, options.settings.port)
+    except listeners.AddressError as error:
+        raise listeners.ListenError(f"{options.listen_names[0]}: {error}") from None
+
+
+def _report_no_effect(options: Options, port: int, events: Events) -> None:
+    names = list(options.listen_names)
+    if options.port_name and options.settings.port != port:
+        names.append(options.port_name)
+    if names:
+        events.no_effect(names)
 
 
 def _serve_sockets(options: Options, sockets: list[_socket.socket], events: Events) -> int:
@@ -58,11 +84,13 @@ def _serve_sockets(options: Options, sockets: list[_socket.socket], events: Even
             from . import privileges
 
             identity = privileges.look_up(options.user)
+        _must_be_running(options.pid_exit)
         if options.daemon:
             # Fork before the imports: a small process forks 4 ms faster.
             caller = daemon.detach()
             if caller is None:
                 return 0
+        _hide_variables_of_gevent()
         from .run import run
 
         if options.daemon:
@@ -79,3 +107,22 @@ def _serve_sockets(options: Options, sockets: list[_socket.socket], events: Even
     finally:
         at_end.run()
     return 0
+
+
+def _must_be_running(pids: Iterable[int]) -> None:
+    """Raise ProcessLookupError if one of the processes has ended: this epmd would end at once."""
+    for pid in pids:
+        from .processes import gone
+
+        if gone(pid):
+            raise ProcessLookupError(f"process {pid}, with which this epmd is to end, has ended already")
+
+
+def _hide_variables_of_gevent() -> None:
+    """Remove the variables that change how gevent and libev work.
+
+    They are the caller's, and meant for programs of its own. Some of them need modules that the executables
+    do not have, and some make an epmd fail after it has reported that it serves.
+    """
+    for name in [name for name in os.environ if name.startswith(_GEVENT_PREFIXES)]:
+        del os.environ[name]
