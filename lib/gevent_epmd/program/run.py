@@ -16,7 +16,7 @@ import gevent
 
 from ..server.acceptor import new_mapper
 from ..server.events import Events
-from ..server.mapper import Mapper, raise_descriptor_limit
+from ..server.mapper import Mapper
 from . import at_end, bundle, daemon, is_frozen, is_one_file, processes, signals, systemd
 from .files import OwnFile
 from .options import STDOUT, Given, Options
@@ -40,7 +40,6 @@ def run(
     If there is an `identity`, the process changes to that user before it accepts a connection. Raises OSError
     if a file cannot be written, or the user not changed; BrokenPipeError if the caller has ended.
     """
-    raise_descriptor_limit()
     mapper = new_mapper(options.settings, sockets, events, shared=options.systemd)
     mapper.start()
     at_end.add(events.finish)

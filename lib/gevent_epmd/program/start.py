@@ -15,13 +15,15 @@ from ..conventions import ValueProblem
 from ..server import listeners
 from ..server.events import Events
 from ..server.log import Log
-from . import at_end, bundle, daemon, is_one_file, occupant, systemd
+from . import at_end, bundle, daemon, descriptors, is_one_file, occupant, systemd
 from .options import Options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+#: What a start opens besides the sockets: a pipe to the caller, the event loop, the files.
+_NEEDED_DESCRIPTORS = 8
 #: The variables that gevent, greenlet and libev read.
 _GEVENT_PREFIXES = ("GEVENT", "GREENLET_", "LIBEV_", "PURE_PYTHON")
 
@@ -79,6 +81,7 @@ def _serve_sockets(options: Options, sockets: list[_socket.socket], events: Even
     try:
         if is_one_file():
             bundle.unpack_libraries("for-serving")
+        descriptors.raise_limit(_NEEDED_DESCRIPTORS + len(options.pid_exit))
         identity = None
         if options.user:
             from . import privileges

@@ -220,15 +220,6 @@ class Mapper:
             self._idle_exit.look(len(self.registry))
 
 
-def raise_descriptor_limit() -> None:
-    """Raise the descriptor limit as far as the host allows, because each node takes a descriptor."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (OSError, ValueError):
-        pass  # the system allows less than the hard limit that it reports
-
-
 def _most_nodes() -> int | None:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
