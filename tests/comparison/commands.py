@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from comparison.calls import CALLS, NOBODY, Call, Place
+from comparison.differences import is_listed
 from comparison.masks import masked
 from comparison.rows import NOT_PLAYED, Form, Row, Seen, side_by_side
 from support.daemons import end as end_daemon, serving_pid
@@ -39,6 +40,9 @@ _HOSTS = ("127.0.0.1", "::1", "127.0.0.5", "127.0.0.6", "127.0.0.77")
 _LATE = 0.9
 
 _USAGE = "usage: epmd "
+#: What ours says instead.
+_WRONG_LINE = re.compile(r"epmd: [^\n]+: see epmd -help\n")
+assert is_listed("a command line that is wrong")
 _BAD_VALUE = re.compile(r'epmd: -?\w+: ".*" is not a number from 1 to \d+\n')
 #: How a log with -d begins.  What else is in it is for the group `log`.
 _LOG = re.compile(r"epmd: TIME: epmd running - daemon = 0\r\n")
@@ -168,7 +172,7 @@ class Run:
         text = output.read().decode("utf-8", "backslashreplace")
         if self._call.bad_value and (_USAGE in text or _BAD_VALUE.fullmatch(text)):
             return "(an error)"
-        if _USAGE in text:
+        if _USAGE in text or _WRONG_LINE.fullmatch(text):
             return "(usage)"
         text = masked(text, self._port)
         return f"(a log of level {log_level(text)})" if _LOG.match(text) else repr(text)

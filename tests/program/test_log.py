@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import time
 
+import gevent
 import pytest
+from gevent import get_hub
 
 from comparison.masks import without_peers
 from comparison.settled import settle
 from gevent_epmd.protocol import frame
 from gevent_epmd.server.log import Log, printable
-from support.forms import Source, each_of_ours, forms, wait_until
+from support.forms import InProcess, Source, each_of_ours, forms, wait_until
 from support.peer import Peer, ask, barrier, names, node, register, try_to_register
 
 LINE = re.compile(r"epmd: \w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}: (.*)")
@@ -190,6 +194,66 @@ def test_what_was_left_out_is_counted(monkeypatch) -> None:
         "that",
         "this again (and 4 more like this)",
     ]
+
+
+class Lines(Log):
+    """A log that keeps its lines."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.lines: list[str] = []
+
+    def _put(self, text: str) -> None:
+        self.lines.append(LINE.fullmatch(text)[1])
+
+
+def test_what_was_left_out_is_told_when_the_second_is_over() -> None:
+    log = Lines()
+    log.count_in(get_hub().loop)
+    for number in range(200):
+        log.complain("this %s", number)
+    for _ in range(2):
+        log.complain("that %s", b"\x1b\xff")
+    log.complain("only once")
+    assert log.lines == ["this 0", "that \\x1b\\xff", "only once"]
+    start = time.monotonic()
+    while len(log.lines) < 5:
+        assert time.monotonic() - start < 60, log.lines
+        gevent.sleep(0.01)
+    assert time.monotonic() - start > 0.9
+    assert log.lines[3:] == ["199 more like this: this 199", "1 more like this: that \\x1b\\xff"]
+    log.complain("this %s", "again")
+    assert len(log.lines) == 5, "a line a second and kind, whatever it says"
+    log.finish()
+    log.finish()
+    assert log.lines[5:] == ["1 more like this: this again"]
+    assert log._timer is None
+
+
+@each_of_ours
+def test_each_bad_packet_is_in_the_log(form) -> None:
+    """As a line of its own, or in the number of those that have none."""
+    with form() as server:
+        for _ in range(200):
+            ask(server.port, b"?")
+        wait_until(lambda: counted(server.log()) == 200, f"200 of {server.log()}")
+        lines = server.log().count("got garbage")
+        assert lines < 100
+        ask(server.port, b"?")
+        ask(server.port, b"?")
+        if form is InProcess:
+            server._embedded.close()
+        else:
+            # Not after a second, but at the end.
+            os.kill(server.pid, signal.SIGTERM)
+            wait_until(lambda: server.ended() is not None, "it to end")
+        assert counted(server.log()) == 202
+
+
+def counted(log: str) -> int:
+    """How many bad packets a log tells of."""
+    lines = re.findall(r"^epmd: .{24}: (?:(\d+) more like this: )?got garbage .*$", log, re.MULTILINE)
+    return sum(int(more or 1) for more in lines)
 
 
 def test_printable() -> None:

@@ -38,7 +38,8 @@ def run(
     """Serve the sockets until a KILL request or another event shuts the epmd down.
 
     If there is an `identity`, the process changes to that user before it accepts a connection. Raises OSError
-    if a file cannot be written, or the user not changed; BrokenPipeError if the caller has ended.
+    if a file cannot be written, or the user not changed; BrokenPipeError if the caller has ended;
+    InterruptedError if there is a caller and the epmd ends before it is ready.
     """
     mapper = new_mapper(options.settings, sockets, events, shared=options.systemd)
     mapper.start()
@@ -58,25 +59,23 @@ def run(
     if identity is not None:
         events.losing_rights()
         identity.take_on()
-    _must_serve(mapper)
+    # The event loop may fail when it starts, and then nobody must be told that it serves.
+    gevent.sleep(0)
+    if not mapper.finished.is_set():
+        _tell_that_it_serves(options, events, caller)
+        mapper.count_idle_time_anew()
+    elif caller is not None:
+        raise InterruptedError(f"the epmd has ended before it was ready: {mapper.end_reason}")
+    mapper.finished.wait()
+    mapper.report_end()
+
+
+def _tell_that_it_serves(options: Options, events: Events, caller: daemon.Caller | None) -> None:
     # Without -systemd, NOTIFY_SOCKET belongs to the service whose node started this epmd.
     if options.systemd and not systemd.notify_ready(os.environ):
         events.notification_may_be_refused()
     if caller is not None:
         caller.ready()
-    mapper.count_idle_time_anew()
-    mapper.finished.wait()
-    mapper.report_end()
-
-
-def _must_serve(mapper: Mapper) -> None:
-    """Raise an exception if the mapper does not serve, before anybody is told that it does.
-
-    Lets the event loop run once, because it may fail when it starts.
-    """
-    gevent.sleep(0)
-    if mapper.finished.is_set():
-        raise InterruptedError(f"the epmd has ended before it was ready: {mapper.end_reason}")
 
 
 def _watch_for_the_end(options: Options, mapper: Mapper) -> None:

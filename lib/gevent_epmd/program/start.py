@@ -87,8 +87,8 @@ def _serve_sockets(options: Options, sockets: list[_socket.socket], events: Even
             from . import privileges
 
             identity = privileges.look_up(options.user)
-        _must_be_running(options.pid_exit)
         if options.daemon:
+            _must_be_running(options.pid_exit)
             # Fork before the imports: a small process forks 4 ms faster.
             caller = daemon.detach()
             if caller is None:
