@@ -451,7 +451,7 @@ SLOW_TO_REMOVE = """
 import os, sys, time
 from gevent_epmd.program.cli import main
 unlink = os.unlink
-os.unlink = lambda path: time.sleep(0.5) or unlink(path)
+os.unlink = lambda *path, **how: time.sleep(0.5) or unlink(*path, **how)
 sys.exit(main())
 """
 

@@ -32,6 +32,7 @@ _SECONDS_BETWEEN_COMPLAINTS = 1.0
 
 _SYSLOG = "/dev/log"
 _LOG_USER_ERR = 1 << 3 | 3
+_TRIES = 3
 #: For a slow logger, 10 ms.
 _PATIENCE = struct.pack("ll", 0, 10_000)
 
@@ -185,7 +186,7 @@ class Log:
 
     def hold_terminal(self) -> None:
         """Open the terminal that is stderr now, for a process that will lose the right to open it."""
-        _terminal()
+        _way_out()
 
     def _line(self, text: str) -> None:
         self._put(f"epmd: {time.ctime()}: {printable(text)}")
@@ -194,14 +195,17 @@ class Log:
         self._put(f"***** {text}")
 
     def _put(self, text: str) -> None:
-        from select import PIPE_BUF, POLLOUT
+        try:
+            from select import PIPE_BUF, POLLOUT
 
-        from . import unpatched
-
+            from . import unpatched
+        except ImportError:  # no descriptor is left, and the process ends for that reason
+            os.write(2, text.encode("utf-8", "surrogateescape") + b"\r\n")
+            return
         # A full or closed stderr must neither end the process nor block it. A pipe that is ready for writing
         # takes PIPE_BUF bytes without blocking.
         line = text.encode("utf-8", "surrogateescape")[: PIPE_BUF - 2] + b"\r\n"
-        descriptor, size = _terminal() or (2, PIPE_BUF)
+        descriptor, size = _way_out()
         poll = unpatched.poll()
         poll.register(2, POLLOUT)
         try:
@@ -211,44 +215,38 @@ class Log:
             pass
 
 
-#: The terminal that is stderr: its device, our own descriptor of it or 2, and how much to write at once.
-_way_to_terminal: tuple[int, int, int] | None = None
-
-#: The major numbers of pseudo-terminals. One that is ready for writing has room for a block of 256 bytes.
-_PSEUDO_TERMINALS = range(136, 144)
-#: A line end may become two bytes, so this is less than half a block.
-_SURE_OF_PSEUDO_TERMINALS = 64
-_SURE_OF_TERMINALS = 1
+#: The terminal that is stderr: its device, and our own descriptor of it, or None if it cannot be opened.
+_way_to_terminal: tuple[int, int | None] | None = None
 
 
-def _terminal() -> tuple[int, int] | None:
-    """Return how to write to the terminal that is stderr, or None if stderr is not a terminal.
-
-    That is a descriptor, and how many bytes it surely takes without blocking when it is ready for writing.
+def _way_out() -> tuple[int, int]:
+    """Return the descriptor for log lines, and how many bytes it surely takes when it is ready for writing.
 
     A terminal that is ready for writing may take less than a line, and then blocks. Descriptor 2 cannot be
     made non-blocking, because it is shared with the shell, so this opens the terminal again. A user to whom
-    it does not belong may not do that, and writes small pieces.
+    it does not belong may not do that. One byte has room, whatever the terminal makes of it.
     """
-    global _way_to_terminal
-    if not os.isatty(2):
-        return None
-    device = os.fstat(2).st_rdev
-    if _way_to_terminal is None or _way_to_terminal[0] != device:
-        if _way_to_terminal is not None and _way_to_terminal[1] != 2:
-            os.close(_way_to_terminal[1])
-        _way_to_terminal = device, *_open_terminal(device)
-    return _way_to_terminal[1:]
-
-
-def _open_terminal(device: int) -> tuple[int, int]:
     from select import PIPE_BUF
 
-    try:
-        return os.open("/proc/self/fd/2", os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK), PIPE_BUF
-    except OSError:
-        is_pseudo = os.major(device) in _PSEUDO_TERMINALS
-        return 2, _SURE_OF_PSEUDO_TERMINALS if is_pseudo else _SURE_OF_TERMINALS
+    if not os.isatty(2):
+        return 2, PIPE_BUF
+    descriptor = _terminal()
+    return (2, 1) if descriptor is None else (descriptor, PIPE_BUF)
+
+
+def _terminal() -> int | None:
+    """Return a non-blocking descriptor of the terminal that is stderr, or None if it cannot be opened."""
+    global _way_to_terminal
+    device = os.fstat(2).st_rdev
+    if _way_to_terminal is None or _way_to_terminal[0] != device:
+        if _way_to_terminal is not None and _way_to_terminal[1] is not None:
+            os.close(_way_to_terminal[1])
+        try:
+            descriptor = os.open("/proc/self/fd/2", os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
+        except OSError:
+            descriptor = None
+        _way_to_terminal = device, descriptor
+    return _way_to_terminal[1]
 
 
 class _Syslog:
@@ -269,22 +267,22 @@ class _Syslog:
     def __call__(self, text: str) -> None:
         """Send a line. It is lost if no logger takes it."""
         line = f"<{_LOG_USER_ERR}>{time.strftime('%b %e %T')} epmd: {text}".encode("utf-8", "surrogateescape")
-        try:
+        # A connection may be broken, and the logger that is there now may have a socket of the other kind.
+        for _ in range(_TRIES):
+            was_connected = self._kind == self._socket.SOCK_STREAM and self._sock is not None
             try:
                 self._send(line)
             except BlockingIOError:
-                raise
+                self._impatient_until = time.monotonic() + 1
             except OSError as error:
-                # The logger was restarted, perhaps with a socket of the other kind.
                 self._close()
                 if error.errno == errno.EPROTOTYPE:
                     is_stream = self._kind == self._socket.SOCK_STREAM
                     self._kind = self._socket.SOCK_DGRAM if is_stream else self._socket.SOCK_STREAM
-                self._send(line)
-        except BlockingIOError:
-            self._impatient_until = time.monotonic() + 1
-        except OSError:
-            self._close()  # no logger is running
+                    continue
+                if was_connected:
+                    continue
+            return
 
     def _send(self, line: bytes) -> None:
         if self._sock is None:
