@@ -60,7 +60,7 @@ Serving:
     -systemd                 Serve the sockets that systemd passes, and notify systemd when ready.
 
 Serving, not in C's epmd (environment variable: ERL_EPMD_ and the name in capitals, as ERL_EPMD_ALLOW):
-    -loopback                Listen on loopback only. ERL_EPMD_LOOPBACK has the same effect.
+    -loopback                Listen on loopback only. ERL_EPMD_LOOPBACK=1 has the same effect.
     -allow List              Answer other hosts only if they are in these networks (separated by commas).
     -allow_register List     Accept registrations, and requests, from hosts in these networks too.
     -user Name[:Group]       Bind the port as root, drop root privileges, then serve as this user.
