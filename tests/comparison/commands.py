@@ -18,21 +18,22 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from comparison.calls import CALLS, NOBODY, Call, Place
-from comparison.differences import is_listed
 from comparison.masks import masked
 from comparison.rows import NOT_PLAYED, Form, Row, Seen, side_by_side
 from support.daemons import end as end_daemon, serving_pid
-from support.forms import PATIENCE, Process, answers, clean_environment, real, reserved_port, wait_until
+from support.differences import is_listed
+from support.forms import Process
+from support.patience import PATIENCE, wait_until
 from support.peer import ask, lives, names, node, register
+from support.ports import answers, reserved_port
+from support.procfs import processes_at
+from support.programs import clean_environment, real
 
 if TYPE_CHECKING:
     from comparison.groups import Plan
 
 #: Calls wait more than they work.
 _AT_ONCE = 8
-#: How long to look for a daemon that there should not be.  One that there should be may take its time: C's
-#: caller returns before it listens.
-_UNTIL_THERE_IS_NO_DAEMON = 1.0
 #: Loopback, two addresses that the calls name, and one that only a wildcard covers.
 _HOSTS = ("127.0.0.1", "::1", "127.0.0.5", "127.0.0.6", "127.0.0.77")
 
@@ -155,10 +156,10 @@ class Run:
         return call.place is NOBODY and "-daemon" in call.words and not call.asks and not call.bad_value
 
     def _daemon(self) -> str:
-        expected = self._process.returncode == 0 and not self._call.difference
-        end = time.monotonic() + (PATIENCE if expected else _UNTIL_THERE_IS_NO_DAEMON)
+        end = time.monotonic() + PATIENCE
         while not answers(self._port):
-            if time.monotonic() > end:
+            # C's caller returns before its daemon listens, or ends in vain.
+            if time.monotonic() > end or ("-port" in self._call.words and not processes_at(self._port)):
                 return "no daemon"
             time.sleep(0.005)
         pid = serving_pid(self._port)

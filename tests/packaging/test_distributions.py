@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from support.forms import ROOT, real, run
+from support.paths import ROOT
+from support.patience import LONG
+from support.programs import real, run
 
 #: What an installation may take, from the network perhaps.
-PATIENCE = 300
 #: In CI there is a network, and each of these is there.
 IN_CI = bool(os.environ.get("CI"))
 SUPPORTED = (ROOT / "build" / "pythons").read_text().split()
@@ -37,7 +38,7 @@ def tracked(*under: str) -> set[str]:
 def build(what: str, source: Path, to: Path) -> Path:
     """Build a wheel or an sdist as pip does, and give its path."""
     script = f"from setuptools import build_meta; print(build_meta.build_{what}({str(to)!r}))"
-    done = run([sys.executable, "-c", script], cwd=source, timeout=PATIENCE)
+    done = run([sys.executable, "-c", script], cwd=source, timeout=LONG)
     assert done.returncode == 0, done.stderr.decode()
     return to / done.stdout.decode().split()[-1]
 
@@ -130,9 +131,9 @@ def environment(python: str, folder: Path, *packages: str, constraints: Path = C
 
 def environment_by(python: str, folder: Path, *options: str) -> Path:
     """The same, for these options of `pip install`."""
-    assert run([python, "-m", "venv", str(folder)], timeout=PATIENCE).returncode == 0
+    assert run([python, "-m", "venv", str(folder)], timeout=LONG).returncode == 0
     pip = [str(folder / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", "--retries", "1"]
-    done = run([*pip, *options], timeout=PATIENCE)
+    done = run([*pip, *options], timeout=LONG)
     if done.returncode and not IN_CI and b"connection broken" in done.stderr:
         pytest.skip("the packages are out of reach: no network")
     assert done.returncode == 0, done.stderr.decode()
@@ -172,7 +173,7 @@ def test_wheel_installs_with_hashes_and_alone_gives_epmd(wheel: Path, tmp_path: 
 def test_sample_project(installed: Path, options: tuple[str, ...], tmp_path: Path) -> None:
     project = shutil.copytree(EXAMPLE, tmp_path / "project")
     path = {"PATH": f"{installed}{os.pathsep}{os.environ['PATH']}"}
-    done = run([str(installed / "pytest"), "-q", *options], cwd=project, environ=path, timeout=PATIENCE)
+    done = run([str(installed / "pytest"), "-q", *options], cwd=project, environ=path, timeout=LONG)
     assert done.returncode == 0, done.stdout.decode()
     assert b"passed" in done.stdout
     if IN_CI:
@@ -190,7 +191,7 @@ def test_sdist_installs_and_its_tests_run(python: str, unpacked: Path, tmp_path:
     # In CI what is not there must be there; here it must not be needed.
     environ = {"PATH": str(bin_folder), "CI": ""}
     pytest_there = [str(bin_folder / "pytest"), "-q", "-p", "no:cacheprovider", *tests]
-    done = run(pytest_there, cwd=unpacked, environ=environ, timeout=PATIENCE)
+    done = run(pytest_there, cwd=unpacked, environ=environ, timeout=LONG)
     assert done.returncode == 0, done.stdout.decode()
     assert b" passed" in done.stdout
 
@@ -228,7 +229,7 @@ def test_oldest_gevent_that_is_allowed(wheel: Path, unpacked: Path, tmp_path: Pa
     )
     python = str(bin_folder / "python")
     pytest_there = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit"]
-    done = run(pytest_there, cwd=unpacked, timeout=PATIENCE)
+    done = run(pytest_there, cwd=unpacked, timeout=LONG)
     assert done.returncode == 0, done.stdout.decode()
     version = run([python, "-c", "import gevent; print(gevent.__version__)"])
     assert version.stdout.decode().strip() == oldest
@@ -255,7 +256,7 @@ PortMapper(port="4369")
 def test_types_reach_a_consumer(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "consumer.py").write_text(CONSUMER)
     mypy = [real(str(Path(sys.executable).parent / "mypy")), "--strict", "--python-executable"]
-    done = run([*mypy, str(installed / "python"), "consumer.py"], cwd=tmp_path, timeout=PATIENCE)
+    done = run([*mypy, str(installed / "python"), "consumer.py"], cwd=tmp_path, timeout=LONG)
     said = done.stdout.decode()
     for kind in ('"int"', "embedding.ThreadedPortMapper", "answers.NamedPort", '"dict[str, str]"'):
         assert kind in said, said

@@ -16,7 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from support.forms import C_EPMD, FOLDER, ROOT, Process, answers, real, run, wait_until
+from support.forms import Process
+from support.paths import C_EPMD, FOLDER, ROOT
+from support.patience import wait_until
+from support.ports import answers
+from support.programs import real, run
 
 INSTALL = ROOT / "scripts" / "install"
 FIRST = b"#!/bin/sh\necho first\n"
@@ -489,11 +493,13 @@ def test_signal_to_the_script_alone(host: Host) -> None:
     """It waits for the command that it called, which could still write a file otherwise."""
     before = host.snapshot()
     reached = host.folder / "reached"
-    environ = host.shims(f"touch '{reached}'; sleep 0.2", "cp") | {"EPMD_EXECUTABLE": str(host.executable)}
+    script = f"if [ $n = 1 ]; then touch '{reached}'; while [ -e '{reached}' ]; do sleep 0.02; done; fi"
+    environ = host.shims(script, "cp") | {"EPMD_EXECUTABLE": str(host.executable)}
     command = [INSTALL, "--prefix", host.prefix, "--erlang", host.erlang]
     with subprocess.Popen(command, env=os.environ | environ, start_new_session=True) as process:
         wait_until(reached.exists, "the first copy")
         process.terminate()
+        reached.unlink()  # then the copy goes on
     assert process.returncode == 128 + signal.SIGTERM
     wait_until(lambda: not group_is_there(process.pid), "what it called to end")
     assert host.snapshot() == before

@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from packages import scenes
-from support.forms import C_EPMD, FOLDER, ROOT, real, run
+from support.paths import C_EPMD, FOLDER, ROOT
+from support.patience import LONG
+from support.programs import real, run
 from support.roots import OVERLAY, Root, RootFailed, entered
 from support.units import TARGET, TARGETS, check_service
 
@@ -77,7 +79,7 @@ def debs(tmp_path_factory) -> list[Path]:
 
 def build(folder: Path, *options: str, **environ: str) -> Path:
     command = [str(PACKAGE), "--to", str(folder), *options]
-    done = run(command, environ={"EPMD_EXECUTABLE": FOLDER, **environ}, timeout=120)
+    done = run(command, environ={"EPMD_EXECUTABLE": FOLDER, **environ}, timeout=LONG)
     assert done.returncode == 0, done.stderr.decode()
     return Path(done.stdout.decode().strip())
 
@@ -93,7 +95,7 @@ def test_same_bytes_again(debs: list[Path], tmp_path: Path) -> None:
     (copy / "epmd").chmod(0o700)
     environ = {"EPMD_EXECUTABLE": str(copy / "epmd"), "LC_ALL": "C.UTF-8", "TZ": "Asia/Tokyo"}
     command = ["sh", "-c", 'umask 077; exec "$@"', "sh", str(PACKAGE), "--to", str(tmp_path)]
-    done = run(command, environ=environ, timeout=120)
+    done = run(command, environ=environ, timeout=LONG)
     assert done.returncode == 0, done.stderr.decode()
     again = Path(done.stdout.decode().strip())
     assert hashlib.sha256(again.read_bytes()).digest() == hashlib.sha256(debs[0].read_bytes()).digest()
@@ -133,7 +135,7 @@ def test_files(debs: list[Path]) -> None:
 
 def test_lintian(debs: list[Path]) -> None:
     """No error, and no warning that build/debian/lintian-overrides does not explain."""
-    done = run([real("lintian"), "--allow-root", "--fail-on", "error,warning", str(debs[0])], timeout=120)
+    done = run([real("lintian"), "--allow-root", "--fail-on", "error,warning", str(debs[0])], timeout=LONG)
     assert (done.returncode, done.stdout.decode()) == (0, "")
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from support.forms import BUILT, FOLDER, ROOT, real, run
+from support.paths import BUILT, FOLDER, ROOT
+from support.programs import real, run
 
 PYTHONS = (ROOT / "build" / "pythons").read_text().split()
 RANGE = f"Python {PYTHONS[0]} to {PYTHONS[-1]}"

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from support.forms import FOLDER, ROOT, real, run
+from support.paths import FOLDER, ROOT
+from support.patience import LONG
+from support.programs import real, run
 
 #: All that may be on PATH: GNU coreutils, findutils, sed, grep, util-linux, and bash.
 TOOLS = [
@@ -33,7 +35,7 @@ TOOLS = [
 
 
 def make(folder: Path) -> Path:
-    done = run([str(ROOT / "scripts" / "tarball"), "--to", str(folder)], timeout=120)
+    done = run([str(ROOT / "scripts" / "tarball"), "--to", str(folder)], timeout=LONG)
     assert (done.returncode, done.stderr) == (0, b"")
     return Path(done.stdout.decode().strip())
 

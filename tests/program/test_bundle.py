@@ -19,22 +19,13 @@ import pytest
 
 from gevent_epmd.program.processes import gone
 from support.daemons import daemon
-from support.forms import (
-    BUILT,
-    PATIENCE,
-    SOURCE,
-    Source,
-    answers,
-    children,
-    clean_environment,
-    content,
-    real,
-    reserved_port,
-    run,
-    serving,
-    wait_until,
-)
+from support.forms import Source
+from support.paths import BUILT, SOURCE
+from support.patience import PATIENCE, wait_until
 from support.peer import Peer, ask, names, node, register, scenes_of_trouble
+from support.ports import answers, reserved_port
+from support.procfs import children, serving
+from support.programs import clean_environment, content, real, run
 from support.strangers import Mute
 
 #: Where this Python has the extension modules that are not built in.
@@ -405,7 +396,6 @@ AUDITED = {
 }
 
 
-@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("how", AUDITED)
 def test_nothing_is_imported_once_it_serves(how: str, tmp_path: Path) -> None:
     if how == "-user" and os.geteuid():
@@ -475,7 +465,7 @@ def test_daemon_under_a_shell_that_is_pid_1(rounds: int) -> None:
             cat /proc/[0-9]*/stat 2>/dev/null || true
         """
         unshare = [real("unshare"), "--map-root-user", "--pid", "--fork", "--mount-proc"]
-        done = run([*unshare, "sh", "-c", script], timeout=60)
+        done = run([*unshare, "sh", "-c", script])
         assert done.returncode == 0
         states = [line.rsplit(")", 1)[1].split()[0] for line in done.stdout.decode().splitlines()]
         # Each daemon that was ended is its PID 1's child; dash reaps them, as it reaps all.

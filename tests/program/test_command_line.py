@@ -11,13 +11,28 @@ from pathlib import Path
 
 import pytest
 
-from comparison.differences import is_listed
-from support.forms import C_EPMD, PATIENCE, Built, C, Folder, Source, forms, outcome, reserved_port, run
+from support.differences import is_listed
+from support.forms import Built, C, Folder, Source
+from support.marks import forms
+from support.paths import C_EPMD
+from support.patience import IN_VAIN, PATIENCE
 from support.peer import names, node, register
+from support.ports import reserved_port
+from support.programs import outcome, run
 from support.scenes import run_apart
 from support.strangers import Odd
 
-SERVERS = [Source, Built, Folder, C]
+#: Who calls, and who answers. Ours serve alike, so not each of ours calls each of them.
+pairs = pytest.mark.parametrize(
+    ("command", "form"),
+    [
+        pytest.param(caller, form, id=f"{caller.__name__}-{form.__name__}")
+        for caller in (Source, Built, Folder, C)
+        for form in (Source, Built, Folder, C)
+        if form in (Source, C) or caller in (form, C)
+    ],
+    indirect=["command"],
+)
 
 CANNOT_CONNECT = b"epmd: Cannot connect to local epmd\n"
 NO_EPMD = {
@@ -32,11 +47,6 @@ NO_EPMD = {
     ("-stop", "n" * 1001): (b"epmd: Name too long!", b"", 1),
     ("-stop", "-names"): (b"", CANNOT_CONNECT, 1),
 }
-
-
-@pytest.fixture(params=SERVERS, ids=lambda form: form.__name__)
-def form(request):
-    return request.param
 
 
 @pytest.mark.parametrize("options", NO_EPMD, ids=" ".join)
@@ -55,6 +65,7 @@ def test_connection_to_itself_is_none(ours) -> None:
     assert (done.stdout, done.stderr) == (b"", 12 * CANNOT_CONNECT)
 
 
+@pairs
 def test_calls_of_an_empty_epmd(command, form) -> None:
     with form() as server:
         up = f"epmd: up and running on port {server.port} with data:\n".encode()
@@ -71,6 +82,7 @@ def test_calls_of_an_empty_epmd(command, form) -> None:
             assert outcome(command, "-port", str(server.port), *call) == expected, options
 
 
+@pairs
 def test_calls_of_an_epmd_with_nodes(command, form) -> None:
     with form() as server, ExitStack() as nodes:
         for request in (node("old"), node("foo"), node("узел", port=1)):
@@ -89,6 +101,7 @@ def test_calls_of_an_epmd_with_nodes(command, form) -> None:
         assert outcome(command, *port, "-started") == (b"", b"", 0)
 
 
+@pairs
 def test_calls_of_a_relaxed_epmd(command, form) -> None:
     with form("-relaxed_command_check") as server, ExitStack() as nodes:
         for name in ("foo", "-names", "узел", "bar"):
@@ -101,6 +114,7 @@ def test_calls_of_a_relaxed_epmd(command, form) -> None:
         assert outcome(command, *port, "-kill") == (b"Killed\n", b"", 0)
 
 
+@pairs
 def test_environment_names_the_port(command, form) -> None:
     with form() as server:
         up = f"epmd: up and running on port {server.port} with data:\n".encode()
@@ -218,7 +232,7 @@ def test_bad_port_in_the_environment(ours, value: str, call: list[str]) -> None:
 
 @forms(but_not_c="an invalid port or time", processes_only=True)
 def test_bad_port_in_the_environment_is_no_random_port(form) -> None:
-    patience = 1 if form.is_c else PATIENCE  # C serves, at some port
+    patience = IN_VAIN if form.is_c else PATIENCE  # C serves, at some port
     assert outcome(list(form.command), "-d", environ={"ERL_EPMD_PORT": "abc"}, timeout=patience)[2] == 1
 
 

@@ -9,12 +9,13 @@ import pytest
 
 from comparison import __main__ as program, commands, groups, wire
 from comparison.calls import CALLS
-from comparison.differences import DIFFERENCES
 from comparison.rows import DELIBERATE, DIFFERENT, NOT_PLAYED, SAME, Form, Row, Seen, side_by_side
-from support.forms import ROOT, Built, C, Folder, Process, Source, real
+from support.differences import DIFFERENCES
+from support.forms import Built, C, Folder, Process, Source
+from support.marks import forms
+from support.paths import ROOT
+from support.programs import real
 from support.wire_cases import CASES
-
-pytestmark = pytest.mark.usefixtures("unmeasured")
 
 LISTED = DIFFERENCES[0].scene
 
@@ -33,14 +34,14 @@ def different(rows: Iterable[Row]) -> list[Row]:
     return [row for row in rows if row.verdict == DIFFERENT]
 
 
-@pytest.mark.parametrize("form", [Source, Folder], ids=lambda form: form.__name__)
+@forms(Source, Folder)
 def test_wire(form: type[Process], c_plays) -> None:
     rows = list(side_by_side("wire", lambda side: c_plays["wire"] if side is C else wire.play(side), C, form))
     assert different(rows) == []
     assert len(rows) == 2 * len(CASES)
 
 
-@pytest.mark.parametrize("form", CALLS_OF, ids=lambda form: form.__name__)
+@forms(*CALLS_OF)
 def test_commands(form: type[Process], c_plays) -> None:
     calls = CALLS_OF[form]
     titles = {call.title for call in calls}

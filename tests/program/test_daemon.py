@@ -12,33 +12,21 @@ from pathlib import Path
 
 import pytest
 
-from comparison.differences import is_listed
 from gevent_epmd.program.processes import gone
 from support.daemons import daemon, end, serving_pid
-from support.forms import (
-    C_EPMD,
-    PATIENCE,
-    SOURCE,
-    Built,
-    C,
-    Folder,
-    Source,
-    answers,
-    clean_environment,
-    content,
-    forms,
-    processes_at,
-    real,
-    reserved_port,
-    run,
-    wait_until,
-)
+from support.differences import is_listed
+from support.forms import Built, C, Folder, Source
+from support.marks import forms
 from support.orphans import zombies_under_process_1
+from support.paths import C_EPMD, SOURCE
+from support.patience import PATIENCE, wait_until
 from support.peer import ask, barrier, names, node, register
+from support.ports import answers, reserved_port
+from support.procfs import processes_at
+from support.programs import clean_environment, content, real, run
 from support.syslog import PRIVATE_DEV, received
 
 
-@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.slow
 def test_daemons_in_a_row_answer_at_once(ours) -> None:
     with reserved_port() as port:
@@ -237,7 +225,7 @@ def test_caller_without_standard_descriptors(ours, closed: str) -> None:
         end(port, pid)
 
 
-@pytest.mark.parametrize("form", [Source, Folder], ids=lambda form: form.__name__)
+@forms(Source, Folder)
 def test_caller_that_ignores_sigchld(form) -> None:
     # The launcher of the one-file form, which is PyInstaller's, says then that it failed, though it has not.
     with daemon(
@@ -435,7 +423,7 @@ sys.exit(cli.main())
         os.close(writing)
         try:
             assert done.returncode == 3
-            wait_until(lambda: has_ended(reading), "the daemon to end", 10)
+            wait_until(lambda: has_ended(reading), "the daemon to end")
             assert not answers(port)
             assert list(tmp_path.iterdir()) == []
         finally:

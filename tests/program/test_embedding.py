@@ -14,8 +14,10 @@ from gevent.threadpool import ThreadPool
 from gevent_epmd import PortMapper, ThreadedPortMapper, client
 from gevent_epmd.protocol import frame
 from gevent_epmd.server.listeners import ListenError, PortInUse
-from support.forms import PATIENCE, answers, reserved_port, run, wait_until
+from support.patience import PATIENCE, wait_until
 from support.peer import Peer, node, try_to_register
+from support.ports import answers, reserved_port
+from support.programs import run
 
 BOTH = [PortMapper, ThreadedPortMapper]
 each = pytest.mark.parametrize("kind", BOTH)
@@ -204,6 +206,7 @@ def test_failure_of_the_hub_comes_out() -> None:
     mapper._mapper.listeners[0]._serve = None
     with pytest.raises(client.EpmdError):
         client.names("127.0.0.1", mapper.port, timeout=0.5)
+    wait_until(lambda: mapper._log._failure, "the hub to fail")
     with pytest.raises(TypeError):
         mapper.close()
     assert not answers(mapper.port)
@@ -247,7 +250,6 @@ except RuntimeError as error: print(error)
     assert done.stdout.startswith(b"foo\ngevent has patched the module threading"), done.stderr
 
 
-@pytest.mark.usefixtures("unmeasured")
 def test_package_imports_gevent_only_where_it_serves() -> None:
     script = """
 import sys, gevent_epmd
@@ -267,7 +269,7 @@ def test_close_ends_a_node_that_plays_busy_and_has_lost_its_name(kind, away) -> 
     """It is neither registered nor among those without a node."""
     lines: list[str] = []
     with ExitStack() as stack:
-        with kind(port=0, relaxed=True, delay_write=1, debug=1, log=lines.append) as mapper:
+        with kind(port=0, relaxed=True, delay_write=60, debug=1, log=lines.append) as mapper:
             peer, stopping = (stack.enter_context(Peer(mapper.port)) for _ in range(2))
             peer.send(frame(node("foo").packet()))
             away(

@@ -9,7 +9,10 @@ import pytest
 from gevent_epmd.server import listeners
 from gevent_epmd.server.listeners import ListenError, PortInUse, open_listeners, places
 from gevent_epmd.server.networks import is_local
-from support.forms import InProcess, Source, answers, forms, reserved_port, run
+from support.forms import InProcess, Source
+from support.marks import forms
+from support.ports import answers, reserved_port
+from support.programs import run
 from support.scenes import (
     an_asked_for_ipv6_address_is_missed,
     it_serves_a_wildcard_without_ipv6,

@@ -15,7 +15,9 @@ from comparison.masks import without_peers
 from comparison.settled import settle
 from gevent_epmd.protocol import frame
 from gevent_epmd.server.log import Log, printable
-from support.forms import InProcess, Source, each_of_ours, forms, wait_until
+from support.forms import InProcess, Source
+from support.marks import forms
+from support.patience import wait_until
 from support.peer import Peer, ask, barrier, names, node, register, try_to_register
 
 LINE = re.compile(r"epmd: \w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}: (.*)")
@@ -108,7 +110,7 @@ COMPLAINTS = {
 }
 
 
-@each_of_ours
+@forms(c=False)
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_complaint_names_the_peer(form, host: str) -> None:
     with form() as server, register(server.port, node("foo"))[0]:
@@ -120,7 +122,7 @@ def test_complaint_names_the_peer(form, host: str) -> None:
                 name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
                 line = rf": {re.escape(text).replace('FD', '[0-9]+')} from {re.escape(name)}\r?$"
                 what = f"{text!r} from {name} in the log"
-                wait_until(lambda line=line: re.search(line, server.log(), re.MULTILINE), what, 10)
+                wait_until(lambda line=line: re.search(line, server.log(), re.MULTILINE), what)
 
 
 @pytest.mark.slow
@@ -132,7 +134,7 @@ def test_complaint_names_the_peer_that_cannot_be_answered() -> None:
         settle(server.pid)  # it has read the request
         peer.reset()
         line = rf": error in write, errno=\d+: [\w ]+ from 127.0.0.1:{port}\r?$"
-        wait_until(lambda: re.search(line, server.log(), re.MULTILINE), "the complaint", 10)
+        wait_until(lambda: re.search(line, server.log(), re.MULTILINE), "the complaint")
 
 
 @forms(processes_only=True)
@@ -169,7 +171,7 @@ def test_flood_is_one_line_a_second() -> None:
                 peer.send((4000 + number).to_bytes(2, "big"))
                 peer.read_all()
         most = time.monotonic() - start + 2
-        assert 1 <= server.log().count("got garbage") <= most < 100
+        assert 1 <= server.log().count("got garbage") <= most
         assert 1 <= server.log().count("invalid packet size") <= most
     with Source("-d") as server:
         for _ in range(50):
@@ -230,7 +232,7 @@ def test_what_was_left_out_is_told_when_the_second_is_over() -> None:
     assert log._timer is None
 
 
-@each_of_ours
+@forms(c=False)
 def test_each_bad_packet_is_in_the_log(form) -> None:
     """As a line of its own, or in the number of those that have none."""
     with form() as server:

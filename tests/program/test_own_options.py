@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import signal
 import stat
@@ -17,24 +18,13 @@ import pytest
 
 from gevent_epmd.program.processes import gone
 from support.daemons import daemon, end, serving_pid
-from support.forms import (
-    BUILT,
-    C_EPMD,
-    PATIENCE,
-    SOURCE,
-    Built,
-    Folder,
-    Source,
-    answers,
-    clean_environment,
-    each_of_ours,
-    outcome,
-    real,
-    reserved_port,
-    run,
-    wait_until,
-)
+from support.forms import Source
+from support.marks import forms
+from support.paths import BUILT, C_EPMD, SOURCE
+from support.patience import PATIENCE, wait_until, whole_seconds
 from support.peer import ask, names, node, register
+from support.ports import answers, reserved_port
+from support.programs import clean_environment, outcome, real, run
 from support.scenes import (
     loopback_is_all_there_is,
     loopback_is_ipv4_alone,
@@ -46,8 +36,6 @@ from support.scenes import (
     there_is_no_loopback_address,
 )
 from support.strangers import Odd
-
-each_program = pytest.mark.parametrize("form", [Source, Built, Folder], ids=lambda form: form.__name__)
 
 
 def test_help_and_version(ours) -> None:
@@ -124,7 +112,7 @@ def test_value_is_missing(ours, option: str) -> None:
     assert err == f"epmd: {option} needs a value: see epmd -help\n".encode()
 
 
-@each_program
+@forms(processes_only=True, c=False)
 @pytest.mark.parametrize("networks", ["", " ,"])
 def test_allow_nobody(form, networks: str) -> None:
     """Not even a network is named; this host may ask all the same, and it says nothing of a fault."""
@@ -134,27 +122,28 @@ def test_allow_nobody(form, networks: str) -> None:
 
 
 @pytest.mark.slow
-@each_program
+@forms(processes_only=True, c=False)
 def test_idle_exit(form) -> None:
     """It counts from the end of the last node, also where it had been idle for a while before."""
-    with form("-idle_exit", "3") as server:
-        time.sleep(2)  # idle, and this must not count later
+    seconds = whole_seconds(3)
+    with form("-idle_exit", str(seconds)) as server:
+        time.sleep(1)  # idle, and this must not count later
         held, _ = register(server.port, node("foo"))
         start = time.monotonic()
-        while time.monotonic() - start < 3.5:
+        while time.monotonic() - start < seconds + 0.5:
             assert ask(server.port, b"n").endswith(b"name foo at port 4711\n"), "it serves on for the node"
         start = time.monotonic()
         held.close()
         wait_until(lambda: server.ended() == 0, "it to end")
-        assert time.monotonic() - start >= 3
-        assert "no node for 3 seconds" in server.log()
+        assert time.monotonic() - start >= seconds
+        assert f"no node for {seconds} seconds" in server.log()
 
 
-@each_program
+@forms(processes_only=True, c=False)
 def test_idle_exit_where_nobody_comes(form) -> None:
-    with form("-idle_exit", "1") as server:
+    with form("-idle_exit", str(whole_seconds(1))) as server:
         wait_until(lambda: server.ended() == 0, "it to end")
-        assert "no node for 1 second - terminates normal" in server.log()
+        assert re.search(r"no node for (1 second|[0-9]+ seconds) - terminates normal", server.log())
 
 
 @pytest.fixture
@@ -171,7 +160,7 @@ def pids(processes: list[subprocess.Popen]) -> str:
     return ",".join(str(process.pid) for process in processes)
 
 
-@each_program
+@forms(processes_only=True, c=False)
 @pytest.mark.parametrize("which", [0, 1])
 def test_pid_exit(form, which: int, others) -> None:
     with form("-pid_exit", pids(others)) as server:
@@ -191,7 +180,7 @@ def test_pid_exit_of_a_daemon(ours, others) -> None:
         wait_until(lambda: gone(pid), "it to end")
 
 
-@each_program
+@forms(processes_only=True, c=False)
 def test_pid_exit_where_the_process_is_gone(form, others) -> None:
     others[0].kill()
     others[0].wait(PATIENCE)
@@ -251,7 +240,7 @@ SLOW_TO_START = """
 import sys, time
 from gevent_epmd.program import cli, files
 write = files.OwnFile.write
-files.OwnFile.write = lambda self, content: time.sleep(4) or write(self, content)
+files.OwnFile.write = lambda self, content: time.sleep({seconds}) or write(self, content)
 sys.exit(cli.main())
 """
 
@@ -260,7 +249,19 @@ sys.exit(cli.main())
 def test_idle_exit_counts_from_the_moment_at_which_the_caller_is_told(tmp_path: Path) -> None:
     with reserved_port() as port:
         files = ["-pid_file", str(tmp_path / "pid")]
-        call = [sys.executable, "-c", SLOW_TO_START, "-port", str(port), "-daemon", "-idle_exit", "3", *files]
+        seconds = whole_seconds(3)
+        script = SLOW_TO_START.format(seconds=seconds + 1)
+        call = [
+            sys.executable,
+            "-c",
+            script,
+            "-port",
+            str(port),
+            "-daemon",
+            "-idle_exit",
+            str(seconds),
+            *files,
+        ]
         assert outcome(call) == (b"", b"", 0)
         assert answers(port), "it has ended already"
         assert ask(port, b"k") == b"OK"
@@ -312,7 +313,7 @@ def test_gone(others) -> None:
     assert gone(pid)
 
 
-@each_program
+@forms(processes_only=True, c=False)
 def test_port_on_stdout(form) -> None:
     command = [*form.command, "-port", "0", "-port_file", "-", "-loopback"]
     with subprocess.Popen(command, env=clean_environment(), stdout=subprocess.PIPE) as process:
@@ -370,7 +371,7 @@ def test_file_ends_with_the_launcher(tmp_path: Path) -> None:
     wait_until(lambda: not list(tmp_path.iterdir()), "the file to be removed")
 
 
-@each_program
+@forms(processes_only=True, c=False)
 def test_file_of_another_mapper_stays(form, tmp_path: Path) -> None:
     options = ("-port_file", str(tmp_path / "port"))
     with form(*options) as first, form(*options) as second:
@@ -519,7 +520,7 @@ def test_port_file_where_the_port_is_taken(ours, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@each_program
+@forms(processes_only=True, c=False)
 def test_json(form, ours) -> None:
     with form() as server, ExitStack() as held:
         register(server.port, node("late"))[0].close()
@@ -566,7 +567,7 @@ def test_names_of_a_host(ours, host: str) -> None:
         assert err == f"epmd: Cannot connect to epmd on {host}: Connection refused\n".encode()
 
 
-@each_program
+@forms(processes_only=True, c=False)
 @pytest.mark.parametrize(
     ("scene", "network"),
     [
@@ -581,12 +582,12 @@ def test_loopback(form, scene, network: str) -> None:
     run_scene(scene, form, network)
 
 
-@each_program
+@forms(processes_only=True, c=False)
 def test_allow(form) -> None:
     run_scene(only_the_allowed_may_ask, form)
 
 
-@each_of_ours
+@forms(c=False)
 def test_allow_register(form) -> None:
     run_scene(nodes_of_other_hosts_may_register_and_no_more, form)
 

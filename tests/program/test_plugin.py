@@ -16,7 +16,9 @@ import pytest
 from gevent_epmd import client
 from gevent_epmd.program.processes import gone
 from gevent_epmd.testing import EpmdProcess, MapperFailed, process
-from support.forms import PATIENCE, answers, clean_environment, run, wait_until
+from support.patience import LONG, PATIENCE, wait_until
+from support.ports import answers
+from support.programs import clean_environment, run
 from support.scenes import run_apart
 
 PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v"]
@@ -209,7 +211,7 @@ class Project:
             [*PYTEST, *options],
             cwd=self.folder,
             stderr=subprocess.STDOUT,
-            timeout=120,
+            timeout=LONG,
         )
         return done.stdout.decode()
 
@@ -359,7 +361,6 @@ def test_it(epmd_session, epmd, worker_id, number):
         assert gone(int(mapper.split()[1]))
 
 
-@pytest.mark.usefixtures("unmeasured")
 def test_it_costs_nothing_where_it_is_not_used(project) -> None:
     project.write(
         "test_it.py",
@@ -406,7 +407,7 @@ def test_nothing_is_left_of_a_run_that_is_ended(project, how, tests: int, option
     project.write("test_it.py", HANGING.format(tests=tests, forks=how == signal.SIGKILL))
     process = project.start(*options)
     try:
-        wait_until(lambda: len(list(project.folder.glob("*.pids"))) == tests, "all tests", patience=60)
+        wait_until(lambda: len(list(project.folder.glob("*.pids"))) == tests, "all tests", LONG)
         mappers = [int(pid) for path in project.folder.glob("*.pids") for pid in path.read_text().split()]
         assert len(mappers) == 2 * tests
         assert not any(map(gone, mappers))
@@ -418,7 +419,7 @@ def test_nothing_is_left_of_a_run_that_is_ended(project, how, tests: int, option
             for worker in workers_of(project, process):
                 os.kill(worker, signal.SIGSTOP)
             process.send_signal(how)
-        wait_until(lambda: all(map(gone, mappers)), "all mappers to end", patience=60)
+        wait_until(lambda: all(map(gone, mappers)), "all mappers to end")
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -10,8 +10,11 @@ from hypothesis import example, given, settings, strategies as st
 
 from gevent_epmd.conventions import ValueProblem
 from gevent_epmd.program import options
-from support.forms import ROOT, C, Source, real, reserved_port, run
+from support.forms import C, Source
+from support.paths import ROOT
 from support.peer import node, register
+from support.ports import reserved_port
+from support.programs import real, run
 from support.strangers import Http
 
 #: Makes each of the calls that the argument lists, in a child each, by the quick way and by the full way, and
@@ -214,7 +217,6 @@ def before(request) -> list[str]:
     return [*apart, "sh", "-c", '"$@"; exit $?', "sh"]
 
 
-@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("option", ["-names", "-started", "-daemon"])
 def test_quick_line_imports_nothing_else(ports: list[int], option: str, before: list[str]) -> None:
     command = [sys.executable, "-I", "-S", "-c", IMPORTS, str(ROOT / "lib"), "-port", str(ports[0]), option]

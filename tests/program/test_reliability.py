@@ -8,14 +8,14 @@ import pytest
 
 import soak.families  # noqa: F401 - they put themselves into the list
 from soak.play import SCENES, Scale, play
-from support.forms import PROGRAMS, ROOT, real, run
+from support.forms import PROGRAMS
+from support.paths import ROOT
+from support.programs import real, run
 
 #: From source alone: the same code in every form.
 _ONCE = ("fuzz-protocol",)
 #: Those in which the launcher of the one-file form has a part.
 _LAUNCHED = ("signals", "signals-to-process-1", "restart", "orphans", "killed-calls")
-#: Those whose code no other test reaches.
-_MEASURED = ("signals", "signals-to-process-1")
 PLAYED = [
     *(("source", name) for name in SCENES),
     *(("folder", name) for name in SCENES if name not in _ONCE),
@@ -25,9 +25,7 @@ PLAYED = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("which", "name"), PLAYED)
-def test_it_cannot_be_knocked_over(which: str, name: str, request) -> None:
-    if name not in _MEASURED:
-        request.getfixturevalue("unmeasured")
+def test_it_cannot_be_knocked_over(which: str, name: str) -> None:
     real(PROGRAMS[which].command[0])
     if SCENES[name].network:
         need_namespaces()

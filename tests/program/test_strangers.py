@@ -10,20 +10,13 @@ import pytest
 
 from gevent_epmd.client import TIMEOUT
 from support.daemons import end, serving_pid
-from support.forms import (
-    PATIENCE,
-    C,
-    Source,
-    answers,
-    clean_environment,
-    command_of,
-    forms,
-    processes_at,
-    reserved_port,
-    run,
-    wait_until,
-)
+from support.forms import C, Folder, Source
+from support.marks import forms
+from support.patience import PATIENCE, wait_until
 from support.peer import ask
+from support.ports import answers, reserved_port
+from support.procfs import processes_at
+from support.programs import clean_environment, run
 from support.strangers import STRANGERS, BoundOnly, ClosesAtOnce, Http, Mute, Stranger
 
 #: Most wait for an answer that does not come.
@@ -36,13 +29,9 @@ MET = {
     ClosesAtOnce: b"no response from epmd on 127.0.0.1",
     BoundOnly: b"Cannot connect to epmd on 127.0.0.1: Connection refused",
 }
+#: The launcher of the one-file form has no part in how long its child waits.
+each_that_waits = forms(Source, Folder, at="ours")
 each_stranger = pytest.mark.parametrize("stranger", STRANGERS, ids=lambda stranger: stranger.__name__)
-
-
-@pytest.fixture(params=["source", "folder"])
-def ours(request) -> list[str]:
-    """The launcher of the one-file form has no part in how long its child waits."""
-    return command_of(request.param)
 
 
 @forms(but_not_c=STRANGER, processes_only=True, launcher=False)
@@ -61,6 +50,7 @@ def test_start_says_who_has_its_port(form, stranger: type[Stranger], options: li
     assert list(tmp_path.iterdir()) == []
 
 
+@each_that_waits
 @each_stranger
 def test_address_that_was_asked_for(ours, stranger: type[Stranger]) -> None:
     with stranger() as there:
@@ -69,7 +59,8 @@ def test_address_that_was_asked_for(ours, stranger: type[Stranger]) -> None:
     assert MET[stranger] in done.stderr
 
 
-@pytest.mark.parametrize("form", [Source, C], ids=lambda form: form.__name__)
+@each_that_waits
+@forms(Source, C)
 @pytest.mark.parametrize("options", [["-daemon"], []], ids=["daemon", "foreground"])
 def test_slow_epmd_is_no_stranger(ours, form, options: list[str]) -> None:
     with form("-delay_accept", "3") as server:
@@ -77,6 +68,7 @@ def test_slow_epmd_is_no_stranger(ours, form, options: list[str]) -> None:
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
+@each_that_waits
 def test_epmd_that_was_stopped_for_a_while_is_no_stranger(ours) -> None:
     with Source() as server:
         with server.stopped():
@@ -87,6 +79,7 @@ def test_epmd_that_was_stopped_for_a_while_is_no_stranger(ours) -> None:
         assert starts.wait(PATIENCE) == 0
 
 
+@each_that_waits
 def test_stranger_that_leaves_at_once_leaves_the_port(ours) -> None:
     """As an epmd that ends just now: it has closed its connections, and still has the port."""
     with reserved_port() as port:
@@ -108,6 +101,7 @@ class ClosesAtOnceAndLeaves(Stranger):
         self._sock.close()
 
 
+@each_that_waits
 @pytest.mark.parametrize("rounds", [20])
 def test_daemon_right_after_kill(ours, rounds: int) -> None:
     with reserved_port() as port:
@@ -121,6 +115,7 @@ def test_daemon_right_after_kill(ours, rounds: int) -> None:
         end(port, serving_pid(port))
 
 
+@each_that_waits
 def test_epmd_that_serves_somewhere_else_only(ours) -> None:
     """At ::1, where 127.0.0.1 is free."""
     with socket.socket(socket.AF_INET6) as there:

@@ -17,22 +17,12 @@ import pytest
 from gevent_epmd.program.processes import gone
 from support.activation import DualStack, launched, listening
 from support.daemons import end, serving_pid
-from support.forms import (
-    BUILT,
-    PATIENCE,
-    SOURCE,
-    ReservedPort,
-    answers,
-    clean_environment,
-    content,
-    outcome,
-    real,
-    reserved_port,
-    run,
-    serving,
-    wait_until,
-)
+from support.paths import BUILT, SOURCE
+from support.patience import PATIENCE, wait_until
 from support.peer import Peer, ask, names, node, register, try_to_register
+from support.ports import ReservedPort, answers, reserved_port
+from support.procfs import serving
+from support.programs import clean_environment, content, outcome, real, run
 from support.scenes import (
     dual_stack_sockets_know_who_is_allowed,
     dual_stack_sockets_know_who_is_local,

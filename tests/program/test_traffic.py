@@ -11,9 +11,10 @@ from comparison.groups import Plan
 from comparison.rows import DELIBERATE, DIFFERENT, SAME
 from comparison.traffic import rows
 from comparison.traffic_play import DELIBERATE as DELIBERATE_PAIRS
-from support.forms import ROOT, C, Folder, Source, real
-
-pytestmark = pytest.mark.usefixtures("unmeasured")
+from support.forms import C, Folder, Source
+from support.marks import forms
+from support.paths import ROOT
+from support.programs import real
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +22,7 @@ def _c_is_there() -> None:
     real(C.command[0])
 
 
-@pytest.mark.parametrize("form", [Source, Folder], ids=lambda form: form.__name__)
+@forms(Source, Folder)
 def test_c_and_ours_do_the_same(form) -> None:
     real(form.command[0])
     found = list(rows(C, form, Plan(2000, 7)))

@@ -16,32 +16,16 @@ import pytest
 from gevent_epmd.program.processes import gone
 from support.activation import launched, listening
 from support.daemons import daemon, listening_at
-from support.forms import (
-    BUILT,
-    PATIENCE,
-    SOURCE,
-    Built,
-    Folder,
-    Source,
-    answers,
-    clean_environment,
-    outcome,
-    processes_at,
-    real,
-    reserved_port,
-    run,
-    serving,
-    wait_until,
-)
+from support.forms import Built, Source
+from support.marks import forms
+from support.paths import BUILT, SOURCE
+from support.patience import PATIENCE, wait_until
 from support.peer import ask, barrier, names, node, register
+from support.ports import answers, reserved_port
+from support.procfs import processes_at, serving
+from support.programs import clean_environment, outcome, real, run
 
-pytestmark = [
-    pytest.mark.skipif(os.geteuid() != 0, reason="only root may serve as another user"),
-    # The other user may not write where coverage does.
-    pytest.mark.usefixtures("unmeasured"),
-]
-
-each_program = pytest.mark.parametrize("form", [Source, Built, Folder], ids=lambda form: form.__name__)
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may serve as another user")
 
 #: The users and groups of a mount namespace of the test's own.
 #: Root's group is the first of one user, and among those of another.
@@ -97,7 +81,7 @@ def test_whom_it_serves_as(who: str, among: list[str]) -> None:
         assert rights(pid) == WHO[who]
 
 
-@each_program
+@forms(processes_only=True, c=False)
 def test_foreground(form, among: list[str]) -> None:
     started = type(form.__name__, (form,), {"command": (*among, *form.command)})
     with started("-user", "mapper", "-d") as server:
@@ -260,7 +244,7 @@ def readable_source() -> Iterator[list[str]]:
     yield SOURCE
 
 
-@each_program
+@forms(processes_only=True, c=False)
 def test_files_in_a_folder_of_the_user(form, tmp_path: Path) -> None:
     folder = tmp_path / "of the user"
     folder.mkdir()
@@ -345,7 +329,7 @@ def within_reach(folder: Path) -> Iterator[None]:
             path.chmod(mode)
 
 
-@each_program
+@forms(processes_only=True, c=False)
 def test_files_in_a_folder_of_root_alone(form, tmp_path: Path) -> None:
     """They are written; who may not remove them says so.  Emptied they cannot be either: who could do that
     could write another number as well."""

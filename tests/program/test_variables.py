@@ -9,8 +9,12 @@ import pytest
 import usage
 from gevent_epmd.program.options import Given, ValueProblem, read_options
 from support.daemons import daemon
-from support.forms import Built, Folder, Source, answers, outcome, reserved_port, run, wait_until
+from support.forms import Source
+from support.marks import forms
+from support.patience import wait_until, whole_seconds
 from support.peer import ask
+from support.ports import answers, reserved_port
+from support.programs import outcome, run
 
 #: A value of each, and one that is invalid.
 VALUES = {
@@ -26,7 +30,6 @@ VALUES = {
 #: Those that are not looked up before it listens.
 BAD = {name: bad for name, (_, bad) in VALUES.items() if name != "user"}
 
-each_program = pytest.mark.parametrize("form", [Source, Built, Folder], ids=lambda form: form.__name__)
 each_bad = pytest.mark.parametrize("name", BAD)
 
 
@@ -170,7 +173,7 @@ def test_who_asks_is_not_told(ours, line: list[str]) -> None:
         assert outcome(call, *line, environ=environ)[2] == 0
 
 
-@each_program
+@forms(processes_only=True, c=False)
 def test_variables_at_work(form, tmp_path: Path) -> None:
     paths = {name: tmp_path / name for name in ("port_file", "pid_file")}
     with form(environ={variable(name): str(path) for name, path in paths.items()}) as server:
@@ -182,9 +185,10 @@ def test_variables_at_work(form, tmp_path: Path) -> None:
         assert ask(server.port, b"k") == b"OK"
         wait_until(lambda: server.ended() == 0, "it to end")
     assert list(tmp_path.iterdir()) == []
-    with form(environ={"ERL_EPMD_IDLE_EXIT": "1"}) as server:
+    seconds = whole_seconds(1)
+    with form(environ={"ERL_EPMD_IDLE_EXIT": str(seconds)}) as server:
         wait_until(lambda: server.ended() == 0, "it to end")
-        assert "no node for 1 second " in server.log()
+        assert f"no node for {seconds} second" in server.log()
 
 
 def test_second_epmd_that_inherits_them_is_no_failure(ours, tmp_path: Path) -> None:

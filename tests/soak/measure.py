@@ -9,11 +9,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from support.forms import PATIENCE, TESTS, clean_environment
+from support.paths import TESTS
+from support.patience import PATIENCE
+from support.programs import clean_environment
+
+if TYPE_CHECKING:
+    from soak.play import Scale
 
 _TICKS = os.sysconf("SC_CLK_TCK")
+#: An answer that takes longer than so many seconds is none.
+_ANSWERED_IN = 2.0
 
 
 def resident(pid: int) -> int:
@@ -62,6 +69,11 @@ class Worker:
             start_new_session=True,
         )
 
+    @classmethod
+    def probe(cls, port: int, name: str, pid: int, scale: Scale) -> Worker:
+        """One who asks the server `pid` for this node again and again."""
+        return cls("probe", port=port, name=name, pid=pid, patience=scale.promised(_ANSWERED_IN))
+
     def wait_until_it_works(self) -> None:
         assert self._process.stdout.readline() == b"ready\n", "the worker has failed"
 
@@ -78,3 +90,9 @@ class Worker:
         if self._process.poll() is None:
             self._process.kill()
             self._process.communicate()
+
+
+def judge(seen: dict[str, Any], worst: float, scale: Scale) -> None:
+    """What a probe has seen: every answer came, each within so many seconds."""
+    assert seen["unanswered"] == 0, f"{seen['unanswered']} of {seen['asked']} requests were not answered"
+    assert seen["worst"] < scale.promised(worst) * 1000, f"an answer took {seen['worst']} ms"

@@ -12,7 +12,8 @@ import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from support.forms import TESTS, run
+from support.paths import TESTS
+from support.programs import run
 from support.scenes import run_apart
 
 #: What every host has that is not named by a test.

@@ -25,7 +25,7 @@ from gevent_epmd.server.events import Events
 from gevent_epmd.server.log import Log
 from gevent_epmd.server.mapper import Mapper
 from gevent_epmd.server.settings import Settings
-from support.forms import PATIENCE
+from support.patience import PATIENCE
 
 
 @pytest.fixture(autouse=True)
