@@ -171,9 +171,10 @@ class Run:
     def _said(self, output: IO[bytes]) -> str:
         output.seek(0)
         text = output.read().decode("utf-8", "backslashreplace")
-        if self._call.bad_value and (_USAGE in text or _BAD_VALUE.fullmatch(text)):
+        is_usage = _USAGE in text or _WRONG_LINE.fullmatch(text)
+        if self._call.bad_value and (is_usage or _BAD_VALUE.fullmatch(text)):
             return "(an error)"
-        if _USAGE in text or _WRONG_LINE.fullmatch(text):
+        if is_usage:
             return "(usage)"
         text = masked(text, self._port)
         return f"(a log of level {log_level(text)})" if _LOG.match(text) else repr(text)

@@ -171,6 +171,11 @@ DIFFERENCES = (
         "reports the invalid value, and exits with status 1",
     ),
     Difference(
+        "an invalid address in `ERL_EPMD_ADDRESS`",
+        "prints an error that does not name the variable",
+        "prints the same error, with the name of the variable before it",
+    ),
+    Difference(
         "a command line that is wrong",
         "prints its usage, without the reason",
         "prints the reason in one line, which refers to `epmd -help`; stderr and status 1 are the same",

@@ -34,7 +34,7 @@ STDOUT = "-"
 #: The variables of our own options begin with this.
 _OWN_VARIABLES = "ERL_EPMD_"
 _LOOPBACK_VARIABLE = "ERL_EPMD_LOOPBACK"
-_ADDRESS_VARIABLE = "ERL_EPMD_ADDRESS"
+ADDRESS_VARIABLE = "ERL_EPMD_ADDRESS"
 #: The values of a variable that is a switch.
 _ON = ("1", "yes", "true", "on")
 _OFF = ("0", "no", "false", "off")
@@ -321,8 +321,8 @@ class _Place:
         loopback = bool(found["--loopback"])
         text = (found["--address"] or [""])[-1]
         if not line:
-            loopback, text = _is_on(_LOOPBACK_VARIABLE, environ), environ.get(_ADDRESS_VARIABLE, "")
-        variables = [(_LOOPBACK_VARIABLE, loopback), (_ADDRESS_VARIABLE, bool(text))]
+            loopback, text = _is_on(_LOOPBACK_VARIABLE, environ), environ.get(ADDRESS_VARIABLE, "")
+        variables = [(_LOOPBACK_VARIABLE, loopback), (ADDRESS_VARIABLE, bool(text))]
         self.names = tuple(line or (name for name, is_set in variables if is_set))
         self.addresses = None if loopback else _list(text)
         self._is_on_line = bool(line)

@@ -16,7 +16,7 @@ from ..server import listeners
 from ..server.events import Events
 from ..server.log import Log
 from . import at_end, bundle, daemon, descriptors, is_one_file, occupant, systemd
-from .options import Options
+from .options import ADDRESS_VARIABLE, Options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,7 +65,9 @@ def _sockets(options: Options, events: Events) -> list[_socket.socket]:
     try:
         return occupant.open_listeners(options.settings.addresses, options.settings.port)
     except listeners.AddressError as error:
-        raise listeners.ListenError(f"{options.listen_names[0]}: {error}") from None
+        if ADDRESS_VARIABLE not in options.listen_names:
+            raise  # C's words: who has typed the address knows where it is
+        raise listeners.ListenError(f"{ADDRESS_VARIABLE}: {error}") from None
 
 
 def _report_no_effect(options: Options, port: int, events: Events) -> None:

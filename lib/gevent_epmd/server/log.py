@@ -110,7 +110,7 @@ class Log:
             complaint.next = now + _SECONDS_BETWEEN_COMPLAINTS
             # Not 0 if there is no timer, or if it is late.
             more = f" (and {complaint.missed} more like this)" if complaint.missed else ""
-            complaint.missed = 0
+            complaint.missed, complaint.details = 0, ()
             self.say(0, complaint.text(details) + more)
             return
         complaint.missed += 1
@@ -149,11 +149,14 @@ class Log:
 
     def _count(self, now: float) -> None:
         """Log each number of dropped complaints whose second is over."""
-        for complaint in self._complaints.values():
+        # In a copy, because an embedding program's log may cause another complaint.
+        for complaint in list(self._complaints.values()):
             if complaint.missed and now >= complaint.next:
                 complaint.next = now + _SECONDS_BETWEEN_COMPLAINTS
-                missed, complaint.missed = complaint.missed, 0
-                self.say(0, f"{missed} more like this: {complaint.text(complaint.details)}")
+                text = f"{complaint.missed} more like this: {complaint.text(complaint.details)}"
+                # The details refer to a connection, which must not stay in memory.
+                complaint.missed, complaint.details = 0, ()
+                self.say(0, text)
 
     def failed(self, error: BaseException) -> None:
         """Log at level 0 an internal error."""
