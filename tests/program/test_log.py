@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import select
+import signal
 import time
 
+import gevent
 import pytest
+from gevent import get_hub
 
 from comparison.masks import without_peers
 from comparison.settled import settle
@@ -14,7 +18,7 @@ from gevent_epmd.protocol import frame
 from gevent_epmd.server.events import Events
 from gevent_epmd.server.log import Log, printable
 from gevent_epmd.server.registry import NodeRefused
-from support.forms import Source
+from support.forms import InProcess, Source
 from support.marks import forms
 from support.patience import wait_until
 from support.peer import Peer, ask, barrier, names, node, register, try_to_register
@@ -203,17 +207,64 @@ def test_what_was_left_out_is_counted(monkeypatch) -> None:
     ]
 
 
-def test_what_is_left_out_of_a_flood_that_goes_on(monkeypatch) -> None:
-    now = [100.0]
-    monkeypatch.setattr("gevent_epmd.server.log.time.monotonic", lambda: now[0])
-    lines: list[str] = []
-    monkeypatch.setattr(Log, "_put", lambda _, text: lines.append(text))
-    log = Log(0)
-    for _ in range(9):
-        log.complain("this")
-        now[0] += 0.5
-    more = "this (and 1 more like this)"
-    assert [LINE.fullmatch(line)[1] for line in lines] == ["this", more, more, more, more]
+class Lines(Log):
+    """A log that keeps its lines."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.lines: list[str] = []
+
+    def _put(self, text: str) -> None:
+        self.lines.append(LINE.fullmatch(text)[1])
+
+
+def test_what_was_left_out_is_told_when_the_second_is_over() -> None:
+    log = Lines()
+    log.count_in(get_hub().loop)
+    for number in range(200):
+        log.complain("this %s", number)
+    for _ in range(2):
+        log.complain("that %s", b"\x1b\xff")
+    log.complain("only once")
+    assert log.lines == ["this 0", "that \\x1b\\xff", "only once"]
+    start = time.monotonic()
+    while len(log.lines) < 5:
+        assert time.monotonic() - start < 60, log.lines
+        gevent.sleep(0.01)
+    assert time.monotonic() - start > 0.9
+    assert log.lines[3:] == ["199 more like this: this 199", "1 more like this: that \\x1b\\xff"]
+    log.complain("this %s", "again")
+    assert len(log.lines) == 5, "a line a second and kind, whatever it says"
+    log.finish()
+    log.finish()
+    assert log.lines[5:] == ["1 more like this: this again"]
+    assert log._timer is None
+
+
+@forms(c=False)
+def test_each_bad_packet_is_in_the_log(form) -> None:
+    """As a line of its own, or in the number of those that have none."""
+    with form() as server:
+        for _ in range(200):
+            ask(server.port, b"?")
+        wait_until(lambda: counted(server.log()) == 200, f"200 of {server.log()}")
+        lines = server.log().count("got garbage")
+        assert lines < 100
+        ask(server.port, b"?")
+        ask(server.port, b"?")
+        if form is InProcess:
+            server._embedded.close()
+        else:
+            # Not after a second, but at the end.
+            os.kill(server.pid, signal.SIGTERM)
+            wait_until(lambda: server.ended() is not None, "it to end")
+        assert counted(server.log()) == 202
+
+
+def counted(log: str) -> int:
+    """How many bad packets a log tells of."""
+    lines = re.findall(r"^epmd: .{24}: (?:(\d+) more like this: )?got garbage .*$", log, re.MULTILINE)
+    return sum(int(more or 1) for more in lines)
 
 
 def test_complaint_ends_with_the_peer(monkeypatch) -> None:

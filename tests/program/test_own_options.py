@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import signal
 import stat
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from gevent_epmd.program.processes import gone
-from support.daemons import end, serving_pid
+from support.daemons import daemon, end, serving_pid
 from support.forms import Folder, Source
 from support.marks import forms
 from support.paths import BUILT, C_EPMD, SOURCE
@@ -71,7 +72,11 @@ BAD = {
     ("-allow", "nonsense"): b"-allow",
     ("-allow", "10.0.0.1/8"): b"host bits",
     ("-loopback", "-address", "127.0.0.1"): b"cannot be used together",
-    ("-loopback", "-systemd"): b"systemd",
+    ("-loopback", "-allow_register", "10.0.0.0/8"): b"-allow_register has no effect with -loopback",
+    ("-allow", "10.0.0.1/8", "-allow", "10.0.0.0/8"): b"-allow: 10.0.0.1/8 has host bits set",
+    ("-pid_exit", "self", "-pid_exit", "1"): b'-pid_exit: "self"',
+    ("-port_file", "/"): b"-port_file: / is not a regular file",
+    ("-pid_file", "/nowhere/.."): b"-pid_file: ",
     ("-host", "localhost", "-kill"): b"-host can be used only with",
     ("-host", "localhost"): b"-host can be used only with",
     ("-host", "", "-names"): b"-host: the host is empty",
@@ -107,7 +112,7 @@ WITH_A_VALUE = [
 def test_value_is_missing(ours, option: str) -> None:
     out, err, status = outcome(ours, option)
     assert (out, status) == (b"", 1)
-    assert b"usage: epmd " in err
+    assert err == f"epmd: {option} needs a value: see epmd -help\n".encode()
 
 
 @forms(processes_only=True, c=False)
@@ -142,6 +147,7 @@ def test_idle_exit(form) -> None:
 def test_idle_exit_where_nobody_comes(form) -> None:
     with form("-idle_exit", str(whole_seconds(1))) as server:
         wait_until(lambda: server.ended() == 0, "it to end")
+        assert re.search(r"no node for (1 second|[0-9]+ seconds) - terminates normal", server.log())
 
 
 @pytest.fixture
@@ -189,6 +195,108 @@ def test_pid_exit_where_the_process_is_gone(form, others) -> None:
         done = run([*form.command, "-port", str(port), "-pid_exit", pids(others)])
         assert done.returncode == 0
         assert b"has ended" in done.stderr
+
+
+def test_pid_exit_of_a_daemon_where_the_process_is_gone(ours, others, tmp_path: Path) -> None:
+    """The caller's status says that nobody serves.  Where an epmd serves already, that is no failure."""
+    others[1].kill()
+    others[1].wait(PATIENCE)
+    with reserved_port() as port:
+        call = [*ours, "-port", str(port), "-daemon", "-pid_exit", pids(others)]
+        out, err, status = outcome(call, "-pid_file", str(tmp_path / "pid"))
+        assert (out, status) == (b"", 1)
+        said = f"cannot serve: process {others[1].pid}, with which this epmd is to end, has ended already\r\n"
+        assert err.endswith(said.encode())
+        assert not answers(port)
+        assert list(tmp_path.iterdir()) == []
+    with Source() as server:
+        call = [*ours, "-port", str(server.port), "-daemon", "-pid_exit", pids(others)]
+        assert outcome(call) == (b"", b"", 0)
+
+
+NOT_SEEN = """
+import sys
+from gevent_epmd.program import cli, processes
+processes.gone = lambda pid: False
+sys.exit(cli.main())
+"""
+
+
+def test_daemon_that_ends_before_it_is_ready(others) -> None:
+    """As where the process ends in the meantime: it was still there when that was looked at."""
+    others[0].kill()
+    others[0].wait(PATIENCE)
+    with reserved_port() as port:
+        call = [sys.executable, "-c", NOT_SEEN, "-port", str(port), "-daemon", "-pid_exit", pids(others)]
+        out, err, status = outcome(call)
+        assert (out, status) == (b"", 1)
+        why = f"process {others[0].pid} has ended\r\n"
+        assert err.endswith(f"cannot serve: the epmd has ended before it was ready: {why}".encode())
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_pid_exit_that_is_given_twice(which: int, others) -> None:
+    """Neither is dropped, as of -allow: each names something of its own."""
+    with Source(*(word for other in others for word in ("-pid_exit", str(other.pid)))) as server:
+        others[which].kill()
+        wait_until(lambda: server.ended() == 0, "it to end")
+        assert f"process {others[which].pid} has ended" in server.log()
+
+
+SLOW_TO_START = """
+import sys, time
+from gevent_epmd.program import cli, files
+write = files.OwnFile.write
+files.OwnFile.write = lambda self, content: time.sleep({seconds}) or write(self, content)
+sys.exit(cli.main())
+"""
+
+
+@pytest.mark.slow
+def test_idle_exit_counts_from_the_moment_at_which_the_caller_is_told(tmp_path: Path) -> None:
+    with reserved_port() as port:
+        files = ["-pid_file", str(tmp_path / "pid")]
+        seconds = whole_seconds(3)
+        script = SLOW_TO_START.format(seconds=seconds + 1)
+        call = [
+            sys.executable,
+            "-c",
+            script,
+            "-port",
+            str(port),
+            "-daemon",
+            "-idle_exit",
+            str(seconds),
+            *files,
+        ]
+        assert outcome(call) == (b"", b"", 0)
+        assert answers(port), "it has ended already"
+        assert ask(port, b"k") == b"OK"
+
+
+#: What the caller may have for programs of its own.
+OF_GEVENT = [
+    {"GEVENT_MONITOR_THREAD_ENABLE": "1"},
+    {"GEVENT_LOOP": "libuv"},
+    {"GEVENT_LOOP": "nonsense"},
+    {"GEVENT_RESOLVER": "nonsense", "GEVENT_BACKEND": "nonsense", "GEVENT_DEBUG": "nonsense"},
+    {"PURE_PYTHON": "1"},
+    {"LIBEV_FLAGS": "1"},
+]
+
+
+@pytest.mark.parametrize("environ", OF_GEVENT, ids=str)
+def test_variables_of_gevent_are_for_others(ours, environ: dict[str, str]) -> None:
+    with daemon(ours, environ=environ) as (port, pid):
+        held, _ = register(port, node("foo"))
+        assert names(port) == ["foo at port 4711"]
+        # LIBEV_FLAGS would make it use select, and so serve no more than 1,024 connections.
+        ways = {
+            os.readlink(way) for way in Path(f"/proc/{pid}/fd").iterdir() if way.exists() or way.is_symlink()
+        }
+        assert "anon_inode:[eventpoll]" in ways
+        held.close()
+        wait_until(lambda: not names(port), "foo to go")
 
 
 @pytest.mark.measured
@@ -342,10 +450,36 @@ def test_daemon_has_written_the_file_when_it_returns(ours, tmp_path: Path) -> No
 def test_port_file_that_cannot_be_written(ours, tmp_path: Path) -> None:
     # It is written under another name first, and no name may be as long as this one.
     path = tmp_path / ("p" * 256)
-    done = run([*ours, "-port", "0", "-port_file", str(path), "-loopback"])
-    assert done.returncode == 1
-    assert b"cannot serve: [Errno 36] File name too long: " in done.stderr
+    for option, environ in (["-port_file", str(path)], {}), ([], {"ERL_EPMD_PORT_FILE": str(path)}):
+        done = run([*ours, "-port", "0", *option, "-loopback"], environ=environ)
+        assert done.returncode == 1
+        where = option[0] if option else "ERL_EPMD_PORT_FILE"
+        assert f"cannot serve: {where}: cannot write {path}: File name too long\r\n".encode() in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_that_was_removed(ours, tmp_path: Path) -> None:
+    script = 'mkdir "$1"; cd "$1"; rmdir "$1"; shift; exec "$@"'
+    call = ["sh", "-e", "-c", script, "sh", str(tmp_path / "gone"), *ours]
+    for option in ("-port_file", "-pid_file"):
+        said = f"epmd: {option}: the current folder does not exist\n".encode()
+        assert outcome(call, option, "x", "-daemon") == (b"", said, 1)
+    with reserved_port() as port:
+        said = b"epmd: Cannot connect to local epmd\n"
+        assert outcome(call, "-port", str(port), "-names") == (b"", said, 1)
+
+
+@pytest.mark.parametrize("option", [[], ["-daemon"]], ids=["foreground", "daemon"])
+@pytest.mark.parametrize("limit", [5, 6, 7, 8, 9])
+def test_too_few_descriptors(limit: int, option: list[str]) -> None:
+    with reserved_port() as port:
+        few = ["sh", "-c", f'ulimit -n {limit}; exec "$@"', "sh"]
+        out, err, status = outcome([*few, *SOURCE], "-port", str(port), *option)
+        assert (out, status) == (b"", 1)
+        assert err.startswith(b"epmd: ")
+        assert err.count(b"\n") == 1
+        assert b"Too many open files" in err
+        assert not answers(port)
 
 
 @pytest.mark.measured
@@ -358,13 +492,35 @@ def test_port_file_that_is_no_file(ours, kind, tmp_path: Path) -> None:
     assert (tmp_path / "port").exists()
 
 
-def test_port_file_through_a_link(ours, tmp_path: Path) -> None:
-    (tmp_path / "link").symlink_to("port")
-    process = start(ours, "-port", "0", "-port_file", str(tmp_path / "link"), "-loopback")
-    port = port_in(tmp_path / "port")
+def test_port_file_in_the_folder_of_a_link(ours, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("folder")
+    process = start(ours, "-port", "0", "-port_file", str(tmp_path / "link" / "port"), "-loopback")
+    port = port_in(tmp_path / "folder" / "port")
     assert ask(port, b"k") == b"OK"
     assert process.wait(PATIENCE) == 0
-    assert list(tmp_path.iterdir()) == [tmp_path / "link"]
+    assert list((tmp_path / "folder").iterdir()) == []
+
+
+def test_port_file_takes_the_place_of_a_link(tmp_path: Path) -> None:
+    """The link of an ordinary user; for root see test_user."""
+    if os.geteuid() == 0:
+        os.chown(tmp_path, 12345, 12345)
+        become = [real("setpriv"), "--reuid", "12345", "--regid", "12345", "--clear-groups"]
+        if (
+            run([*become, *SOURCE, "--version"]).returncode
+            or run([*become, "test", "-w", str(tmp_path)]).returncode
+        ):
+            pytest.skip("the source, or the folder of the test, is for root alone here")
+    else:
+        become = []
+    (tmp_path / "link").symlink_to("victim")
+    (tmp_path / "victim").write_text("precious")
+    process = start([*become, *SOURCE], "-port", "0", "-port_file", str(tmp_path / "link"), "-loopback")
+    wait_until(lambda: not (tmp_path / "link").is_symlink(), "the port file")
+    assert ask(int((tmp_path / "link").read_text()), b"k") == b"OK"
+    assert process.wait(PATIENCE) == 0
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"victim": "precious"}
 
 
 def test_port_file_where_the_port_is_taken(ours, tmp_path: Path) -> None:
@@ -461,6 +617,8 @@ def test_loopback_of_the_environment_and_an_address_of_the_line() -> None:
         assert answers(server.port, "127.0.0.5")
     with Source("-loopback", environ={"ERL_EPMD_ADDRESS": "127.0.0.5"}) as server:
         assert not answers(server.port, "127.0.0.5")
+    with Source(environ={"ERL_EPMD_LOOPBACK": "0"}) as server:
+        assert answers(server.port, "127.0.0.5")
 
 
 def test_c_knows_none_of_them() -> None:

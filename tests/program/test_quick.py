@@ -56,6 +56,7 @@ SERVING = (
     "ALLOW_REGISTER",
     "USER",
     "IDLE_EXIT",
+    "PACKET_TIMEOUT",
     "PID_EXIT",
     "PORT_FILE",
     "PID_FILE",
@@ -125,6 +126,8 @@ def test_quick_lines_do_what_the_full_way_does(ports: list[int]) -> None:
         {"ERL_EPMD_USER": "nosuch"},
         {"ERL_EPMD_IDLE_EXIT": "60", "ERL_EPMD_USER": "nobody"},
         {"ERL_EPMD_RELAXED_COMMAND_CHECK": "", "ERL_EPMD_IDLE_EXIT": "2147483647"},
+        {"ERL_EPMD_PACKET_TIMEOUT": "5"},
+        {"LISTEN_PID": "1", "LISTEN_FDS": "1"},
     ],
     ids=str,
 )
@@ -135,8 +138,9 @@ def test_daemon_with_variables_of_an_epmd_that_serves_is_quick(ports: list[int],
 
 @pytest.mark.parametrize("seconds", ["", "0", "soon", "2147483648"])
 def test_bad_number_takes_the_full_way(ports: list[int], seconds: str) -> None:
-    [(quick, _)] = played([[["-port", str(ports[0]), "-daemon"], {"ERL_EPMD_IDLE_EXIT": seconds}]])
-    assert quick[2] == 200
+    for name in ("IDLE_EXIT", "PACKET_TIMEOUT"):
+        [(quick, _)] = played([[["-port", str(ports[0]), "-daemon"], {f"ERL_EPMD_{name}": seconds}]])
+        assert quick[2] == 200
 
 
 @pytest.mark.parametrize("variable", ["ERL_EPMD_ADDRESS", "ERL_EPMD_LOOPBACK", "ERL_EPMD_ANYTHING_NEW"])
@@ -163,7 +167,7 @@ def options_or_error(arguments: list[str], environ: dict[str, str]) -> object:
         optional={
             "ERL_EPMD_PORT": st.sampled_from(["5001", "abc", ""]),
             "ERL_EPMD_ADDRESS": st.sampled_from(["127.0.0.1", "127.0.0.2, ::1", ""]),
-            "ERL_EPMD_LOOPBACK": st.just(""),
+            "ERL_EPMD_LOOPBACK": st.sampled_from(["", "1", "no", "maybe"]),
             "ERL_EPMD_RELAXED_COMMAND_CHECK": st.just(""),
         },
     ),

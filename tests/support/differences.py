@@ -171,6 +171,26 @@ DIFFERENCES = (
         "reports the invalid value, and exits with status 1",
     ),
     Difference(
+        "an invalid address in `ERL_EPMD_ADDRESS`",
+        "prints an error that does not name the variable",
+        "prints the same error, with the name of the variable before it",
+    ),
+    Difference(
+        "a command line that is wrong",
+        "prints its usage, without the reason",
+        "prints the reason in one line, which refers to `epmd -help`; stderr and status 1 are the same",
+    ),
+    Difference(
+        "SIGUSR1 to an epmd that serves",
+        "ends it",
+        "is ignored, because operators send it to daemons to learn something",
+    ),
+    Difference(
+        "a socket unit of systemd that starts epmd without `-systemd`",
+        "finds its port in use, exits, and is started again by its own question",
+        "exits with status 1 and the line `systemd passes the socket for port 4369: start with -systemd`",
+    ),
+    Difference(
         "`--help`, `--version` and `--licences`",
         "rejects them: usage on stderr, status 1",
         "prints the text on stdout, status 0; `-help` is a usage error as in C, with our own usage text",
@@ -188,7 +208,8 @@ DIFFERENCES = (
     Difference(
         "the same error again and again",
         "fills the log",
-        "is rate-limited to one line a second, with the number of suppressed lines; `-d` logs every one",
+        "is rate-limited to one line a second; the number of suppressed lines follows a second later, "
+        "or at the end; `-d` logs every one",
     ),
     Difference(
         "the log of `-d -d -d` while nothing happens",

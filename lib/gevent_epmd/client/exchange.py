@@ -65,6 +65,8 @@ class Target:
         self.host = host
         self.port = port
         self.timeout = timeout
+        #: The time limit as error messages name it. A look-up of the host takes some of the timeout.
+        self.limit = timeout
         #: The addresses of the host, if they were looked up already.
         self.found: list[tuple[int, Any]] = []
 
@@ -144,7 +146,7 @@ class Call:
             self._limit_wait(self.sock)
             data: bytes = self.sock.recv(size)
         except TimeoutError:
-            raise TooLate(f"no answer from {self._target.title} in {self._target.timeout:g} s") from None
+            raise TooLate(f"no answer from {self._target.title} in {self._target.limit:g} s") from None
         except OSError:
             raise Broken(f"failed to read answer from {self._target.title}") from None
         return data
