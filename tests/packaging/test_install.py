@@ -62,6 +62,11 @@ class Host:
         inner.parent.mkdir(parents=True, exist_ok=True)
         inner.write_bytes(content)
 
+    def build_real(self) -> None:
+        """An executable that serves."""
+        shutil.copytree(Path(real(FOLDER)).parent, self.folder / "new", symlinks=True)
+        self.executable = self.folder / "new" / "epmd"
+
     def install(self, *options: str, before: list[str] | None = None, environ=None, **how):
         """Install, or what the options say, in the prefix and in Erlang."""
         where = ["--prefix", str(self.prefix), "--erlang", str(self.erlang)]
@@ -101,16 +106,18 @@ class Host:
         folder = self.folder / "shims"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
+        (folder / "count").write_text("0\n")
         for command in commands:
             (folder / command).write_text(
-                f"#!/bin/sh\nPATH=${{PATH#*:}}\necho >>'{folder}/count'\nn=$(wc -l <'{folder}/count')\n"
+                f"#!/bin/sh\nPATH=${{PATH#*:}}\nread -r n <'{folder}/count'\n"
+                f"n=$((n + 1))\necho $n >'{folder}/count'\n"
                 f'{script}\nexec {command} "$@"\n'
             )
             (folder / command).chmod(0o755)
         return {"PATH": f"{folder}:{os.environ['PATH']}"}
 
     def shim_calls(self) -> int:
-        return len((self.folder / "shims" / "count").read_text())
+        return int((self.folder / "shims" / "count").read_text())
 
 
 def assert_links_to(place: Path, library: Path, content: bytes) -> None:
@@ -345,10 +352,11 @@ def test_running_programs_go_on(host: Host) -> None:
     with Old() as old:
         assert_done(host.install())
         assert answers(old.port)
-        # Its like is ours now, and runs while it is replaced and removed.
-        shutil.copy(C_EPMD, host.executable)
+        # Ours runs while it is replaced and removed.
+        host.build_real()
         assert_done(host.install())
         with Old() as ours:
+            host.executable = host.folder / "new epmd"
             host.build(SECOND)
             assert_done(host.install())
             assert_done(host.install("--uninstall"))
@@ -443,17 +451,17 @@ def get_ready(host: Host, *, upgrade: bool) -> bytes:
     return FIRST
 
 
-CHANGING = ("cp", "chmod", "ln", "mv", "mkdir")
+CHANGING = ("cp", "chmod", "dd", "ln", "mv", "mkdir")
 
 
 @pytest.mark.parametrize(
     ("upgrade", "expected"),
     [
-        # Three mkdir, two cp and a chmod; the four ln of links, without which they are not there; ten mv: the
-        # content, three in the library, and two a place. Without another ln, the original is renamed.
-        pytest.param(False, 20, id="fresh"),
-        # mkdir, two cp, chmod, ln, and the mv of the content and of the link.
-        pytest.param(True, 7, id="upgrade"),
+        # Three mkdir; dd and mv of the list; two cp, chmod and mv of the content; cp, mv, dd and mv of the longer list; ln
+        # and mv of the link in use; dd, mv, ln and mv in each place, and cp and mv for each of the two originals.
+        pytest.param(False, 31, id="fresh"),
+        # mkdir, two cp, chmod and mv of the content; cp, mv, ln and mv of the link in use.
+        pytest.param(True, 9, id="upgrade"),
     ],
 )
 def test_failure_of_any_step(host: Host, expected: int, *, upgrade: bool) -> None:
@@ -604,11 +612,12 @@ def test_old_folders_go_once_nothing_runs_from_them(host: Host) -> None:
     class Old(Process):
         command = (str(host.places[1]),)
 
-    shutil.copy(real(C_EPMD), host.executable)
+    host.build_real()
     assert_done(host.install())
     running = host.places[1].resolve().parent
+    host.executable = host.folder / "new epmd"
     with Old() as old:
-        for content in (b"1", b"2", b"3"):
+        for content in (b"#1", b"#2", b"#3"):
             host.build(content)
             assert_done(host.install())
             assert running.exists()
@@ -616,7 +625,7 @@ def test_old_folders_go_once_nothing_runs_from_them(host: Host) -> None:
         assert len(list(host.library.glob("*/epmd"))) == 4
         assert answers(old.port)
     assert_done(host.install())
-    assert [path.resolve().read_bytes() for path in host.library.glob("*/epmd")] == [b"3", b"3"]
+    assert [path.resolve().read_bytes() for path in host.library.glob("*/epmd")] == [b"#3", b"#3"]
 
 
 def starts_that_fail(places: list[Path], done: threading.Event) -> list[object]:
@@ -635,9 +644,7 @@ def starts_that_fail(places: list[Path], done: threading.Event) -> list[object]:
 
 def test_starts_during_upgrades(host: Host) -> None:
     """Each finds a whole epmd, by the link that it was started through."""
-    shutil.rmtree(host.folder / "_internal")
-    shutil.copytree(Path(real(FOLDER)).parent, host.folder / "new", symlinks=True)
-    host.executable = host.folder / "new" / "epmd"
+    host.build_real()
     assert_done(host.install())
     done = threading.Event()
     with ThreadPoolExecutor() as pool:
@@ -683,7 +690,7 @@ def test_help(host: Host) -> None:
 QUICK_BUILD = """\
 #!/bin/sh
 cd "${0%/*}/../dist"
-echo built | tee -a epmd >>gevent-epmd/epmd
+echo "# built" | tee -a epmd >>gevent-epmd/epmd
 chmod 755 epmd gevent-epmd/epmd
 echo talk
 """
@@ -695,7 +702,7 @@ def checkout(tmp_path: Path) -> Path:
     folder = tmp_path / "check out"
     for name in ("scripts", "lib/inner", "lib/__pycache__", "build", "dist/gevent-epmd"):
         (folder / name).mkdir(parents=True)
-    for name in ("scripts/install", "scripts/_environment", "build/pythons"):
+    for name in ("scripts/install", "scripts/_keeping", "scripts/_environment", "build/pythons"):
         shutil.copy(ROOT / name, folder / name)
     build = folder / "scripts" / "build"
     build.write_text(QUICK_BUILD)
