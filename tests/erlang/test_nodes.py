@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from gevent_epmd import client
 from gevent_epmd.program.processes import gone
 from support.daemons import end, serving_pid
 from support.erlang import Node
@@ -272,3 +274,33 @@ def test_many_nodes_at_once(host) -> None:
         for node in nodes:
             os.killpg(node.pid, signal.SIGKILL)
             node.communicate()
+
+
+#: Makes a node what one of OTP 23.2.6 is: it does not look at the end of the connection on which it is registered.
+FORGETFUL = "sys:replace_state(erl_epmd, fun(State) -> setelement(2, State, -1) end)"
+
+
+@only_inet
+def test_lost_node_is_registered_from_outside(host) -> None:
+    """docs/troubleshooting.md: a node that does not register again after a restart of its epmd."""
+    lost = host.start("lost")
+    name = lost.eval("node()")
+    (line,) = names(host.port)
+    node_port = int(line.split()[-1])
+    lost.eval(FORGETFUL)
+    end(host.port, serving_pid(host.port))
+    host.start_epmd()
+    rescue = host.start("rescue")
+    # The node itself has reconnected after two seconds if it does so at all.
+    lost.eval("timer:sleep(3000)")
+    assert host.registered() == {"rescue"}
+    assert rescue.eval(f"net_adm:ping({name})") == "pang"
+    with client.register("lost", node_port, port=host.port):
+        assert rescue.eval(f"net_adm:ping({name})") == "pong"
+    host.wait_for("rescue")
+    answer = rescue.eval(f'rpc:call({name}, erl_epmd, register_node, ["lost", {node_port}])')
+    assert re.fullmatch(r"\{ok,\d+\}", answer)
+    host.wait_for("lost", "rescue")
+    assert host.start("other").eval(f"net_adm:ping({name})") == "pong"
+    lost.halt()
+    host.wait_for("other", "rescue")
