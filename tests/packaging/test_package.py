@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pytest
 
 from packages import scenes
 from support.paths import C_EPMD, FOLDER, ROOT
-from support.patience import LONG
+from support.patience import LONG, wait_until
 from support.programs import real, run
 from support.roots import OVERLAY, Root, RootFailed, entered
 from support.units import TARGET, TARGETS, check_service
@@ -264,6 +265,12 @@ def test_what_others_have_put_there_stays(host: OverlayHost) -> None:
     said = root.run(TRIGGER)
     assert f"{folder}/epmd was replaced by hand and stays" in said
     assert root.run("cat $1/epmd", folder) == "other\n"
+    # What it may call stays with it.
+    said = root.run("dpkg --remove gevent-epmd")
+    assert f"{folder}/epmd was replaced by hand and stays, as does" in said
+    assert root.run("cat $1/epmd", folder) == "other\n"
+    root.run("$1/epmd.erlang -port 1 -names || test $? = 1", folder)
+    assert "epmd" not in root.run("dpkg-divert --list")
 
 
 #: Calls every epmd that a node or a unit could start, and notes what cannot be started.
@@ -373,6 +380,56 @@ def test_root_that_is_installed_from_outside(host: OverlayHost) -> None:
     host.root.run(f"{CHROOTLESS} --purge gevent-epmd")
     host.root.run("cmp /bin/true $1", epmd)
     assert host.root.run("find /root/target -name '*gevent*' -o -name '*.erlang'") == ""
+
+
+#: Prints what root is told of the epmds that run.
+TOLD = """\
+. "$1"
+running | while read -r pid file; do hand_over "$pid"; done
+"""
+
+
+@pytest.mark.parametrize("options", ["5000 /a.b:c,d=e-f_g", "$(reboot)", "a;reboot", "\x1b[2J", "a\nb"])
+@pytest.mark.parametrize("whose", ["root", "nobody", "nobody, of a file of Erlang's"])
+def test_root_copies_nothing_that_a_user_has_chosen(options: str, whose: str, tmp_path: Path) -> None:
+    """Any user can call a program epmd, with any arguments."""
+    if os.geteuid():
+        pytest.skip("only root sees the programs of other users")
+    epmd = tmp_path / ("erts-1.2/bin" if "Erlang" in whose else "bin") / "epmd"
+    epmd.parent.mkdir(parents=True)
+    for folder in (*epmd.parents[:-2], epmd.parent):
+        if folder.stat().st_mode & 0o001 == 0:
+            folder.chmod(folder.stat().st_mode | 0o111)
+    shutil.copy(real("sh"), epmd)
+    is_plain = options.startswith("5000")
+    words = options.split() if is_plain else [options]
+    user = [] if whose == "root" else [real("setpriv"), "--reuid=65534", "--clear-groups"]
+    with subprocess.Popen([*user, str(epmd), "-s", *words], stdin=subprocess.PIPE) as process:
+        wait_until(lambda: os.readlink(f"/proc/{process.pid}/exe") == str(epmd), "it to run")
+        told = run(["sh", "-c", TOLD, "sh", str(ROOT / "build/debian/functions")])
+        assert process.stdin
+        process.stdin.close()
+    lines = [line for line in told.stdout.decode().splitlines() if f"PID {process.pid}," in line]
+    if whose == "nobody":
+        assert lines == []
+        return
+    start = lines[0].split("to hand over: ")[1]
+    if is_plain:
+        user_name = "" if whose == "root" else "runuser -u nobody -- "
+        assert start == f"kill {process.pid} && sleep 1 && {user_name}epmd -s {options}"
+    else:
+        assert start == f"kill {process.pid}, and start epmd again with the options in /proc/{process.pid}/cmdline"
+
+
+@pytest.mark.slow
+def test_maintainer_of_any_name(tmp_path: Path) -> None:
+    real("dpkg-deb")
+    real("dpkg-shlibdeps")
+    name = r"A & B / C \\ | D @version@"
+    made = build(tmp_path, DEBFULLNAME=name, DEBEMAIL="a&b@example.org", DPKG_DEB_COMPRESSOR_LEVEL="0")
+    assert field(made, "Maintainer") == f"{name} <a&b@example.org>"
+    done = run([str(PACKAGE)], environ={"EPMD_EXECUTABLE": FOLDER, "DEBFULLNAME": "A\nDepends: b"})
+    assert (done.returncode, done.stderr) == (1, b"package: DEBFULLNAME or DEBEMAIL: has a control character\n")
 
 
 def test_a_root_that_fails_says_so(tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ def _serve_sockets(options: Options, sockets: list[_socket.socket], events: Even
     caller = None
     try:
         if is_one_file():
+            bundle.sweep()
             bundle.unpack_libraries("for-serving")
         identity = None
         if options.user:
