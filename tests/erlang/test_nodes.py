@@ -276,7 +276,7 @@ def test_many_nodes_at_once(host) -> None:
             node.communicate()
 
 
-#: Makes a node what one of OTP 23.2.6 is: it does not look at the end of the connection on which it is registered.
+#: Makes a node what one of OTP 23.2.6 is: it does not notice the end of the connection of its registration.
 FORGETFUL = "sys:replace_state(erl_epmd, fun(State) -> setelement(2, State, -1) end)"
 
 

@@ -457,8 +457,9 @@ CHANGING = ("cp", "chmod", "dd", "ln", "mv", "mkdir")
 @pytest.mark.parametrize(
     ("upgrade", "expected"),
     [
-        # Three mkdir; dd and mv of the list; two cp, chmod and mv of the content; cp, mv, dd and mv of the longer list; ln
-        # and mv of the link in use; dd, mv, ln and mv in each place, and cp and mv for each of the two originals.
+        # Three mkdir; dd and mv of the list; two cp, chmod and mv of the content; cp, mv, dd and mv of the
+        # longer list; ln and mv of the link in use; dd, mv, ln and mv in each place, and cp and mv for each of
+        # the two originals.
         pytest.param(False, 31, id="fresh"),
         # mkdir, two cp, chmod and mv of the content; cp, mv, ln and mv of the link in use.
         pytest.param(True, 9, id="upgrade"),
@@ -656,6 +657,137 @@ def test_starts_during_upgrades(host: Host) -> None:
         finally:
             done.set()
     assert [failed for future in starting for failed in future.result()] == []
+
+
+# --- Two at once ---
+
+#: How often two calls are made at once: the machine decides which of their steps meet.
+ROUNDS = int(os.environ.get("EPMD_INSTALL_ROUNDS", "4"))
+
+
+def at_once(host: Host, *calls: list[str]) -> None:
+    environ = os.environ | {"EPMD_EXECUTABLE": str(host.executable)}
+    started = [
+        subprocess.Popen(
+            [INSTALL, "--erlang", host.erlang, *options],
+            env=environ,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        for options in calls
+    ]
+    said = [process.communicate(timeout=120)[1] for process in started]
+    assert [process.returncode for process in started] == [0] * len(calls), said
+    assert said == [b""] * len(calls)
+
+
+@pytest.mark.parametrize("against", ["install", "uninstall"])
+def test_two_prefixes_at_once(host: Host, against: str) -> None:
+    """EPMD_INSTALL_ROUNDS=60 plays more; without the locks, few rounds are enough to lose C's epmd."""
+    before = host.snapshot()
+    first, second = (["--prefix", str(host.tree / name)] for name in ("pre fix", "other"))
+    for _ in range(ROUNDS):
+        if against == "uninstall":
+            at_once(host, first)
+            at_once(host, [*first, "--uninstall"], second)
+        else:
+            at_once(host, first, second)
+            for number, place in enumerate(host.places[1:]):
+                assert place.read_bytes() == FIRST
+                assert Path(f"{place}{KEPT}").read_bytes() == b"C's epmd %d" % number
+        at_once(host, [*first, "--uninstall"], [*second, "--uninstall"])
+        assert host.snapshot() == before
+
+
+# --- What another user, another package, or another host has to do with it ---
+
+
+def only_root() -> None:
+    if os.geteuid():
+        pytest.skip("only root can be led astray")
+
+
+def test_prefix_of_another_user(host: Host) -> None:
+    """Whose owner could put a link in root's way, or a program in the place of the one that root tries."""
+    only_root()
+    before = host.exact_snapshot()
+    os.chown(host.prefix, 65534, -1)
+    assert_refused(host.install(), b"pre fix: belongs to user nobody; install as that user, or elsewhere")
+    os.chown(host.prefix, 0, -1)
+    host.prefix.chmod(0o777)
+    assert_refused(host.install(), b"pre fix: any user can write to it; install elsewhere")
+    host.prefix.chmod(0o755)
+    assert host.exact_snapshot() == before
+
+
+@pytest.mark.parametrize("ending", ["", MARKER, KEPT, ".gevent-before"])
+def test_links_in_a_folder_of_another_user(host: Host, ending: str, tmp_path: Path) -> None:
+    only_root()
+    secret = tmp_path / "secret"
+    secret.write_text("root's")
+    place = host.places[1]
+    os.chown(place.parent, 65534, -1)
+    Path(f"{place}{ending}.gevent-new").symlink_to(secret)
+    (secret.parent / "nowhere").unlink(missing_ok=True)
+    assert_done(host.install())
+    assert_done(host.install("--uninstall"))
+    assert secret.read_text() == "root's"
+    assert place.read_bytes() == b"C's epmd 0"
+
+
+def test_record_of_another_user_is_no_program(host: Host, tmp_path: Path) -> None:
+    assert_done(host.install())
+    record = Path(f"{host.places[1]}{MARKER}")
+    record.write_text(f"original kept\nfolders x[$(touch {tmp_path}/done)]\n")
+    assert_done(host.install("--uninstall"))
+    assert not (tmp_path / "done").exists()
+    assert host.places[1].read_bytes() == b"C's epmd 0"
+
+
+def test_link_of_the_package_is_not_taken(host: Host) -> None:
+    place = host.places[1]
+    place.unlink()
+    place.symlink_to("/usr/lib/gevent-epmd/current/epmd")
+    before = host.exact_snapshot()
+    assert_refused(host.install(), b"is a link of another gevent-epmd; remove that first")
+    assert host.exact_snapshot() == before
+
+
+@pytest.mark.parametrize("call", ["--version", "-port"])
+def test_executable_that_does_not_run_here(host: Host, call: str) -> None:
+    """As with an older C library; what is installed goes on."""
+    assert_done(host.install())
+    before = host.snapshot()
+    host.build(b'#!/bin/sh\n[ "$1" != %s ] || { echo "GLIBC_2.99 not found" >&2; exit 1; }\n' % call.encode())
+    assert_refused(host.install(), b"epmd: does not run on this host: GLIBC_2.99 not found")
+    assert host.snapshot() == before
+
+
+def test_executable_that_runs_no_more_is_uninstalled(host: Host) -> None:
+    before = host.snapshot()
+    assert_done(host.install())
+    host.places[0].resolve().write_text("no program")
+    assert_done(host.install("--uninstall"))
+    assert host.snapshot() == before
+
+
+@pytest.mark.parametrize("name", [b"\xff", b"a\xc3", b"\xed\xa0", b"\xe2\x28\xa1"])
+def test_prefix_that_is_not_utf_8(host: Host, name: bytes) -> None:
+    before = host.exact_snapshot()
+    prefix = os.fsdecode(bytes(host.tree) + b"/" + name)
+    assert_refused(host.call("--prefix", prefix), b"has a byte that is not UTF-8 in its name")
+    assert host.exact_snapshot() == before
+    assert_done(host.call("--prefix", str(host.tree / "\u00e9\u20ac\U0001f600")))
+
+
+def test_without_proc(host: Host) -> None:
+    before = host.snapshot()
+    hide = ["--mount", "sh", "-c", 'mount -t tmpfs tmpfs /proc && exec "$@"', "sh"]
+    without = [real("unshare"), *([] if not os.geteuid() else ["--map-root-user"]), *hide]
+    assert_done(host.install(before=without))
+    host.assert_installed()
+    assert_done(host.install("--uninstall", before=without))
+    assert host.snapshot() == before
 
 
 # --- The command line, and what is installed ---

@@ -418,7 +418,8 @@ def test_root_copies_nothing_that_a_user_has_chosen(options: str, whose: str, tm
         user_name = "" if whose == "root" else "runuser -u nobody -- "
         assert start == f"kill {process.pid} && sleep 1 && {user_name}epmd -s {options}"
     else:
-        assert start == f"kill {process.pid}, and start epmd again with the options in /proc/{process.pid}/cmdline"
+        options_at = f"/proc/{process.pid}/cmdline"
+        assert start == f"kill {process.pid}, and start epmd again with the options in {options_at}"
 
 
 @pytest.mark.slow
@@ -429,7 +430,8 @@ def test_maintainer_of_any_name(tmp_path: Path) -> None:
     made = build(tmp_path, DEBFULLNAME=name, DEBEMAIL="a&b@example.org", DPKG_DEB_COMPRESSOR_LEVEL="0")
     assert field(made, "Maintainer") == f"{name} <a&b@example.org>"
     done = run([str(PACKAGE)], environ={"EPMD_EXECUTABLE": FOLDER, "DEBFULLNAME": "A\nDepends: b"})
-    assert (done.returncode, done.stderr) == (1, b"package: DEBFULLNAME or DEBEMAIL: has a control character\n")
+    said = b"package: DEBFULLNAME or DEBEMAIL: has a control character\n"
+    assert (done.returncode, done.stderr) == (1, said)
 
 
 def test_a_root_that_fails_says_so(tmp_path: Path) -> None:
