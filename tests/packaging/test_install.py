@@ -681,13 +681,16 @@ def at_once(host: Host, *calls: list[str]) -> None:
     assert said == [b""] * len(calls)
 
 
-@pytest.mark.parametrize("against", ["install", "uninstall"])
-def test_two_prefixes_at_once(host: Host, against: str) -> None:
+@pytest.mark.parametrize("against", ["install", "uninstall", "the same"])
+def test_two_at_once(host: Host, against: str) -> None:
     """EPMD_INSTALL_ROUNDS=60 plays more; without the locks, few rounds are enough to lose C's epmd."""
     before = host.snapshot()
     first, second = (["--prefix", str(host.tree / name)] for name in ("pre fix", "other"))
     for _ in range(ROUNDS):
-        if against == "uninstall":
+        if against == "the same":
+            at_once(host, first, first)
+            host.assert_installed()
+        elif against == "uninstall":
             at_once(host, first)
             at_once(host, [*first, "--uninstall"], second)
         else:
@@ -695,7 +698,8 @@ def test_two_prefixes_at_once(host: Host, against: str) -> None:
             for number, place in enumerate(host.places[1:]):
                 assert place.read_bytes() == FIRST
                 assert Path(f"{place}{KEPT}").read_bytes() == b"C's epmd %d" % number
-        at_once(host, [*first, "--uninstall"], [*second, "--uninstall"])
+        at_once(host, [*first, "--uninstall"], [*(first if against == "the same" else second), "--uninstall"])
+        clear_leftovers(host)
         assert host.snapshot() == before
 
 
