@@ -18,7 +18,7 @@ import pytest
 
 from support.forms import Process
 from support.paths import C_EPMD, FOLDER, ROOT
-from support.patience import wait_until
+from support.patience import LONG, wait_until
 from support.ports import answers
 from support.programs import real, run
 
@@ -679,18 +679,21 @@ def at_once(host: Host, *calls: list[str]) -> None:
         )
         for options in calls
     ]
-    said = [process.communicate(timeout=120)[1] for process in started]
+    said = [process.communicate(timeout=LONG)[1] for process in started]
     assert [process.returncode for process in started] == [0] * len(calls), said
     assert said == [b""] * len(calls)
 
 
-@pytest.mark.parametrize("against", ["install", "uninstall"])
-def test_two_prefixes_at_once(host: Host, against: str) -> None:
+@pytest.mark.parametrize("against", ["install", "uninstall", "the same"])
+def test_two_at_once(host: Host, against: str) -> None:
     """EPMD_INSTALL_ROUNDS=60 plays more; without the locks, few rounds are enough to lose C's epmd."""
     before = host.snapshot()
     first, second = (["--prefix", str(host.tree / name)] for name in ("pre fix", "other"))
     for _ in range(ROUNDS):
-        if against == "uninstall":
+        if against == "the same":
+            at_once(host, first, first)
+            host.assert_installed()
+        elif against == "uninstall":
             at_once(host, first)
             at_once(host, [*first, "--uninstall"], second)
         else:
@@ -698,7 +701,8 @@ def test_two_prefixes_at_once(host: Host, against: str) -> None:
             for number, place in enumerate(host.places[1:]):
                 assert place.read_bytes() == FIRST
                 assert Path(f"{place}{KEPT}").read_bytes() == b"C's epmd %d" % number
-        at_once(host, [*first, "--uninstall"], [*second, "--uninstall"])
+        at_once(host, [*first, "--uninstall"], [*(first if against == "the same" else second), "--uninstall"])
+        clear_leftovers(host)
         assert host.snapshot() == before
 
 
@@ -731,7 +735,6 @@ def test_links_in_a_folder_of_another_user(host: Host, ending: str, tmp_path: Pa
     place = host.places[1]
     os.chown(place.parent, 65534, -1)
     Path(f"{place}{ending}.gevent-new").symlink_to(secret)
-    (secret.parent / "nowhere").unlink(missing_ok=True)
     assert_done(host.install())
     assert_done(host.install("--uninstall"))
     assert secret.read_text() == "root's"
@@ -741,7 +744,7 @@ def test_links_in_a_folder_of_another_user(host: Host, ending: str, tmp_path: Pa
 def test_record_of_another_user_is_no_program(host: Host, tmp_path: Path) -> None:
     assert_done(host.install())
     record = Path(f"{host.places[1]}{MARKER}")
-    record.write_text(f"original kept\nfolders x[$(touch {tmp_path}/done)]\n")
+    record.write_text(f"original kept\nfolders places[$(touch {tmp_path}/done)]\n")
     assert_done(host.install("--uninstall"))
     assert not (tmp_path / "done").exists()
     assert host.places[1].read_bytes() == b"C's epmd 0"

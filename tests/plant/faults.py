@@ -880,13 +880,15 @@ _TABLES: dict[str, list[_Row]] = {
             "program/test_daemon.py: after_it_has_detached and KeyError",
         ),
     ],
-    f"{_LIB}/program/run.py": [
+    f"{_LIB}/program/descriptors.py": [
         (
             "it serves as few nodes as its caller's limit allows",
-            "    raise_descriptor_limit()\n",
-            "",
+            "setrlimit(resource.RLIMIT_NOFILE, (hard, hard))",
+            "getrlimit(resource.RLIMIT_NOFILE)",
             "program/test_life.py: 2000_nodes and Source",
         ),
+    ],
+    f"{_LIB}/program/run.py": [
         (
             "it tells a systemd that waits for another service",
             "if options.systemd",

@@ -20,7 +20,7 @@ from gevent_epmd.server.log import Log, printable
 from gevent_epmd.server.registry import NodeRefused
 from support.forms import InProcess, Source
 from support.marks import forms
-from support.patience import wait_until
+from support.patience import PATIENCE, wait_until
 from support.peer import Peer, ask, barrier, names, node, register, try_to_register
 
 LINE = re.compile(r"epmd: \w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}: (.*)")
@@ -229,7 +229,7 @@ def test_what_was_left_out_is_told_when_the_second_is_over() -> None:
     assert log.lines == ["this 0", "that \\x1b\\xff", "only once"]
     start = time.monotonic()
     while len(log.lines) < 5:
-        assert time.monotonic() - start < 60, log.lines
+        assert time.monotonic() - start < PATIENCE, log.lines
         gevent.sleep(0.01)
     assert time.monotonic() - start > 0.9
     assert log.lines[3:] == ["199 more like this: this 199", "1 more like this: that \\x1b\\xff"]
