@@ -880,14 +880,6 @@ _TABLES: dict[str, list[_Row]] = {
             "program/test_daemon.py: after_it_has_detached and KeyError",
         ),
     ],
-    f"{_LIB}/program/descriptors.py": [
-        (
-            "it serves as few nodes as its caller's limit allows",
-            "setrlimit(resource.RLIMIT_NOFILE, (hard, hard))",
-            "getrlimit(resource.RLIMIT_NOFILE)",
-            "program/test_life.py: 2000_nodes and Source",
-        ),
-    ],
     f"{_LIB}/program/run.py": [
         (
             "it tells a systemd that waits for another service",
@@ -954,6 +946,12 @@ _TABLES: dict[str, list[_Row]] = {
         ),
     ],
     f"{_LIB}/program/descriptors.py": [
+        (
+            "it serves as few nodes as its caller's limit allows",
+            "setrlimit(resource.RLIMIT_NOFILE, (hard, hard))",
+            "getrlimit(resource.RLIMIT_NOFILE)",
+            "program/test_life.py: 2000_nodes and Source",
+        ),
         (
             "a closed stderr becomes a socket",
             "while descriptor <= 2:",
