@@ -136,6 +136,7 @@ def test_idle_exit(form) -> None:
         start = time.monotonic()
         while time.monotonic() - start < seconds + 0.5:
             assert ask(server.port, b"n").endswith(b"name foo at port 4711\n"), "it serves on for the node"
+            time.sleep(0.05)  # the rate
         start = time.monotonic()
         held.close()
         wait_until(lambda: server.ended() == 0, "it to end")
