@@ -78,12 +78,16 @@ TWICE = {
 }
 
 
+#: The options of which each value adds to those before.
+MERGED = ("allow", "allow_register")
+
+
 def test_last_one_counts_of_each_option() -> None:
     sections = [options for title, options in usage.sections() if title.startswith(("Serving", "Debugging"))]
     with_a_value = {option.spellings[0].lstrip("-") for own in sections for option in own if option.value}
     assert with_a_value == TWICE.keys()
     for name, (first, last) in TWICE.items():
-        only = read_options([f"-{name}", last], {})
+        only = read_options([f"-{name}", f"{first},{last}" if name in MERGED else last], {})
         assert read_options([f"-{name}", first, f"-{name}", last], {}) == only, name
         assert only != read_options([f"-{name}", first], {})
 
