@@ -18,7 +18,7 @@ import pytest
 
 from support.forms import Process
 from support.paths import C_EPMD, FOLDER, ROOT
-from support.patience import wait_until
+from support.patience import LONG, wait_until
 from support.ports import answers
 from support.programs import real, run
 
@@ -676,7 +676,7 @@ def at_once(host: Host, *calls: list[str]) -> None:
         )
         for options in calls
     ]
-    said = [process.communicate(timeout=120)[1] for process in started]
+    said = [process.communicate(timeout=LONG)[1] for process in started]
     assert [process.returncode for process in started] == [0] * len(calls), said
     assert said == [b""] * len(calls)
 
