@@ -10,6 +10,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -503,25 +504,23 @@ def test_port_file_in_the_folder_of_a_link(ours, tmp_path: Path) -> None:
     assert list((tmp_path / "folder").iterdir()) == []
 
 
-def test_port_file_takes_the_place_of_a_link(tmp_path: Path) -> None:
+def test_port_file_takes_the_place_of_a_link() -> None:
     """The link of an ordinary user; for root see test_user."""
-    if os.geteuid() == 0:
-        os.chown(tmp_path, 12345, 12345)
-        become = [real("setpriv"), "--reuid", "12345", "--regid", "12345", "--clear-groups"]
-        if (
-            run([*become, *SOURCE, "--version"]).returncode
-            or run([*become, "test", "-w", str(tmp_path)]).returncode
-        ):
-            pytest.skip("the source, or the folder of the test, is for root alone here")
-    else:
-        become = []
-    (tmp_path / "link").symlink_to("victim")
-    (tmp_path / "victim").write_text("precious")
-    process = start([*become, *SOURCE], "-port", "0", "-port_file", str(tmp_path / "link"), "-loopback")
-    wait_until(lambda: not (tmp_path / "link").is_symlink(), "the port file")
-    assert ask(int((tmp_path / "link").read_text()), b"k") == b"OK"
-    assert process.wait(PATIENCE) == 0
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"victim": "precious"}
+    become: list[str] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if os.geteuid() == 0:
+            os.chown(folder, 12345, 12345)
+            become = [real("setpriv"), "--reuid", "12345", "--regid", "12345", "--clear-groups"]
+            if run([*become, *SOURCE, "--version"]).returncode:
+                pytest.skip("the source, or Python, is for root alone here")
+        (folder / "link").symlink_to("victim")
+        (folder / "victim").write_text("precious")
+        process = start([*become, *SOURCE], "-port", "0", "-port_file", str(folder / "link"), "-loopback")
+        wait_until(lambda: not (folder / "link").is_symlink(), "the port file")
+        assert ask(int((folder / "link").read_text()), b"k") == b"OK"
+        assert process.wait(PATIENCE) == 0
+        assert {path.name: path.read_text() for path in folder.iterdir()} == {"victim": "precious"}
 
 
 def test_port_file_where_the_port_is_taken(ours, tmp_path: Path) -> None:
