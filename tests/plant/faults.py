@@ -343,8 +343,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "a slow reader does not get everything",
-            "except BlockingIOError:\n            return 0",
-            "except BlockingIOError:\n            return len(data)",
+            "return self.sock.send(data, _SEND_NOW)",
+            "return self.sock.send(data, _SEND_NOW) and len(data)",
             f"{_LIFE} and only_slow",
         ),
         (
@@ -539,7 +539,7 @@ _TABLES: dict[str, list[_Row]] = {
             "an address that is not there counts as a running epmd",
             "if error.errno == errno.EADDRINUSE:",
             "if error.errno in (errno.EADDRINUSE, errno.EADDRNOTAVAIL):",
-            f"{_LINE} and bad_address and 203",
+            f"{_LISTENING}: does_not_have_is_a_failure",
         ),
         (
             "it does not serve without IPv6",

@@ -95,6 +95,11 @@ def test_port_in_use_leaves_nothing_open() -> None:
         listeners.close_all(first)
 
 
+def test_address_that_the_host_does_not_have_is_a_failure() -> None:
+    with pytest.raises(ListenError, match=r"^failed to bind on ipaddr 203\.0\.113\.7: "):
+        open_listeners(["203.0.113.7"], 0)
+
+
 def test_port_0_is_one_port_for_all() -> None:
     opened = open_listeners([], 0)
     assert len({sock.getsockname()[1] for sock in opened}) == 1
