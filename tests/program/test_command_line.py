@@ -359,6 +359,7 @@ def test_broken_pipe_ends_it_as_it_ends_c(command) -> None:
         os.close(writing)
 
 
+@pytest.mark.measured
 def test_closed_standard_descriptors(command) -> None:
     with Source() as server:
         for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):

@@ -17,7 +17,7 @@ _LAUNCHED = ("signals", "signals-to-process-1", "restart", "orphans", "killed-ca
 #: Those in which the folder has one: how it starts and ends, what it cannot load once descriptors have run
 #: out, and its stand-ins for modules that describe errors.
 _BUNDLED = (*_LAUNCHED, "flood-of-256", "storms", "stuck-syslog", "no-syslog", "stuck-stderr", "fuzz-socket")
-#: The code of signals is reached here alone.
+#: That whose code no other measured test reaches.
 _MEASURED = {"signals-to-process-1": pytest.mark.measured}
 PLAYED = [
     *(pytest.param("source", name, marks=_MEASURED.get(name, ())) for name in SCENES),

@@ -18,6 +18,9 @@ def test_file_without_data_is_found(tmp_path: Path) -> None:
     whole.close()
     (tmp_path / "data.host.pid2").touch()
     (tmp_path / "data.host.pid3").write_bytes(b"SQLite format 3\0")
-    with closing(sqlite3.connect(tmp_path / "data.host.pid4")) as begun:
-        begun.execute("CREATE TABLE file (id integer)")
+    for pid, values in ((4, ""), (5, "INSERT INTO meta VALUES ('hash', '1')")):
+        with closing(sqlite3.connect(tmp_path / f"data.host.pid{pid}")) as without_files:
+            without_files.executescript(
+                f"CREATE TABLE file (id integer); CREATE TABLE meta (key text, value text); {values}"
+            )
     assert list(lost(tmp_path)) == [f"data.host.pid{number}" for number in (2, 3, 4)]
