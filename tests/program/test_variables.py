@@ -79,7 +79,7 @@ TWICE = {
 
 
 #: The options of which each value adds to those before.
-MERGED = ("allow", "allow_register")
+MERGED = ("allow", "allow_register", "pid_exit")
 
 
 def test_last_one_counts_of_each_option() -> None:
