@@ -5,7 +5,8 @@ neither: it closes both through the methods that they have in common.
 
 Invariants:
 - `end` and `stop` may be called in any state, and any number of times;
-- at most MOST_UNREGISTERED connections wait without a registered node.
+- at most MOST_UNREGISTERED connections wait without a registered node;
+- at most MOST_UNSENT bytes of replies wait for their readers after each turn of the event loop.
 
 C's counterpart: EpmdVars, and run() of epmd_srv.c.
 """
@@ -24,6 +25,7 @@ from .events import Events
 from .registry import REMEMBERED, REMEMBERED_WHEN_DEBUGGING, Node, Registry
 from .settings import Settings
 from .timers import Deadlines, IdleExit, Unregistered
+from .unsent import MOST_UNSENT, Unsent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,6 +70,8 @@ class Mapper:
         )
         self.deadlines = Deadlines(self.hub.loop, settings.packet_timeout)
         self.unregistered = Unregistered()
+        #: What slow readers have not read yet.
+        self.unsent = Unsent()
         #: The connections that simulate a busy server. `registry` may not list them any more: a node among
         #: them may have been unregistered meanwhile.
         self.sleeping: set[Holder] = set()
@@ -154,6 +158,23 @@ class Mapper:
         if len(self.unregistered) > MOST_UNREGISTERED:
             self.events.crowded(newcomer, MOST_UNREGISTERED)
             self.make_room()
+
+    def keep_unsent(self, connection: Holder, reply: bytes, sent: int) -> None:
+        """Keep a reply in `unsent` whose peer has only taken the first `sent` bytes."""
+        self.unsent.put(connection, reply, sent)
+        if self.unsent.total > MOST_UNSENT:
+            # Not here, because connections may be aborted in the hub only.
+            self.hub.loop.run_callback(self._bound_unsent)
+
+    def _bound_unsent(self) -> None:
+        """Close the slowest readers until the replies that wait are few enough."""
+        while self.unsent.total > MOST_UNSENT:
+            slowest = self.unsent.slowest(self._names_reply)
+            if slowest is None:
+                return
+            self.events.unread(slowest, MOST_UNSENT)
+            self.unsent.discard(slowest)
+            slowest.abort("closing because too much is unread")
 
     def node_reg(self, request: Alive2Request, holder: Holder) -> Node:
         """Register a node. Raises NodeRefused."""
