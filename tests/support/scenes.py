@@ -12,10 +12,13 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 
+from gevent_epmd.client import TIMEOUT
 from gevent_epmd.protocol import PORT2_NOT_FOUND
 from support.activation import DualStack
 from support.erlang import Node
+from support.firewall import blocked_port
 from support.forms import (
     FORMS,
     PATIENCE,
@@ -179,6 +182,21 @@ def nodes_find_each_other_by_debians_own_name(form) -> None:
                     stack.callback(erl.halt)
                 assert erl.eval(f'inet:getaddr("{name}", inet)') == "{ok,{127,0,1,1}}"
                 assert erl.eval(f"net_adm:ping('a@{name}')") == "pong"
+
+
+def first_address_of_a_host_is_dead(form) -> None:
+    """Its packets are dropped, and those of the second one are not."""
+    with tempfile.NamedTemporaryFile("w") as hosts:
+        hosts.write("127.0.0.8 two\n127.0.0.9 two\n")
+        hosts.flush()
+        assert run([real("mount"), "--bind", hosts.name, "/etc/hosts"]).returncode == 0
+        first, second = (at[0] for *_, at in socket.getaddrinfo("two", 1, type=socket.SOCK_STREAM))
+        with form("-address", second) as server, blocked_port(first, server.port):
+            start = time.monotonic()
+            for call in ("-names", "-started"):
+                done = run([*form.command, "-port", str(server.port), "-host", "two", call])
+                assert (done.returncode, done.stderr) == (0, b"")
+            assert time.monotonic() - start < TIMEOUT / 2, "the first one took the time"
 
 
 def only_the_allowed_may_ask(form) -> None:
