@@ -73,6 +73,8 @@ class Target:
         self.timeout = timeout
         #: The addresses of the host, if they were looked up already.
         self.found: list[tuple[int, Any]] = []
+        #: Called once if no answer has come in time; returns for how many more seconds to wait.
+        self.more_time: Callable[[], float] | None = None
 
     @property
     def title(self) -> str:
@@ -150,10 +152,22 @@ class Call:
             self._limit_wait(self.sock)
             data: bytes = self.sock.recv(size)
         except TimeoutError:
+            if self._has_more_time():
+                return self._recv(size)
             raise TooLate(f"no answer from {self._target.title} in {self._target.timeout:g} s") from None
         except OSError:
             raise Broken(f"failed to read answer from {self._target.title}") from None
         return data
+
+    def _has_more_time(self) -> bool:
+        target = self._target
+        more_time, target.more_time = target.more_time, None
+        if more_time is None or target.timeout is None:
+            return False
+        more = more_time()
+        target.timeout += more
+        self._end = time.monotonic() + more
+        return more > 0
 
     def _left(self) -> float | None:
         """Return how many seconds are left for the call, or None if it has no limit."""

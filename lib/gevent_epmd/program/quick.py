@@ -33,8 +33,8 @@ _HARMLESS = frozenset(("ERL_EPMD_PORT", "ERL_EPMD_RELAXED_COMMAND_CHECK", "ERL_E
 #: Harmless if its value is a number.
 _IDLE_EXIT = "ERL_EPMD_IDLE_EXIT"
 
-#: Time limit for the running epmd's answer, in seconds. After that the full path asks.
-_PATIENCE = 1.0
+#: Time limit for the running epmd's answer, in seconds. After that the full path asks, and waits for longer.
+_PATIENCE = 0.5
 
 
 def answer(arguments: Sequence[str], environ: Mapping[str, str]) -> int | None:
