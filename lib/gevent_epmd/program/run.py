@@ -15,7 +15,7 @@ from functools import partial
 from ..server.acceptor import new_mapper
 from ..server.events import Events
 from ..server.mapper import Mapper, raise_descriptor_limit
-from . import at_end, bundle, daemon, is_frozen, is_one_file, processes, signals, systemd
+from . import at_end, bundle, daemon, is_frozen, is_one_file, ownport, processes, signals, systemd
 from .files import OwnFile
 from .options import STDOUT, Options
 
@@ -36,9 +36,11 @@ def run(
     """Serve the sockets until a KILL request or another event shuts the epmd down.
 
     If there is an `identity`, the process changes to that user before it accepts a connection. Raises OSError
-    if a file cannot be written, or the user not changed; BrokenPipeError if the caller has ended.
+    if a file cannot be written, the user not changed, or the port not reached; BrokenPipeError if the caller
+    has ended.
     """
     raise_descriptor_limit()
+    listening = [sock.getsockname()[0] for sock in sockets]
     mapper = new_mapper(options.settings, sockets, events, shared=options.systemd)
     mapper.start()
     files = [NumberFile(path, number) for path, number in _numbers(options, mapper.port) if path]
@@ -59,9 +61,19 @@ def run(
     if options.systemd:
         systemd.notify_ready(os.environ)
     if caller is not None:
+        if not options.systemd:
+            _must_be_reached(mapper, listening)
         caller.ready()
     mapper.finished.wait()
     mapper.report_end()
+
+
+def _must_be_reached(mapper: Mapper, hosts: list[str]) -> None:
+    try:
+        ownport.must_answer(hosts, mapper.port)
+    except OSError:
+        mapper.close_listeners()  # the caller may start another epmd as soon as it is told
+        raise
 
 
 def _watch_for_the_end(options: Options, mapper: Mapper) -> None:
