@@ -14,10 +14,10 @@ VARIABLES = {
     "ERL_EPMD_ADDRESS": "The default of -address.",
     "ERL_EPMD_LOOPBACK": "If set, even to nothing, the same as -loopback. "
     "-address on the command line takes precedence.",
-    "ERL_EPMD_ALLOW, ERL_EPMD_ALLOW_REGISTER, ERL_EPMD_USER, ERL_EPMD_IDLE_EXIT, ERL_EPMD_PID_EXIT, "
-    "ERL_EPMD_PORT_FILE, ERL_EPMD_PID_FILE": "The defaults of the options of these names, for an epmd that "
-    "is to serve. A variable that is set to nothing counts as not set. If only the variable names a file, a "
-    "port that is already in use is not an error.",
+    "ERL_EPMD_ALLOW, ERL_EPMD_ALLOW_REGISTER, ERL_EPMD_NOT_LOCAL, ERL_EPMD_USER, ERL_EPMD_IDLE_EXIT, "
+    "ERL_EPMD_PID_EXIT, ERL_EPMD_PORT_FILE, ERL_EPMD_PID_FILE": "The defaults of the options of these "
+    "names, for an epmd that is to serve. A variable that is set to nothing counts as not set. If only the "
+    "variable names a file, a port that is already in use is not an error.",
     "ERL_EPMD_RELAXED_COMMAND_CHECK": "If set, even to nothing, the same as -relaxed_command_check.",
     "LISTEN_PID, LISTEN_FDS, NOTIFY_SOCKET": "Set by systemd; read only with -systemd.",
     "TMPDIR": "Where the one-file executable unpacks itself; must not be mounted noexec. "

@@ -16,7 +16,12 @@ from gevent_epmd.client import exchange
 from support.firewall import blocked_port, drop_packets, let_packets_through
 from support.forms import PATIENCE, PROGRAMS, InProcess, reserved_port, run
 from support.peer import node, register
-from support.scenes import first_address_of_a_host_is_dead, run_scene
+from support.scenes import (
+    firewall_on_loopback,
+    first_address_of_a_host_is_dead,
+    run_scene,
+    second_start_without_ipv4,
+)
 
 #: Longer than a call may take whose first address does not answer, in seconds.
 LONG = client.TIMEOUT / 2
@@ -59,7 +64,20 @@ def test_one_drops_packets_and_nobody_listens_at_the_other(ours) -> None:
             client.names(port=port, timeout=1)
 
 
-@pytest.mark.parametrize("form", PROGRAMS.values(), ids=PROGRAMS)
+each_program = pytest.mark.parametrize("form", PROGRAMS.values(), ids=PROGRAMS)
+
+
+@each_program
+def test_second_start_without_ipv4(form) -> None:
+    run_scene(second_start_without_ipv4, form, "without IPv4")
+
+
+@each_program
+def test_firewall_on_loopback(form) -> None:
+    run_scene(firewall_on_loopback, form)
+
+
+@each_program
 def test_first_address_of_another_host_drops_packets(form) -> None:
     run_scene(first_address_of_a_host_is_dead, form)
 

@@ -51,6 +51,7 @@ json.dump(seen, sys.stdout)
 SERVING = (
     "ALLOW",
     "ALLOW_REGISTER",
+    "NOT_LOCAL",
     "USER",
     "IDLE_EXIT",
     "PID_EXIT",

@@ -16,6 +16,7 @@ from support.peer import ask
 VALUES = {
     "allow": ("10.0.0.0/8", "nonsense"),
     "allow_register": ("10.0.0.0/8, fd00::/8", "10.0.0.1/8"),
+    "not_local": ("127.0.0.6, 10.0.0.7", "127.0.0.6/8"),
     "user": ("nobody:nogroup", "no:such"),
     "idle_exit": ("60", "soon"),
     "pid_exit": ("1,2", "self"),

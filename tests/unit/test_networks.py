@@ -30,7 +30,7 @@ from gevent_epmd.server.networks import is_in, plain_host, read_network
 def test_network(text: str, network: str) -> None:
     expected = ip_network(network)
     assert read_network(text) == read_network(ip_network(text)) == expected
-    for name, nobody in (("allow", None), ("allow_register", ())):
+    for name, nobody in (("allow", None), ("allow_register", ()), ("not_local", ())):
         assert getattr(read_options([f"-{name}", text], {}).settings, name) == (expected,)
         assert getattr(PortMapper(**{name: [text]})._settings, name) == (expected,)
         assert getattr(PortMapper()._settings, name) == nobody

@@ -86,7 +86,9 @@ class Connection:
         return peer_name(self._peer)
 
     def is_local(self) -> bool:
-        """Return whether the peer is on this host (C: conn_open)."""
+        """Return whether the peer is on this host (C: conn_open), and is not a proxy for others."""
+        if is_in(self._peer[0], self._mapper.settings.not_local):
+            return False
         try:
             return is_local(self._peer[0], self.sock.getsockname)
         except OSError:
@@ -109,6 +111,9 @@ class Connection:
 
     def start(self) -> None:
         """Serve the connection. Returns at its first wait. Call from the hub only."""
+        idle_exit = self._mapper.idle_exit
+        if idle_exit is not None and self.is_local():
+            idle_exit.renew()
         idle = self._mapper.idle_greenlets
         self._greenlet = idle.pop() if idle else greenlet(self._serve_one_by_one, self._mapper.hub)
         self._greenlet.switch(self)

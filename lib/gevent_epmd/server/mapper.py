@@ -40,6 +40,9 @@ if TYPE_CHECKING:
         def start(self) -> None:
             """Start accepting connections."""
 
+        def is_pending(self) -> bool:
+            """Return whether a connection waits to be accepted."""
+
         def shut_down(self) -> None:
             """Stop, and free the port."""
 
@@ -50,9 +53,9 @@ if TYPE_CHECKING:
 #: The most connections without a registered node. A container runs out of memory before descriptors.
 MOST_UNREGISTERED = 4096
 
-#: Descriptors that nodes may not take: for the process itself, and for peers that ask. With a low limit, half
-#: of it.
-_SPARE_DESCRIPTORS = 64
+#: Descriptors that nodes may not take, with two listening sockets. The process itself has 7 to 10 open; the
+#: others are for peers that ask, for files and for the log. With a very low limit, half of it.
+_SPARE_DESCRIPTORS = 24
 _LEAST_SPARE_DESCRIPTORS = 16
 
 
@@ -65,9 +68,7 @@ class Mapper:
         self.events = events
         self.hub = get_hub()
         self.finished = Event()
-        self.registry = Registry(
-            remembered=REMEMBERED_WHEN_DEBUGGING if settings.debug else REMEMBERED, limit=_most_nodes()
-        )
+        self.registry = Registry(remembered=REMEMBERED_WHEN_DEBUGGING if settings.debug else REMEMBERED)
         self.deadlines = Deadlines(self.hub.loop, settings.packet_timeout)
         self.unregistered = Unregistered()
         #: What slow readers have not read yet.
@@ -81,13 +82,16 @@ class Mapper:
         self._names_reply = b""
         #: The acceptors, which the caller adds before `start`.
         self.listeners: list[Listener] = []
-        self._idle_exit: IdleExit | None = None
+        self.idle_exit: IdleExit | None = None
         if settings.idle_exit:
             reason = f"no node for {settings.idle_exit} seconds"
-            self._idle_exit = IdleExit(self.hub.loop, settings.idle_exit, partial(self.end, reason))
+            self.idle_exit = IdleExit(
+                self.hub.loop, settings.idle_exit, partial(self.end, reason), self._is_connection_pending
+            )
 
     def start(self) -> None:
         """Start accepting connections."""
+        self.registry.limit = _most_nodes(len(self.listeners))
         for listener in self.listeners:
             listener.start()
         self._look_whether_idle()
@@ -129,9 +133,9 @@ class Mapper:
 
     def _stop_timers(self) -> None:
         self.deadlines.stop()
-        if self._idle_exit:
-            self._idle_exit.stop()
-            self._idle_exit = None
+        if self.idle_exit:
+            self.idle_exit.stop()
+            self.idle_exit = None
 
     def report_end(self) -> None:
         """Log the close of each open connection when the process ends, as C closes one after the other."""
@@ -225,9 +229,12 @@ class Mapper:
             self.registry.drop_gone()
         return self.settings.relaxed or len(self.registry) == 0
 
+    def _is_connection_pending(self) -> bool:
+        return any(listener.is_pending() for listener in self.listeners)
+
     def _look_whether_idle(self) -> None:
-        if self._idle_exit:
-            self._idle_exit.look(len(self.registry))
+        if self.idle_exit:
+            self.idle_exit.look(len(self.registry))
 
 
 def raise_descriptor_limit() -> None:
@@ -239,8 +246,9 @@ def raise_descriptor_limit() -> None:
         pass  # the system allows less than the hard limit that it reports
 
 
-def _most_nodes() -> int | None:
+def _most_nodes(listeners: int) -> int | None:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return None
-    return max(1, soft - min(_SPARE_DESCRIPTORS, max(_LEAST_SPARE_DESCRIPTORS, soft // 2)))
+    spare = _SPARE_DESCRIPTORS + max(listeners - 2, 0)
+    return max(1, soft - min(spare, max(_LEAST_SPARE_DESCRIPTORS, soft // 2)))
