@@ -470,6 +470,7 @@ AUDITED = {
     "quiet": [],
     "debug": ["-d", "-d", "-d"],
     "-allow_register": ["-allow_register", "10.99.0.0/16"],
+    "-not_local": ["-not_local", "127.0.0.6"],
     "-user": ["-user", "12345:12345", "-pid_file", "-"],
 }
 

@@ -19,7 +19,8 @@ import pytest
 
 from support import check_scenes
 from support.check_scenes import BOX, nodes
-from support.checking import blocked_port, check, run_in_a_box
+from support.checking import check, run_in_a_box
+from support.firewall import blocked_port
 from support.forms import PROGRAMS, C, Folder, Source
 from support.hostile import Hostile, playing
 from support.marks import forms

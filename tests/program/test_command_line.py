@@ -66,6 +66,43 @@ def test_connection_to_itself_is_none(ours) -> None:
     assert (done.stdout, done.stderr) == (b"", 12 * CANNOT_CONNECT)
 
 
+#: What control a terminal, and what a name of several lines shows there.
+ODD = "a\x1b[2J\x07\x9b1m\nactive name     <x> at port 1, fd = 2\nb\u202e"
+SHOWN = b"a\\x1b[2J\\x07\\x9b1m"
+
+
+@pytest.mark.parametrize("option", ["-names", "-dump"])
+def test_names_cannot_control_a_terminal(ours, option: str) -> None:
+    with Source() as server, register(server.port, node(ODD))[0]:
+        port = ["-port", str(server.port)]
+        piped = outcome([C_EPMD], *port, option)
+        assert outcome(ours, *port, option) == piped, "byte for byte"
+        assert ODD.encode() in piped[0]
+        shown = on_a_terminal([*ours, *port, option])
+    lines = shown.decode().replace("\r\n", "\n")
+    assert lines.replace("\n", "").isprintable()
+    assert SHOWN in shown
+    assert lines.startswith(f"epmd: up and running on port {server.port} with data:\n")
+    assert "\\nb\\u202e" in lines
+
+
+def on_a_terminal(command: list[str]) -> bytes:
+    """What a program prints whose stdout is a terminal."""
+    ours, theirs = os.openpty()
+    try:
+        assert run(command, stdout=theirs).returncode == 0
+        return os.read(ours, 1 << 16)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_c_lets_names_control_a_terminal() -> None:
+    assert C.differs_in("names with control characters on a terminal")
+    with Source() as server, register(server.port, node(ODD))[0]:
+        assert b"\x1b[2J\x07" in on_a_terminal([C_EPMD, "-port", str(server.port), "-names"])
+
+
 @pytest.mark.measured
 @pairs
 def test_calls_of_an_empty_epmd(command, form) -> None:

@@ -17,7 +17,7 @@ import pytest
 from comparison.settled import settle
 from gevent_epmd.protocol import NOEXIST, STOPPED, alive2_refusal, frame
 from gevent_epmd.server.settings import DEFAULT_PACKET_TIMEOUT
-from support.forms import InProcess
+from support.forms import InProcess, Source
 from support.marks import forms
 from support.patience import IN_VAIN, PATIENCE, wait_until, whole_seconds
 from support.peer import (
@@ -352,17 +352,32 @@ def test_out_of_descriptors_it_serves_on(form, monkeypatch) -> None:
 
 
 @forms(processes_only=True, c=False)
-@pytest.mark.parametrize(("descriptors", "room"), [(128, 64), (64, 32), (20, 4)])
-def test_nodes_leave_room_for_those_who_ask(form, descriptors: int, room: int, monkeypatch) -> None:
+@pytest.mark.parametrize(("descriptors", "room"), [(128, 104), (64, 40), (20, 4)])
+def test_nodes_leave_room_for_those_who_ask(form, descriptors: int, room: int, monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(form, "prepare", few_descriptors(descriptors, descriptors))
     with ExitStack() as stack:
-        server = stack.enter_context(form())
+        server = stack.enter_context(form("-pid_file", str(tmp_path / "pid")))
         refused = 0
         for number in range(200):
             peer = stack.enter_context(Peer(server.port))
             refused += try_to_register(peer, node(f"n{number}"))[1]
         assert refused == 200 - room
         assert len(names(server.port)) == room
+        assert look_up(server.port, "n0")[:2] == b"w\0"
+        assert "no descriptor is left for another node" in server.log()
+    assert not list(tmp_path.iterdir()), "its file is removed"
+
+
+def test_each_further_address_costs_a_node(monkeypatch) -> None:
+    """All 16 sockets leave as much room for those who ask."""
+    monkeypatch.setattr(Source, "prepare", few_descriptors(128, 128))
+    addresses = ",".join(f"127.0.0.{number}" for number in range(2, 16))
+    with ExitStack() as stack:
+        server = stack.enter_context(Source("-address", addresses))
+        for number in range(128 - 24 - 14):
+            stack.enter_context(register(server.port, node(f"n{number}"))[0])
+        last = stack.enter_context(Peer(server.port))
+        assert try_to_register(last, node("one more"))[1] == 1
         assert look_up(server.port, "n0")[:2] == b"w\0"
 
 

@@ -18,12 +18,13 @@ from pathlib import Path
 import pytest
 
 from gevent_epmd.program.processes import gone
+from gevent_epmd.protocol import frame
 from support.daemons import daemon, end, serving_pid
 from support.forms import Folder, Source
 from support.marks import forms
 from support.paths import BUILT, C_EPMD, SOURCE
 from support.patience import PATIENCE, wait_until, whole_seconds
-from support.peer import ask, names, node, register
+from support.peer import Peer, ask, names, node, register
 from support.ports import answers, reserved_port
 from support.programs import clean_environment, outcome, real, run
 from support.scenes import (
@@ -33,6 +34,7 @@ from support.scenes import (
     nodes_find_each_other_by_debians_own_name,
     nodes_of_other_hosts_may_register_and_no_more,
     only_the_allowed_may_ask,
+    peers_of_a_proxy_are_no_local_ones,
     run_scene,
     there_is_no_loopback_address,
 )
@@ -67,6 +69,8 @@ BAD = {
     ("-user", ""): b"-user: the user is empty",
     ("-allow_register", "nonsense"): b"-allow_register",
     ("-allow_register", "10.0.0.1/8"): b"host bits",
+    ("-not_local", "nonsense"): b"-not_local",
+    ("-not_local", "127.0.0.6/8"): b"host bits",
     ("-pid_exit", "0"): b"-pid_exit",
     ("-pid_exit", " ,"): b"-pid_exit",
     ("-pid_exit", "1,self"): b"-pid_exit",
@@ -100,6 +104,7 @@ WITH_A_VALUE = [
     "-host",
     "-allow",
     "-allow_register",
+    "-not_local",
     "-user",
     "-idle_exit",
     "-pid_exit",
@@ -143,6 +148,42 @@ def test_idle_exit(form) -> None:
         wait_until(lambda: server.ended() == 0, "it to end")
         assert time.monotonic() - start >= seconds
         assert f"no node for {seconds} seconds" in server.log()
+
+
+@pytest.mark.slow
+@forms(processes_only=True, c=False)
+def test_idle_exit_counts_again_for_whoever_comes(form) -> None:
+    """A start that has been told that there is an epmd, say, whose node registers a little later."""
+    with form("-idle_exit", "2") as server:
+        for _ in range(8):
+            time.sleep(0.5)  # of 2 seconds
+            assert ask(server.port, b"n"), "it serves on"
+        last = time.monotonic()
+        wait_until(lambda: server.ended() == 0, "it to end")
+        assert time.monotonic() - last >= 1.9
+
+
+@pytest.mark.slow
+@forms(processes_only=True, c=False)
+@pytest.mark.parametrize("connects", ["before", "meanwhile"])
+@pytest.mark.parametrize("stopped", [1.2, 4])
+def test_idle_exit_serves_first_what_came_while_it_was_stopped(form, connects: str, stopped: float) -> None:
+    with form("-idle_exit", "1") as server:
+        early = Peer(server.port)
+        with server.stopped():
+            with early if connects == "meanwhile" else ExitStack():
+                time.sleep(stopped)  # longer than the limit
+            peer = early if connects == "before" else Peer(server.port)
+            peer.send(frame(node("foo").packet()))
+        assert peer.read(6)[:2] == b"v\0"
+        assert names(server.port) == ["foo at port 4711"]
+        peer.close()
+        wait_until(lambda: server.ended() == 0, "it to end")
+
+
+@forms(processes_only=True, c=False)
+def test_not_local(form) -> None:
+    run_scene(peers_of_a_proxy_are_no_local_ones, form)
 
 
 @forms(processes_only=True, c=False)

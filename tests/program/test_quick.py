@@ -54,6 +54,7 @@ json.dump(seen, sys.stdout)
 SERVING = (
     "ALLOW",
     "ALLOW_REGISTER",
+    "NOT_LOCAL",
     "USER",
     "IDLE_EXIT",
     "PACKET_TIMEOUT",

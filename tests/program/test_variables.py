@@ -21,6 +21,7 @@ from support.programs import outcome, run
 VALUES = {
     "allow": ("10.0.0.0/8", "nonsense"),
     "allow_register": ("10.0.0.0/8, fd00::/8", "10.0.0.1/8"),
+    "not_local": ("127.0.0.6, 10.0.0.7", "127.0.0.6/8"),
     "user": ("nobody:nogroup", "no:such"),
     "idle_exit": ("60", "soon"),
     "packet_timeout": ("5", "0"),

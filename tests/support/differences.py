@@ -75,7 +75,7 @@ DIFFERENCES = (
     Difference(
         "1,024 descriptors",
         "cannot use more, and rejects node 1,018",
-        "raises its soft limit to the hard limit, and reserves some descriptors for requests",
+        "raises its soft limit to the hard limit, and registers 24 nodes fewer than that: 1,000 of 1,024",
     ),
     Difference(
         "out of descriptors",
@@ -98,7 +98,8 @@ DIFFERENCES = (
     Difference(
         "another program at the port",
         "takes it for an epmd: `-daemon` and `-started` exit with status 0, `-names` prints what it sends",
-        "prints what it found instead of an epmd, and exits with status 1, because no epmd is available",
+        "prints within 3 s what it found instead of an epmd, and who holds the port; the status is 1, "
+        "because no epmd is available",
     ),
     Difference(
         "an epmd that does not answer",
@@ -199,6 +200,21 @@ DIFFERENCES = (
         "a control character in a name",
         "logs it unchanged, and also bytes that are not UTF-8",
         "escapes it, so that no name can forge a log line or control a terminal",
+    ),
+    Difference(
+        "names with control characters on a terminal",
+        "`-names` and `-dump` print them unchanged",
+        "`-names` and `-dump` escape them on a terminal, and print them unchanged to a pipe or a file",
+    ),
+    Difference(
+        "a first address that drops packets",
+        "waits for it for two minutes before it tries the next one",
+        "tries the next address after a quarter of a second; the call has 10 s for all of them",
+    ),
+    Difference(
+        "a firewall that blocks the port on loopback",
+        "`-daemon` exits with status 0, and nobody can ask",
+        "`-daemon` asks its own port; if no loopback address answers, it exits with status 1 and the reason",
     ),
     Difference(
         "an error message about a peer",

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.measured
 def test_network(text: str, network: str) -> None:
     expected = ip_network(network)
     assert read_network(text) == read_network(ip_network(text)) == expected
-    for name, nobody in (("allow", None), ("allow_register", ())):
+    for name, nobody in (("allow", None), ("allow_register", ()), ("not_local", ())):
         assert getattr(read_options([f"-{name}", text], {}).settings, name) == (expected,)
         assert getattr(PortMapper(**{name: [text]})._settings, name) == (expected,)
         assert getattr(PortMapper()._settings, name) == nobody

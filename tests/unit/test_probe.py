@@ -12,7 +12,7 @@ import pytest
 
 from gevent_epmd.program import probe, procfs
 from gevent_epmd.program.probe import place
-from support.checking import blocked_port
+from support.firewall import blocked_port
 from support.patience import PATIENCE, whole_seconds
 from support.strangers import BoundOnly, ClosesAtOnce, Dripping, Http, Mute
 

@@ -20,7 +20,7 @@ from ..conventions import LOOPBACK, default_port
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
 #: The default limit for a call, in seconds.
@@ -31,6 +31,12 @@ TIMEOUT = 10.0
 MOST_LISTING = 16 << 20
 
 _BUFFER = 65536
+
+#: How long one address is tried before the next one is tried too, in seconds. RFC 8305, section 5, recommends
+#: this. With little time left, each address gets an equal share.
+_HEAD_START = 0.25
+#: How long to wait for one of several addresses before looking at the next one, in seconds.
+_LOOK = 0.02
 
 
 class EpmdError(Exception):
@@ -69,6 +75,8 @@ class Target:
         self.limit = timeout
         #: The addresses of the host, if they were looked up already.
         self.found: list[tuple[int, Any]] = []
+        #: Called once if no answer has come in time; returns for how many more seconds to wait.
+        self.more_time: Callable[[], float] | None = None
 
     @property
     def title(self) -> str:
@@ -146,10 +154,26 @@ class Call:
             self._limit_wait(self.sock)
             data: bytes = self.sock.recv(size)
         except TimeoutError:
+            if self._has_more_time():
+                return self._recv(size)
             raise TooLate(f"no answer from {self._target.title} in {self._target.limit:g} s") from None
         except OSError:
             raise Broken(f"failed to read answer from {self._target.title}") from None
         return data
+
+    def _has_more_time(self) -> bool:
+        target = self._target
+        more_time, target.more_time = target.more_time, None
+        if more_time is None or target.timeout is None:
+            return False
+        more = more_time()
+        target.timeout += more
+        self._end = time.monotonic() + more
+        return more > 0
+
+    def _left(self) -> float | None:
+        """Return how many seconds are left for the call, or None if it has no limit."""
+        return None if self._end is None else self._end - time.monotonic()
 
     def _limit_wait(self, sock: Any) -> None:
         """Set the socket's timeout to the time that is left for the call. Raises TimeoutError if none is
@@ -157,8 +181,8 @@ class Call:
 
         Without this check, a peer that sends without pause could prolong the call, because recv never waits.
         """
-        if self._end is not None:
-            left = self._end - time.monotonic()
+        left = self._left()
+        if left is not None:
             if left <= 0:
                 raise TimeoutError("timed out")
             sock.settimeout(left)
@@ -166,22 +190,92 @@ class Call:
             sock.settimeout(None)  # a new socket inherits the program's default timeout
 
     def _connect(self) -> Any:
-        failed: OSError | None = None
-        for family, address in self._target.addresses():
+        race = _Race(self._left)
+        try:
+            sock = race.winner(self._target.addresses())
+        finally:
+            race.close()
+        if sock is not None:
+            return sock
+        failed = race.failed
+        if isinstance(failed, TimeoutError):
+            raise NoEpmd(f"connection to {self._target.title} timed out") from failed
+        reason = f": {failed.strerror or failed}" if failed and self._target.host else ""
+        raise NoEpmd(f"Cannot connect to {self._target.title}{reason}") from failed
+
+
+class _Race:
+    """Connects to the first of several addresses that accepts the connection.
+
+    If an address neither accepts nor refuses, the next one is tried too, while the first one may still accept
+    (RFC 8305, "happy eyeballs"). An address whose packets are dropped then delays the call only briefly.
+
+    Uses only methods of sockets, because the module select would have to be imported.
+    """
+
+    def __init__(self, left: Callable[[], float | None]) -> None:
+        self._left = left
+        #: The sockets that are being connected, with their addresses. The next one to look at is the first.
+        self._running: list[tuple[Any, Any]] = []
+        #: Why there is no winner. None if the kernel has the family of no address.
+        self.failed: OSError | None = None
+
+    def winner(self, addresses: list[tuple[int, Any]]) -> Any | None:
+        """Return a connected socket, or None."""
+        others = len(addresses)
+        for family, address in addresses:
+            others -= 1
             try:
                 sock = _socket_module().socket(family, _socket.SOCK_STREAM)
             except OSError:
                 continue  # the kernel has no IPv6
-            try:
-                self._limit_wait(sock)
-                connect(sock, address)
-            except OSError as error:
+            self._running.append((sock, address))
+            end = self._end_of_turn(others)
+            step, runner = connect, (sock, address)
+            while True:
+                if self._has_won(runner, step, end):
+                    return runner[0]
+                if not self._running or (end is not None and time.monotonic() >= end):
+                    break
+                step, runner = _finish, self._running.pop(0)
+                self._running.append(runner)
+        if self._running:
+            self.failed = TimeoutError("timed out")
+        return None
+
+    def close(self) -> None:
+        """Close the sockets that have not won."""
+        for sock, _ in self._running:
+            sock.close()
+
+    def _end_of_turn(self, others: int) -> float | None:
+        """Return when to try the next one of so many `others` too, or None for never."""
+        turn = self._left()
+        if others:
+            turn = _HEAD_START if turn is None else min(_HEAD_START, turn / (others + 2))
+        return None if turn is None else time.monotonic() + turn
+
+    def _has_won(self, runner: tuple[Any, Any], step: Callable[[Any, Any], None], end: float | None) -> bool:
+        """Wait until a socket is connected, and return whether it is. Waits only briefly if others run
+        too."""
+        sock, address = runner
+        wait = None if end is None else end - time.monotonic()
+        if len(self._running) > 1:
+            wait = _LOOK if wait is None else min(wait, _LOOK)
+        try:
+            if wait is not None and wait <= 0:
+                return False
+            if wait is not None or sock.gettimeout() is not None:
+                sock.settimeout(wait)
+            step(sock, address)
+        except OSError as error:
+            if not isinstance(error, TimeoutError) or error.errno:
+                self.failed = error
+                self._running.remove(runner)
                 sock.close()
-                failed = error
-            else:
-                return sock
-        reason = f": {failed.strerror or failed}" if failed and self._target.host else ""
-        raise NoEpmd(f"Cannot connect to {self._target.title}{reason}") from failed
+            return False
+        self._running.remove(runner)
+        return True
 
 
 def connect(sock: Any, address: tuple[Any, ...]) -> None:
@@ -191,6 +285,17 @@ def connect(sock: Any, address: tuple[Any, ...]) -> None:
     the range that it chooses from. Source: tcp(7), simultaneous open in section 3.5 of RFC 9293.
     """
     sock.connect(address)
+    _refuse_itself(sock, address)
+
+
+def _finish(sock: Any, address: tuple[Any, ...]) -> None:
+    """Continue with a `connect` that has timed out."""
+    # To send nothing waits until the socket can be written to, which it can once it is connected.
+    sock.send(b"", _socket.MSG_NOSIGNAL)
+    _refuse_itself(sock, address)
+
+
+def _refuse_itself(sock: Any, address: tuple[Any, ...]) -> None:
     # getpeername would fail if the other end has reset the connection already.
     if sock.getsockname()[:2] == address[:2]:
         import errno  # almost never needed, and -names is called often

@@ -117,17 +117,33 @@ def _list(ask: Ask, tag: int) -> int:
             return _list_json(listing.port, exchange.joined(listing.pieces()), tag)
         text = exchange.joined(_until_the_end_or_a_reset(listing.pieces()))
     write(1, f"epmd: up and running on port {listing.port} with data:\n".encode())
-    write(1, _harmless(text) if ask.host else text)
+    write(1, _harmless(text) if ask.host or os.isatty(1) else text)
     return 0
 
 
-def _harmless(text: bytes | bytearray) -> bytes:
-    """Return a listing with escaped control characters, so that another host cannot control the terminal.
+def _harmless(text: bytes) -> bytes:
+    """Return a listing with escaped control characters, so that a name cannot control the terminal.
 
-    A listing from an epmd of this host is printed byte for byte, as C does.
+    A listing from an epmd of this host that goes to a file or a pipe is printed byte for byte, as C does.
     """
-    lines = text.decode("utf-8", "backslashreplace").split("\n")
+    shown = text.decode("utf-8", "backslashreplace")
+    if "\0" in shown:
+        lines = [line.removesuffix("\n") for line in shown.split("\0")]  # DUMP has a NUL after each line
+    else:
+        lines = _lines_of_names(shown)
     return "\n".join(map(printable, lines)).encode()
+
+
+def _lines_of_names(text: str) -> list[str]:
+    """Return the lines of NAMES. A line end belongs to a name unless another line follows it."""
+    first, *others = text.split("\n")
+    lines = [first]
+    for line in others:
+        if not line or line.startswith("name "):
+            lines.append(line)
+        else:
+            lines[-1] += f"\n{line}"
+    return lines
 
 
 def _until_the_end_or_a_reset(pieces: Iterator[bytes]) -> Iterator[bytes]:

@@ -63,8 +63,11 @@ Serving, not in C's epmd (environment variable: ERL_EPMD_ and the name in capita
     -loopback                Listen on loopback only. ERL_EPMD_LOOPBACK=1 has the same effect.
     -allow List              Answer other hosts only if they are in these networks (separated by commas).
     -allow_register List     Accept registrations, and requests, from hosts in these networks too.
+    -not_local List          Treat peers with these addresses of this host (separated by commas) as other
+                             hosts, because they are behind a proxy: 127.0.0.6 is that of a service mesh.
     -user Name[:Group]       Bind the port as root, drop root privileges, then serve as this user.
-    -idle_exit Seconds       Shut down when no node has been registered for this many seconds.
+    -idle_exit Seconds       Shut down when for this many seconds no node has been registered, and nobody
+                             of this host has connected.
     -pid_exit Pids           Shut down as soon as one of these processes ends (separated by commas).
     -port_file Path          Write the port to this file once requests are answered, and remove the file
                              at exit; - is stdout. With this option, -port 0 takes any free port.
@@ -199,6 +202,7 @@ def _settings(
         relaxed=bool(found["--relaxed_command_check"]) or "ERL_EPMD_RELAXED_COMMAND_CHECK" in environ,
         allow=own.networks("allow"),
         allow_register=own.networks("allow_register") or (),
+        not_local=own.networks("not_local") or (),
         packet_timeout=own.number("packet_timeout") or DEFAULT_PACKET_TIMEOUT,
         idle_exit=own.number("idle_exit"),
         delay_accept=_seconds(found, "delay_accept"),

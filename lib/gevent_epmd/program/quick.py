@@ -36,8 +36,8 @@ _NUMBERS = frozenset(("ERL_EPMD_IDLE_EXIT", "ERL_EPMD_PACKET_TIMEOUT"))
 #: Set by systemd. If it passed the port's socket, asking this port would only ask this process.
 _OF_SYSTEMD = "LISTEN_PID"
 
-#: Time limit for the running epmd's answer, in seconds. After that the full path asks.
-_PATIENCE = 1.0
+#: Time limit for the running epmd's answer, in seconds. After that the full path asks, and waits for longer.
+_PATIENCE = 0.5
 
 
 def answer(arguments: Sequence[str], environ: Mapping[str, str]) -> int | None:

@@ -17,7 +17,7 @@ import gevent
 from ..server.acceptor import new_mapper
 from ..server.events import Events
 from ..server.mapper import Mapper
-from . import at_end, bundle, daemon, is_frozen, is_one_file, processes, signals, systemd
+from . import at_end, bundle, daemon, is_frozen, is_one_file, ownport, processes, signals, systemd
 from .files import OwnFile
 from .options import STDOUT, Given, Options
 
@@ -38,9 +38,10 @@ def run(
     """Serve the sockets until a KILL request or another event shuts the epmd down.
 
     If there is an `identity`, the process changes to that user before it accepts a connection. Raises OSError
-    if a file cannot be written, or the user not changed; BrokenPipeError if the caller has ended;
-    InterruptedError if there is a caller and the epmd ends before it is ready.
+    if a file cannot be written, the user not changed, or the port not reached; BrokenPipeError if the caller
+    has ended; InterruptedError if there is a caller and the epmd ends before it is ready.
     """
+    listening = [sock.getsockname()[0] for sock in sockets]
     mapper = new_mapper(options.settings, sockets, events, shared=options.systemd)
     mapper.start()
     at_end.add(events.finish)
@@ -62,6 +63,8 @@ def run(
     # The event loop may fail when it starts, and then nobody must be told that it serves.
     gevent.sleep(0)
     if not mapper.finished.is_set():
+        if caller is not None and not options.systemd:
+            _must_be_reached(mapper, listening)
         _tell_that_it_serves(options, events, caller)
         mapper.count_idle_time_anew()
     elif caller is not None:
@@ -76,6 +79,14 @@ def _tell_that_it_serves(options: Options, events: Events, caller: daemon.Caller
         events.notification_may_be_refused()
     if caller is not None:
         caller.ready()
+
+
+def _must_be_reached(mapper: Mapper, hosts: list[str]) -> None:
+    try:
+        ownport.must_answer(hosts, mapper.port)
+    except OSError:
+        mapper.close_listeners()  # the caller may start another epmd as soon as it is told
+        raise
 
 
 def _watch_for_the_end(options: Options, mapper: Mapper) -> None:

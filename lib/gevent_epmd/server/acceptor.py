@@ -72,6 +72,10 @@ class Acceptor(StreamServer):
         self._stop_waiting()
         super().close()
 
+    def is_pending(self) -> bool:
+        """Return whether a connection waits to be accepted."""
+        return not self.closed and bool(self._poll.poll(0))
+
     def shut_down(self) -> None:
         """Close, and stop listening even if forked processes have copies of the socket."""
         if not self.closed and not self._shared:

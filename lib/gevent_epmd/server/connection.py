@@ -86,7 +86,9 @@ class Connection:
         return peer_name(self._peer)
 
     def is_local(self) -> bool:
-        """Return whether the peer is on this host (C: conn_open)."""
+        """Return whether the peer is on this host (C: conn_open), and is not a proxy for others."""
+        if is_in(self._peer[0], self._mapper.settings.not_local):
+            return False
         try:
             return is_local(self._peer[0], self.sock.getsockname)
         except OSError:
@@ -109,6 +111,9 @@ class Connection:
 
     def start(self) -> None:
         """Serve the connection. Returns at its first wait. Call from the hub only."""
+        idle_exit = self._mapper.idle_exit
+        if idle_exit is not None and self.is_local():
+            idle_exit.renew()
         idle = self._mapper.idle_greenlets
         self._greenlet = idle.pop() if idle else greenlet(self._serve_one_by_one, self._mapper.hub)
         self._greenlet.switch(self)
@@ -290,19 +295,27 @@ class Connection:
             reply, title = protocol.PORT2_NOT_FOUND, "EPMD_PORT2_RESP (error)"
         self._events.replied(title, request.name, sent=self._reply(reply))
 
+    # The reply of a listing is in no variable here: a variable would keep all of it until a slow reader has
+    # read the rest.
+
     def _do_names(self, _request: BareRequest) -> None:
-        lines = self._mapper.registry.names_lines()
-        self._reply_listing(self._mapper.names_reply(), lines, "NAMES_RESP")
+        mapper = self._mapper
+        sent = self._reply(mapper.names_reply(), self._pieces(mapper.registry.names_lines()))
+        self._events.replied("NAMES_RESP", sent=sent)
 
     def _do_dump(self, _request: BareRequest) -> None:
-        lines = self._mapper.registry.dump_lines()
-        reply = protocol.listing_reply(self._mapper.port, b"".join(lines))
-        self._reply_listing(reply, lines, "DUMP_RESP")
+        lines = [self._mapper.registry.dump_lines()]
+        pieces = self._pieces(lines[0])
+        sent = self._reply(protocol.listing_reply(self._mapper.port, b"".join(lines.pop())), pieces)
+        self._events.replied("DUMP_RESP", sent=sent)
 
-    def _reply_listing(self, reply: bytes, lines: list[bytes], title: str) -> None:
-        """Send a listing. `lines` are for the log: C writes the port and each line with a separate call."""
-        sent = self._reply(reply, lambda: [reply[: protocol.LISTING_PORT_SIZE], *lines])
-        self._events.replied(title, sent=sent)
+    def _pieces(self, lines: list[bytes]) -> Callable[[], Iterable[bytes]] | None:
+        """Return a listing for the log, if it is logged: C writes the port and each line with a separate
+        call."""
+        if not self._events.shows_packets:
+            return None
+        port = protocol.listing_reply(self._mapper.port, b"")
+        return lambda: [port, *lines]
 
     def _do_kill(self, _request: BareRequest) -> None:
         mapper = self._mapper
@@ -343,34 +356,44 @@ class Connection:
         """Send a reply, and return whether that succeeded. `pieces` gives what C writes with separate
         calls."""
         if self._mapper.settings.delay_write:
-            self._sleep(self._mapper.settings.delay_write)
+            self._delay_write(data)
         try:
-            self._send_all(data)
+            sent = self._send_some(data)
+            if sent < len(data):
+                self._mapper.keep_unsent(self, data, sent)
+                if not self._events.shows_packets:
+                    data = b""  # or else this variable would keep all of it
+                self._send_rest()
         except OSError as error:
             self._events.write_failed(self, error, data, pieces)
             return False
         self._events.written(data, pieces)
         return True
 
-    def _send_all(self, data: bytes) -> None:
-        """Send all data. A peer that does not read it in packet_timeout seconds gets a reset."""
-        sent = self._send_some(data)
-        if sent == len(data):
-            return
-        deadlines = self._mapper.deadlines
+    def _delay_write(self, data: bytes) -> None:
+        self._mapper.keep_unsent(self, data, 0)
+        try:
+            self._sleep(self._mapper.settings.delay_write)
+        finally:
+            self._mapper.unsent.discard(self)
+
+    def _send_rest(self) -> None:
+        """Send what is left of a reply. A peer that does not read it in packet_timeout seconds, or is the
+        slowest of too many, gets a reset."""
+        unsent, deadlines = self._mapper.unsent, self._mapper.deadlines
         deadlines.add(self)
         self._wait_unregistered()
         try:
-            rest = memoryview(data)[sent:]
-            while rest:
+            self._wait_to_write()
+            while unsent.advance(self, self._send_some(unsent.rest(self))):
                 self._wait_to_write()
-                rest = rest[self._send_some(rest) :]
         except Aborted:
             # Without this, the kernel keeps the unsent data and continues to offer it to the peer.
             self.sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, _RESET_ON_CLOSE)
             raise
         finally:
             deadlines.discard(self)
+            unsent.discard(self)
 
     def _send_some(self, data: bytes | memoryview) -> int:
         try:

@@ -51,9 +51,9 @@ class PortMapper:
     `port` 0 means any port that is free on all `addresses`; the attribute `port` has its number once the
     mapper serves. The mapper listens on loopback in addition to `addresses`. An empty list means every
     address of this host. None means loopback only: 127.0.0.1, ::1 and 127.0.1.1 (where nodes on Debian look
-    for it), as far as this host has them. `relaxed`, `allow`, `allow_register`, `idle_exit`, `debug` and the
-    delays are the options of `epmd --help`, with times in seconds. `log` is called with each log line,
-    without its line end. It must not block. None means stderr, if Python started with one.
+    for it), as far as this host has them. `relaxed`, `allow`, `allow_register`, `not_local`, `idle_exit`,
+    `debug` and the delays are the options of `epmd --help`, with times in seconds. `log` is called with each
+    log line, without its line end. It must not block. None means stderr, if Python started with one.
 
     The constructor raises ValueError for an invalid value. `start` raises PortInUse if something already
     listens on the port, ListenError if it cannot listen on an address, and RuntimeError if the mapper has
@@ -68,6 +68,7 @@ class PortMapper:
         relaxed: bool = False,
         allow: Iterable[str | Network] | None = None,
         allow_register: Iterable[str | Network] = (),
+        not_local: Iterable[str | Network] = (),
         packet_timeout: int = DEFAULT_PACKET_TIMEOUT,
         idle_exit: int = 0,
         delay_accept: int = 0,
@@ -81,6 +82,7 @@ class PortMapper:
             relaxed=relaxed,
             allow=allow,
             allow_register=allow_register,
+            not_local=not_local,
             packet_timeout=packet_timeout,
             idle_exit=idle_exit,
             delay_accept=delay_accept,

@@ -58,6 +58,11 @@ class Events:
         """Log how many complaints were dropped, and use the event loop no more."""
         self._log.finish()
 
+    @property
+    def shows_packets(self) -> bool:
+        """Whether the bytes that were sent are logged."""
+        return self._log.level >= 2
+
     # --- Start-up ---
 
     def starting(self, *, daemon: bool) -> None:
@@ -257,6 +262,10 @@ class Events:
 
     def crowded(self, peer: Peer, most: int) -> None:
         self._complain(peer, "more than %s connections without a node: making room for a connection", most)
+
+    def unread(self, peer: Peer, most: int) -> None:
+        """Too many bytes of replies are unread, and this peer has been the slowest to read."""
+        self._complain(peer, "more than %s MB of replies are unread: closing the connection", most >> 20)
 
     def no_room(self, error: OSError) -> None:
         self._log.complain("no room for a connection: %s", error.strerror)

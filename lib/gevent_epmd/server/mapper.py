@@ -5,7 +5,8 @@ neither: it closes both through the methods that they have in common.
 
 Invariants:
 - `end` and `stop` may be called in any state, and any number of times;
-- at most MOST_UNREGISTERED connections wait without a registered node.
+- at most MOST_UNREGISTERED connections wait without a registered node;
+- at most MOST_UNSENT bytes of replies wait for their readers after each turn of the event loop.
 
 C's counterpart: EpmdVars, and run() of epmd_srv.c.
 """
@@ -24,6 +25,7 @@ from .events import Events
 from .registry import REMEMBERED, REMEMBERED_WHEN_DEBUGGING, Node, Registry
 from .settings import Settings
 from .timers import Deadlines, IdleExit, Unregistered
+from .unsent import MOST_UNSENT, Unsent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
         def start(self) -> None:
             """Start accepting connections."""
 
+        def is_pending(self) -> bool:
+            """Return whether a connection waits to be accepted."""
+
         def shut_down(self) -> None:
             """Stop, and free the port."""
 
@@ -48,9 +53,9 @@ if TYPE_CHECKING:
 #: The most connections without a registered node. A container runs out of memory before descriptors.
 MOST_UNREGISTERED = 4096
 
-#: Descriptors that nodes may not take: for the process itself, and for peers that ask. With a low limit, half
-#: of it.
-_SPARE_DESCRIPTORS = 64
+#: Descriptors that nodes may not take, with two listening sockets. The process itself has 7 to 10 open; the
+#: others are for peers that ask, for files and for the log. With a very low limit, half of it.
+_SPARE_DESCRIPTORS = 24
 _LEAST_SPARE_DESCRIPTORS = 16
 
 
@@ -65,11 +70,11 @@ class Mapper:
         self.finished = Event()
         #: Why `end` was called, for whoever has waited for the mapper to serve.
         self.end_reason = "a request"
-        self.registry = Registry(
-            remembered=REMEMBERED_WHEN_DEBUGGING if settings.debug else REMEMBERED, limit=_most_nodes()
-        )
+        self.registry = Registry(remembered=REMEMBERED_WHEN_DEBUGGING if settings.debug else REMEMBERED)
         self.deadlines = Deadlines(self.hub.loop, settings.packet_timeout)
         self.unregistered = Unregistered()
+        #: What slow readers have not read yet.
+        self.unsent = Unsent()
         #: The connections that simulate a busy server. `registry` may not list them any more: a node among
         #: them may have been unregistered meanwhile.
         self.sleeping: set[Holder] = set()
@@ -79,22 +84,25 @@ class Mapper:
         self._names_reply = b""
         #: The acceptors, which the caller adds before `start`.
         self.listeners: list[Listener] = []
-        self._idle_exit: IdleExit | None = None
+        self.idle_exit: IdleExit | None = None
         if settings.idle_exit:
             reason = f"no node for {settings.idle_exit} second{'s' if settings.idle_exit > 1 else ''}"
-            self._idle_exit = IdleExit(self.hub.loop, settings.idle_exit, partial(self.end, reason))
+            self.idle_exit = IdleExit(
+                self.hub.loop, settings.idle_exit, partial(self.end, reason), self._is_connection_pending
+            )
 
     def start(self) -> None:
         """Start accepting connections."""
         self.events.count_in(self.hub.loop)
+        self.registry.limit = _most_nodes(len(self.listeners))
         for listener in self.listeners:
             listener.start()
         self._look_whether_idle()
 
     def count_idle_time_anew(self) -> None:
         """Count the time of `idle_exit` from now on: the start of a process may take longer."""
-        if self._idle_exit:
-            self._idle_exit.stop()
+        if self.idle_exit:
+            self.idle_exit.stop()
             self._look_whether_idle()
 
     def end(self, reason: str) -> None:
@@ -136,9 +144,9 @@ class Mapper:
     def _stop_timers(self) -> None:
         self.events.finish()
         self.deadlines.stop()
-        if self._idle_exit:
-            self._idle_exit.stop()
-            self._idle_exit = None
+        if self.idle_exit:
+            self.idle_exit.stop()
+            self.idle_exit = None
 
     def report_end(self) -> None:
         """Log the close of each open connection when the process ends, as C closes one after the other."""
@@ -165,6 +173,23 @@ class Mapper:
         if len(self.unregistered) > MOST_UNREGISTERED:
             self.events.crowded(newcomer, MOST_UNREGISTERED)
             self.make_room()
+
+    def keep_unsent(self, connection: Holder, reply: bytes, sent: int) -> None:
+        """Keep a reply in `unsent` whose peer has only taken the first `sent` bytes."""
+        self.unsent.put(connection, reply, sent)
+        if self.unsent.total > MOST_UNSENT:
+            # Not here, because connections may be aborted in the hub only.
+            self.hub.loop.run_callback(self._bound_unsent)
+
+    def _bound_unsent(self) -> None:
+        """Close the slowest readers until the replies that wait are few enough."""
+        while self.unsent.total > MOST_UNSENT:
+            slowest = self.unsent.slowest(self._names_reply)
+            if slowest is None:
+                return
+            self.events.unread(slowest, MOST_UNSENT)
+            self.unsent.discard(slowest)
+            slowest.abort("closing because too much is unread")
 
     def node_reg(self, request: Alive2Request, holder: Holder) -> Node:
         """Register a node. Raises NodeRefused."""
@@ -215,13 +240,17 @@ class Mapper:
             self.registry.drop_gone()
         return self.settings.relaxed or len(self.registry) == 0
 
+    def _is_connection_pending(self) -> bool:
+        return any(listener.is_pending() for listener in self.listeners)
+
     def _look_whether_idle(self) -> None:
-        if self._idle_exit:
-            self._idle_exit.look(len(self.registry))
+        if self.idle_exit:
+            self.idle_exit.look(len(self.registry))
 
 
-def _most_nodes() -> int | None:
+def _most_nodes(listeners: int) -> int | None:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return None
-    return max(1, soft - min(_SPARE_DESCRIPTORS, max(_LEAST_SPARE_DESCRIPTORS, soft // 2)))
+    spare = _SPARE_DESCRIPTORS + max(listeners - 2, 0)
+    return max(1, soft - min(spare, max(_LEAST_SPARE_DESCRIPTORS, soft // 2)))

@@ -116,7 +116,7 @@ class Registry:
     ) -> None:
         self._clock = clock
         self._remember = remembered
-        self._limit = limit
+        self.limit = limit
         self._live: dict[bytes, Node] = {}
         self._late: dict[bytes, Node] = {}
         # An epmd that was killed within this second may have assigned the second itself as a creation.
@@ -203,7 +203,7 @@ class Registry:
         # refuses the registration in this case.
         if owner is not None and not self._drop_if_gone(owner):
             return Complaint("node name already occupied %s", name)
-        if self._limit is not None and len(self._live) >= self._limit:
+        if self.limit is not None and len(self._live) >= self.limit:
             return Complaint("no descriptor is left for another node")
         return None
 
