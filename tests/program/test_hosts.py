@@ -13,7 +13,7 @@ from gevent_epmd.server.connection import Connection
 from support.forms import answers, run
 from support.hostile import Hostile, playing
 from support.hosts import PORT_MAPPER, THREADED, Changed, Host
-from support.peer import Peer, ask, look_up, node, register, try_to_register
+from support.peer import Peer, ask, begun, look_up, node, register, try_to_register
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 
@@ -113,7 +113,7 @@ def test_scene(name: str, kind: str) -> None:
     changed = HOSTS[name]
     start = time.monotonic()
     with Host(kind, changed) as host:
-        idle = Peer(host.port)
+        idle = begun(host.port)
         foo, creation = register(host.port, node("foo"))
         assert look_up(host.port, "foo")[:2] == b"w\0"
         with Peer(host.port) as second:
