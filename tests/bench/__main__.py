@@ -147,9 +147,7 @@ def main(arguments: list[str]) -> None:
     pythons = {"ours": sys.executable} | ({"beside": other} if other else {})
     results: report.Results = {
         "about": about(arguments, asked["--ours"], other),
-        "pythons": {
-            name: short(which(of)) for name, of in (("ours", sys.executable), ("beside", other)) if of
-        },
+        "pythons": {name: short(which(python)) for name, python in pythons.items()},
         "how": {"rounds": rounds, "seconds": seconds, "pause": load.PAUSE * 1e6},
         "scenes": measure(chosen, ours, rounds, seconds),
         "starts": measure_starts(chosen_starts, ours, start_count, start_rounds),

@@ -18,14 +18,14 @@ HERE = Path(__file__).parent
 
 KINDS = tuple(load.KINDS)
 CONNECTIONS = (1, 8, 64)
-#: C selects on 1,024 descriptors: it cannot have more nodes, and not many new ones beside so many.
+#: C selects on 1,024 descriptors: it cannot have more nodes, and not many connections beside so many.
 FOR_BOTH = (10, 100, 1000)
 OURS_ALONE = (15000,)
 #: With Erlang's own client; a node has 10 to 1,000 others.
 FOR_ERLANG = (10, 1000)
 ERLANG_CONNECTIONS = (1, 8)
 _MOST_FOR_C = 1010
-_WITH_NEW_ONES = 900
+_WITH_OTHERS = 900
 
 
 class Bare(Process):
@@ -192,8 +192,8 @@ def cells(pattern: str) -> list[Cell]:
 
 
 def _possible(cell: Cell) -> Cell:
-    too_many = cell.nodes <= _MOST_FOR_C < cell.nodes + cell.connections and cell.kind == "register"
-    return cell._replace(nodes=_WITH_NEW_ONES) if too_many else cell
+    too_many = cell.nodes <= _MOST_FOR_C < cell.nodes + cell.connections
+    return cell._replace(nodes=_WITH_OTHERS) if too_many else cell
 
 
 def measure(wanted: Iterable[Cell], ours: Forms, rounds: int, seconds: float) -> list[dict[str, Any]]:
