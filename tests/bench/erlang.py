@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import itertools
 import os
 import shlex
 import shutil
@@ -16,8 +17,8 @@ from pathlib import Path
 from bench.load import NoCompilerError, WrongReplyError, cpu_ns, per_request
 from support.forms import clean_environment
 
-#: The kinds of requests that asks.erl knows.
-KINDS = ("lookup", "unknown", "register", "names")
+#: Of the nodes that start: C's epmd may refuse a name whose last owner has just ended.
+_NUMBERS = itertools.count()
 
 
 @functools.cache
@@ -75,10 +76,11 @@ def start_nodes(
     """Start so many nodes, each of which calls `epmd -daemon`, registers and ends, so many at a time.  As
     `load.measure`; times are those of a whole start."""
 
+    daemon = ["-epmd", shlex.join([*epmd, "-daemon"])]
+
     def start(number: int) -> float:
         begin = time.perf_counter_ns()
-        name = f"start{number % connections}"
-        flags = ["-noshell", "-sname", name, "-epmd", shlex.join([*epmd, "-daemon"]), "-eval", "halt()."]
+        flags = ["-noshell", "-sname", f"start{number}", *daemon, "-eval", "halt()."]
         done = subprocess.run(
             ["erl", *flags],
             env=clean_environment(ERL_EPMD_PORT=str(port)),
@@ -93,7 +95,7 @@ def start_nodes(
 
     spent, begin = cpu_ns(server), time.perf_counter_ns()
     with ThreadPoolExecutor(connections) as pool:
-        took = sorted(pool.map(start, range(count)))
+        took = sorted(pool.map(start, (next(_NUMBERS) for _ in range(count))))
     all_took = time.perf_counter_ns() - begin
     found = {"requests": count, "took": all_took, "p50": took[count // 2], "p99": took[count * 99 // 100]}
     return per_request({**found, "cpu": cpu_ns(server) - spent, "load_cpu": 0})
