@@ -66,6 +66,10 @@ class Mapper:
         self.settings = settings
         self.port = port
         self.events = events
+        #: Whether a request that succeeds is neither logged, nor delayed, nor counted.
+        self.is_undisturbed = not (
+            settings.debug or settings.delay_accept or settings.delay_write or settings.idle_exit
+        )
         self.hub = get_hub()
         self.finished = Event()
         #: Why `end` was called, for whoever has waited for the mapper to serve.
