@@ -23,8 +23,8 @@ from support.scenes import (
     second_start_without_ipv4,
 )
 
-#: Longer than a call may take whose first address does not answer, in seconds.
-LONG = client.TIMEOUT / 2
+#: Before this, a call that waits for its first address until the kernel gives up has not ended, in seconds.
+LONG = PATIENCE
 
 
 @contextlib.contextmanager
