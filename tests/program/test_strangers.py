@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from gevent_epmd.client import TIMEOUT
+from gevent_epmd.program import occupant, quick
 from support.daemons import end, serving_pid
 from support.forms import C, Folder, Source
 from support.marks import forms
@@ -55,6 +56,11 @@ def test_start_says_who_has_its_port(form, stranger: type[Stranger], options: li
     assert done.stderr.endswith(said + b"\r\n")
     assert done.stderr.count(b"\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_start_waits_three_seconds_for_a_stranger() -> None:
+    """A unit, a probe or a node that has waited for it may give up after 10."""
+    assert quick._PATIENCE + occupant._PATIENCE == 3
 
 
 def held_by_this_process(port: int, host: str = "127.0.0.1") -> bytes:

@@ -12,10 +12,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 
 from comparison.settled import listening_inodes
-from gevent_epmd.client import TIMEOUT
 from gevent_epmd.protocol import PORT2_NOT_FOUND
 from support.activation import DualStack
 from support.erlang import Node
@@ -195,11 +193,9 @@ def first_address_of_a_host_is_dead(form) -> None:
         assert run([real("mount"), "--bind", hosts.name, "/etc/hosts"]).returncode == 0
         first, second = (at[0] for *_, at in socket.getaddrinfo("two", 1, type=socket.SOCK_STREAM))
         with form("-address", second) as server, blocked_port(first, server.port):
-            start = time.monotonic()
             for call in ("-names", "-started"):
                 done = run([*form.command, "-port", str(server.port), "-host", "two", call])
-                assert (done.returncode, done.stderr) == (0, b"")
-            assert time.monotonic() - start < TIMEOUT / 2, "the first one took the time"
+                assert (done.returncode, done.stderr) == (0, b""), "the first one took all the time"
 
 
 def firewall_on_loopback(form) -> None:
