@@ -23,6 +23,8 @@ from support.programs import run
 from support.scenes import run_apart
 from support.strangers import Odd
 
+pytestmark = pytest.mark.measured
+
 
 @forms()
 def test_names_and_look_ups(form) -> None:
@@ -188,7 +190,7 @@ class Slow:
         connection, _ = self._sock.accept()
         with connection:
             connection.recv(100)
-            while not self._done.wait(0.3):
+            while not self._done.wait(0.3):  # the rate
                 if self._drips:
                     try:
                         connection.send(b"\0")

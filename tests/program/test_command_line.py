@@ -49,6 +49,7 @@ NO_EPMD = {
 }
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("options", NO_EPMD, ids=" ".join)
 def test_without_an_epmd(command, options: tuple[str, ...]) -> None:
     with reserved_port() as port:
@@ -65,6 +66,7 @@ def test_connection_to_itself_is_none(ours) -> None:
     assert (done.stdout, done.stderr) == (b"", 12 * CANNOT_CONNECT)
 
 
+@pytest.mark.measured
 @pairs
 def test_calls_of_an_empty_epmd(command, form) -> None:
     with form() as server:
@@ -82,6 +84,7 @@ def test_calls_of_an_empty_epmd(command, form) -> None:
             assert outcome(command, "-port", str(server.port), *call) == expected, options
 
 
+@pytest.mark.measured
 @pairs
 def test_calls_of_an_epmd_with_nodes(command, form) -> None:
     with form() as server, ExitStack() as nodes:
@@ -101,6 +104,7 @@ def test_calls_of_an_epmd_with_nodes(command, form) -> None:
         assert outcome(command, *port, "-started") == (b"", b"", 0)
 
 
+@pytest.mark.measured
 @pairs
 def test_calls_of_a_relaxed_epmd(command, form) -> None:
     with form("-relaxed_command_check") as server, ExitStack() as nodes:
@@ -158,6 +162,7 @@ BAD_VALUES = [
     ["-port", "0"],
     ["-port", "x"],
     ["-port", ""],
+    ["-port", "-names"],
     ["-packet_timeout", "0"],
     ["-packet_timeout", "x"],
     ["-delay_accept", "0"],
@@ -190,6 +195,7 @@ def test_usage(command, options: list[str]) -> None:
         assert is_one_line(err, "see epmd -help")
 
 
+@pytest.mark.measured
 def test_what_is_wrong_is_not_lost_in_the_usage(ours) -> None:
     assert is_listed("a command line that is wrong")
     for options, reason in {
@@ -211,6 +217,7 @@ def test_bad_value(command, options: list[str]) -> None:
         assert b"usage: epmd " in err
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("options", BAD_VALUES_FOR_US_ALONE, ids=" ".join)
 def test_bad_value_that_c_takes(ours, options: list[str]) -> None:
     out, err, status = outcome(ours, *options)
@@ -222,6 +229,7 @@ def is_one_line(err: bytes, about: str) -> bool:
     return err.startswith(b"epmd: ") and err.count(b"\n") == 1 and about.encode() in err
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("value", ["abc", "", "0", "70966", "-1"])
 @pytest.mark.parametrize("call", [["-names"], []], ids=["asking", "serving"])
 def test_bad_port_in_the_environment(ours, value: str, call: list[str]) -> None:
@@ -236,6 +244,7 @@ def test_bad_port_in_the_environment_is_no_random_port(form) -> None:
     assert outcome(list(form.command), "-d", environ={"ERL_EPMD_PORT": "abc"}, timeout=patience)[2] == 1
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     "options",
     [
@@ -268,12 +277,14 @@ ODD_ANSWERS = [
 ]
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(("call", "says", "out", "status"), ODD_ANSWERS)
 def test_what_answers_is_no_epmd(command, call, says: bytes, out: bytes, status: int) -> None:
     with Odd(says) as odd:
         assert outcome(command, "-port", str(odd.port), *call) == (out, b"", status)
 
 
+@pytest.mark.measured
 @forms(but_not_c="another program at the port", processes_only=True)
 @pytest.mark.parametrize(
     ("call", "says"),
@@ -293,6 +304,7 @@ def test_another_protocol_answers(form, call, says: bytes) -> None:
         assert outcome([*form.command], "-port", str(odd.port), *call) == (out, b"", 1)
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("call", "out"),
     [
@@ -307,18 +319,21 @@ def test_what_answers_resets(command, call, out: bytes) -> None:
         assert outcome(command, "-port", str(odd.port), *call) == (out, b"", 1)
 
 
+@pytest.mark.measured
 def test_listing_that_ends_with_a_reset(command) -> None:
     with Odd(b"\0\0\0\1name foo", reset=True) as odd:
         expected = b"epmd: up and running on port 1 with data:\nname foo"
         assert outcome(command, "-port", str(odd.port), "-names") == (expected, b"", 0)
 
 
+@pytest.mark.measured
 def test_output_that_nobody_takes(command) -> None:
     with Source() as server, register(server.port, node("foo"))[0], Path("/dev/full").open("wb") as full:
         how = {"stdout": full, "stderr": full}
         assert run([*command, "-port", str(server.port), "-names"], **how).returncode == 0
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("option", "status"), [("--help", 0), ("--version", 0), ("--licences", 0), ("-nonsense", 1)]
 )
@@ -332,6 +347,7 @@ def test_text_that_nobody_takes(ours, option: str, status: int) -> None:
         assert run(["sh", "-c", f'exec "$@" {closed}', "sh", *ours, option]).returncode == status
 
 
+@pytest.mark.measured
 def test_broken_pipe_ends_it_as_it_ends_c(command) -> None:
     with Source() as server:
         reading, writing = os.pipe()
@@ -343,6 +359,7 @@ def test_broken_pipe_ends_it_as_it_ends_c(command) -> None:
         os.close(writing)
 
 
+@pytest.mark.measured
 def test_closed_standard_descriptors(command) -> None:
     with Source() as server:
         for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):

@@ -30,7 +30,7 @@ from support.syslog import PRIVATE_DEV, received
 @pytest.mark.slow
 def test_daemons_in_a_row_answer_at_once(ours) -> None:
     with reserved_port() as port:
-        for _ in range(40):
+        for _ in range(10):
             options = ["-port", str(port)]
             assert run([*ours, *options, "-daemon"]).returncode == 0
             listing = run([C_EPMD, *options, "-names"])
@@ -38,6 +38,7 @@ def test_daemons_in_a_row_answer_at_once(ours) -> None:
             assert run([*ours, *options, "-kill"]).stdout == b"Killed\n"
 
 
+@pytest.mark.measured
 def test_pipes_of_the_caller_see_the_end(command) -> None:
     """subprocess.run reads both outputs to their end, and the third pipe is one of the caller's own."""
     reading, writing = os.pipe()
@@ -131,6 +132,7 @@ def test_ctrl_c_stays_ignored(form, monkeypatch) -> None:
         assert answers(server.port)
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("options", [["-daemon"], []], ids=["daemon", "foreground"])
 def test_port_in_use_is_no_error(command, options: list[str]) -> None:
     with daemon(SOURCE) as (port, pid):
@@ -146,7 +148,7 @@ def test_port_in_use_is_no_error(command, options: list[str]) -> None:
 
 @pytest.mark.slow
 def test_daemons_that_start_together_leave_one(ours) -> None:
-    count = 20 if ours == SOURCE else 60
+    count = 20
     with reserved_port() as port:
         command = [*ours, "-port", str(port), "-daemon"]
         calls = [subprocess.Popen(command, env=clean_environment()) for _ in range(count)]
@@ -170,6 +172,7 @@ FAILURES = {
 }
 
 
+@pytest.mark.measured
 @forms(but_not_c="`-daemon` that cannot serve", processes_only=True)
 @pytest.mark.parametrize("why", FAILURES)
 def test_failure_is_on_stderr_and_in_the_status(form, why: str) -> None:
@@ -193,6 +196,7 @@ sys.exit(cli.main())
 """
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("what", "said"),
     [
@@ -212,6 +216,7 @@ def test_failure_after_it_has_detached(what: str, said: str, syslog) -> None:
         assert [line.decode().partition(" epmd: epmd: ")[2] for line in received(sock)] == [said.rstrip()]
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_caller_without_standard_descriptors(ours, closed: str) -> None:
     with reserved_port() as port:
@@ -293,6 +298,7 @@ def syslog(tmp_path: Path):
         yield sock, [*unshare, "sh", "-c", PRIVATE_DEV, "sh", str(tmp_path)]
 
 
+@pytest.mark.measured
 def test_errors_go_to_syslog(command, syslog) -> None:
     sock, prefix = syslog
     with reserved_port() as port:
@@ -303,6 +309,7 @@ def test_errors_go_to_syslog(command, syslog) -> None:
     assert b" epmd: epmd: failed to bind on ipaddr 203.0.113.7" in line
 
 
+@pytest.mark.measured
 @forms(processes_only=True)
 def test_daemon_logs_to_syslog(form, syslog) -> None:
     sock, prefix = syslog
@@ -376,6 +383,7 @@ def test_stream_of_a_syslog_that_nobody_reads(tmp_path: Path) -> None:
     assert all(re.fullmatch(rb"<11>\w{3} [ \d]\d [\d:]{8} epmd: epmd: [^\0<]+", line) for line in lines)
 
 
+@pytest.mark.measured
 def test_syslog_that_was_full_or_away_is_found_again(ours, syslog, tmp_path: Path) -> None:
     sock, prefix = syslog
     with daemon([*prefix, *ours], "-d") as (port, _):
@@ -399,6 +407,7 @@ def test_syslog_that_was_full_or_away_is_found_again(ours, syslog, tmp_path: Pat
             )
 
 
+@pytest.mark.measured
 def test_caller_that_is_killed_while_it_waits_leaves_nothing(tmp_path: Path) -> None:
     impatient = """
 import os, select, sys
@@ -440,6 +449,7 @@ def has_ended(pipe: int) -> bool:
         return False
 
 
+@pytest.mark.measured
 def test_daemon_without_a_syslog_serves(ours, tmp_path: Path) -> None:
     unshare = [real("unshare"), "--map-root-user", "--mount"]
     with daemon([*unshare, "sh", "-c", PRIVATE_DEV, "sh", str(tmp_path), *ours]) as (port, _):

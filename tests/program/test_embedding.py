@@ -31,6 +31,7 @@ def away():
     pool.kill()
 
 
+@pytest.mark.measured
 @each
 def test_serves_from_start_to_close(kind, away) -> None:
     with kind(port=0) as mapper:
@@ -54,6 +55,7 @@ def test_serves_from_start_to_close(kind, away) -> None:
     again.close()
 
 
+@pytest.mark.measured
 @each
 def test_close_ends_every_connection(kind, away) -> None:
     with ExitStack() as stack:
@@ -73,6 +75,7 @@ def connections(mapper) -> bool:
     return bool(mapper._mapper.unregistered)
 
 
+@pytest.mark.measured
 @each
 def test_nothing_of_it_is_left_in_the_hub(kind) -> None:
     hub = get_hub()
@@ -85,6 +88,7 @@ def test_nothing_of_it_is_left_in_the_hub(kind) -> None:
     assert hub.loop.activecnt == before
 
 
+@pytest.mark.measured
 @each
 def test_peers_may_end_it(kind, away) -> None:
     with kind(port=0, relaxed=True) as mapper, away(client.register, "foo", 4711, port=mapper.port) as held:
@@ -95,6 +99,7 @@ def test_peers_may_end_it(kind, away) -> None:
         assert mapper.wait(PATIENCE)
 
 
+@pytest.mark.measured
 @each
 def test_options_are_those_of_the_program(kind, away) -> None:
     with kind(port=0, relaxed=True) as mapper, away(client.register, "foo", 4711, port=mapper.port):
@@ -111,6 +116,7 @@ def test_options_are_those_of_the_program(kind, away) -> None:
         assert away(answers, mapper.port, "127.0.0.6")
 
 
+@pytest.mark.measured
 def test_closed_by_one_thread_while_another_starts_it() -> None:
     opening, go_on = threading.Event(), threading.Event()
 
@@ -136,6 +142,7 @@ def test_closed_by_one_thread_while_another_starts_it() -> None:
         assert answers(mapper.port), "and it can be started again"
 
 
+@pytest.mark.measured
 @each
 def test_log_goes_where_it_is_wanted(kind, away, capfd) -> None:
     lines: list[str] = []
@@ -147,6 +154,7 @@ def test_log_goes_where_it_is_wanted(kind, away, capfd) -> None:
     assert capfd.readouterr().err.count("NAMES_RE") == 2
 
 
+@pytest.mark.measured
 @each
 def test_what_cannot_be(kind) -> None:
     for name, wrong in {
@@ -170,6 +178,7 @@ def test_what_cannot_be(kind) -> None:
             pass
 
 
+@pytest.mark.measured
 @each
 def test_failures_inside_come_out(kind, away) -> None:
     def log(line: str) -> None:
@@ -193,6 +202,7 @@ def test_failures_inside_come_out(kind, away) -> None:
     assert any("internal error" in line for line in lines)
 
 
+@pytest.mark.measured
 @each
 def test_failure_of_the_block_is_not_hidden(kind) -> None:
     with pytest.raises(KeyError), kind(port=0) as mapper:
@@ -200,6 +210,7 @@ def test_failure_of_the_block_is_not_hidden(kind) -> None:
     assert not answers(mapper.port)
 
 
+@pytest.mark.measured
 def test_failure_of_the_hub_comes_out() -> None:
     mapper = ThreadedPortMapper(port=0, log=lambda _: None)
     mapper.start()
@@ -212,6 +223,7 @@ def test_failure_of_the_hub_comes_out() -> None:
     assert not answers(mapper.port)
 
 
+@pytest.mark.measured
 def test_failure_of_the_end_comes_out() -> None:
     for kind in BOTH:
         mapper = kind(port=0, log=lambda _: None)
@@ -222,6 +234,7 @@ def test_failure_of_the_end_comes_out() -> None:
         assert not answers(mapper.port)
 
 
+@pytest.mark.measured
 def test_many_threads_and_one_mapper() -> None:
     mapper = ThreadedPortMapper(port=0)
     for _ in range(20):
@@ -264,6 +277,7 @@ gevent_epmd.nonsense
     assert b"AttributeError: module gevent_epmd has no attribute nonsense" in done.stderr
 
 
+@pytest.mark.measured
 @each
 def test_close_ends_a_node_that_plays_busy_and_has_lost_its_name(kind, away) -> None:
     """It is neither registered nor among those without a node."""

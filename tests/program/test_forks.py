@@ -14,6 +14,8 @@ from support.peer import Peer, look_up, names, node, register, try_to_register
 from support.ports import answers
 from support.programs import run
 
+pytestmark = pytest.mark.measured
+
 #: Ways to a process that lives on and has what was open, in which hooks of Python's run or do not; how it is
 #: ended; and in which programs.
 FORKS = {

@@ -22,6 +22,8 @@ from support.scenes import (
     strangers_may_only_look_up,
 )
 
+pytestmark = pytest.mark.measured
+
 
 def hosts(*addresses: str) -> list[str]:
     return [place.host for place in places(addresses)]
@@ -44,6 +46,16 @@ def hosts(*addresses: str) -> list[str]:
 )
 def test_places(addresses: list[str], expected: list[str]) -> None:
     assert hosts(*addresses) == expected
+
+
+def test_what_nobody_has_asked_for_may_be_missing() -> None:
+    """Such as IPv6, and the loopback addresses that come by themselves."""
+    assert [(place.host, place.asked) for place in places([])] == [("0.0.0.0", True), ("::", False)]
+    assert [(place.host, place.asked) for place in places(["10.0.0.1", "::1"])] == [
+        ("10.0.0.1", True),
+        ("::1", True),
+        ("127.0.0.1", False),
+    ]
 
 
 def test_places_of_loopback_alone() -> None:
@@ -81,6 +93,11 @@ def test_port_in_use_leaves_nothing_open() -> None:
         with socket.socket() as sock:
             sock.bind(("127.0.0.2", port))  # without SO_REUSEADDR: nobody has it
         listeners.close_all(first)
+
+
+def test_address_that_the_host_does_not_have_is_a_failure() -> None:
+    with pytest.raises(ListenError, match=r"^failed to bind on ipaddr 203\.0\.113\.7: "):
+        open_listeners(["203.0.113.7"], 0)
 
 
 def test_port_0_is_one_port_for_all() -> None:

@@ -19,7 +19,7 @@ import pytest
 
 from gevent_epmd.program.processes import gone
 from support.daemons import daemon, end, serving_pid
-from support.forms import Source
+from support.forms import Folder, Source
 from support.marks import forms
 from support.paths import BUILT, C_EPMD, SOURCE
 from support.patience import PATIENCE, wait_until, whole_seconds
@@ -39,6 +39,7 @@ from support.scenes import (
 from support.strangers import Odd
 
 
+@pytest.mark.measured
 def test_help_and_version(ours) -> None:
     out, err, status = outcome(ours, "--help")
     assert out.startswith(b"usage: epmd ")
@@ -85,6 +86,7 @@ BAD = {
 }
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("options", BAD, ids=" ".join)
 def test_bad_call(ours, options: tuple[str, ...]) -> None:
     out, err, status = outcome(ours, *options)
@@ -106,6 +108,7 @@ WITH_A_VALUE = [
 ]
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("option", WITH_A_VALUE)
 def test_value_is_missing(ours, option: str) -> None:
     out, err, status = outcome(ours, option)
@@ -122,6 +125,7 @@ def test_allow_nobody(form, networks: str) -> None:
         assert server.log() == ""
 
 
+@pytest.mark.measured
 @pytest.mark.slow
 @forms(processes_only=True, c=False)
 def test_idle_exit(form) -> None:
@@ -133,6 +137,7 @@ def test_idle_exit(form) -> None:
         start = time.monotonic()
         while time.monotonic() - start < seconds + 0.5:
             assert ask(server.port, b"n").endswith(b"name foo at port 4711\n"), "it serves on for the node"
+            time.sleep(0.05)  # the rate
         start = time.monotonic()
         held.close()
         wait_until(lambda: server.ended() == 0, "it to end")
@@ -161,6 +166,7 @@ def pids(processes: list[subprocess.Popen]) -> str:
     return ",".join(str(process.pid) for process in processes)
 
 
+@pytest.mark.measured
 @forms(processes_only=True, c=False)
 @pytest.mark.parametrize("which", [0, 1])
 def test_pid_exit(form, which: int, others) -> None:
@@ -173,6 +179,7 @@ def test_pid_exit(form, which: int, others) -> None:
         assert f"process {others[which].pid} has ended" in server.log()
 
 
+@pytest.mark.measured
 def test_pid_exit_of_a_daemon(ours, others) -> None:
     with reserved_port() as port:
         assert run([*ours, "-daemon", "-port", str(port), "-pid_exit", pids(others)]).returncode == 0
@@ -181,6 +188,7 @@ def test_pid_exit_of_a_daemon(ours, others) -> None:
         wait_until(lambda: gone(pid), "it to end")
 
 
+@pytest.mark.measured
 @forms(processes_only=True, c=False)
 def test_pid_exit_where_the_process_is_gone(form, others) -> None:
     others[0].kill()
@@ -293,6 +301,7 @@ def test_variables_of_gevent_are_for_others(ours, environ: dict[str, str]) -> No
         wait_until(lambda: not names(port), "foo to go")
 
 
+@pytest.mark.measured
 def test_pid_exit_without_help_of_the_kernel(others) -> None:
     """It looks now and then; nobody has reaped the process, and it is gone all the same."""
     script = "import os, sys; del os.pidfd_open; from gevent_epmd.program.cli import main; sys.exit(main())"
@@ -346,7 +355,8 @@ def port_in(path: Path) -> int:
     return int(path.read_text())
 
 
-@pytest.mark.parametrize("how", ["KILL", "TERM", "INT"])
+@pytest.mark.measured
+@pytest.mark.parametrize("how", ["KILL", "TERM", "INT", "HUP", "QUIT"])
 def test_any_port_is_in_the_file_until_the_end(ours, how: str, tmp_path: Path) -> None:
     path = tmp_path / "port"
     process = start(ours, "-port", "0", "-port_file", str(path), "-loopback")
@@ -438,6 +448,7 @@ def test_daemon_has_written_the_file_when_it_returns(ours, tmp_path: Path) -> No
     assert not (tmp_path / "port").exists()
 
 
+@pytest.mark.measured
 def test_port_file_that_cannot_be_written(ours, tmp_path: Path) -> None:
     # It is written under another name first, and no name may be as long as this one.
     path = tmp_path / ("p" * 256)
@@ -473,6 +484,7 @@ def test_too_few_descriptors(limit: int, option: list[str]) -> None:
         assert not answers(port)
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("kind", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/full", path)])
 def test_port_file_that_is_no_file(ours, kind, tmp_path: Path) -> None:
     kind(tmp_path / "port")
@@ -519,6 +531,7 @@ def test_port_file_where_the_port_is_taken(ours, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.measured
 @forms(processes_only=True, c=False)
 def test_json(form, ours) -> None:
     with form() as server, ExitStack() as held:
@@ -551,8 +564,13 @@ def test_what_answers_is_no_epmd(ours) -> None:
             assert outcome(ours, "-port", str(odd.port), *options) == (said, b"", 1)
     with Odd(b"HTTP/1.1 400 Bad Request\r\n\r\n") as odd:
         assert outcome(ours, "-port", str(odd.port), "-host", "127.0.0.1", "-started") == (b"", b"", 1)
+    with Odd(b"HTTP/1.1 400 Bad Request\r\n\r\n") as odd:
+        # C has no other hosts; for them stdout is for what was asked for.
+        said = b"epmd: invalid reply from epmd on 127.0.0.1: another program uses the port\n"
+        assert outcome(ours, "-port", str(odd.port), "-host", "127.0.0.1", "-names") == (b"", said, 1)
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1"])
 def test_names_of_a_host(ours, host: str) -> None:
     with Source() as server, register(server.port, node("foo"))[0]:
@@ -566,7 +584,8 @@ def test_names_of_a_host(ours, host: str) -> None:
         assert err == f"epmd: Cannot connect to epmd on {host}: Connection refused\n".encode()
 
 
-@forms(processes_only=True, c=False)
+@pytest.mark.measured
+@forms(Source, Folder)
 @pytest.mark.parametrize(
     ("scene", "network"),
     [
@@ -581,12 +600,14 @@ def test_loopback(form, scene, network: str) -> None:
     run_scene(scene, form, network)
 
 
-@forms(processes_only=True, c=False)
+@pytest.mark.measured
+@forms(Source, Folder)
 def test_allow(form) -> None:
     run_scene(only_the_allowed_may_ask, form)
 
 
-@forms(c=False)
+@pytest.mark.measured
+@forms(c=False, launcher=False)
 def test_allow_register(form) -> None:
     run_scene(nodes_of_other_hosts_may_register_and_no_more, form)
 

@@ -32,6 +32,7 @@ cli.main()
 """
 
 
+@pytest.mark.measured
 def test_mapper_of_a_test(epmd) -> None:
     assert epmd.names() == []
     with epmd.register("foo", 4711), epmd.register("bar", 4712, hidden=True, extra=b"e"):
@@ -51,6 +52,7 @@ def test_mapper_of_a_test(epmd) -> None:
     assert answers(epmd.port, "::1")
 
 
+@pytest.mark.measured
 def test_killed_node_is_gone_for_all(epmd) -> None:
     registration = epmd.register("foo", 4711)
     epmd.kill_node("foo")
@@ -73,6 +75,7 @@ with EpmdProcess() as epmd, epmd.register("foo", 1): print(epmd.names() == [("fo
     assert done.stdout == b"True\n", done.stderr
 
 
+@pytest.mark.measured
 def test_restart_is_at_the_same_port_without_nodes(epmd) -> None:
     registration = epmd.register("foo", 4711)
     port, pid = epmd.port, epmd.pid
@@ -84,6 +87,7 @@ def test_restart_is_at_the_same_port_without_nodes(epmd) -> None:
         epmd.start()
 
 
+@pytest.mark.measured
 def test_closed_mapper_holds_nothing(epmd) -> None:
     registration, pid = epmd.register("foo", 4711), epmd.pid
     epmd.close()
@@ -95,6 +99,7 @@ def test_closed_mapper_holds_nothing(epmd) -> None:
         epmd.log()
 
 
+@pytest.mark.measured
 def test_registration_that_is_closed_is_forgotten(epmd) -> None:
     """A test may register nodes for as long as it likes."""
     kept = epmd.register("kept", 4711)
@@ -114,6 +119,7 @@ def test_unclosed_registration_lives_though_nobody_refers_to_it(epmd) -> None:
     assert epmd.names() == [("foo", 4711)]
 
 
+@pytest.mark.measured
 def test_mapper_may_be_told_to_end_and_started_again(epmd) -> None:
     client.kill(port=epmd.port)
     with pytest.raises(MapperFailed, match="shut down, for example by a KILL request"):
@@ -124,6 +130,7 @@ def test_mapper_may_be_told_to_end_and_started_again(epmd) -> None:
     client.kill(port=epmd.port)
 
 
+@pytest.mark.measured
 def test_environment(epmd, monkeypatch) -> None:
     monkeypatch.setenv("FOO", "bar")
     monkeypatch.delenv("ERL_ZFLAGS", raising=False)
@@ -132,6 +139,7 @@ def test_environment(epmd, monkeypatch) -> None:
     assert epmd.environ["ERL_ZFLAGS"] == "+S 1 -start_epmd false"
 
 
+@pytest.mark.measured
 def test_environment_of_the_mapper(monkeypatch, tmp_path: Path) -> None:
     """What is for another epmd is not for this one, and what is relative stays where it was."""
     for variable in ("ERL_EPMD_PORT", "ERL_EPMD_ADDRESS", "LISTEN_FDS"):
@@ -147,6 +155,7 @@ def test_environment_of_the_mapper(monkeypatch, tmp_path: Path) -> None:
         EpmdProcess().start()
 
 
+@pytest.mark.measured
 def test_mapper_that_does_not_start() -> None:
     epmd = EpmdProcess("-nonsense")
     with pytest.raises(MapperFailed, match="unknown option"):
@@ -154,6 +163,7 @@ def test_mapper_that_does_not_start() -> None:
     assert not epmd.serves
 
 
+@pytest.mark.measured
 def test_mapper_that_plays_busy_is_ended_all_the_same(monkeypatch) -> None:
     monkeypatch.setattr(process, "_PATIENCE_AT_END", 0.2)
     monkeypatch.setattr(client.names, "__defaults__", ("", None, 0.2))
@@ -180,6 +190,7 @@ def where(monkeypatch):
     return where
 
 
+@pytest.mark.measured
 def test_where_it_listens(where) -> None:
     assert where() == where("127.0.0.1", "127.0.1.1", "::1") == where("192.0.2.1") == ()
     options = where("127.0.0.5", "192.0.2.1")
@@ -188,6 +199,7 @@ def test_where_it_listens(where) -> None:
         assert [answers(epmd.port, f"127.0.{n}") for n in ("0.5", "0.1", "0.6")] == [True, True, False]
 
 
+@pytest.mark.measured
 def test_it_listens_on_loopback_alone(monkeypatch) -> None:
     monkeypatch.setattr(process, "_where", tuple)  # this host's name leads nowhere else
     with EpmdProcess() as epmd:
@@ -241,6 +253,7 @@ def outcomes(output: str) -> dict[str, list[str]]:
     return found
 
 
+@pytest.mark.measured
 @pytest.mark.slow
 def test_failure_inside_fails_the_test_that_caused_it(project) -> None:
     project.write(
@@ -289,6 +302,7 @@ def test_last(epmd, epmd_session): assert epmd.names() == epmd_session.names() =
     assert "status -11" in output
 
 
+@pytest.mark.measured
 def test_log_is_shown_where_a_test_fails(project) -> None:
     project.write(
         "test_it.py",
@@ -314,6 +328,7 @@ def test_skipped(epmd): pytest.skip("no")
     assert "registering 'quiet:" not in output
 
 
+@pytest.mark.measured
 def test_options_may_be_overridden(project) -> None:
     project.write(
         "conftest.py",
@@ -399,7 +414,7 @@ def workers_of(project, process: subprocess.Popen) -> set[int]:
     return {int(path.stem.removeprefix("aside")) for path in project.folder.glob("*.pids")} - {process.pid}
 
 
-@pytest.mark.slow
+@pytest.mark.slow(10)
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda how: how.name)
 @pytest.mark.parametrize(("tests", "options"), [(1, ()), (2, ("-n", "2"))], ids=["alone", "workers"])
 def test_nothing_is_left_of_a_run_that_is_ended(project, how, tests: int, options: tuple[str, ...]) -> None:

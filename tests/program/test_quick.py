@@ -108,7 +108,7 @@ def test_quick_lines_do_what_the_full_way_does(ports: list[int]) -> None:
     )
     quick = 0
 
-    @settings(max_examples=12, deadline=None, database=None)
+    @settings(max_examples=12, database=None)
     @given(st.lists(st.tuples(lines, environs), min_size=5, max_size=25))
     def compare(calls: list) -> None:
         nonlocal quick
@@ -120,6 +120,7 @@ def test_quick_lines_do_what_the_full_way_does(ports: list[int]) -> None:
     assert quick > 20
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     "environ",
     [
@@ -136,6 +137,7 @@ def test_daemon_with_variables_of_an_epmd_that_serves_is_quick(ports: list[int],
     assert quick == full == ["", "", 0]
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("seconds", ["", "0", "soon", "2147483648"])
 def test_bad_number_takes_the_full_way(ports: list[int], seconds: str) -> None:
     for name in ("IDLE_EXIT", "PACKET_TIMEOUT"):
@@ -143,6 +145,7 @@ def test_bad_number_takes_the_full_way(ports: list[int], seconds: str) -> None:
         assert quick[2] == 200
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("variable", ["ERL_EPMD_ADDRESS", "ERL_EPMD_LOOPBACK", "ERL_EPMD_ANYTHING_NEW"])
 def test_daemon_that_is_to_listen_elsewhere_takes_the_full_way(ports: list[int], variable: str) -> None:
     line = ["-port", str(ports[0]), "-daemon"]
@@ -157,7 +160,7 @@ def options_or_error(arguments: list[str], environ: dict[str, str]) -> object:
         return repr(error)
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@settings(max_examples=300, database=None)
 @given(
     st.lists(st.sampled_from(["-port", "-daemon", "5000", "0", "abc", "", "-d", "-names"]), max_size=4).map(
         lambda line: [*line, "-daemon"]
@@ -175,6 +178,7 @@ def options_or_error(arguments: list[str], environ: dict[str, str]) -> object:
 @example(["-daemon"], {})
 @example(["-port", "5000", "-daemon"], {})
 @example(["-port", "-daemon", "-daemon"], {})
+@example(["-port", "5000", "-daemon", "-d", "-daemon"], {})
 def test_daemon_line_is_read_as_docopt_reads_it(arguments: list[str], environ: dict[str, str]) -> None:
     plain = options_or_error(arguments, environ)
     with pytest.MonkeyPatch.context() as patch:

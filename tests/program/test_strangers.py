@@ -34,6 +34,7 @@ each_that_waits = forms(Source, Folder, at="ours")
 each_stranger = pytest.mark.parametrize("stranger", STRANGERS, ids=lambda stranger: stranger.__name__)
 
 
+@pytest.mark.measured
 @forms(but_not_c=STRANGER, processes_only=True, launcher=False)
 @each_stranger
 @pytest.mark.parametrize("options", [["-daemon"], [], ["-daemon", "-port_file", "port"]], ids=" ".join)
@@ -79,12 +80,16 @@ def test_epmd_that_was_stopped_for_a_while_is_no_stranger(ours) -> None:
         assert starts.wait(PATIENCE) == 0
 
 
+@pytest.mark.measured
 @each_that_waits
-def test_stranger_that_leaves_at_once_leaves_the_port(ours) -> None:
-    """As an epmd that ends just now: it has closed its connections, and still has the port."""
+@pytest.mark.parametrize("options", [["-daemon"], ["-loopback", "-daemon"]], ids=["quick", "full"])
+def test_stranger_that_leaves_at_once_leaves_the_port(ours, options: list[str]) -> None:
+    """As an epmd that ends just now: it has closed its connections, and still has the port.
+
+    The stranger is gone once it was asked, which the quick way of `-daemon` does before anybody binds."""
     with reserved_port() as port:
         stranger = ClosesAtOnceAndLeaves(port)
-        done = run([*ours, "-port", str(port), "-daemon"])
+        done = run([*ours, "-port", str(port), *options])
         stranger.close()
         assert (done.returncode, done.stderr) == (0, b"")
         end(port, serving_pid(port))
@@ -115,6 +120,7 @@ def test_daemon_right_after_kill(ours, rounds: int) -> None:
         end(port, serving_pid(port))
 
 
+@pytest.mark.measured
 @each_that_waits
 def test_epmd_that_serves_somewhere_else_only(ours) -> None:
     """At ::1, where 127.0.0.1 is free."""

@@ -30,6 +30,8 @@ from support.scenes import (
     run_scene,
 )
 
+pytestmark = pytest.mark.measured
+
 
 class Activated(subprocess.Popen):
     """A command that was handed these sockets.  Its stderr is a file: a daemon could hold a pipe open."""

@@ -17,6 +17,8 @@ from support.patience import wait_until
 from support.peer import Peer, barrier, long_nodes, names, node, register, slow_reader, try_to_register
 from support.programs import few_descriptors
 
+pytestmark = pytest.mark.measured
+
 
 def assert_makes_room(server, expected: list[Peer], stack: ExitStack) -> None:
     """These, one for each newcomer, in this order; the newcomers stay."""

@@ -52,6 +52,7 @@ def test_each_option_that_serves_has_one() -> None:
         assert by_line.must_serve == name.endswith("_file")
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("name", VALUES)
 def test_line_counts_more_and_nothing_counts_as_not_set(name: str) -> None:
     value, bad = VALUES[name]
@@ -60,6 +61,38 @@ def test_line_counts_more_and_nothing_counts_as_not_set(name: str) -> None:
     assert read_options([], {variable(name): ""}) == read_options([], {})
 
 
+#: Two values of each option that has one and serves.
+TWICE = {
+    "port": ("1", "5000"),
+    "address": ("127.0.0.5", "127.0.0.6"),
+    "packet_timeout": ("1", "2"),
+    "delay_accept": ("1", "2"),
+    "delay_write": ("1", "2"),
+    "allow": ("192.0.2.0/24", "10.0.0.0/8"),
+    "allow_register": ("192.0.2.0/24", "10.0.0.0/8"),
+    "user": ("daemon", "nobody:nogroup"),
+    "idle_exit": ("1", "60"),
+    "pid_exit": ("3", "1,2"),
+    "port_file": ("/other", "/port"),
+    "pid_file": ("/other", "/pid"),
+}
+
+
+#: The options of which each value adds to those before.
+MERGED = ("allow", "allow_register", "pid_exit")
+
+
+def test_last_one_counts_of_each_option() -> None:
+    sections = [options for title, options in usage.sections() if title.startswith(("Serving", "Debugging"))]
+    with_a_value = {option.spellings[0].lstrip("-") for own in sections for option in own if option.value}
+    assert with_a_value == TWICE.keys()
+    for name, (first, last) in TWICE.items():
+        only = read_options([f"-{name}", f"{first},{last}" if name in MERGED else last], {})
+        assert read_options([f"-{name}", first, f"-{name}", last], {}) == only, name
+        assert only != read_options([f"-{name}", first], {})
+
+
+@pytest.mark.measured
 @each_bad
 def test_fault_names_the_variable(name: str) -> None:
     with pytest.raises(ValueProblem, match=f"^{variable(name)}: "):
@@ -149,6 +182,7 @@ def test_address_that_is_none_names_its_variable(ours) -> None:
             assert outcome(call[:-1], "-names", environ={"ERL_EPMD_ADDRESS": address})[2] == 1
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("name", ["port_file", "pid_file"])
 def test_daemon_has_no_stdout(name: str) -> None:
     with pytest.raises(ValueProblem, match=f"^{variable(name)} -: a daemon has no stdout"):
@@ -165,6 +199,7 @@ def test_bad_value(ours, name: str, option: str) -> None:
     assert err.count(b"\n") == 1
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("line", [["-names"], ["-started"], ["-d", "-names"], ["-dump"]], ids=" ".join)
 def test_who_asks_is_not_told(ours, line: list[str]) -> None:
     environ = {variable(name): bad for name, (_, bad) in VALUES.items()}
@@ -174,6 +209,7 @@ def test_who_asks_is_not_told(ours, line: list[str]) -> None:
         assert outcome(call, *line, environ=environ)[2] == 0
 
 
+@pytest.mark.measured
 @forms(processes_only=True, c=False)
 def test_variables_at_work(form, tmp_path: Path) -> None:
     paths = {name: tmp_path / name for name in ("port_file", "pid_file")}

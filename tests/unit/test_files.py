@@ -12,6 +12,8 @@ from gevent_epmd.program.files import OwnFile, resolved
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root must mind whose link it is")
 
+pytestmark = pytest.mark.measured
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:

@@ -16,6 +16,8 @@ from support.checking import blocked_port
 from support.patience import PATIENCE, whole_seconds
 from support.strangers import BoundOnly, ClosesAtOnce, Dripping, Http, Mute
 
+pytestmark = pytest.mark.measured
+
 
 def test_results_are_in_the_order_of_the_jobs() -> None:
     told: list[int] = []

@@ -82,6 +82,7 @@ def _serve_sockets(options: Options, sockets: list[_socket.socket], events: Even
     caller = None
     try:
         if is_one_file():
+            bundle.sweep()
             bundle.unpack_libraries("for-serving")
         descriptors.raise_limit(_NEEDED_DESCRIPTORS + len(options.pid_exit))
         identity = None
