@@ -185,7 +185,7 @@ DIFFERENCES = (
     Difference(
         "a command line that is wrong",
         "prints its usage, without the reason",
-        "prints the reason in one line, which refers to `epmd -help`; stderr and status 1 are the same",
+        "prints the reason in one line, which refers to `-help`; stderr and status 1 are the same",
     ),
     Difference(
         "SIGUSR1 to an epmd that serves",
