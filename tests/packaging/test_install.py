@@ -604,8 +604,6 @@ def test_killed_at_any_step(host: Host, what: str) -> None:
 
 def clear_leftovers(host: Host) -> None:
     """What a script that was killed could not remove: nobody's, and in nobody's way."""
-    for path in host.prefix.rglob("gevent-epmd.old-*"):
-        shutil.rmtree(path)
     for folder in ("bin", "lib"):
         with contextlib.suppress(OSError):
             (host.prefix / folder).rmdir()
