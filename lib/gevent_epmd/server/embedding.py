@@ -9,7 +9,9 @@
 Both serve from `start` to `close`, or within a `with` block. Errors of peers are logged. An internal error,
 in a connection or in the thread, is raised by `close`.
 
-Invariant: after os.fork() the parent continues to serve, and in the child all mappers are closed.
+Invariants:
+- after os.fork() the parent continues to serve, and in the child all mappers are closed;
+- no mapper's thread runs Python code while the interpreter is torn down.
 
 C has no counterpart.
 """
@@ -17,10 +19,11 @@ C has no counterpart.
 from __future__ import annotations
 
 import _socket
+import atexit
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakSet
@@ -43,6 +46,9 @@ __all__ = ["ListenError", "PortInUse", "PortMapper", "ThreadedPortMapper"]
 Self = TypeVar("Self", bound="PortMapper")
 
 _STARTED = "the mapper is already started: close it first"
+#: How long the end of the program waits for an open mapper in another thread, in seconds. Its hub may be
+#: blocked, or its `log` function may wait for something.
+_PATIENCE_AT_EXIT = 2.0
 
 
 class PortMapper:
@@ -97,10 +103,14 @@ class PortMapper:
         """Start serving."""
         if self._mapper is not None:
             raise RuntimeError(_STARTED)
-        self._open()
+        mapper = self._open()
+        if not mapper.hub.main_hub:
+            _elsewhere[mapper] = _Alarm(mapper)
 
     def _open(self) -> Mapper:
         sockets = listeners.open_listeners(self._settings.addresses, self._settings.port)
+        # Before anything is accepted: what is at these addresses now is the program's own.
+        self._copies = _Copies(sockets)
         _serving.add(self)
         mapper = self._mapper = new_mapper(self._settings, sockets, Events(self._log))
         stopped = self._stopped = Event()
@@ -113,10 +123,18 @@ class PortMapper:
     def close(self) -> None:
         """End all connections and free the port. Does nothing if the mapper is closed already."""
         mapper, self._mapper = self._mapper, None
-        if mapper is not None:
+        if mapper is None:
+            return
+        if mapper.hub.loop is None:
+            # The program has destroyed the hub, and whoever waits for it would wait forever.
+            _left.append(mapper)
+            _elsewhere.pop(mapper, None)
+            mapper.close_without_hub()
+            self._stopped = None
+        else:
             mapper.finished.set()
             self.wait()
-            self._log.raise_failure()
+        self._log.raise_failure()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the mapper ends, by `-kill`, by `idle_exit` or by `close`.
@@ -132,6 +150,8 @@ class PortMapper:
             self._log.failed(error)
         finally:
             stopped.set()
+            if mapper in _elsewhere:
+                _elsewhere.pop(mapper).close()
 
     def _leave_to_parent(self) -> None:
         """In a forked child: close without sending anything to the peers, which belong to the parent."""
@@ -140,11 +160,12 @@ class PortMapper:
         if mapper is None:
             return
         _left.append(mapper)
+        _elsewhere.pop(mapper, None)
         loop_is_ours = mapper.hub.thread_ident == monkey.get_original("_thread", "get_ident")()
         mapper.leave_to_parent(loop_is_ours=loop_is_ours)
         self._log = self._new_log()
         if not loop_is_ours:
-            _close_copies(mapper.port)
+            self._copies.close()
         elif stopped is not None:
             stopped.set()
 
@@ -178,10 +199,13 @@ class ThreadedPortMapper(PortMapper):
         started, ended = threading.Event(), threading.Event()
         thread = threading.Thread(target=self._run, args=(started, ended), name="epmd", daemon=True)
         with self._lock:
+            if _at_exit:
+                raise RuntimeError("the program is ending: a mapper cannot be started any more")
             if self._thread is not None:
                 raise RuntimeError(_STARTED)
             thread.start()
             self._thread, self._ended, self._closing = thread, ended, False
+            _threaded.add(self)
         started.wait()
         if ended.is_set():
             self.close()  # raises what made the start fail
@@ -191,20 +215,27 @@ class ThreadedPortMapper(PortMapper):
 
         Does nothing if the mapper is closed already.
         """
-        with self._lock:
-            thread, self._thread = self._thread, None
-            self._closing = True
-            if self._asked is not None:
-                self._asked.send()
+        thread = self._ask_to_end()
         if thread is not None:
             thread.join()
             self._log.raise_failure()
+
+    def _ask_to_end(self) -> threading.Thread | None:
+        """Make the thread end. Returns it, unless that was done before."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+            _threaded.discard(self)
+            self._closing = True
+            if self._asked is not None:
+                self._asked.send()
+        return thread
 
     def wait(self, timeout: float | None = None) -> bool:
         """Like PortMapper.wait, but callable from any thread."""
         return self._ended is None or self._ended.wait(timeout)
 
     def _leave_to_parent(self) -> None:
+        _threaded.discard(self)
         self._thread = self._ended = self._asked = None
         self._closing = False
         super()._leave_to_parent()
@@ -250,9 +281,40 @@ class ThreadedPortMapper(PortMapper):
         hub.handle_error = handle_error
 
 
+class _Alarm:
+    """Ends a mapper from another thread than that of its hub."""
+
+    def __init__(self, mapper: Mapper) -> None:
+        self._ended = monkey.get_original("_thread", "allocate_lock")()
+        self._ended.acquire()
+        self._thread_ident = mapper.hub.thread_ident
+        self._wakes = mapper.loop.async_()
+        self._wakes.start(mapper.finished.set)
+
+    def ring(self) -> None:
+        """End the mapper. Returns when that is done, or if its hub does not run."""
+        self._wakes.send()
+        if self._ended.acquire(timeout=_PATIENCE_AT_EXIT):
+            for thread in threading.enumerate():
+                if thread.ident == self._thread_ident:
+                    thread.join(_PATIENCE_AT_EXIT)  # it has nothing else to do, if all is well
+
+    def close(self) -> None:
+        """Tell `ring` that the mapper has ended. Call from the hub only."""
+        self._wakes.close()
+        self._ended.release()
+
+
+#: The mappers whose threads may run. Guarded by the lock of ThreadedPortMapper.
+_threaded: set[ThreadedPortMapper] = set()
+#: The open mappers in hubs of other threads than the main thread.
+_elsewhere: dict[Mapper, _Alarm] = {}
+#: Whether the interpreter ends, so that no thread may be started any more.
+_at_exit = False
 #: The mappers that may have open sockets.
 _serving: WeakSet[PortMapper] = WeakSet()
-#: A forked child's copies of its parent's mappers, kept because deleting them would resume their greenlets.
+#: Mappers whose hub does not run any more: a forked child's copies of its parent's, and those of hubs that
+#: were destroyed. They are kept because deleting them would resume their greenlets.
 _left: list[Mapper] = []
 
 
@@ -267,34 +329,78 @@ def _leave_all_to_parent() -> None:
 os.register_at_fork(after_in_child=_leave_all_to_parent)
 
 
-def _close_copies(port: int) -> None:
-    """Close accepted connections at this port that no table lists.
+@atexit.register
+def _end_all_threads() -> None:
+    """End the mappers that the program has left open in other threads.
 
-    In the parent, a thread was about to serve them. A forked child does not have that thread.
+    An event loop that calls Python code while the interpreter is torn down crashes the process.
     """
+    global _at_exit
+    with ThreadedPortMapper._lock:
+        _at_exit = True
+        open_ones = list(_threaded)
+    threads = [mapper._ask_to_end() for mapper in open_ones]
+    for thread in threads:
+        if thread is not None:
+            thread.join(_PATIENCE_AT_EXIT)
+    for alarm in list(_elsewhere.values()):
+        alarm.ring()
+
+
+class _Copies:
+    """A forked child's copies of connections that a mapper has accepted and that no table lists.
+
+    In the parent, a thread was about to serve them, or had just served them. The child does not have that
+    thread. Create this after the mapper's sockets listen, and before it accepts: until then, sockets with the
+    same address are the program's own, such as connections that it accepted there earlier.
+    """
+
+    def __init__(self, listening: Iterable[_socket.socket]) -> None:
+        self._places = {(sock.family, *sock.getsockname()[:2]) for sock in listening}
+        self._not_ours = {os.fstat(sock.fileno()).st_ino for sock in _sockets() if self._may_be(sock)}
+
+    def close(self) -> None:
+        for sock in _sockets():
+            if self._may_be(sock) and os.fstat(sock.fileno()).st_ino not in self._not_ours:
+                os.close(sock.fileno())
+
+    def _may_be(self, sock: _socket.socket) -> bool:
+        """Return whether the socket is like one that the mapper has accepted."""
+        try:
+            if not sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN) and _is_tcp(sock):
+                host, port = sock.getsockname()[:2]
+                return any((sock.family, h, port) in self._places for h in (host, "0.0.0.0", "::"))
+        except OSError:
+            pass  # it is closed
+        return False
+
+
+def _is_tcp(sock: _socket.socket) -> bool:
+    if sock.family not in (_socket.AF_INET, _socket.AF_INET6) or sock.type != _socket.SOCK_STREAM:
+        return False
+    return sock.proto in (0, _socket.IPPROTO_TCP)  # only some systems tell the protocol
+
+
+def _sockets() -> Iterator[_socket.socket]:
+    """Yield an object for each socket of this process. It does not close the socket."""
+    try:
+        names = os.listdir("/dev/fd")
+    except OSError:
+        return  # no /proc
     default = _socket.getdefaulttimeout()
     _socket.setdefaulttimeout(None)  # else a socket object would change the mode of the program's socket
     try:
-        for name in os.listdir("/dev/fd"):
+        for name in names:
             try:
                 sock = _socket.socket(fileno=int(name))
             except OSError:
                 continue  # not a socket, or the descriptor of the listing itself
-            if _is_accepted(sock, port):
-                sock.close()
-            else:
+            try:
+                yield sock
+            finally:
                 sock.detach()
-    except OSError:
-        pass  # no /proc
     finally:
         _socket.setdefaulttimeout(default)
-
-
-def _is_accepted(sock: _socket.socket, port: int) -> bool:
-    try:
-        return sock.family in (_socket.AF_INET, _socket.AF_INET6) and sock.getsockname()[1] == port
-    except OSError:
-        return False
 
 
 def _discard(_line: str) -> None:
