@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from gevent_epmd import client
 from gevent_epmd.program.processes import gone
-from gevent_epmd.testing import EpmdProcess, MapperFailed, process
+from gevent_epmd.testing import EpmdProcess, MapperFailed, process, running
 from support.patience import LONG, PATIENCE, wait_until
 from support.ports import answers
 from support.programs import clean_environment, run
@@ -106,7 +108,6 @@ def test_registration_that_is_closed_is_forgotten(epmd) -> None:
     for _ in range(10):
         with epmd.register("foo", 4712):
             pass
-        epmd.wait_gone("foo")
     assert set(epmd._registrations) == {kept}
     kept.close()
     kept.close()
@@ -120,14 +121,82 @@ def test_unclosed_registration_lives_though_nobody_refers_to_it(epmd) -> None:
 
 
 @pytest.mark.measured
-def test_mapper_may_be_told_to_end_and_started_again(epmd) -> None:
+def test_end_that_a_test_wants(epmd) -> None:
     client.kill(port=epmd.port)
-    with pytest.raises(MapperFailed, match="shut down, for example by a KILL request"):
-        epmd.check()
+    assert epmd.wait_ended() == 0
     assert not epmd.serves
     epmd.start()
+    with pytest.raises(TimeoutError, match=r"has not ended after 0\.01 s"):
+        epmd.wait_ended(0.01)
+    os.kill(epmd.pid, signal.SIGKILL)
+    assert epmd.wait_ended() == -signal.SIGKILL
+
+
+def test_crash_and_pause_are_meant(epmd) -> None:
+    registration, pid, port = epmd.register("foo", 4711), epmd.pid, epmd.port
+    epmd.crash()
+    assert gone(pid)
+    assert registration._sock.fileno() == -1
+    with pytest.raises(RuntimeError, match="not running"):
+        epmd.crash()
+    epmd.start()
+    assert (epmd.port, epmd.names()) == (port, [])
+    epmd.resume()
+    epmd.pause()
+    epmd.check()
+    with pytest.raises(client.TooLate):
+        client.names(port=port, timeout=0.1)
+    epmd.resume()
     assert epmd.names() == []
-    client.kill(port=epmd.port)
+    epmd.pause()
+    epmd.restart()
+    assert epmd.names() == []
+    epmd.pause()
+
+
+#: How a mapper ends, or stays, without a word of the test, and what the report says.
+ENDS = {
+    "stopped": (lambda epmd: os.kill(epmd.pid, signal.SIGSTOP), "was stopped, as by SIGSTOP"),
+    "killed": (lambda epmd: os.kill(epmd.pid, signal.SIGKILL), "exited with status -9"),
+    "told to end": (lambda epmd: client.kill(port=epmd.port), "was shut down, for example by a KILL request"),
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+@pytest.mark.parametrize("asked", [EpmdProcess.check, EpmdProcess.close])
+def test_end_that_a_test_does_not_want(how: str, asked) -> None:
+    end, said = ENDS[how]
+    epmd = EpmdProcess()
+    epmd.start()
+    assert epmd.names() == []
+    pid = epmd.pid
+    end(epmd)
+    with pytest.raises(MapperFailed, match=rf"{said}:\n(.*\n)*.*got EPMD_NAMES_REQ"):
+        asked(epmd)
+    assert gone(pid)
+    assert not epmd.serves
+    epmd.close()
+
+
+def test_name_is_free_when_its_registration_is_closed(epmd) -> None:
+    for _ in range(100):
+        with epmd.register("foo", 4711):
+            pass
+        assert epmd.names() == []
+
+
+@pytest.mark.parametrize("wait", ["wait_for", "wait_gone"])
+def test_wait_keeps_its_limit(wait: str) -> None:
+    """Also if the mapper does not answer, and does not know the node."""
+    with EpmdProcess() as epmd:
+        epmd.pause()
+        start = time.monotonic()
+        with pytest.raises(TimeoutError, match=r"registered after 0\.2 s; the epmd does not answer: no "):
+            getattr(epmd, wait)("foo", timeout=0.2)
+        assert time.monotonic() - start < 5
+        epmd.crash()
+        with pytest.raises(client.NoEpmd):
+            getattr(epmd, wait)("foo", timeout=PATIENCE)
 
 
 @pytest.mark.measured
@@ -165,8 +234,7 @@ def test_mapper_that_does_not_start() -> None:
 
 @pytest.mark.measured
 def test_mapper_that_plays_busy_is_ended_all_the_same(monkeypatch) -> None:
-    monkeypatch.setattr(process, "_PATIENCE_AT_END", 0.2)
-    monkeypatch.setattr(client.names, "__defaults__", ("", None, 0.2))
+    monkeypatch.setattr(running, "_PATIENCE_IF_BUSY", 0.2)
     with EpmdProcess("-delay_accept", "600") as epmd:
         pid = epmd.pid
         epmd.check()
@@ -278,6 +346,8 @@ def test_first(epmd, epmd_session): assert epmd.port != epmd_session.port
 def test_own(epmd): dump(epmd)
 def test_own_died(epmd): os.kill(epmd.pid, signal.SIGSEGV)
 def test_own_ended(epmd): client.kill(port=epmd.port)
+def test_own_stopped(epmd): os.kill(epmd.pid, signal.SIGSTOP)
+def test_own_meant(epmd): epmd.crash()
 def test_between(epmd, epmd_session): epmd.register("foo", 1)
 def test_shared(epmd_session): dump(epmd_session)
 def test_shared_again(epmd_session): dump(epmd_session)
@@ -285,21 +355,29 @@ def test_good(epmd_session): assert epmd_session.names() == []
 def test_shared_died(epmd_session): os.kill(epmd_session.pid, signal.SIGSEGV)
 def test_as_good_as_new(epmd_session): assert epmd_session.names() == []
 def test_shared_ended(epmd_session): client.kill(port=epmd_session.port)
+def test_shared_stopped(request):
+    os.kill(request.getfixturevalue("epmd_session").pid, signal.SIGSTOP)
+def test_shared_meant(epmd_session): epmd_session.crash()
+def test_shared_paused(epmd_session): epmd_session.pause()
+def test_other(epmd): pass
 def test_closed(epmd_session): epmd_session.close()
 def test_own_closed(epmd): epmd.close()
 def test_last(epmd, epmd_session): assert epmd.names() == epmd_session.names() == []
 """,
     )
     output = project.run()
-    bad = ["own", "own_died", "shared", "shared_again", "shared_died", "shared_ended", "closed"]
+    own = ["own", "own_died", "own_ended", "own_stopped"]
+    bad = [*own, "shared", "shared_again", "shared_died", "shared_ended", "shared_stopped"]
     found = outcomes(output)
-    assert len(found) == 14, output
+    assert len(found) == 20, output
     assert {name for name, what in found.items() if "ERROR" in what} == {f"test_{name}" for name in bad}, (
         output
     )
+    assert found.pop("test_closed") == ["FAILED"], output
     assert all(what[0] == "PASSED" for what in found.values()), output
-    assert "internal error" in output
-    assert "status -11" in output
+    assert re.search(r"^test_it.py:\d+: RuntimeError$", output, re.MULTILINE), "the line that closes it"
+    for said in ("internal error", "status -11", "by a KILL request", "as by SIGSTOP"):
+        assert said in output
 
 
 @pytest.mark.measured

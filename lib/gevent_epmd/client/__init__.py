@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import _socket
 import os
+import time
 
 from .. import wire
 from .exchange import (
@@ -98,9 +99,10 @@ class Registration:
     #: Called with the registration when it is closed.
     on_close: Callable[[Registration], object] | None = None
 
-    def __init__(self, sock: Any, name: str, creation: int) -> None:
+    def __init__(self, sock: Any, name: str, creation: int, timeout: float | None) -> None:
         self._sock = sock
         self._owner = os.getpid()
+        self._timeout = timeout
         self.name = name
         self.creation = creation
 
@@ -115,19 +117,35 @@ class Registration:
             pass
         return True
 
-    def close(self) -> None:
+    def close(self, timeout: float | None = None) -> None:
         """End the registration, even if a process that was forked since holds the socket too.
 
-        In such a process this ends nothing, because the registration belongs to the parent.
+        Returns once the epmd has released the name, or after `timeout` seconds; None means the time limit of
+        the call that registered it. In a forked process this ends nothing, because the registration belongs
+        to the parent.
         """
         if os.getpid() == self._owner:
-            try:
-                self._sock.shutdown(_socket.SHUT_RDWR)
-            except OSError:
-                pass  # it is lost, or closed already
+            self._release(self._timeout if timeout is None else timeout)
         self._sock.close()
         if self.on_close is not None:
-            self.on_close(self)
+            on_close, self.on_close = self.on_close, None
+            on_close(self)
+
+    def _release(self, seconds: float | None) -> None:
+        """Close towards the epmd, and wait until it closes too: it releases the name first."""
+        end = None if seconds is None else time.monotonic() + seconds
+        try:
+            self._sock.shutdown(_socket.SHUT_WR)
+            while True:
+                left = None if end is None else end - time.monotonic()
+                if left is not None and left <= 0:
+                    break
+                self._sock.settimeout(left)
+                if not self._sock.recv(1):
+                    break
+            self._sock.shutdown(_socket.SHUT_RDWR)
+        except OSError:
+            pass  # it is lost, or closed already, or the epmd does not answer
 
     def __enter__(self) -> Registration:
         return self
@@ -210,7 +228,7 @@ def register(
     if creation is None:
         call.close()
         raise Refused(f"the epmd rejected the name {name}, which is probably registered already")
-    return Registration(call.sock, name, creation)
+    return Registration(call.sock, name, creation, timeout)
 
 
 def stop(name: str, port: int | None = None, timeout: float | None = TIMEOUT) -> bool:

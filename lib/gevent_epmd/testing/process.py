@@ -14,33 +14,26 @@ Invariants:
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
-import re
-import select
+import signal
 import socket
-import subprocess
 import sys
-import tempfile
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 from .. import client
 from ..client import Registration
 from ..client.answers import NamedPort
 from ..conventions import LOOPBACK, LOOPBACK_ALONE, MAX_LISTEN_SOCKETS
+from .running import MapperFailed as MapperFailed, Running
 
-#: How long the mapper may take to start, and to end when asked to, in seconds.
-_PATIENCE = 30.0
-_PATIENCE_AT_END = 2.0
+T = TypeVar("T")
+
 _LOOK_EVERY = 0.01
-
-#: What the mapper logs for an internal error, and what Python prints for one that ends the process.
-_FAILURE = re.compile(r"^(?:epmd: [\w :]+: (?:internal error|cannot serve):|Traceback )", re.MULTILINE)
-
-
-class MapperFailed(AssertionError):
-    """Something failed inside the mapper. The message includes the mapper's log."""
+#: The time that is left for a last look, in seconds.
+_LAST_LOOK = 0.05
 
 
 class EpmdProcess:
@@ -57,7 +50,8 @@ class EpmdProcess:
     def __init__(self, *options: str) -> None:
         self.port = 0
         self._options = options
-        self._running: _Running | None = None
+        self._running: Running | None = None
+        self._is_paused = False
         self._registrations: set[Registration] = set()
 
     def start(self) -> None:
@@ -66,7 +60,7 @@ class EpmdProcess:
             raise RuntimeError("this epmd is already running")
         own = ("-d", "-relaxed_command_check", "-port", str(self.port), "-port_file", "-")
         lives_with = ("-pid_exit", str(os.getpid()))
-        self._running = _Running([*self.command, *own, *lives_with, *_where(), *self._options])
+        self._running = Running([*self.command, *own, *lives_with, *_where(), *self._options])
         try:
             self.port = self._running.read_port()
         except BaseException:
@@ -76,18 +70,48 @@ class EpmdProcess:
     def close(self) -> None:
         """Shut down the mapper and close its registrations. Does nothing if it is not running.
 
-        Raises MapperFailed as `check` does, but not if a test shut down the mapper.
+        Raises MapperFailed as `check` does.
         """
+        self._close()
+
+    def _close(self) -> None:
         if self._running is not None:
-            for registration in list(self._registrations):
-                registration.close()
-            self._forget().end(self.port)
+            self.resume()
+            self._forget().end(self.port, is_busy=self._is_busy)
 
     def restart(self) -> None:
         """Shut down the mapper, and start it again at the same port, without any node. Raises
         MapperFailed."""
-        self.close()
+        self._close()
         self.start()
+
+    def crash(self) -> None:
+        """Kill the mapper, as if it had crashed. `start` starts it again, at the same port."""
+        self._must_run()
+        self._forget().kill()
+
+    def pause(self) -> None:
+        """Stop the mapper until `resume`: it accepts connections, and does not answer."""
+        self._must_run().pause()
+        self._is_paused = True
+
+    def resume(self) -> None:
+        """Let the mapper run again after `pause`. Otherwise this does nothing."""
+        if self._is_paused:
+            self._is_paused = False
+            self._must_run().signal(signal.SIGCONT)
+
+    def wait_ended(self, timeout: float = 10.0) -> int:
+        """Return the exit status, once the mapper has ended by itself, for example by a KILL request.
+
+        A test calls this if the end is what it wants. Raises TimeoutError after `timeout` seconds.
+        """
+        running = self._must_run()
+        if not running.ends_in(timeout):
+            raise TimeoutError(f"the epmd at port {self.port} has not ended after {timeout:g} s")
+        status = running.status()
+        self._forget().kill()
+        return status
 
     @property
     def serves(self) -> bool:
@@ -129,24 +153,33 @@ class EpmdProcess:
 
         Raises TimeoutError after `timeout` seconds, and client.EpmdError if the mapper has ended.
         """
-        end = time.monotonic() + timeout
-        while (found := client.port_please(name, port=self.port)) is None:
-            self._pause(end, f"{name} is not registered after {timeout} s")
-        return found.port
+
+        def port_of(nodes: dict[str, int]) -> int | None:
+            return nodes.get(name)
+
+        return self._wait(port_of, f"{name} is not registered", timeout)
 
     def wait_gone(self, name: str, timeout: float = 10.0) -> None:
         """Return once there is no node of this name. Raises as `wait_for` does."""
+        self._wait(lambda nodes: name not in nodes or None, f"{name} is still registered", timeout)
+
+    def _wait(self, found: Callable[[dict[str, int]], T | None], otherwise: str, timeout: float) -> T:
+        """Return what `found` finds among the nodes and their ports, once that is something."""
         end = time.monotonic() + timeout
-        while client.port_please(name, port=self.port) is not None:
-            self._pause(end, f"{name} is still registered after {timeout} s")
-
-    def _pause(self, end: float, text: str) -> None:
-        if time.monotonic() >= end:
-            raise TimeoutError(f"{text}; registered nodes: {self._listed()}")
-        time.sleep(_LOOK_EVERY)
-
-    def _listed(self) -> str:
-        return ", ".join(node.name for node in self.names()) or "none"
+        late = f"{otherwise} after {timeout:g} s"
+        while True:
+            left = max(end - time.monotonic(), _LAST_LOOK)
+            try:
+                nodes = dict(client.names(port=self.port, timeout=left))
+            except client.EpmdError as error:
+                if time.monotonic() < end:
+                    raise
+                raise TimeoutError(f"{late}; the epmd does not answer: {error}") from None
+            if (what := found(nodes)) is not None:
+                return what
+            if time.monotonic() >= end:
+                raise TimeoutError(f"{late}; registered nodes: {', '.join(nodes) or 'none'}")
+            time.sleep(_LOOK_EVERY)
 
     def kill_node(self, name: str) -> None:
         """Unregister this node by force and close its connection, as if the node had died.
@@ -155,7 +188,8 @@ class EpmdProcess:
         there is no such node.
         """
         if not client.stop(name, port=self.port):
-            raise LookupError(f"no node {name} is registered; registered nodes: {self._listed()}")
+            listed = ", ".join(node.name for node in self.names()) or "none"
+            raise LookupError(f"no node {name} is registered; registered nodes: {listed}")
 
     def log(self) -> str:
         """Return what the mapper has logged since its start: every request, and all errors."""
@@ -166,35 +200,42 @@ class EpmdProcess:
         return self._must_run().news()
 
     def check(self) -> None:
-        """Raise MapperFailed if the mapper has ended by itself, or if it has failed internally since the last
-        check.
+        """Raise MapperFailed if the mapper has ended or is stopped, and no method of this object did that; if
+        it does not answer; or if it has failed internally since the last check.
 
-        A mapper that has ended may be started again.
+        A mapper that has ended, or is stopped, is closed. It may be started again.
         """
         running = self._must_run()
-        if running.ended() or (not self._answers() and running.ends_soon()):
-            self.close()
-            raise MapperFailed("the epmd was shut down, for example by a KILL request")
-        running.check()
-
-    def _answers(self) -> bool:
-        """Return whether the mapper answers.
-
-        A complete answer also means that it has handled, and logged, all earlier requests.
-        """
+        if self._is_paused:
+            return
         try:
-            self.names()
-        except client.EpmdError:
-            return False
-        return True
+            # A complete answer also means that the mapper has handled, and logged, all earlier requests.
+            running.must_be_well(self._ask)
+            running.check()
+        finally:
+            if running.ended():
+                self._forget().kill()
 
-    def _must_run(self) -> _Running:
+    def _ask(self, seconds: float) -> None:
+        if not self._is_busy:
+            client.names(port=self.port, timeout=seconds)
+
+    @property
+    def _is_busy(self) -> bool:
+        """Whether the mapper simulates a busy server, so that it need not answer in time."""
+        return any(option.startswith("-delay") for option in self._options)
+
+    def _must_run(self) -> Running:
         if self._running is None:
             raise RuntimeError("this epmd is not running")
         return self._running
 
-    def _forget(self) -> _Running:
+    def _forget(self) -> Running:
+        """Return the process, and make this object one that is not running."""
         running, self._running = self._must_run(), None
+        self._is_paused = False
+        for registration in list(self._registrations):
+            registration.close(timeout=0)
         return running
 
     def __enter__(self) -> EpmdProcess:
@@ -202,101 +243,7 @@ class EpmdProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-class _Running:
-    """A mapper's process and its output."""
-
-    def __init__(self, command: list[str]) -> None:
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
-        self._checked = 0
-        try:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=self._log,
-                env=_mapper_environ(),
-                cwd="/",  # modules in the current folder could shadow the program's own
-                start_new_session=True,
-            )
-        except BaseException:
-            self._log.close()
-            raise
-        self.pid = self._process.pid
-
-    def read_port(self) -> int:
-        """Return the port, once the mapper serves it. Raises MapperFailed."""
-        assert self._process.stdout is not None
-        with self._process.stdout as pipe:
-            poll = select.poll()
-            poll.register(pipe, select.POLLIN)
-            line = pipe.readline() if poll.poll(_PATIENCE * 1000) else b""
-        if not line:
-            raise MapperFailed(f"the epmd did not start:\n{self.log()}")
-        return int(line)
-
-    def ended(self) -> bool:
-        return self._process.poll() is not None
-
-    def ends_soon(self) -> bool:
-        try:
-            self._process.wait(_PATIENCE_AT_END)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
-
-    def log(self) -> str:
-        # Not by seeking, which would move the offset at which the mapper writes.
-        descriptor = self._log.fileno()
-        return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode(errors="replace")
-
-    def news(self) -> str:
-        return self.log()[self._checked :]
-
-    def check(self) -> None:
-        """Raise MapperFailed for failures since the last check."""
-        news = self.news()
-        self._checked += len(news)
-        status = self._process.poll()
-        if status:
-            raise MapperFailed(f"the epmd exited with status {status}:\n{news}")
-        if _FAILURE.search(news):
-            raise MapperFailed(f"internal error in the epmd:\n{news}")
-
-    def end(self, port: int) -> None:
-        """Shut down the mapper by a KILL request, so that it handles earlier requests first.
-
-        A mapper that does not end in time, because it simulates a busy server, is killed. Raises MapperFailed
-        as `check` does.
-        """
-        try:
-            if not self.ended():  # another process may have the port by now
-                with contextlib.suppress(client.EpmdError):
-                    client.kill(port, _PATIENCE_AT_END)
-            self.ends_soon()
-            self.check()
-        finally:
-            self.kill()
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        self._log.close()
-
-
-def _mapper_environ() -> dict[str, str]:
-    """Return this process's environment without the variables that an epmd reads.
-
-    It works in every folder, and limits the mapper to loopback unless options set addresses.
-    """
-    unwanted = ("ERL_", "LISTEN_", "NOTIFY_SOCKET")
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
-    environ["ERL_EPMD_LOOPBACK"] = "1"
-    if "PYTHONPATH" in environ:
-        environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, environ["PYTHONPATH"].split(os.pathsep)))
-    return environ
+        self._close()
 
 
 @functools.cache
