@@ -29,6 +29,10 @@ MOST_SECONDS = 2**31 - 1
 _MOST_DIGITS = 10
 
 
+class EpmdError(Exception):
+    """Base of all errors of this package. The message gives the reason."""
+
+
 class ValueProblem(ValueError):
     """An option or a variable has an invalid value. The message names it."""
 

@@ -13,7 +13,7 @@ from gevent.threadpool import ThreadPool
 
 from gevent_epmd import PortMapper, ThreadedPortMapper, client
 from gevent_epmd.protocol import frame
-from gevent_epmd.server.listeners import ListenError, PortInUse
+from gevent_epmd.server.listeners import ListenError, PortInUseError
 from support.patience import PATIENCE, wait_until
 from support.peer import Peer, node, try_to_register
 from support.ports import answers, reserved_port
@@ -174,7 +174,7 @@ def test_what_cannot_be(kind) -> None:
         kind(port=0, addresses=["localhost"]).start()
     with reserved_port() as port, kind(port=port) as mapper:
         assert mapper.port == port
-        with pytest.raises(PortInUse, match=str(port)), kind(port=port):
+        with pytest.raises(PortInUseError, match=str(port)), kind(port=port):
             pass
 
 
@@ -195,7 +195,7 @@ def test_failures_inside_come_out(kind, away) -> None:
     mapper = kind(port=0, log=lines.append)
     mapper.start()
     mapper._mapper.registry.names_text = None
-    with pytest.raises(client.BadAnswer):
+    with pytest.raises(client.BadAnswerError):
         away(client.names, port=mapper.port)
     with pytest.raises(TypeError):
         mapper.close()

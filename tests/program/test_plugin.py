@@ -17,7 +17,7 @@ import pytest
 
 from gevent_epmd import client
 from gevent_epmd.program.processes import gone
-from gevent_epmd.testing import EpmdProcess, MapperFailed, process, running
+from gevent_epmd.testing import EpmdProcess, MapperFailedError, process, running
 from support.patience import LONG, PATIENCE, wait_until
 from support.ports import answers
 from support.programs import clean_environment, run
@@ -41,7 +41,7 @@ def test_mapper_of_a_test(epmd) -> None:
         assert epmd.names() == [("bar", 4712), ("foo", 4711)]
         assert epmd.wait_for("bar") == 4712
         assert client.port_please("bar", port=epmd.port).extra == b"e"
-        with pytest.raises(client.Refused):
+        with pytest.raises(client.RefusedError):
             epmd.register("foo", 1)
         with pytest.raises(TimeoutError, match=r"still registered after 0\.1 s; registered nodes: bar, foo"):
             epmd.wait_gone("foo", timeout=0.1)
@@ -144,7 +144,7 @@ def test_crash_and_pause_are_meant(epmd) -> None:
     epmd.resume()
     epmd.pause()
     epmd.check()
-    with pytest.raises(client.TooLate):
+    with pytest.raises(client.TooLateError):
         client.names(port=port, timeout=0.1)
     epmd.resume()
     assert epmd.names() == []
@@ -171,7 +171,7 @@ def test_end_that_a_test_does_not_want(how: str, asked) -> None:
     assert epmd.names() == []
     pid = epmd.pid
     end(epmd)
-    with pytest.raises(MapperFailed, match=rf"{said}:\n(.*\n)*.*got EPMD_NAMES_REQ"):
+    with pytest.raises(MapperFailedError, match=rf"{said}:\n(.*\n)*.*got EPMD_NAMES_REQ"):
         asked(epmd)
     assert gone(pid)
     assert not epmd.serves
@@ -195,7 +195,7 @@ def test_wait_keeps_its_limit(wait: str) -> None:
             getattr(epmd, wait)("foo", timeout=0.2)
         assert time.monotonic() - start < 5
         epmd.crash()
-        with pytest.raises(client.NoEpmd):
+        with pytest.raises(client.NoEpmdError):
             getattr(epmd, wait)("foo", timeout=PATIENCE)
 
 
@@ -220,14 +220,14 @@ def test_environment_of_the_mapper(monkeypatch, tmp_path: Path) -> None:
     with EpmdProcess():
         pass
     monkeypatch.setenv("PYTHONPATH", "here")
-    with pytest.raises(MapperFailed, match="OSError: here"):
+    with pytest.raises(MapperFailedError, match="OSError: here"):
         EpmdProcess().start()
 
 
 @pytest.mark.measured
 def test_mapper_that_does_not_start() -> None:
     epmd = EpmdProcess("-nonsense")
-    with pytest.raises(MapperFailed, match="unknown option"):
+    with pytest.raises(MapperFailedError, match="unknown option"):
         epmd.start()
     assert not epmd.serves
 
@@ -339,7 +339,7 @@ import os, pytest, signal
 from gevent_epmd import client
 
 def dump(epmd):
-    with pytest.raises(client.BadAnswer):
+    with pytest.raises(client.BadAnswerError):
         client.dump(port=epmd.port)
 
 def test_first(epmd, epmd_session): assert epmd.port != epmd_session.port

@@ -28,7 +28,7 @@ def open_listeners(addresses: Sequence[str] | None, port: int) -> list[_socket.s
     """Open the listening sockets as listeners.open_listeners does, but distinguish an epmd from another
     program.
 
-    Raises PortInUse if an epmd answers at the port, and ListenError if another program holds it.
+    Raises PortInUseError if an epmd answers at the port, and ListenError if another program holds it.
 
     The time limit for the answer is that of an interactive call. A shorter limit would mistake a slow epmd
     for another program, for example an epmd with -delay_accept, or one that starts while a hundred others try
@@ -38,7 +38,7 @@ def open_listeners(addresses: Sequence[str] | None, port: int) -> list[_socket.s
     while True:
         try:
             return listeners.open_listeners(addresses, port)
-        except listeners.PortInUse as error:
+        except listeners.PortInUseError as error:
             in_use = error
         met = _met(in_use)
         if not met:
@@ -48,7 +48,7 @@ def open_listeners(addresses: Sequence[str] | None, port: int) -> list[_socket.s
         time.sleep(_PAUSE)
 
 
-def _met(in_use: listeners.PortInUse) -> str:
+def _met(in_use: listeners.PortInUseError) -> str:
     """Return what answered instead of an epmd, or "" if an epmd answered."""
     from ..client import exchange
 

@@ -35,13 +35,13 @@ from ..protocol import DEFAULT_PORT
 from . import listeners
 from .acceptor import new_mapper
 from .events import Events
-from .listeners import ListenError, PortInUse
+from .listeners import ListenError, PortInUseError
 from .log import Log
 from .mapper import Mapper
 from .networks import Network
 from .settings import DEFAULT_PACKET_TIMEOUT, checked
 
-__all__ = ["ListenError", "PortInUse", "PortMapper", "ThreadedPortMapper"]
+__all__ = ["ListenError", "PortInUseError", "PortMapper", "ThreadedPortMapper"]
 
 Self = TypeVar("Self", bound="PortMapper")
 
@@ -61,7 +61,7 @@ class PortMapper:
     delays are the options of `epmd --help`, with times in seconds. `log` is called with each log line,
     without its line end. It must not block. None means stderr, if Python started with one.
 
-    The constructor raises ValueError for an invalid value. `start` raises PortInUse if something already
+    The constructor raises ValueError for an invalid value. `start` raises PortInUseError if something already
     listens on the port, ListenError if it cannot listen on an address, and RuntimeError if the mapper has
     been started and not closed.
     """

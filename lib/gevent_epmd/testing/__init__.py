@@ -7,16 +7,22 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from .process import EpmdProcess, MapperFailedError
 
-    from .process import EpmdProcess, MapperFailed
-
-__all__ = ["EpmdProcess", "MapperFailed"]
+__all__ = ["EpmdProcess", "MapperFailedError"]
 
 
-def __getattr__(name: str) -> Any:
-    if name in __all__:
-        from . import process
+if not TYPE_CHECKING:  # checkers would take every other name for one that exists
 
+    def __getattr__(name):  # noqa: ANN001, ANN202
+        if name not in __all__:
+            raise AttributeError(f"module {__name__} has no attribute {name}")
+        try:
+            from . import process
+        except AttributeError as error:
+            # Python would take it for a name that does not exist.
+            raise ImportError(f"cannot import {__name__}.process: {error}") from error
         return getattr(process, name)
-    raise AttributeError(f"module {__name__} has no attribute {name}")
+
+    def __dir__():  # noqa: ANN202
+        return [*__all__]

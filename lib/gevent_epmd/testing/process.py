@@ -24,10 +24,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from .. import client
-from ..client import Registration
-from ..client.answers import NamedPort
+from ..client import NamedPort, Registration
 from ..conventions import LOOPBACK, LOOPBACK_ALONE, MAX_LISTEN_SOCKETS
-from .running import MapperFailed as MapperFailed, Running
+from .running import MapperFailedError as MapperFailedError, Running
 
 T = TypeVar("T")
 
@@ -55,7 +54,7 @@ class EpmdProcess:
         self._registrations: set[Registration] = set()
 
     def start(self) -> None:
-        """Start the mapper, and return once it answers. Raises MapperFailed."""
+        """Start the mapper, and return once it answers. Raises MapperFailedError."""
         if self._running is not None:
             raise RuntimeError("this epmd is already running")
         own = ("-d", "-relaxed_command_check", "-port", str(self.port), "-port_file", "-")
@@ -70,7 +69,7 @@ class EpmdProcess:
     def close(self) -> None:
         """Shut down the mapper and close its registrations. Does nothing if it is not running.
 
-        Raises MapperFailed as `check` does.
+        Raises MapperFailedError as `check` does.
         """
         self._close()
 
@@ -81,7 +80,7 @@ class EpmdProcess:
 
     def restart(self) -> None:
         """Shut down the mapper, and start it again at the same port, without any node. Raises
-        MapperFailed."""
+        MapperFailedError."""
         self._close()
         self.start()
 
@@ -141,7 +140,7 @@ class EpmdProcess:
         """Simulate a node that listens at this port.
 
         The node stays registered until the returned registration, a context manager, or the mapper is closed.
-        Raises client.Refused if the name is taken or invalid.
+        Raises client.RefusedError if the name is taken or invalid.
         """
         registration = client.register(name, port, hidden=hidden, extra=extra, port=self.port)
         registration.on_close = self._registrations.discard
@@ -200,8 +199,8 @@ class EpmdProcess:
         return self._must_run().news()
 
     def check(self) -> None:
-        """Raise MapperFailed if the mapper has ended or is stopped, and no method of this object did that; if
-        it does not answer; or if it has failed internally since the last check.
+        """Raise MapperFailedError if the mapper has ended or is stopped, and no method here did that;
+        if it does not answer; or if it has failed internally since the last check.
 
         A mapper that has ended, or is stopped, is closed. It may be started again.
         """

@@ -32,7 +32,7 @@ _PATIENCE_IF_BUSY = 2.0
 _FAILURE = re.compile(r"^(?:epmd: [\w :]+: (?:internal error|cannot serve):|Traceback )", re.MULTILINE)
 
 
-class MapperFailed(AssertionError):
+class MapperFailedError(AssertionError):
     """Something failed inside the mapper. The message includes the mapper's log."""
 
 
@@ -58,14 +58,14 @@ class Running:
         self.pid = self._process.pid
 
     def read_port(self) -> int:
-        """Return the port, once the mapper serves it. Raises MapperFailed."""
+        """Return the port, once the mapper serves it. Raises MapperFailedError."""
         assert self._process.stdout is not None
         with self._process.stdout as pipe:
             poll = select.poll()
             poll.register(pipe, select.POLLIN)
             line = pipe.readline() if poll.poll(_PATIENCE * 1000) else b""
         if not line:
-            raise MapperFailed(f"the epmd did not start:\n{self.log()}")
+            raise MapperFailedError(f"the epmd did not start:\n{self.log()}")
         return int(line)
 
     def ended(self) -> bool:
@@ -123,7 +123,7 @@ class Running:
         return self.log()[self._checked :]
 
     def must_be_well(self, ask: Callable[[float], None]) -> None:
-        """Raise MapperFailed if the process has ended or is stopped, or if the mapper does not answer.
+        """Raise MapperFailedError if the process has ended or is stopped, or if the mapper does not answer.
 
         `ask` asks it a question with a time limit in seconds. If this raises, the process has ended. `check`
         tells of internal errors.
@@ -132,7 +132,7 @@ class Running:
             self._must_run()
             try:
                 ask(seconds)
-            except client.TooLate:
+            except client.TooLateError:
                 continue
             except client.EpmdError:
                 if self._has_failed():
@@ -156,14 +156,14 @@ class Running:
         self._checked += len(news)
         self._process.kill()
         self._process.wait()
-        raise MapperFailed(f"{why}:\n{news}")
+        raise MapperFailedError(f"{why}:\n{news}")
 
     def check(self) -> None:
-        """Raise MapperFailed for failures since the last check."""
+        """Raise MapperFailedError for failures since the last check."""
         failed, news = self._has_failed(), self.news()
         self._checked += len(news)
         if failed:
-            raise MapperFailed(f"internal error in the epmd:\n{news}")
+            raise MapperFailedError(f"internal error in the epmd:\n{news}")
 
     def _has_failed(self) -> bool:
         return _FAILURE.search(self.news()) is not None
@@ -171,8 +171,9 @@ class Running:
     def end(self, port: int, *, is_busy: bool) -> None:
         """Shut down the mapper by a KILL request, so that it handles earlier requests first.
 
-        A mapper that does not end in time because it simulates a busy server is killed. Raises MapperFailed
-        if the process has ended or is stopped already, if it does not end, and as `check` does.
+        A mapper that does not end in time because it simulates a busy server is killed. Raises
+        MapperFailedError if the process has ended or is stopped already, if it does not end, and as `check`
+        does.
         """
         try:
             self._must_run()  # another process may have the port by now
@@ -184,8 +185,8 @@ class Running:
     def _end(self, port: int, *, is_busy: bool) -> None:
         for seconds in (_PATIENCE_IF_BUSY, _PATIENCE_AT_END):
             try:
-                client.kill(port, seconds)
-            except client.NoEpmd:
+                client.kill(port=port, timeout=seconds)
+            except client.NoEpmdError:
                 if not is_busy and self.ends_in(seconds):
                     self._must_run()  # it had begun to end already
             except client.EpmdError:

@@ -16,7 +16,7 @@ from .process import EpmdProcess
 
 @contextmanager
 def mapper(options: Sequence[str], config: pytest.Config) -> Iterator[EpmdProcess]:
-    """Run a mapper that one test uses. Raises MapperFailed at the end."""
+    """Run a mapper that one test uses. Raises MapperFailedError at the end."""
     with _watched(EpmdProcess(*_exit_options(config), *options), config) as made:
         yield made
 

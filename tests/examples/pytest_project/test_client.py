@@ -26,7 +26,7 @@ def test_look_up(epmd) -> None:
 
 
 def test_name_is_taken(epmd) -> None:
-    with epmd.register("rabbit", 25672), pytest.raises(client.Refused):
+    with epmd.register("rabbit", 25672), pytest.raises(client.RefusedError):
         client.register("rabbit", 1, port=epmd.port)
 
 
