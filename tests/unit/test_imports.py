@@ -62,7 +62,7 @@ def called(tree: ast.AST) -> Iterator[str]:
 
 
 def at_import(tree: ast.Module) -> ast.Module:
-    """The module without its functions, without what only type checkers read, and without what they do not."""
+    """The module without its functions, and without what only type checkers read or do not read."""
     kept = [
         node
         for node in tree.body

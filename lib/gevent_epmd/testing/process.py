@@ -18,18 +18,19 @@ import functools
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Self, overload
 
 from .. import client
-from ..client import NamedPort, Registration
+from ..client import NamedPort, Registration, exchange, queries
 from ..conventions import LOOPBACK, LOOPBACK_ALONE, MAX_LISTEN_SOCKETS
 from .running import MapperFailedError as MapperFailedError, Running
 
-T = TypeVar("T")
-
+_OURS = (sys.executable, "-m", "gevent_epmd")
 _LOOK_EVERY = 0.01
 #: The time that is left for a last look, in seconds.
 _LAST_LOOK = 0.05
@@ -41,12 +42,21 @@ class EpmdProcess:
     `options` are further options of `epmd --help`, and take precedence over those set here. The mapper serves
     `port`, which stays the same for every start, on 127.0.0.1, 127.0.1.1, ::1 and the addresses of this
     host's name.
+
+    `command` is another program to run, such as C's epmd: `command=["epmd"]`. A program that is not this one
+    gets only options that C's epmd knows. If the process that started it is killed, it is ended by a shell.
     """
 
-    #: The command to run. A subclass may set another one.
-    command: tuple[str, ...] = (sys.executable, "-m", "gevent_epmd")
+    #: The command to run if no other one is given. A subclass may set another one.
+    command: tuple[str, ...] = _OURS
+    #: An address of the mapper. It serves others too.
+    host = "127.0.0.1"
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, command: Sequence[str] | None = None) -> None:
+        if isinstance(command, str):
+            raise TypeError("command: a list of str is needed, not a str")
+        if command is not None:
+            self.command = tuple(command)
         self.port = 0
         self._options = options
         self._running: Running | None = None
@@ -57,11 +67,34 @@ class EpmdProcess:
         """Start the mapper, and return once it answers. Raises MapperFailedError."""
         if self._running is not None:
             raise RuntimeError("this epmd is already running")
-        own = ("-d", "-relaxed_command_check", "-port", str(self.port), "-port_file", "-")
-        lives_with = ("-pid_exit", str(os.getpid()))
-        self._running = Running([*self.command, *own, *lives_with, *_where(), *self._options])
+        if _is_ours(self.command):
+            self._start_ours()
+        else:
+            self._start_another()
+
+    def _start_ours(self) -> None:
+        options = ("-port_file", "-", "-pid_exit", str(os.getpid()), *_where())
+        running = self._running = Running(self._line(self.port, *options))
+        with self._starting():
+            self.port = running.read_port()
+
+    def _start_another(self) -> None:
+        with _free_port(self.port) as port:
+            running = self._running = Running(
+                self._line(port, "-address", _addresses_for_c()), ends_itself=False
+            )
+            with self._starting():
+                running.wait_for_answer(port)
+                self.port = port
+
+    def _line(self, port: int, *options: str) -> list[str]:
+        common = ("-d", "-relaxed_command_check", "-port", str(port))
+        return [*self.command, *common, *options, *self._options]
+
+    @contextmanager
+    def _starting(self) -> Iterator[None]:
         try:
-            self.port = self._running.read_port()
+            yield
         except BaseException:
             self._forget().kill()
             raise
@@ -123,6 +156,11 @@ class EpmdProcess:
         return self._must_run().pid
 
     @property
+    def address(self) -> tuple[str, int]:
+        """An address of the mapper, and its port, as socket.create_connection takes them."""
+        return self.host, self.port
+
+    @property
     def environ(self) -> dict[str, str]:
         """The environment for programs that are to use this mapper: erl, elixir, mix, and clients that read
         ERL_EPMD_PORT.
@@ -136,49 +174,65 @@ class EpmdProcess:
         """Return the registered nodes with their ports, newest first."""
         return client.names(port=self.port)
 
-    def register(self, name: str, port: int, *, hidden: bool = False, extra: bytes = b"") -> Registration:
+    def register(
+        self, name: str, node_port: int, *, hidden: bool = False, extra: bytes = b""
+    ) -> Registration:
         """Simulate a node that listens at this port.
 
         The node stays registered until the returned registration, a context manager, or the mapper is closed.
-        Raises client.RefusedError if the name is taken or invalid.
+        Raises client.RefusedError if the name is taken.
         """
-        registration = client.register(name, port, hidden=hidden, extra=extra, port=self.port)
+        registration = client.register(name, node_port, hidden=hidden, extra=extra, port=self.port)
         registration.on_close = self._registrations.discard
         self._registrations.add(registration)
         return registration
 
-    def wait_for(self, name: str, timeout: float = 10.0) -> int:
-        """Return the port of this node, once it is registered.
+    @overload
+    def wait_for(self, name: str, /, *, timeout: float = 10.0) -> int: ...
+
+    @overload
+    def wait_for(self, *names: str, timeout: float = 10.0) -> tuple[int, ...]: ...
+
+    def wait_for(self, *names: str, timeout: float = 10.0) -> int | tuple[int, ...]:
+        """Return the port of this node, or a tuple with the port of each, once all of them are registered.
 
         Raises TimeoutError after `timeout` seconds, and client.EpmdError if the mapper has ended.
         """
+        nodes = self._wait(names, is_there=True, timeout=timeout)
+        ports = tuple(nodes[name] for name in names)
+        return ports[0] if len(ports) == 1 else ports
 
-        def port_of(nodes: dict[str, int]) -> int | None:
-            return nodes.get(name)
+    def wait_gone(self, *names: str, timeout: float = 10.0) -> None:
+        """Return once there is no node of these names. Raises as `wait_for` does."""
+        self._wait(names, is_there=False, timeout=timeout)
 
-        return self._wait(port_of, f"{name} is not registered", timeout)
-
-    def wait_gone(self, name: str, timeout: float = 10.0) -> None:
-        """Return once there is no node of this name. Raises as `wait_for` does."""
-        self._wait(lambda nodes: name not in nodes or None, f"{name} is still registered", timeout)
-
-    def _wait(self, found: Callable[[dict[str, int]], T | None], otherwise: str, timeout: float) -> T:
-        """Return what `found` finds among the nodes and their ports, once that is something."""
+    def _wait(self, names: Sequence[str], *, is_there: bool, timeout: float) -> dict[str, int]:
+        """Return all nodes and their ports, once each name `is_there`, or is not."""
         end = time.monotonic() + timeout
-        late = f"{otherwise} after {timeout:g} s"
         while True:
-            left = max(end - time.monotonic(), _LAST_LOOK)
-            try:
-                nodes = dict(client.names(port=self.port, timeout=left))
-            except client.EpmdError as error:
-                if time.monotonic() < end:
-                    raise
-                raise TimeoutError(f"{late}; the epmd does not answer: {error}") from None
-            if (what := found(nodes)) is not None:
-                return what
+            nodes = self._nodes_until(end)
+            others = names if nodes is None else [name for name in names if (name in nodes) != is_there]
+            if nodes is not None and not others:
+                return nodes
             if time.monotonic() >= end:
-                raise TimeoutError(f"{late}; registered nodes: {', '.join(nodes) or 'none'}")
+                wrong = (
+                    f"{', '.join(others)}: {'not' if is_there else 'still'} registered after {timeout:g} s"
+                )
+                known = "the epmd does not answer"
+                if nodes is not None:
+                    known = f"registered nodes: {', '.join(nodes) or 'none'}"
+                raise TimeoutError(f"{wrong}; {known}")
             time.sleep(_LOOK_EVERY)
+
+    def _nodes_until(self, end: float) -> dict[str, int] | None:
+        """Return the nodes and their ports, or None if the mapper does not answer until then."""
+        left = max(end - time.monotonic(), _LAST_LOOK)
+        try:
+            return dict(client.names(port=self.port, timeout=left))
+        except client.EpmdError:
+            if time.monotonic() < end:
+                raise
+            return None
 
     def kill_node(self, name: str) -> None:
         """Unregister this node by force and close its connection, as if the node had died.
@@ -189,6 +243,13 @@ class EpmdProcess:
         if not client.stop(name, port=self.port):
             listed = ", ".join(node.name for node in self.names()) or "none"
             raise LookupError(f"no node {name} is registered; registered nodes: {listed}")
+
+    def clear(self) -> None:
+        """Unregister all nodes, as between two tests that share the mapper."""
+        for node in self.names():
+            queries.stop(exchange.Target("", self.port, client.TIMEOUT), exchange.encoded(node.name))
+        for registration in list(self._registrations):
+            registration.close()
 
     def log(self) -> str:
         """Return what the mapper has logged since its start: every request, and all errors."""
@@ -237,12 +298,50 @@ class EpmdProcess:
             registration.close(timeout=0)
         return running
 
-    def __enter__(self) -> EpmdProcess:
-        self.start()
+    def __repr__(self) -> str:
+        state = "not running" if self._running is None else f"running with pid {self.pid}"
+        if self._is_paused:
+            state = f"paused with pid {self.pid}"
+        return f"<{type(self).__name__} at port {self.port}: {state}>"
+
+    def __enter__(self) -> Self:
+        if self._running is None:  # epmd_factory has started it
+            self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._close()
+
+
+@functools.cache
+def _is_ours(command: tuple[str, ...]) -> bool:
+    """Return whether the command runs this program. C's epmd does not have the option."""
+    if command == _OURS:
+        return True
+    asked = subprocess.run(
+        [*command, "--version"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        timeout=client.TIMEOUT,
+        check=False,
+    )
+    return asked.returncode == 0 and asked.stdout.startswith(b"epmd ")
+
+
+@contextmanager
+def _free_port(port: int) -> Iterator[int]:
+    """Reserve this port, or a free one for 0, by a socket that does not listen."""
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("127.0.0.1", port))
+        yield sock.getsockname()[1]
+
+
+def _addresses_for_c() -> str:
+    """Return the addresses of this host's name. Loopback is implied, and C serves everybody at the others."""
+    own = {address for address in _addresses_of_the_name() if _is_an_own_address(address)}
+    return ",".join(sorted(own.difference(LOOPBACK))[: MAX_LISTEN_SOCKETS - len(LOOPBACK)]) or LOOPBACK[0]
 
 
 @functools.cache
@@ -251,7 +350,7 @@ def _where() -> tuple[str, ...]:
 
     Nodes with short names look for each other at the latter. Peers on other hosts are not served.
     """
-    own = {address for address in _addresses_of_the_name() if _is_ours(address)}
+    own = {address for address in _addresses_of_the_name() if _is_an_own_address(address)}
     if own.issubset(LOOPBACK_ALONE):
         return ()
     # A host with many bridges may have more addresses than an epmd accepts. Both loopbacks are implied.
@@ -267,7 +366,7 @@ def _addresses_of_the_name() -> set[str]:
     return {str(address[0]) for *_, address in found}
 
 
-def _is_ours(address: str) -> bool:
+def _is_an_own_address(address: str) -> bool:
     try:
         with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as sock:
             sock.bind((address, 0))

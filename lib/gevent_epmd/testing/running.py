@@ -20,6 +20,7 @@ from .. import client
 
 #: How long the mapper may take to start, in seconds.
 _PATIENCE = 30.0
+_LOOK_EVERY = 0.01
 #: How long it may take for an answer, in seconds. It is asked several times: after each of them it is noticed
 #: if the mapper has been stopped.
 _ATTEMPTS = (0.5, 1.0, 2.0, 6.5)
@@ -39,7 +40,7 @@ class MapperFailedError(AssertionError):
 class Running:
     """A mapper's process and its output."""
 
-    def __init__(self, command: list[str]) -> None:
+    def __init__(self, command: list[str], *, ends_itself: bool = True) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
         self._checked = 0
         try:
@@ -56,6 +57,7 @@ class Running:
             self._log.close()
             raise
         self.pid = self._process.pid
+        self._ender = None if ends_itself else _Ender(self.pid)
 
     def read_port(self) -> int:
         """Return the port, once the mapper serves it. Raises MapperFailedError."""
@@ -67,6 +69,16 @@ class Running:
         if not line:
             raise MapperFailedError(f"the epmd did not start:\n{self.log()}")
         return int(line)
+
+    def wait_for_answer(self, port: int) -> None:
+        """Return once the mapper answers at this port. Raises MapperFailedError."""
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        end = time.monotonic() + _PATIENCE
+        while not client.started(port=port, timeout=_PATIENCE):
+            if self.ended() or time.monotonic() >= end:
+                raise MapperFailedError(f"the epmd did not start:\n{self.log()}")
+            time.sleep(_LOOK_EVERY)
 
     def ended(self) -> bool:
         """Return whether the process has ended."""
@@ -204,7 +216,28 @@ class Running:
         """End the process, and let go of its log."""
         self._process.kill()
         self._process.wait()
+        if self._ender is not None:
+            self._ender.close()
         self._log.close()
+
+
+class _Ender:
+    """A shell that ends a process when this one ends, even if it is killed."""
+
+    def __init__(self, pid: int) -> None:
+        # If this process ends, the shell reads the end of the pipe instead of a line.
+        line = ["sh", "-c", 'read -r line || kill "$0"', str(pid)]
+        self._shell = subprocess.Popen(
+            line,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def close(self) -> None:
+        """Let the shell end, and nothing else."""
+        self._shell.communicate(b"\n")
 
 
 def _mapper_environ() -> dict[str, str]:

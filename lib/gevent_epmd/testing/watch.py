@@ -6,8 +6,8 @@ The fixtures import this with the first mapper of a run. Before that, no hook of
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -25,9 +25,36 @@ def mapper(options: Sequence[str], config: pytest.Config) -> Iterator[EpmdProces
 def shared_mapper(options: Sequence[str], config: pytest.Config) -> Iterator[EpmdProcess]:
     """Run a mapper that many tests use, each of which fails if the mapper has failed at its end."""
     shared = _SharedEpmd(*_exit_options(config), *options)
-    with _watched(shared, config) as made:
-        _watcher(config).shared = shared
+    with _watched(shared, config, "epmd_session") as made:
         yield made
+
+
+class EpmdFactory:
+    """Starts mappers. Each ends with the fixture that calls this, whatever its scope, or with the test."""
+
+    def __init__(self, request: pytest.FixtureRequest) -> None:
+        self._config = request.config
+        self._whole_session = request
+        self._watcher = _watcher(request.config)
+
+    def __call__(self, *options: str, command: Sequence[str] | None = None) -> EpmdProcess:
+        """Start a mapper with further options of `epmd --help`, or of the epmd that `command` runs."""
+        end_options = _exit_options(self._config) if command is None else ()
+        made = EpmdProcess(*end_options, *options, command=command)
+        owner, fixture = self._owner()
+        watched = _watched(made, self._config, fixture)
+        watched.__enter__()
+        owner.addfinalizer(lambda: watched.__exit__(None, None, None))
+        return made
+
+    def _owner(self) -> tuple[pytest.FixtureRequest | pytest.Item, str]:
+        """Return what the mapper ends with, and the name of the fixture if several tests share it."""
+        if self._watcher.requests:
+            request = self._watcher.requests[-1]
+            return request, "" if request.scope == "function" else str(request.fixturename)
+        if self._watcher.item is not None:
+            return self._watcher.item, ""
+        return self._whole_session, "epmd_factory"
 
 
 class _SharedEpmd(EpmdProcess):
@@ -42,14 +69,15 @@ class _SharedEpmd(EpmdProcess):
 
 
 @contextmanager
-def _watched(mapper: EpmdProcess, config: pytest.Config) -> Iterator[EpmdProcess]:
+def _watched(mapper: EpmdProcess, config: pytest.Config, fixture: str = "") -> Iterator[EpmdProcess]:
+    """Run a mapper, which is in the reports of failed tests. Tests that use this `fixture` share it."""
     watcher = _watcher(config)
     with mapper:
-        watcher.mappers.append(mapper)
+        watcher.mappers[mapper] = fixture
         try:
             yield mapper
         finally:
-            watcher.mappers.remove(mapper)
+            del watcher.mappers[mapper]
 
 
 def _exit_options(config: pytest.Config) -> tuple[str, ...]:
@@ -77,8 +105,27 @@ class _Watcher:
     name = "gevent_epmd.watcher"
 
     def __init__(self) -> None:
-        self.mappers: list[EpmdProcess] = []
-        self.shared: _SharedEpmd | None = None
+        #: The mappers that are running, with the fixture of those that tests share.
+        self.mappers: dict[EpmdProcess, str] = {}
+        #: The fixtures that are being set up, and the test that is running.
+        self.requests: list[pytest.FixtureRequest] = []
+        self.item: pytest.Item | None = None
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, request: pytest.FixtureRequest) -> Generator[None, object, object]:
+        self.requests.append(request)
+        try:
+            return (yield)
+        finally:
+            self.requests.pop()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        self.item = item
+        try:
+            return (yield)
+        finally:
+            self.item = None
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -95,21 +142,26 @@ class _Watcher:
         try:
             return (yield)
         finally:
-            if self.shared in self.mappers and _uses_the_shared_one(item):
-                self._check_shared(self.shared)
-
-    @staticmethod
-    def _check_shared(shared: EpmdProcess) -> None:
-        try:
-            shared.resume()
-            if shared.serves:
-                shared.check()
-        finally:
-            if not shared.serves:
-                shared.start()
+            used = _fixtures_of(item)
+            with ExitStack() as checks:  # all of them, also if one fails
+                for mapper, fixture in self.mappers.items():
+                    if fixture and fixture in used:
+                        checks.callback(_check_shared, mapper)
 
 
-def _uses_the_shared_one(item: pytest.Item) -> bool:
-    # The request also knows the fixtures that were requested while the test ran.
-    request = getattr(item, "_request", None)
-    return "epmd_session" in getattr(request, "fixturenames", ("epmd_session",))
+def _check_shared(shared: EpmdProcess) -> None:
+    """Check a mapper after a test, and leave one that serves for the next test."""
+    try:
+        shared.resume()
+        if shared.serves:
+            shared.check()
+    finally:
+        if not shared.serves:
+            shared.start()
+
+
+def _fixtures_of(item: pytest.Item) -> Collection[str]:
+    """Return the names of the fixtures that the test has used."""
+    # The request also knows those that were requested while the test ran.
+    request = getattr(item, "_request", item)
+    return getattr(request, "fixturenames", ())
