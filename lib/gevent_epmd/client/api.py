@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import _socket
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ..conventions import LOOPBACK_ALONE, served_by_threads
 from . import checks, exchange, queries
 from .answers import Dump, DumpedNode as DumpedNode, NamedPort, NodeInfo
 from .checks import HIDDEN_NODE as HIDDEN_NODE, NORMAL_NODE as NORMAL_NODE
@@ -31,6 +33,7 @@ from .exchange import (
 from .queries import RefusedError as RefusedError
 
 _LOCAL = "127.0.0.1 and ::1"
+_OWN_HOSTS = ("", "localhost", *LOOPBACK_ALONE)
 
 
 class ConnectTimeoutError(NoEpmdError, TooLateError):
@@ -67,6 +70,10 @@ class Client:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {place_of(self._host, self._port)}>"
+
+    def _would_block(self) -> bool:
+        """Return whether a call in this thread could never be answered, because its hub serves the epmd."""
+        return self._host in _OWN_HOSTS and _is_served_here(self._port)
 
     def names(self) -> list[NamedPort]:
         """Return the registered nodes with their ports, newest first."""
@@ -122,6 +129,11 @@ class Client:
     @contextmanager
     def _asking(self) -> Iterator[Target]:
         """Give the target of a call, and let errors say where it is."""
+        if self._would_block():
+            raise RuntimeError(
+                f"the hub of this thread serves the epmd at port {self._port}, and this call would block it:"
+                " use ThreadedPortMapper, patch the module socket with gevent, or call from another thread"
+            )
         target = Target(self._host, self._port, self._timeout)
         target.began = time.monotonic()
         try:
@@ -129,6 +141,15 @@ class Client:
             yield target
         except EpmdError as error:
             raise explained(error, self._host, self._port) from error.__cause__
+
+
+def _is_served_here(port: int) -> bool:
+    """Return whether the hub of this thread serves this port, and sockets block the thread."""
+    if not served_by_threads:
+        return False
+    monkey = sys.modules["gevent.monkey"]
+    ident = monkey.get_original("_thread", "get_ident")()
+    return (ident, port) in served_by_threads and not monkey.is_module_patched("socket")
 
 
 def _find(target: Target) -> None:
@@ -222,6 +243,8 @@ class Registration:
         to the parent.
         """
         if os.getpid() == self._owner:
+            if self._client._would_block():
+                timeout = 0  # it releases the name once its hub runs
             self._release(self._client.timeout if timeout is None else timeout)
         self._sock.close()
         if self.on_close is not None:

@@ -25,12 +25,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 from weakref import WeakSet
 
 from gevent import get_hub, monkey
 from gevent.event import Event
 
+from ..conventions import served_by_threads
 from ..protocol import DEFAULT_PORT
 from . import listeners
 from .acceptor import new_mapper
@@ -43,7 +44,11 @@ from .settings import DEFAULT_PACKET_TIMEOUT, checked
 
 __all__ = ["ListenError", "PortInUseError", "PortMapper", "ThreadedPortMapper"]
 
+if TYPE_CHECKING:
+    from ..client import NamedPort, Registration
+
 Self = TypeVar("Self", bound="PortMapper")
+T = TypeVar("T")
 
 _STARTED = "the mapper is already started: close it first"
 #: How long the end of the program waits for an open mapper in another thread, in seconds. Its hub may be
@@ -52,7 +57,10 @@ _PATIENCE_AT_EXIT = 2.0
 
 
 class PortMapper:
-    """An epmd in the gevent hub of the thread that starts it. The same thread must close it.
+    """An epmd for programs that run on gevent: it serves only while the hub of its thread runs.
+
+    In a program without gevent nothing runs the hub: use ThreadedPortMapper. The thread that starts the
+    mapper must also close it.
 
     `port` 0 means any port that is free on all `addresses`; the attribute `port` has its number once the
     mapper serves. The mapper listens on loopback in addition to `addresses`. An empty list means every
@@ -73,7 +81,7 @@ class PortMapper:
         addresses: Iterable[str] | None = None,
         relaxed: bool = False,
         allow: Iterable[str | Network] | None = None,
-        allow_register: Iterable[str | Network] = (),
+        allow_register: Iterable[str | Network] | None = None,
         packet_timeout: int = DEFAULT_PACKET_TIMEOUT,
         idle_exit: int = 0,
         delay_accept: int = 0,
@@ -103,6 +111,10 @@ class PortMapper:
         """Start serving."""
         if self._mapper is not None:
             raise RuntimeError(_STARTED)
+        if _is_in_asyncio():
+            raise RuntimeError(
+                "an asyncio event loop runs in this thread, so no gevent hub does: use ThreadedPortMapper"
+            )
         mapper = self._open()
         if not mapper.hub.main_hub:
             _elsewhere[mapper] = _Alarm(mapper)
@@ -118,7 +130,69 @@ class PortMapper:
         mapper.finished.rawlink(lambda _: self._end(mapper, stopped))
         mapper.start()
         self.port = mapper.port
+        self._here = (mapper.hub.thread_ident, mapper.port)
+        served_by_threads.add(self._here)
         return mapper
+
+    def names(self) -> list[NamedPort]:
+        """Return the registered nodes with their ports, newest first."""
+        from ..client import api
+
+        return self._outside(api.names, port=self.port)
+
+    def register(
+        self, name: str, node_port: int, *, hidden: bool = False, extra: bytes = b""
+    ) -> Registration:
+        """Register a node that listens at `node_port`. Raises client.RefusedError if the name is taken."""
+        from ..client import api
+
+        return self._outside(api.register, name, node_port, hidden=hidden, extra=extra, port=self.port)
+
+    @overload
+    def wait_for(self, name: str, /, *, timeout: float = 10.0) -> int: ...
+
+    @overload
+    def wait_for(self, *names: str, timeout: float = 10.0) -> tuple[int, ...]: ...
+
+    def wait_for(self, *names: str, timeout: float = 10.0) -> int | tuple[int, ...]:
+        """Return the port of this node, or a tuple with the port of each, once all of them are registered.
+
+        Raises TimeoutError after `timeout` seconds, and client.EpmdError if the mapper has ended.
+        """
+        from ..client import waiting
+
+        return self._outside(waiting.wait_for, self._ask, names, timeout)
+
+    def wait_gone(self, *names: str, timeout: float = 10.0) -> None:
+        """Return once there is no node of these names. Raises as `wait_for` does."""
+        from ..client import waiting
+
+        self._outside(waiting.wait_gone, self._ask, names, timeout)
+
+    def _ask(self, seconds: float) -> list[NamedPort]:
+        from ..client import api
+
+        return api.names(port=self.port, timeout=seconds)
+
+    def _outside(self, function: Callable[..., T], *given: object, **named: object) -> T:
+        """Call a function that asks the mapper, without blocking the hub that serves it."""
+        mapper = self._mapper
+        if mapper is None or monkey.is_module_patched("socket"):
+            return function(*given, **named)
+        if mapper.hub.thread_ident != monkey.get_original("_thread", "get_ident")():
+            return function(*given, **named)
+        result: T = mapper.hub.threadpool.apply(function, given, named)
+        return result
+
+    def restart(self) -> None:
+        """Close the mapper, and start it again at the same port, without any node."""
+        self.close()
+        self._settings = self._settings._replace(port=self.port)
+        self.start()
+
+    def __repr__(self) -> str:
+        serves = self._stopped is not None and not self._stopped.is_set()
+        return f"<{type(self).__name__} at port {self.port}: {'serves' if serves else 'closed'}>"
 
     def close(self) -> None:
         """End all connections and free the port. Does nothing if the mapper is closed already."""
@@ -129,6 +203,7 @@ class PortMapper:
             # The program has destroyed the hub, and whoever waits for it would wait forever.
             _left.append(mapper)
             _elsewhere.pop(mapper, None)
+            served_by_threads.discard(self._here)
             mapper.close_without_hub()
             self._stopped = None
         else:
@@ -149,6 +224,7 @@ class PortMapper:
         except Exception as error:  # noqa: BLE001 - the hub would only print it
             self._log.failed(error)
         finally:
+            served_by_threads.discard(self._here)
             stopped.set()
             if mapper in _elsewhere:
                 _elsewhere.pop(mapper).close()
@@ -161,6 +237,7 @@ class PortMapper:
             return
         _left.append(mapper)
         _elsewhere.pop(mapper, None)
+        served_by_threads.discard(self._here)
         loop_is_ours = mapper.hub.thread_ident == monkey.get_original("_thread", "get_ident")()
         mapper.leave_to_parent(loop_is_ours=loop_is_ours)
         self._log = self._new_log()
@@ -345,6 +422,14 @@ def _end_all_threads() -> None:
             thread.join(_PATIENCE_AT_EXIT)
     for alarm in list(_elsewhere.values()):
         alarm.ring()
+
+
+def _is_in_asyncio() -> bool:
+    """Return whether an asyncio event loop runs in this thread, which keeps a gevent hub from running."""
+    if monkey.is_module_patched("select"):
+        return False  # then it waits in the hub
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and asyncio._get_running_loop() is not None
 
 
 class _Copies:

@@ -20,20 +20,16 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Self, overload
 
 from .. import client
-from ..client import NamedPort, Registration, exchange, queries
+from ..client import NamedPort, Registration, exchange, queries, waiting
 from ..conventions import LOOPBACK, LOOPBACK_ALONE, MAX_LISTEN_SOCKETS
 from .running import MapperFailedError as MapperFailedError, Running
 
 _OURS = (sys.executable, "-m", "gevent_epmd")
-_LOOK_EVERY = 0.01
-#: The time that is left for a last look, in seconds.
-_LAST_LOOK = 0.05
 
 
 class EpmdProcess:
@@ -198,41 +194,14 @@ class EpmdProcess:
 
         Raises TimeoutError after `timeout` seconds, and client.EpmdError if the mapper has ended.
         """
-        nodes = self._wait(names, is_there=True, timeout=timeout)
-        ports = tuple(nodes[name] for name in names)
-        return ports[0] if len(ports) == 1 else ports
+        return waiting.wait_for(self._names, names, timeout)
 
     def wait_gone(self, *names: str, timeout: float = 10.0) -> None:
         """Return once there is no node of these names. Raises as `wait_for` does."""
-        self._wait(names, is_there=False, timeout=timeout)
+        waiting.wait_gone(self._names, names, timeout)
 
-    def _wait(self, names: Sequence[str], *, is_there: bool, timeout: float) -> dict[str, int]:
-        """Return all nodes and their ports, once each name `is_there`, or is not."""
-        end = time.monotonic() + timeout
-        while True:
-            nodes = self._nodes_until(end)
-            others = names if nodes is None else [name for name in names if (name in nodes) != is_there]
-            if nodes is not None and not others:
-                return nodes
-            if time.monotonic() >= end:
-                wrong = (
-                    f"{', '.join(others)}: {'not' if is_there else 'still'} registered after {timeout:g} s"
-                )
-                known = "the epmd does not answer"
-                if nodes is not None:
-                    known = f"registered nodes: {', '.join(nodes) or 'none'}"
-                raise TimeoutError(f"{wrong}; {known}")
-            time.sleep(_LOOK_EVERY)
-
-    def _nodes_until(self, end: float) -> dict[str, int] | None:
-        """Return the nodes and their ports, or None if the mapper does not answer until then."""
-        left = max(end - time.monotonic(), _LAST_LOOK)
-        try:
-            return dict(client.names(port=self.port, timeout=left))
-        except client.EpmdError:
-            if time.monotonic() < end:
-                raise
-            return None
+    def _names(self, seconds: float) -> list[NamedPort]:
+        return client.names(port=self.port, timeout=seconds)
 
     def kill_node(self, name: str) -> None:
         """Unregister this node by force and close its connection, as if the node had died.
@@ -278,7 +247,7 @@ class EpmdProcess:
 
     def _ask(self, seconds: float) -> None:
         if not self._is_busy:
-            client.names(port=self.port, timeout=seconds)
+            self._names(seconds)
 
     @property
     def _is_busy(self) -> bool:
