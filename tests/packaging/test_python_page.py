@@ -8,7 +8,7 @@ import re
 import pytest
 
 import gevent_epmd
-from gevent_epmd import client, testing
+from gevent_epmd import aio, client, testing
 from support import markdown
 from support.paths import ROOT
 
@@ -17,6 +17,7 @@ PYTHON = ROOT / "docs" / "python.md"
 SECTIONS = {
     "An epmd in your program": gevent_epmd,
     "gevent_epmd.client": client,
+    "gevent_epmd.aio": aio,
     "gevent_epmd.testing": testing,
 }
 RESULTS = (client.NamedPort, client.Dump, client.DumpedNode, client.NodeInfo)
@@ -32,6 +33,16 @@ def first_names(heading: str) -> set[str]:
 @pytest.mark.parametrize("heading", SECTIONS)
 def test_every_public_name_is_documented(heading: str) -> None:
     assert {*SECTIONS[heading].__all__} <= first_names(heading)
+
+
+def test_clients_have_the_same_signatures() -> None:
+    for name in aio.__all__:
+        one, other = getattr(client, name), getattr(aio, name)
+        if inspect.isfunction(one):
+            assert signature(one, name) == signature(other, name)
+    for name, one in vars(client.Client).items():
+        if inspect.isfunction(one) and not name.startswith("_"):
+            assert signature(one, name) == signature(getattr(aio.Client, name), name)
 
 
 @pytest.mark.parametrize("heading", CLASSES)

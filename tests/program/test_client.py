@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import operator
 import pickle
 import re
@@ -10,13 +12,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_type_hints
 
 import pytest
 
 import gevent_epmd
-from gevent_epmd import client, testing
+from gevent_epmd import aio, client, testing
 from gevent_epmd.client import (
     BadAnswerError,
     NamedPort,
@@ -111,6 +114,69 @@ def test_client_object(form) -> None:
         wait_until(lambda: not epmd.started(), "the epmd to end")
 
 
+@forms(launcher=False)
+def test_asyncio(form) -> None:
+    """The same scene, in one event loop."""
+
+    async def scene(port: int) -> None:
+        epmd = aio.Client("localhost", port, timeout=PATIENCE)
+        assert (epmd.host, epmd.port, epmd.timeout) == ("localhost", port, PATIENCE)
+        assert repr(epmd) == f"<aio.Client of port {port} of localhost>"
+        assert await asyncio.gather(epmd.started(), aio.started(port=port)) == [True, True]
+        async with await epmd.register("foo", 4711, hidden=True, extra=b"e") as registration:
+            found = client.NodeInfo("foo", 4711, client.HIDDEN_NODE, 0, 6, 5, b"e")
+            assert await epmd.port_please("foo") == found
+            assert await epmd.port_please("nobody") is None
+            assert await epmd.names() == await aio.names("127.0.0.1", port) == [("foo", 4711)]
+            assert [node.name for node in (await epmd.dump()).active] == ["foo"]
+            with pytest.raises(RefusedError, match="foo"):
+                await epmd.register("foo", 1)
+            assert not registration.lost()
+            assert repr(registration).endswith("registered>")
+            assert await epmd.stop("foo")
+            await registration.wait_lost()
+            assert repr(registration).endswith("lost>")
+        told: list[aio.Registration] = []
+        for _ in range(10):
+            async with await aio.register("foo", 1, port=port) as registration:
+                registration.on_close = told.append
+            assert await epmd.names() == [], "the name is free when the block ends"
+            await registration.close()
+        assert len(told) == 10
+        assert not await epmd.stop("foo")
+        await epmd.kill()
+
+    with form("-relaxed_command_check") as server:
+        asyncio.run(scene(server.port))
+        wait_until(lambda: not client.started(port=server.port), "the epmd to end")
+
+
+def test_asyncio_tries_the_next_address() -> None:
+    """The first one has a queue that is full, so it neither accepts nor refuses."""
+
+    async def scene() -> None:
+        with socket.socket() as full, contextlib.ExitStack() as stack, Source("-loopback") as server:
+            full.bind(("127.0.0.9", server.port))
+            full.listen(0)
+            for _ in range(3):
+                waiting = stack.enter_context(socket.socket())
+                waiting.setblocking(False)
+                waiting.connect_ex(full.getsockname())
+            addresses = [(socket.AF_INET, (host, server.port)) for host in ("127.0.0.9", "127.0.0.1")]
+            _, writer = await aio._first_of(addresses)
+            assert writer.get_extra_info("peername") == ("127.0.0.1", server.port)
+            writer.close()
+            with pytest.raises(client.ConnectTimeoutError, match=r"in 0\.1 s"):
+                await aio.names("127.0.0.9", server.port, timeout=0.1)
+
+    asyncio.run(scene())
+
+
+def test_clients_import_no_gevent() -> None:
+    script = "import sys; from gevent_epmd import aio, client; client.Client; print('gevent' in sys.modules)"
+    assert run([sys.executable, "-c", script]).stdout == b"False\n"
+
+
 def test_closed_registration_tells_once() -> None:
     with Source() as server:
         registration = client.register("foo", 1, port=server.port)
@@ -121,15 +187,26 @@ def test_closed_registration_tells_once() -> None:
         assert told == [registration]
 
 
-#: Each takes the name of a node first, where it takes one at all.
-CALLS = [
-    client.names,
-    client.dump,
-    client.kill,
-    lambda name="foo", **where: client.stop(name, **where),
-    lambda name="foo", **where: client.port_please(name, **where),
-    lambda name="foo", **where: client.register(name, 1, **where),
-]
+class Awaited:
+    """The functions of the asyncio client, each called in a loop of its own."""
+
+    def __getattr__(self, name: str) -> Callable[..., object]:
+        return lambda *given, **named: asyncio.run(getattr(aio, name)(*given, **named))
+
+
+def named_calls(module) -> list[Callable[..., object]]:
+    """Those that take the name of a node first."""
+    return [
+        lambda name="foo", **where: module.stop(name, **where),
+        lambda name="foo", **where: module.port_please(name, **where),
+        lambda name="foo", **where: module.register(name, 1, **where),
+    ]
+
+
+MODULES = (client, Awaited())
+NAMED_CALLS = [call for module in MODULES for call in named_calls(module)]
+CALLS = [*(call for module in MODULES for call in (module.names, module.dump, module.kill)), *NAMED_CALLS]
+STARTED = [module.started for module in MODULES]
 #: What no call accepts, and what is raised before anything is sent.
 WRONG = {
     "port": [*((port, ValueError) for port in (-1, 0, 65536 + 4369)), ("4369", TypeError), (True, TypeError)],
@@ -149,7 +226,7 @@ NAMES = {
 }
 
 
-@pytest.mark.parametrize("call", [*CALLS, client.started, client.Client])
+@pytest.mark.parametrize("call", [*CALLS, *STARTED, client.Client, aio.Client])
 @pytest.mark.parametrize(
     ("what", "value", "kind"), [(w, *pair) for w, pairs in WRONG.items() for pair in pairs]
 )
@@ -158,7 +235,7 @@ def test_where_no_epmd_could_be(call, what: str, value: object, kind: type[Excep
         call(**{what: value})
 
 
-@pytest.mark.parametrize("call", CALLS[3:])
+@pytest.mark.parametrize("call", NAMED_CALLS)
 def test_name_that_no_node_could_have(call) -> None:
     with reserved_port() as free:
         for name, why in NAMES.items():
@@ -213,6 +290,7 @@ def test_errors_can_be_pickled(error: Exception) -> None:
 
 
 def test_what_is_public() -> None:
+    assert [one for one in aio.__all__ if one not in client.__all__] == []
     for module in (client, gevent_epmd, testing):
         assert dir(module) == sorted(module.__all__)
         with pytest.raises(AttributeError, match=f"module {module.__name__} has no attribute Typo"):
@@ -333,9 +411,9 @@ class Slow:
 
 
 @pytest.mark.parametrize("says", [b"x\0", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
-@pytest.mark.parametrize("call", CALLS[4:])
+@pytest.mark.parametrize("call", NAMED_CALLS)
 def test_what_answers_is_no_epmd(says: bytes, call) -> None:
-    with Odd(says) as odd, pytest.raises(BadAnswerError, match="invalid reply to a "):
+    with Odd(says) as odd, pytest.raises(BadAnswerError, match="invalid reply |no reply to STOP "):
         call(port=odd.port)
 
 
@@ -345,14 +423,15 @@ def test_connection_that_is_closed_without_a_reply(call) -> None:
         call(port=odd.port)
 
 
-def test_started_wants_a_whole_and_right_answer() -> None:
+@pytest.mark.parametrize("started", STARTED)
+def test_started_wants_a_whole_and_right_answer(started) -> None:
     port = (4369).to_bytes(4, "big")
     for says in (port, port + b"name a at port 1\n", port + b"name a\nb at port 1\nname c at port 2\n"):
         with Odd(says) as odd:
-            assert client.started(port=odd.port), says
+            assert started(port=odd.port), says
     for says in (port[:3], port + b"name a at port 1", port + b"HTTP\n", port + b"HTTP name a at port 1\n"):
         with Odd(says) as odd:
-            assert not client.started(port=odd.port), says
+            assert not started(port=odd.port), says
 
 
 @pytest.mark.parametrize(
