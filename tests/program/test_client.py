@@ -413,7 +413,7 @@ class Slow:
 @pytest.mark.parametrize("says", [b"x\0", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
 @pytest.mark.parametrize("call", NAMED_CALLS)
 def test_what_answers_is_no_epmd(says: bytes, call) -> None:
-    with Odd(says) as odd, pytest.raises(BadAnswerError, match="invalid reply |no reply to STOP "):
+    with Odd(says) as odd, pytest.raises(BadAnswerError, match=r"invalid reply |no reply to STOP "):
         call(port=odd.port)
 
 
