@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import operator
 import pickle
 import re
@@ -311,9 +312,20 @@ def test_what_is_public() -> None:
 )
 def test_error_of_an_import_is_not_hidden(module: str, name: str, inner: str, monkeypatch) -> None:
     package, _, last = inner.rpartition(".")
-    monkeypatch.setitem(sys.modules, inner, None)
-    monkeypatch.delattr(sys.modules[package], last, raising=False)
-    with pytest.raises(ImportError, match=inner):
+
+    class Finder:
+        @staticmethod
+        def find_spec(wanted: str, *_: object) -> None:
+            if wanted == inner:
+                raise AttributeError("module _socket has no attribute TCP_KEEPIDLE")
+
+    importlib.import_module(inner)
+    monkeypatch.delitem(sys.modules, inner)
+    monkeypatch.delattr(sys.modules[package], last)
+    monkeypatch.setattr(sys, "meta_path", [Finder, *sys.meta_path])
+    with pytest.raises(
+        ImportError, match=rf"^cannot import .*{module}.*: module _socket has no attribute TCP"
+    ):
         getattr(sys.modules[module], name)
 
 
