@@ -263,11 +263,17 @@ with PortMapper(port=0, relaxed=True) as mapper, ThreadedPortMapper(0) as other:
     reveal_type(mapper.port)
     reveal_type(other)
     reveal_type(client.names(port=mapper.port))
+    nodes: list[client.NamedPort] = client.Client(port=mapper.port).names()
+    found: client.NodeInfo | None = client.port_please("foo")
 
 def test_it(epmd: EpmdProcess) -> None:
     reveal_type(epmd.environ)
 
 PortMapper(port="4369")
+
+from gevent_epmd import Typo
+from gevent_epmd.client import Typo
+from gevent_epmd.testing import Typo
 """
 
 
@@ -279,5 +285,7 @@ def test_types_reach_a_consumer(installed: Path, tmp_path: Path) -> None:
     said = done.stdout.decode()
     for kind in ('"int"', "embedding.ThreadedPortMapper", "answers.NamedPort", '"dict[str, str]"'):
         assert kind in said, said
-    assert said.count("error:") == 1, said
+    assert said.count("error:") == 4, said
+    for module in ("gevent_epmd", "gevent_epmd.client", "gevent_epmd.testing"):
+        assert f'Module "{module}" has no attribute "Typo"' in said
     assert 'has incompatible type "str"; expected "int"' in said

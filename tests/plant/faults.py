@@ -140,7 +140,7 @@ _TABLES: dict[str, list[_Row]] = {
             "a request that is too long is an error inside",
             "except OverflowError:",
             "except ValueError:",
-            f"{_CLIENT}: could_be_asked",
+            "unit/test_protocol.py: too_long_for_a_frame",
         ),
     ],
     f"{_LIB}/conventions.py": [
@@ -786,7 +786,7 @@ _TABLES: dict[str, list[_Row]] = {
         (
             "-daemon beside another program fails with a traceback",
             "except exchange.EpmdError:\n        return False",
-            "except exchange.NoEpmd:\n        return False",
+            "except exchange.NoEpmdError:\n        return False",
             "program/test_strangers.py: who_has_its_port and ClosesAtOnce and Source and not file",
         ),
         (
@@ -1149,11 +1149,43 @@ _TABLES: dict[str, list[_Row]] = {
     ],
     f"{_LIB}/client/__init__.py": [
         (
+            "a part that cannot be imported is a name that does not exist",
+            "except AttributeError as error:",
+            "except ZeroDivisionError as error:",
+            f"{_CLIENT}: error_of_an_import",
+        ),
+    ],
+    f"{_LIB}/client/waiting.py": [
+        (
+            "a wait takes longer than its limit",
+            "if time.monotonic() < end:\n            raise",
+            "raise",
+            "program/test_plugin.py: keeps_its_limit and wait_for",
+        ),
+    ],
+    f"{_LIB}/aio.py": [
+        (
+            "the first address takes the whole time limit",
+            "patience = _HEAD_START if waiting else None",
+            "patience = None",
+            f"{_CLIENT}: next_address",
+        ),
+    ],
+    f"{_LIB}/client/checks.py": [
+        (
             "a hidden node is registered as a normal one",
             "HIDDEN_NODE if hidden else NORMAL_NODE",
             "NORMAL_NODE",
             f"{_CLIENT}: test_registration and InProcess",
         ),
+        (
+            "a node's name may have a host",
+            'if "@" in name:',
+            'if "@@" in name:',
+            f"{_CLIENT}: no_node_could_have",
+        ),
+    ],
+    f"{_LIB}/client/api.py": [
         (
             "a forked child ends its parent's registration",
             "if os.getpid() == self._owner:",
@@ -1162,10 +1194,24 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "a registration lives on in a forked child",
-            "self._sock.shutdown(_socket.SHUT_RDWR)",
-            "self._sock.fileno()",
+            "self._sock.shutdown(_socket.SHUT_WR)",
+            "return",
             "program/test_forks.py: owner_alone",
         ),
+        (
+            "a name is taken for a while after its registration was closed",
+            "if not self._sock.recv(1):",
+            "if True:",
+            "program/test_plugin.py: name_is_free",
+        ),
+        (
+            "a time-out of the connection is no TimeoutError",
+            "kind = ConnectTimeoutError",
+            "pass",
+            f"{_CLIENT}: next_address",
+        ),
+    ],
+    f"{_LIB}/client/queries.py": [
         (
             "a KILL that was refused looks like one that worked",
             "== wire.KILL_NO:",
@@ -1196,14 +1242,14 @@ _TABLES: dict[str, list[_Row]] = {
     f"{_LIB}/testing/process.py": [
         (
             "a mapper comes back at another port",
-            '"-port", str(self.port), "-port_file"',
-            '"-port", "0", "-port_file"',
+            "Running(self._line(self.port, *options))",
+            "Running(self._line(0, *options))",
             "program/test_plugin.py: restart",
         ),
         (
             "a closed mapper's registrations stay open",
-            "                registration.close()\n",
-            "                pass\n",
+            "            registration.close(timeout=0)\n",
+            "            pass\n",
             "program/test_plugin.py: holds_nothing",
         ),
         (
@@ -1226,12 +1272,28 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "a mapper listens at more addresses than it may",
-            "[: MAX_LISTEN_SOCKETS - len(LOOPBACK)]",
-            "[:MAX_LISTEN_SOCKETS]",
+            "some = sorted(own.difference(LOOPBACK))[: MAX_LISTEN_SOCKETS - len(LOOPBACK)]",
+            "some = sorted(own.difference(LOOPBACK))[:MAX_LISTEN_SOCKETS]",
             "program/test_plugin.py: more_addresses",
         ),
     ],
     f"{_LIB}/testing/plugin.py": [
+        (
+            "an old pytest fails with a traceback",
+            "< _LEAST_PYTEST:",
+            "< 0:",
+            "program/test_plugin.py: old_pytest",
+        ),
+    ],
+    f"{_LIB}/testing/running.py": [
+        (
+            "a mapper that is stopped is waited for",
+            'in b"Tt"',
+            'in b"t"',
+            "program/test_plugin.py: not_want and stopped and check",
+        ),
+    ],
+    f"{_LIB}/testing/watch.py": [
         (
             "a failed test does not show its mapper's log",
             "if mapper.serves and mapper.news():",
@@ -1240,8 +1302,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "fixtures ignore the options of the project",
-            "EpmdProcess(*_exit_options(config), *options)",
-            "EpmdProcess(*_exit_options(config))",
+            "with _watched(EpmdProcess(*_exit_options(config), *options), config)",
+            "with _watched(EpmdProcess(*_exit_options(config)), config)",
             "program/test_plugin.py: overridden",
         ),
     ],

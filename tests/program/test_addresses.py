@@ -59,7 +59,7 @@ def test_one_drops_packets_and_nobody_listens_at_the_other(ours) -> None:
     with blocked_port("::1") as port:
         done = run([*ours, "-port", str(port), "-started"])
         assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"")
-        with pytest.raises(client.NoEpmd, match="connection to local epmd timed out"):
+        with pytest.raises(client.NoEpmdError, match="connection to local epmd timed out"):
             client.names(port=port, timeout=1)
 
 
@@ -94,7 +94,7 @@ def test_limit_is_for_all_addresses_together() -> None:
     with blocked_at("::1", "127.0.0.1") as port:
         for timeout in (0.2, 1):
             start = time.monotonic()
-            with pytest.raises(client.NoEpmd, match="timed out"):
+            with pytest.raises(client.NoEpmdError, match="timed out"):
                 client.names(port=port, timeout=timeout)
             assert timeout - 0.1 < time.monotonic() - start < timeout + PATIENCE
 
@@ -135,7 +135,7 @@ start = time.monotonic()
 assert client.names(port=int(sys.argv[1])) == [("foo", 4711)]
 assert 0.2 < time.monotonic() - start
 try: client.names(port=int(sys.argv[2]), timeout=0.6)
-except client.NoEpmd as error: print(error)
+except client.NoEpmdError as error: print(error)
 """
 
 

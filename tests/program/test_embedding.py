@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import threading
 from contextlib import ExitStack
@@ -13,7 +14,7 @@ from gevent.threadpool import ThreadPool
 
 from gevent_epmd import PortMapper, ThreadedPortMapper, client
 from gevent_epmd.protocol import frame
-from gevent_epmd.server.listeners import ListenError, PortInUse
+from gevent_epmd.server.listeners import ListenError, PortInUseError
 from support.patience import PATIENCE, wait_until
 from support.peer import Peer, node, try_to_register
 from support.ports import answers, reserved_port
@@ -113,7 +114,7 @@ def test_options_are_those_of_the_program(kind, away) -> None:
     with kind(port=0, addresses=["127.0.0.5"]) as mapper:
         assert away(answers, mapper.port, "127.0.0.5")
         assert not away(answers, mapper.port, "127.0.0.6")
-    with kind(port=0, addresses=[], allow=["10.0.0.0/8"]) as mapper:
+    with kind(port=0, addresses=[], allow=["10.0.0.0/8"], allow_register=None) as mapper:
         assert away(answers, mapper.port, "127.0.0.6")
 
 
@@ -157,11 +158,61 @@ def test_log_goes_where_it_is_wanted(kind, away, capfd) -> None:
 
 @pytest.mark.measured
 @each
+def test_asked_by_the_program_itself(kind) -> None:
+    """In the thread that serves as well: the calls let the hub run meanwhile."""
+    with kind(port=0) as mapper:
+        port = mapper.port
+        registration = mapper.register("foo", 4711, hidden=True, extra=b"e")
+        with mapper.register("bar", 4712):
+            assert mapper.names() == [("bar", 4712), ("foo", 4711)]
+            assert mapper.wait_for("foo") == 4711
+            assert mapper.wait_for("foo", "bar") == (4711, 4712)
+        mapper.wait_gone("bar")
+        with pytest.raises(
+            TimeoutError, match=r"^foo: still registered after 0\.01 s; registered nodes: foo$"
+        ):
+            mapper.wait_gone("foo", timeout=0.01)
+        assert repr(mapper) == f"<{kind.__name__} at port {port}: serves>"
+        mapper.restart()
+        assert (mapper.port, mapper.names()) == (port, [])
+        assert registration.lost()
+        registration.close()
+    assert repr(mapper) == f"<{kind.__name__} at port {port}: closed>"
+    with pytest.raises(client.NoEpmdError):
+        mapper.names()
+
+
+def test_call_that_would_block_the_hub_is_an_error(away) -> None:
+    """It was never answered, and ended after its time limit."""
+    for host in ("", "127.0.0.1", "localhost"):
+        with PortMapper(port=0) as mapper, pytest.raises(RuntimeError, match="use ThreadedPortMapper"):
+            client.names(host, mapper.port)
+    with PortMapper(port=0) as mapper:
+        assert away(client.names, port=mapper.port) == []
+        mapper.register("foo", 1).close()
+        mapper.wait_gone("foo")
+    with pytest.raises(client.NoEpmdError):
+        client.names(port=mapper.port)
+
+
+def test_asyncio_runs_no_hub() -> None:
+    async def main() -> None:
+        with pytest.raises(RuntimeError, match="use ThreadedPortMapper"):
+            PortMapper(port=0).start()
+        with ThreadedPortMapper(port=0) as mapper:
+            assert mapper.names() == []
+
+    asyncio.run(main())
+
+
+@each
 def test_what_cannot_be(kind) -> None:
     for name, wrong in {
         "port": -1,
         " port": 65536,
         "allow": ["nonsense"],
+        " allow": "10.0.0.0/8",
+        "allow_register": "10.0.0.0/8",
         "addresses": "127.0.0.1",
         "packet_timeout": 0,
         "idle_exit": -1,
@@ -175,7 +226,7 @@ def test_what_cannot_be(kind) -> None:
         kind(port=0, addresses=["localhost"]).start()
     with reserved_port() as port, kind(port=port) as mapper:
         assert mapper.port == port
-        with pytest.raises(PortInUse, match=str(port)), kind(port=port):
+        with pytest.raises(PortInUseError, match=str(port)), kind(port=port):
             pass
 
 
@@ -196,7 +247,7 @@ def test_failures_inside_come_out(kind, away) -> None:
     mapper = kind(port=0, log=lines.append)
     mapper.start()
     mapper._mapper.registry.names_text = None
-    with pytest.raises(client.BadAnswer):
+    with pytest.raises(client.BadAnswerError):
         away(client.names, port=mapper.port)
     with pytest.raises(TypeError):
         mapper.close()

@@ -10,6 +10,7 @@ import pytest
 
 from gevent_epmd.server.listeners import close_all, open_listeners
 from support.hosts import PORT_MAPPER, THREADED, Changed, Host
+from support.paths import TESTS
 from support.peer import Peer, begun, look_up, names, node, register, try_to_register
 from support.ports import answers
 from support.programs import run
@@ -160,3 +161,40 @@ with EpmdProcess() as epmd:
 """
     done = run([sys.executable, "-c", script])
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_sockets_of_the_program_stay_open_in_the_child() -> None:
+    """Whatever they have in common with the mapper's: its port, or even its address."""
+    script = """
+import os, socket
+from gevent_epmd import ThreadedPortMapper
+from support.ports import ReservedPort
+def reusable(host, port):
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind((host, port))
+    return sock
+def connection(listener): return socket.create_connection(listener.getsockname()), listener.accept()[0]
+reserved = ReservedPort()
+port = reserved.number
+earlier = reusable("127.0.0.1", port)
+earlier.listen()
+mine = {"earlier connection": connection(earlier)[1], "reserved": reserved._sockets[0]}
+earlier.close()
+with ThreadedPortMapper(port=port) as mapper:
+    mine["udp"] = socket.socket(type=socket.SOCK_DGRAM)
+    mine["udp"].bind(("127.0.0.1", port))
+    mine["listener"] = reusable("127.0.0.9", port)
+    mine["listener"].listen()
+    mine["client"], mine["accepted"] = connection(mine["listener"])
+    child = os.fork()
+    if not child:
+        for name, sock in mine.items():
+            try: os.fstat(sock.fileno())
+            except OSError: print(name, "is closed", flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+    done = run([sys.executable, "-c", script], environ={"PYTHONPATH": str(TESTS)})
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")

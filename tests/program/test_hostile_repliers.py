@@ -104,7 +104,7 @@ def flood(connection: socket.socket, done: threading.Event) -> None:
     "call", [client.names, client.dump, lambda **where: client.port_please("foo", **where)]
 )
 def test_answer_without_end_is_cut(call) -> None:
-    with Hostile(flood) as hostile, pytest.raises(client.BadAnswer, match="the reply is longer than"):
+    with Hostile(flood) as hostile, pytest.raises(client.BadAnswerError, match="the reply is longer than"):
         call(port=hostile.port, timeout=PATIENCE)
 
 

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from gevent_epmd.server import listeners
-from gevent_epmd.server.listeners import ListenError, PortInUse, open_listeners, places
+from gevent_epmd.server.listeners import ListenError, PortInUseError, open_listeners, places
 from gevent_epmd.server.networks import is_local
 from support.forms import InProcess, Source
 from support.marks import forms
@@ -88,7 +88,7 @@ def test_most_addresses(asked: int, *, possible: bool) -> None:
 def test_port_in_use_leaves_nothing_open() -> None:
     with reserved_port() as port:
         first = open_listeners(["127.0.0.1"], port)
-        with pytest.raises(PortInUse, match=f"port {port}"):
+        with pytest.raises(PortInUseError, match=f"port {port}"):
             open_listeners(["127.0.0.2"], port)
         with socket.socket() as sock:
             sock.bind(("127.0.0.2", port))  # without SO_REUSEADDR: nobody has it

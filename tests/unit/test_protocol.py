@@ -148,3 +148,9 @@ def test_complaint_about_a_packet(data: bytes, complaint: str) -> None:
     with pytest.raises(ProtocolError) as raised:
         PacketReader().receive_data(data)
     assert raised.value.kind % raised.value.details == complaint
+
+
+def test_packet_that_is_too_long_for_a_frame() -> None:
+    assert frame(b"n" * 65535)[:2] == b"\xff\xff"
+    with pytest.raises(ValueError, match="65536 bytes are too long"):
+        frame(b"n" * 65536)

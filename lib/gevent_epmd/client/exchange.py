@@ -16,7 +16,7 @@ import sys
 import time
 
 from .. import wire
-from ..conventions import LOOPBACK, default_port
+from ..conventions import LOOPBACK, EpmdError as EpmdError, default_port
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,27 +39,27 @@ _HEAD_START = 0.25
 _LOOK = 0.02
 
 
-class EpmdError(Exception):
-    """An epmd did not do what was requested. The message gives the reason."""
-
-
-class NoEpmd(EpmdError):
+class NoEpmdError(EpmdError, ConnectionError):
     """No connection to an epmd can be made."""
 
 
-class BadAnswer(EpmdError):
+class ConnectTimeoutError(NoEpmdError, TimeoutError):
+    """No address has accepted or refused a connection in time."""
+
+
+class TooLateError(EpmdError, TimeoutError):
+    """There was no complete reply within the time limit of the whole call."""
+
+
+class BadAnswerError(EpmdError):
     """The peer did not reply as an epmd does."""
 
 
-class TooLate(BadAnswer):
-    """The reply did not arrive within the time limit of the whole call."""
-
-
-class Broken(BadAnswer):
+class BrokenError(BadAnswerError, ConnectionError):
     """The connection failed before the reply was complete."""
 
 
-class NoReply(BadAnswer):
+class NoReplyError(BadAnswerError, ConnectionError):
     """The connection was closed before the reply was complete."""
 
 
@@ -75,6 +75,8 @@ class Target:
         self.limit = timeout
         #: The addresses of the host, if they were looked up already.
         self.found: list[tuple[int, Any]] = []
+        #: When the call began, if that was before the request.
+        self.began: float | None = None
         #: Called once if no answer has come in time; returns for how many more seconds to wait.
         self.more_time: Callable[[], float] | None = None
 
@@ -83,16 +85,20 @@ class Target:
         """How error messages name the epmd."""
         return f"epmd on {self.host}" if self.host else "local epmd"
 
+    def end(self) -> float | None:
+        """Return when the time limit is reached, on the clock of time.monotonic. None means no limit."""
+        if self.timeout is None:
+            return None
+        return self.timeout + (time.monotonic() if self.began is None else self.began)
+
     def addresses(self) -> list[tuple[int, Any]]:
         """Return families and addresses to try, in this order.
 
-        Raises NoEpmd for an unknown host, and ValueError for an invalid port.
+        Raises NoEpmdError for an unknown host, and ValueError for an invalid port.
         """
         if self.found:
             return self.found
-        port = default_port(os.environ) if self.port is None else self.port
-        if not 1 <= port <= wire.MOST_PORT:
-            raise ValueError(f"{port} is not a valid TCP port")
+        port = port_or_default(self.port)
         if not self.host:
             # IPv6 first, as in C.
             return [(_family(host), (host, port)) for host in reversed(LOOPBACK)]
@@ -100,32 +106,36 @@ class Target:
             # As bytes, because for a str Python would import the IDNA codec.
             found = _socket_module().getaddrinfo(encoded(self.host), port, 0, _socket.SOCK_STREAM)
         except _socket.gaierror as error:
-            raise NoEpmd(f"cannot find the host {self.host}: {error.strerror}") from None
+            raise NoEpmdError(f"cannot find the host {self.host}: {error.strerror}") from None
         return [(family, address) for family, _, _, _, address in found]
 
-    def not_an_epmd(self) -> BadAnswer:
+    def not_an_epmd(self) -> BadAnswerError:
         """Return the error for a peer that speaks another protocol."""
-        return BadAnswer(f"invalid reply from {self.title}: another program uses the port")
+        return BadAnswerError(f"invalid reply from {self.title}: another program uses the port")
 
 
 class Call:
     """A connection on which a request was sent. Close it, or use it in a `with` block.
 
-    Raises NoEpmd if no connection can be made, and BadAnswer if the request cannot be sent.
+    Raises NoEpmdError if no connection can be made, and TooLateError or BrokenError if the request cannot be
+    sent.
     """
 
     def __init__(self, target: Target, packet: bytes) -> None:
         framed = wire.frame(packet)
         self._target = target
-        self._end = None if target.timeout is None else time.monotonic() + target.timeout
+        self._end = target.end()
         self.sock = self._connect()
         try:
             self._limit_wait(self.sock)
             # Without MSG_NOSIGNAL, SIGPIPE would end this process if the peer has closed already.
             self.sock.sendall(framed, _socket.MSG_NOSIGNAL)
+        except TimeoutError:
+            self.sock.close()
+            raise self._too_late() from None
         except OSError:
             self.sock.close()
-            raise BadAnswer("Can't write to epmd") from None
+            raise BrokenError("Can't write to epmd") from None
 
     def close(self) -> None:
         """Close the connection."""
@@ -138,14 +148,14 @@ class Call:
         self.close()
 
     def read(self, size: int) -> bytes:
-        """Return this many bytes, or fewer if the peer closes first. Raises TooLate and Broken."""
+        """Return this many bytes, or fewer if the peer closes first. Raises TooLateError and BrokenError."""
         got = b""
         while len(got) < size and (more := self._recv(size - len(got))):
             got += more
         return got
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield what arrives until the peer closes. Raises TooLate and Broken."""
+        """Yield what arrives until the peer closes. Raises TooLateError and BrokenError."""
         while piece := self._recv(_BUFFER):
             yield piece
 
@@ -156,10 +166,13 @@ class Call:
         except TimeoutError:
             if self._has_more_time():
                 return self._recv(size)
-            raise TooLate(f"no answer from {self._target.title} in {self._target.limit:g} s") from None
+            raise self._too_late() from None
         except OSError:
-            raise Broken(f"failed to read answer from {self._target.title}") from None
+            raise BrokenError(f"failed to read answer from {self._target.title}") from None
         return data
+
+    def _too_late(self) -> TooLateError:
+        return TooLateError(f"no answer from {self._target.title} in {self._target.limit:g} s")
 
     def _has_more_time(self) -> bool:
         target = self._target
@@ -199,9 +212,9 @@ class Call:
             return sock
         failed = race.failed
         if isinstance(failed, TimeoutError):
-            raise NoEpmd(f"connection to {self._target.title} timed out") from failed
+            raise ConnectTimeoutError(f"connection to {self._target.title} timed out") from failed
         reason = f": {failed.strerror or failed}" if failed and self._target.host else ""
-        raise NoEpmd(f"Cannot connect to {self._target.title}{reason}") from failed
+        raise NoEpmdError(f"Cannot connect to {self._target.title}{reason}") from failed
 
 
 class _Race:
@@ -306,7 +319,7 @@ def _refuse_itself(sock: Any, address: tuple[Any, ...]) -> None:
 class Listing:
     """The reply to NAMES or DUMP, for a `with` block. `port` is the epmd's own port.
 
-    Raises BadAnswer if the reply does not begin with a port.
+    Raises BadAnswerError if the reply does not begin with a port.
     """
 
     def __init__(self, target: Target, tag: int) -> None:
@@ -320,10 +333,10 @@ class Listing:
     def _read_port(self, target: Target) -> int:
         try:
             head = self._call.read(wire.LISTING_PORT_SIZE)
-        except Broken:
+        except BrokenError:
             head = b""
         if len(head) < wire.LISTING_PORT_SIZE:
-            raise NoReply(f"no response from {target.title}")
+            raise NoReplyError(f"no response from {target.title}")
         port = wire.listing_port(head)
         if port > wire.MOST_PORT:
             raise target.not_an_epmd()  # another protocol
@@ -341,11 +354,11 @@ class Listing:
 
 
 def joined(pieces: Iterable[bytes], most: int = MOST_LISTING) -> bytes:
-    """Return the whole reply. Raises BadAnswer if it has more than `most` bytes."""
+    """Return the whole reply. Raises BadAnswerError if it has more than `most` bytes."""
     whole = bytearray()  # a list takes 40 times the memory if each piece is one byte
     for piece in pieces:
         if len(whole) + len(piece) > most:
-            raise BadAnswer(f"the reply is longer than {most} bytes")
+            raise BadAnswerError(f"the reply is longer than {most} bytes")
         whole += piece
     return bytes(whole)
 
@@ -364,7 +377,7 @@ def kill_answer(target: Target) -> bytes:
 def stop_answer(target: Target, name: bytes) -> bytes:
     """Return the reply to STOP, which is STOPPED or NOEXIST.
 
-    Raises NoReply if the check is not relaxed, and EpmdError.
+    Raises NoReplyError if the check is not relaxed, and EpmdError.
     """
     packet = bytes((wire.STOP_REQ,)) + name
     return _fixed_answer(target, packet, (wire.STOPPED, wire.NOEXIST))
@@ -375,10 +388,19 @@ def _fixed_answer(target: Target, packet: bytes, known: tuple[bytes, ...]) -> by
     with Call(target, packet) as call:
         answer = call.read(len(known[0]))
     if len(answer) < len(known[0]):
-        raise NoReply(f"{target.title} responded with <>")
+        raise NoReplyError(f"{target.title} responded with <>")
     if answer not in known:
         raise target.not_an_epmd()
     return answer
+
+
+def port_or_default(port: int | None) -> int:
+    """Return the port, or that of ERL_EPMD_PORT, or else 4369. Raises ValueError for an invalid one."""
+    if port is None:
+        return default_port(os.environ)
+    if not 1 <= port <= wire.MOST_PORT:
+        raise ValueError(f"{port} is not a valid TCP port")
+    return port
 
 
 def encoded(text: str) -> bytes:

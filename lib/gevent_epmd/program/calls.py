@@ -50,7 +50,7 @@ def call(ask: Ask) -> int:
     _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
     try:
         return _CALLS[ask.command](ask)
-    except exchange.NoEpmd as error:
+    except exchange.NoEpmdError as error:
         say(2, str(error))
     except exchange.EpmdError as error:
         # C prints errors to stdout. It has no -host, so errors about another host go to stderr.
@@ -67,7 +67,7 @@ def _target(ask: Ask) -> exchange.Target:
 
 
 def _find(target: exchange.Target, seconds: float) -> None:
-    """Look up the host within the time limit of the whole call. Raises NoEpmd.
+    """Look up the host within the time limit of the whole call. Raises NoEpmdError.
 
     The look-up runs in a thread, because getaddrinfo cannot be interrupted: if a name server does not answer,
     it blocks for longer than the time limit.
@@ -82,14 +82,14 @@ def _find(target: exchange.Target, seconds: float) -> None:
     def look_up() -> None:
         try:
             target.found = target.addresses()
-        except exchange.NoEpmd as error:
+        except exchange.NoEpmdError as error:
             problems.append(error)
         finally:
             looking.release()
 
     _thread.start_new_thread(look_up, ())
     if not looking.acquire(timeout=seconds):
-        raise exchange.NoEpmd(f"cannot find the host {target.host} in {seconds:g} s")
+        raise exchange.NoEpmdError(f"cannot find the host {target.host} in {seconds:g} s")
     if problems:
         raise problems[0]
     target.timeout = max(end - time.monotonic(), 0)
@@ -154,7 +154,7 @@ def _until_the_end_or_a_reset(pieces: Iterator[bytes]) -> Iterator[bytes]:
     """
     try:
         yield from pieces
-    except exchange.Broken:
+    except exchange.BrokenError:
         pass
 
 

@@ -39,14 +39,14 @@ def open_listeners(addresses: Sequence[str] | None, port: int) -> list[_socket.s
     """Open the listening sockets as listeners.open_listeners does, but distinguish an epmd from another
     program.
 
-    Raises PortInUse if an epmd answers at the port, and ListenError if another program holds it, or nobody
-    answers.
+    Raises PortInUseError if an epmd answers at the port, and ListenError if another program holds it, or
+    nobody answers.
     """
     end = time.monotonic() + _MOMENT
     while True:
         try:
             return listeners.open_listeners(addresses, port)
-        except listeners.PortInUse as error:
+        except listeners.PortInUseError as error:
             in_use = error
         met = _met(in_use)
         if not met:
@@ -56,7 +56,7 @@ def open_listeners(addresses: Sequence[str] | None, port: int) -> list[_socket.s
         time.sleep(_PAUSE)
 
 
-def _met(in_use: listeners.PortInUse) -> str:
+def _met(in_use: listeners.PortInUseError) -> str:
     """Return what was found instead of an epmd, or "" if an epmd answered."""
     from ..client import exchange
 
@@ -70,7 +70,7 @@ def _met(in_use: listeners.PortInUse) -> str:
     return ""
 
 
-def _target(in_use: listeners.PortInUse, timeout: float) -> exchange.Target:
+def _target(in_use: listeners.PortInUseError, timeout: float) -> exchange.Target:
     from ..client import exchange
 
     hosts = _LOOPBACKS_OF.get(in_use.host, (in_use.host,))
@@ -82,7 +82,7 @@ def _target(in_use: listeners.PortInUse, timeout: float) -> exchange.Target:
     return target
 
 
-def _holders(in_use: listeners.PortInUse) -> list[Listener]:
+def _holders(in_use: listeners.PortInUseError) -> list[Listener]:
     """Return the listening sockets that are in the way, as far as /proc can be read."""
     from . import procfs
 
@@ -93,13 +93,13 @@ def _holders(in_use: listeners.PortInUse) -> list[Listener]:
     ]
 
 
-def _is_held_by_an_epmd(in_use: listeners.PortInUse) -> bool:
+def _is_held_by_an_epmd(in_use: listeners.PortInUseError) -> bool:
     from . import procfs
 
     return any(process.kind != procfs.OTHER for process in procfs.processes(_holders(in_use)))
 
 
-def _held_by(in_use: listeners.PortInUse) -> str:
+def _held_by(in_use: listeners.PortInUseError) -> str:
     """Return which programs hold the port, as the end of a message, or "" if it is unknown."""
     from . import procfs
 

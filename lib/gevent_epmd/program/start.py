@@ -46,7 +46,7 @@ def serve(options: Options) -> int:
                 f"systemd passes the socket for port {options.settings.port}: start with -systemd"
             )
         sockets = _sockets(options, events)
-    except listeners.PortInUse as error:
+    except listeners.PortInUseError as error:
         events.in_use(str(error), failure=options.must_serve)
         return 1 if options.must_serve else 0
     except listeners.ListenError as error:

@@ -84,17 +84,17 @@ class Acceptor(StreamServer):
         """Return whether a connection waits to be accepted."""
         return not self.closed and bool(self._poll.poll(0))
 
-    def shut_down(self) -> None:
+    def shut_down(self, *, loop_lives: bool = True) -> None:
         """Close, and stop listening even if forked processes have copies of the socket."""
         if not self.closed and not self._shared:
             try:
                 self.socket.shutdown(_socket.SHUT_RDWR)
             except OSError:
                 pass  # it no longer listens
-        self.close()
+        self.leave_to_parent(loop_is_ours=loop_lives)
 
     def leave_to_parent(self, *, loop_is_ours: bool) -> None:
-        """Close a forked child's copy of the socket."""
+        """Close the socket, or a forked child's copy of it."""
         if loop_is_ours:
             self.close()
         elif not self.closed:

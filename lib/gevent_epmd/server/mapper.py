@@ -43,8 +43,8 @@ if TYPE_CHECKING:
         def is_pending(self) -> bool:
             """Return whether a connection waits to be accepted."""
 
-        def shut_down(self) -> None:
-            """Stop, and free the port."""
+        def shut_down(self, *, loop_lives: bool = True) -> None:
+            """Stop, and free the port. If the event loop was destroyed, leave its watchers as they are."""
 
         def leave_to_parent(self, *, loop_is_ours: bool) -> None:
             """Close a forked child's copy of the socket."""
@@ -71,6 +71,7 @@ class Mapper:
             settings.debug or settings.delay_accept or settings.delay_write or settings.idle_exit
         )
         self.hub = get_hub()
+        self.loop = self.hub.loop
         self.finished = Event()
         #: Why `end` was called, for whoever has waited for the mapper to serve.
         self.end_reason = "a request"
@@ -131,6 +132,18 @@ class Mapper:
         self._stop_timers()
         while self.idle_greenlets:
             self.idle_greenlets.pop().throw()
+
+    def close_without_hub(self) -> None:
+        """Close everything after the hub was destroyed, and perhaps its event loop as well."""
+        self.events.silence()
+        loop_lives = bool(self.loop.ptr)
+        for connection in self._connections():
+            connection.hang_up()
+            connection.leave_to_parent(loop_is_ours=loop_lives)
+        for listener in self.listeners:
+            listener.shut_down(loop_lives=loop_lives)
+        if loop_lives:
+            self._stop_timers()
 
     def leave_to_parent(self, *, loop_is_ours: bool) -> None:
         """In a forked child: close the copies of its parent's sockets, without the peers noticing.

@@ -52,18 +52,19 @@ def checked(
     *,
     addresses: Iterable[str] | None,
     allow: Iterable[str | Network] | None,
-    allow_register: Iterable[str | Network],
+    allow_register: Iterable[str | Network] | None,
     not_local: Iterable[str | Network],
     relaxed: bool,
     **numbers: int,
 ) -> Settings:
     """Build Settings from a program's arguments. Raises ValueError for a value that is out of range."""
-    if isinstance(addresses, str):
-        raise ValueError(f'addresses: "{addresses}" is a string, not a list of addresses')
+    for name, value in (("addresses", addresses), ("allow", allow), ("allow_register", allow_register)):
+        if isinstance(value, str):
+            raise ValueError(f'{name}: "{value}" is a string, not a list of strings')
     settings = Settings(
         addresses=None if addresses is None else tuple(addresses),
         allow=None if allow is None else tuple(map(read_network, allow)),
-        allow_register=tuple(map(read_network, allow_register)),
+        allow_register=tuple(map(read_network, allow_register or ())),
         not_local=tuple(map(read_network, not_local)),
         relaxed=relaxed,
         **numbers,
