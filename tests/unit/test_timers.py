@@ -98,7 +98,7 @@ def test_whoever_asked_before_the_process_was_suspended_is_read_first(
 
 def test_idle_exit_comes_where_no_node_is_there() -> None:
     ended: list[bool] = []
-    idle = IdleExit(get_hub().loop, SECONDS, lambda: ended.append(True))
+    idle = IdleExit(get_hub().loop, SECONDS, lambda: ended.append(True), lambda: False)
     idle.look(0)
     idle.look(1)
     gevent.sleep(LATER)
