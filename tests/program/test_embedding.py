@@ -61,6 +61,7 @@ def test_close_ends_every_connection(kind, away) -> None:
     with ExitStack() as stack:
         with kind(port=0) as mapper:
             idle, partial, held, refused = (stack.enter_context(Peer(mapper.port)) for _ in range(4))
+            wait_until(lambda: gevent.sleep() or connections(mapper), "the idle one to be accepted")
             partial.send(b"\0\7zfo")
             assert away(try_to_register, held, node("foo"))[1] == 0
             assert away(try_to_register, refused, node("foo"))[1] == 1

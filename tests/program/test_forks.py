@@ -10,7 +10,7 @@ import pytest
 
 from gevent_epmd.server.listeners import close_all, open_listeners
 from support.hosts import PORT_MAPPER, THREADED, Changed, Host
-from support.peer import Peer, look_up, names, node, register, try_to_register
+from support.peer import Peer, begun, look_up, names, node, register, try_to_register
 from support.ports import answers
 from support.programs import run
 
@@ -55,7 +55,7 @@ each_kind = pytest.mark.parametrize("kind", [PORT_MAPPER, THREADED])
 @pytest.mark.parametrize(("how", "kind"), EACH)
 def test_close_after_a_fork(how: str, kind: str) -> None:
     with Host(kind, Changed(before=IMPORTS, closing=how, closed=ENDED)) as host:
-        idle = Peer(host.port)
+        idle = begun(host.port)
         foo, _ = register(host.port, node("foo"))
         refused = Peer(host.port)
         assert try_to_register(refused, node("foo"))[:2] == b"v\1"

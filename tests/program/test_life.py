@@ -24,6 +24,7 @@ from support.peer import (
     Peer,
     ask,
     barrier,
+    begun,
     long_nodes,
     look_up,
     names,
@@ -229,6 +230,36 @@ def test_relaxed_by_the_environment(form) -> None:
         peer.close()
 
 
+@forms(launcher=False)
+def test_same_question_after_each_change(form) -> None:
+    """A reply that was given before must not outlive what it says."""
+
+    def asked(times: int = 3) -> list[tuple[int, list[str]]]:
+        ports = [int.from_bytes(look_up(server.port, "foo")[2:4], "big") for _ in range(times)]
+        return [*{(port, tuple(names(server.port))) for port in ports}]
+
+    with form() as server:
+        for port in (4711, 4712):
+            assert asked() == [(0, ())]
+            foo, _ = register(server.port, node("foo", port))
+            assert asked() == [(port, (f"foo at port {port}",))]
+            bar, _ = register(server.port, node("bar"))
+            assert asked() == [(port, ("bar at port 4711", f"foo at port {port}"))]
+            foo.close()
+            wait_until(lambda: len(names(server.port)) == 1, "foo to go")
+            assert asked() == [(0, ("bar at port 4711",))]
+            bar.close()
+            wait_until(lambda: not names(server.port), "bar to go")
+
+
+@forms(c=False)
+def test_silent_connection_counts_a_second_later(form) -> None:
+    start = time.monotonic()
+    with form("-packet_timeout", "1") as server, Peer(server.port) as silent:
+        assert silent.read_all() == b""
+    assert time.monotonic() - start > 1.9
+
+
 @pytest.mark.slow
 @forms(c=False, launcher=False)
 def test_name_comes_back_5000_times(form) -> None:
@@ -292,7 +323,7 @@ def test_kill_is_not_refused_for_a_node_that_has_just_gone(form) -> None:
 
 @forms(launcher=False)
 def test_kill_closes_every_connection(form) -> None:
-    with form("-relaxed_command_check") as server, Peer(server.port) as idle:
+    with form("-relaxed_command_check") as server, begun(server.port) as idle:
         peer, _ = register(server.port, node("foo"))
         refused = Peer(server.port)
         assert try_to_register(refused, node("foo"))[1] == 1
@@ -340,7 +371,7 @@ def test_out_of_descriptors_it_serves_on(form, monkeypatch) -> None:
         refused = stack.enter_context(Peer(server.port))
         assert try_to_register(refused, node("foo"))[1] == 1
         for number in range(1000):
-            stack.enter_context(Peer(server.port))
+            stack.enter_context(begun(server.port))
             if number % 50 == 0:
                 assert look_up(server.port, "foo")[:2] == b"w\0"
         later = stack.enter_context(register(server.port, node("bar"))[0])

@@ -18,10 +18,10 @@ from gevent_epmd.protocol import frame
 from gevent_epmd.server.events import Events
 from gevent_epmd.server.log import Log, printable
 from gevent_epmd.server.registry import NodeRefused
-from support.forms import InProcess, Source
+from support.forms import Folder, InProcess, Source
 from support.marks import forms
 from support.patience import PATIENCE, wait_until
-from support.peer import Peer, ask, barrier, names, node, register, try_to_register
+from support.peer import Peer, ask, barrier, look_up, names, node, register, try_to_register
 
 LINE = re.compile(r"epmd: \w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}: (.*)")
 
@@ -141,6 +141,23 @@ def test_complaint_names_the_peer_that_cannot_be_answered() -> None:
         peer.reset()
         line = rf": error in write, errno=\d+: [\w ]+ from 127.0.0.1:{port}\r?$"
         wait_until(lambda: re.search(line, server.log(), re.MULTILINE), "the complaint")
+
+
+@forms(Source, Folder)
+@pytest.mark.parametrize("asked_before", [0, 1])
+def test_complaint_names_the_peer_that_was_reset_before_the_reply(form, asked_before: int) -> None:
+    """Also the one that gets the reply of somebody before."""
+    with form() as server, register(server.port, node("foo"))[0]:
+        for _ in range(asked_before):
+            assert look_up(server.port, "foo")[:2] == b"w\0"
+        with Peer(server.port) as peer:
+            port = peer.sock.getsockname()[1]
+            with server.stopped():
+                peer.send(frame(b"zfoo"))
+                peer.reset()
+        line = rf": error in write, errno=\d+: [\w ]+ from 127.0.0.1:{port}\r?$"
+        wait_until(lambda: re.search(line, server.log(), re.MULTILINE), "the complaint")
+        assert look_up(server.port, "foo")[:2] == b"w\0"
 
 
 @pytest.mark.measured

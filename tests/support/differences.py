@@ -68,6 +68,12 @@ DIFFERENCES = (
         "closes the connection: the packet timeout runs from the start of the connection",
     ),
     Difference(
+        "a connection that has not sent anything",
+        "is accepted at once",
+        "is accepted after a second, when the packet timeout starts, and does not learn before that the epmd "
+        "ends: the server wakes up once for a request instead of twice; with `-d` it is accepted at once",
+    ),
+    Difference(
         "a client that does not read the reply",
         "blocks for all clients",
         "serves all other clients, and closes this connection at the packet timeout",

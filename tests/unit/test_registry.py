@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
+from gevent_epmd.protocol import NAMES_REQ, BareRequest, Port2Request
 from gevent_epmd.server.registry import NodeRefused, Registry
 from support.peer import node
 
@@ -88,6 +89,32 @@ def test_limit() -> None:
         registry.register(node("bar"), Holder())
     registry.unregister(owner)
     registry.register(node("bar"), Holder())
+
+
+def test_reply_is_kept_until_a_node_comes_or_goes() -> None:
+    registry = Registry()
+
+    def keep() -> dict[bytes, bytes]:
+        registry.keep_reply(Port2Request(b"foo"), b"w\1")
+        registry.keep_reply(BareRequest(NAMES_REQ), b"\0\0\x11\x11")
+        return dict(registry.replies)
+
+    assert keep() == {b"\0\4zfoo": b"w\1", b"\0\1n": b"\0\0\x11\x11"}
+    foo = registry.register(node("foo"), Holder())
+    assert not registry.replies
+    assert keep()
+    registry.unregister(foo)
+    assert not registry.replies
+    assert keep()
+    registry.unregister(foo)
+    assert registry.replies, "nothing has changed"
+
+
+def test_long_reply_is_not_kept() -> None:
+    registry = Registry()
+    for size in (2048, 2049):
+        registry.keep_reply(Port2Request(b"foo"), bytes(size))
+        assert [len(reply) for reply in registry.replies.values()] == [2048]
 
 
 @pytest.mark.parametrize("jump", [-10_000_000, -1, 0, 10_000_000])

@@ -61,6 +61,8 @@ class Mapper:
         self.settings = settings
         self.port = port
         self.events = events
+        #: Whether nothing is logged of a request that succeeds, and nothing delays its reply.
+        self.is_undisturbed = not (settings.debug or settings.delay_accept or settings.delay_write)
         self.hub = get_hub()
         self.finished = Event()
         #: Why `end` was called, for whoever has waited for the mapper to serve.

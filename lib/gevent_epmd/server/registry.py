@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from .. import protocol
-from ..protocol import Alive2Request, Complaint
+from ..protocol import Alive2Request, BareRequest, Complaint, Port2Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 #: How many former names to remember. Beyond this, a new name makes the registry forget the oldest one.
 REMEMBERED = 1000
 REMEMBERED_WHEN_DEBUGGING = 5
+
+#: The size of the greatest reply to keep, in bytes. The buffer of every new socket has room for it.
+_MOST_KEPT = 2048
 
 #: The first creation in the 32-bit form. 1 to 3 would look like the old form.
 _FIRST_CREATION = 4
@@ -125,6 +128,8 @@ class Registry:
         #: The lines of NAMES. Rebuilt, not changed, when a node comes or goes: a slow reply logs the list
         #: later.
         self._lines: list[bytes] | None = None
+        #: Replies to look-ups and NAMES, by the bytes of the request. See `keep_reply`.
+        self.replies: dict[bytes, bytes] = {}
 
     def __len__(self) -> int:
         """Return how many nodes are live."""
@@ -161,7 +166,7 @@ class Registry:
             raise NodeRefused(reason.kind, *reason.details)
         node = Node(request, self._next_count(request.name), holder)
         self._live[request.name] = node
-        self._lines = None
+        self._changed()
         return node
 
     def unregister(self, node: Node) -> bool:
@@ -171,7 +176,7 @@ class Registry:
         del self._live[node.name]
         node.holder = None
         self._late[node.name] = node
-        self._lines = None
+        self._changed()
         return True
 
     def drop_gone(self) -> None:
@@ -191,11 +196,24 @@ class Registry:
             self._names = b"".join(self._lines)
         return self._lines
 
+    def keep_reply(self, request: Port2Request | BareRequest, reply: bytes) -> None:
+        """Keep a short reply in `replies` until a node comes or goes. Until then, the request has no other.
+
+        At most one is kept for each live node, and one for NAMES: a request that is not in its usual form, or
+        whose node is unknown, is not kept.
+        """
+        if len(reply) <= _MOST_KEPT:
+            self.replies[protocol.frame(request.packet())] = reply
+
     def dump_lines(self) -> list[bytes]:
         """Return the lines of DUMP."""
         active, unused = protocol.dump_active_line, protocol.dump_unused_line
         lines = [active(node.name, node.port, node.fd) for node in self.live()]
         return lines + [unused(node.name, node.port, node.fd) for node in self.late()]
+
+    def _changed(self) -> None:
+        self._lines = None
+        self.replies.clear()
 
     def _obstacle(self, name: bytes) -> Complaint | None:
         owner = self._live.get(name)
