@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from bench import erlang, load
 from support.forms import C, Process
+from support.patience import PATIENCE
 
 HERE = Path(__file__).parent
 
@@ -116,8 +117,16 @@ class Side:
 
     def _ask(self, cell: Cell, seconds: float) -> Result:
         if not cell.by_erlang:
-            how = {"port": self.server.port, "server": self.process, "core": self._cores.load}
-            return load.measure(cell.kind, cell.nodes, connections=cell.connections, seconds=seconds, **how)
+            return load.measure(
+                cell.kind,
+                cell.nodes,
+                self.server.port,
+                cell.connections,
+                seconds,
+                self.process,
+                self._cores.load,
+                PATIENCE,
+            )
         if self._client is None:
             self._client = erlang.Client(self.server.port, self._cores.load)
             self._exits.callback(self._client.close)

@@ -22,8 +22,6 @@ from typing import NamedTuple
 #: accepts at once has then accepted 9 of 10 connections before their request comes; with Erlang's client 4 of
 #: 10, and with 10 us none.
 PAUSE = 20e-6
-#: How long the generator may take beyond what it was asked to take, in seconds.
-PATIENCE = 60.0
 #: Between one pair of addresses many connections, of held nodes or in TIME_WAIT, make it slow to find a free
 #: port.  Servers listen on every address, so each connection goes to the next of these.
 HOSTS = [f"127.0.0.{last}" for last in range(1, 251)]
@@ -134,16 +132,24 @@ def program() -> str:
 
 
 def measure(
-    kind: str, nodes: int, port: int, connections: int, seconds: float, server: int, core: int
+    kind: str,
+    nodes: int,
+    port: int,
+    connections: int,
+    seconds: float,
+    server: int,
+    core: int,
+    patience: float,
 ) -> dict[str, float]:
-    """`server` is the process that serves, `core` where the generator runs.  Latencies are in us, CPU times
-    in us for a request.  Raises WrongReplyError and NoCompilerError."""
+    """`server` is the process that serves, `core` where the generator runs, `patience` the seconds that it may
+    take beyond what it was asked to take.  Latencies are in us, CPU times in us for a request.  Raises
+    WrongReplyError and NoCompilerError."""
     numbers = (port, connections, int(seconds * 1e9), int(PAUSE * 1e9), server)
     asked = subprocess.run(
         [program(), *map(str, numbers)],
         input=b"".join(request.for_load() for request in KINDS[kind](nodes, port)),
         capture_output=True,
-        timeout=seconds + PATIENCE,
+        timeout=seconds + patience,
         preexec_fn=lambda: os.sched_setaffinity(0, {core}),
         check=False,
     )

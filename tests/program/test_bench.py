@@ -16,7 +16,7 @@ import pytest
 from bench import load as load_module
 from bench.load import NoCompilerError, WrongReplyError, measure, node_fields
 from support.paths import C_EPMD, ROOT
-from support.patience import LONG
+from support.patience import LONG, PATIENCE
 from support.programs import real, run
 
 
@@ -30,7 +30,7 @@ def load(**plan) -> dict[str, float]:
     real("cc")
     core = min(os.sched_getaffinity(0))
     plan = {"kind": "lookup", "nodes": 1, "connections": 1, "seconds": 0.05, "server": os.getpid()} | plan
-    return measure(core=core, **plan)
+    return measure(core=core, patience=PATIENCE, **plan)
 
 
 @pytest.fixture
@@ -155,4 +155,4 @@ def test_machine_without_a_compiler(monkeypatch):
     load_module.program.cache_clear()
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(NoCompilerError, match="cc is missing: install gcc"):
-        measure("lookup", 1, 1, 1, 0.1, os.getpid(), 0)
+        measure("lookup", 1, 1, 1, 0.1, os.getpid(), 0, PATIENCE)
