@@ -70,7 +70,9 @@ def run(
 
 def _must_be_reached(mapper: Mapper, hosts: list[str]) -> None:
     try:
-        ownport.must_answer(hosts, mapper.port)
+        ownport.must_answer(
+            hosts, mapper.port, lambda number, address: mapper.listeners[number].take_back(address)
+        )
     except OSError:
         mapper.close_listeners()  # the caller may start another epmd as soon as it is told
         raise

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import _socket
 import errno
+import os
 import select
 from collections.abc import Iterable
 
@@ -75,6 +76,22 @@ class Acceptor(StreamServer):
     def is_pending(self) -> bool:
         """Return whether a connection waits to be accepted."""
         return not self.closed and bool(self._poll.poll(0))
+
+    def take_back(self, peer: tuple[Any, ...]) -> None:
+        """Close the connection of this peer, which waits to be accepted. Others before it are served.
+
+        For a connection that this process has made itself: it must not be logged.
+        """
+        try:
+            while True:
+                descriptor, other = self.socket.accept()
+                if other[:2] == peer[:2]:
+                    os.close(descriptor)
+                    return
+                # Connections are served from the hub only.
+                self.loop.run_callback(self._serve, descriptor, other)
+        except OSError:
+            pass  # no descriptor is free: it is served, and the log has a line of it
 
     def shut_down(self) -> None:
         """Close, and stop listening even if forked processes have copies of the socket."""

@@ -43,6 +43,9 @@ if TYPE_CHECKING:
         def is_pending(self) -> bool:
             """Return whether a connection waits to be accepted."""
 
+        def take_back(self, peer: tuple[Any, ...]) -> None:
+            """Close the connection of this peer before it is served."""
+
         def shut_down(self) -> None:
             """Stop, and free the port."""
 
