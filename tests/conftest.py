@@ -1,19 +1,31 @@
-"""Fixtures that more than one module uses."""
+"""Options, marks and fixtures that more than one module uses."""
 
 from __future__ import annotations
 
 import resource
+from collections.abc import Callable
 
 import pytest
+from hypothesis import HealthCheck, settings
 
-from support.forms import COMMANDS, Process, Real, Source, command_of, heed_signals
+from support.cost import Cost
+from support.forms import FORMS, PROGRAMS, InProcess, Process, Server, Source, command_of
+from support.made import Made
+from support.order import longest_first
+from support.programs import Real, heed_signals
 
-#: The folders whose tests start no process that is measured: those of program/ run the same code.
-UNMEASURED = {"erlang", "packaging"}
 #: Projects of their own, which the tests run.
 collect_ignore = ["examples"]
+MARKS = (
+    "slow(seconds): waits, or plays for long; left out by --quick. The more seconds, the earlier it begins",
+    "measured: runs under coverage in scripts/test, and only so, with the form that costs least there",
+)
 
 heed_signals()
+
+# How long an example takes is a matter of the machine.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 # Some tests hold thousands of connections.
 _, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -23,57 +35,75 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (_hard, _hard))
 def pytest_addoption(parser: pytest.Parser) -> None:
     text = "only what needs no other program and does not wait for long (scripts/test --quick)"
     parser.addoption("--quick", action="store_true", help=text)
+    text = "only the tests that run under coverage, or only the others"
+    parser.addoption("--measured", choices=("yes", "no"), help=text)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "slow: waits, or plays for long; left out by --quick")
+    for mark in MARKS:
+        config.addinivalue_line("markers", mark)
+    config.pluginmanager.register(Cost())
     Real.wanted = not config.getoption("quick")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("quick"):
-        quick = {item: not (item.get_closest_marker("slow") or needs_another_program(item)) for item in items}
-        config.hook.pytest_deselected(items=[item for item in items if not quick[item]])
-        items[:] = [item for item in items if quick[item]]
+        select(
+            config, items, lambda item: not (item.get_closest_marker("slow") or needs_another_program(item))
+        )
+    if config.getoption("measured"):
+        chosen = measured(items)
+        wanted = config.getoption("measured") == "yes"
+        select(config, items, lambda item: (item in chosen) == wanted)
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    items[:] = longest_first(items, workers)
+
+
+def select(config: pytest.Config, items: list[pytest.Item], wanted: Callable[[pytest.Item], bool]) -> None:
+    config.hook.pytest_deselected(items=[item for item in items if not wanted(item)])
+    items[:] = filter(wanted, items)
+
+
+def is_quick(item: pytest.Item) -> bool:
+    return not (item.get_closest_marker("slow") or needs_another_program(item))
 
 
 def needs_another_program(item: pytest.Item) -> bool:
-    """Whether the test is for a form that is made of something else than Python, by its parameters."""
+    """Whether the test is for a form that is made of something else than Python."""
+    return not all(issubclass(form, InProcess | Source) for form in forms_of(item))
+
+
+def measured(items: list[pytest.Item]) -> set[pytest.Item]:
+    """Those that run under coverage: of the forms that are Python, one. In process it costs least."""
+    marked = [item for item in items if item.get_closest_marker("measured")]
+    in_process = {(item.path, item.originalname) for item in marked if InProcess in forms_of(item)}
+    return {
+        item
+        for item in marked
+        if not needs_another_program(item)
+        and ((item.path, item.originalname) not in in_process or InProcess in forms_of(item))
+    }
+
+
+def forms_of(item: pytest.Item) -> list[type[Server]]:
+    """The forms among the parameters of a test."""
     parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
-    return any(
-        issubclass(value, Process) and not issubclass(value, Source)
-        if isinstance(value, type)
-        else value in COMMANDS and value != "source"
-        for value in parameters
-        if isinstance(value, type | str)
-    )
+    return [value for value in parameters if isinstance(value, type) and issubclass(value, Server)]
 
 
-@pytest.fixture
-def unmeasured(monkeypatch) -> None:
-    """What is started imports what it needs itself, and nothing for coverage.
-
-    That costs 0.1 s of CPU for each process, so tests that start hundreds of them, or that compare times,
-    ask for this where other tests run the same code.
-    """
-    for variable in ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"):
-        monkeypatch.delenv(variable, raising=False)
-
-
-@pytest.fixture(autouse=True)
-def by_folder(request) -> None:
-    """`unmeasured`, for each test of the folders that say so."""
-    if request.path.parent.name in UNMEASURED:
-        request.getfixturevalue("unmeasured")
-
-
-@pytest.fixture(params=COMMANDS)
+@pytest.fixture(params=[form for form in FORMS if issubclass(form, Process)], ids=lambda form: form.__name__)
 def command(request) -> list[str]:
     """The beginning of a command line, for each form that is a program."""
     return command_of(request.param)
 
 
-@pytest.fixture(params=[name for name in COMMANDS if name != "C"])
+@pytest.fixture(params=PROGRAMS.values(), ids=lambda form: form.__name__)
 def ours(request) -> list[str]:
     """The same, for each form that is ours."""
     return command_of(request.param)
+
+
+@pytest.fixture(scope="session")
+def made(pytestconfig, tmp_path_factory) -> Made:
+    """What takes long to make, and is made once for all workers."""
+    return Made(pytestconfig, tmp_path_factory)

@@ -37,7 +37,8 @@ import startup
 from bench import report
 from bench.cells import Cores, cells, measure
 from support.asked import choice, number
-from support.forms import C_EPMD, PROGRAMS, ROOT, C, Process, Source
+from support.forms import PROGRAMS, C, Process, Source
+from support.paths import C_EPMD, ROOT
 
 DOCS = ROOT / "docs" / "benchmarks"
 STARTS = 15

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from support.forms import C, Process
+from support.patience import PATIENCE
 
 HERE = Path(__file__).parent
-#: How long a server or the load generator may take beyond what it was asked to take, in seconds.
-PATIENCE = 30.0
 
 KINDS = ("lookup", "register", "names")
 CONNECTIONS = (1, 8, 64)

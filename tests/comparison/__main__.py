@@ -24,10 +24,13 @@ from collections.abc import Iterator
 
 from docopt import docopt
 
-from comparison import differences, groups
+from comparison import groups
 from comparison.rows import DIFFERENT, SAME, Row
+from support import differences
 from support.asked import choice, number, program
-from support.forms import C_EPMD, PROGRAMS, ROOT, C, heed_signals
+from support.forms import PROGRAMS, C
+from support.paths import C_EPMD, ROOT
+from support.programs import heed_signals
 
 DOCS = ROOT / "docs" / "differences.md"
 _WIDEST = 48

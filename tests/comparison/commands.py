@@ -21,17 +21,19 @@ from comparison.calls import CALLS, NOBODY, Call, Place
 from comparison.masks import masked
 from comparison.rows import NOT_PLAYED, Form, Row, Seen, side_by_side
 from support.daemons import end as end_daemon, serving_pid
-from support.forms import PATIENCE, Process, answers, clean_environment, real, reserved_port, wait_until
+from support.differences import is_listed
+from support.forms import Process
+from support.patience import PATIENCE, wait_until
 from support.peer import ask, lives, names, node, register
+from support.ports import answers, reserved_port
+from support.procfs import processes_at
+from support.programs import clean_environment, real
 
 if TYPE_CHECKING:
     from comparison.groups import Plan
 
 #: Calls wait more than they work.
 _AT_ONCE = 8
-#: How long to look for a daemon that there should not be.  One that there should be may take its time: C's
-#: caller returns before it listens.
-_UNTIL_THERE_IS_NO_DAEMON = 1.0
 #: Loopback, two addresses that the calls name, and one that only a wildcard covers.
 _HOSTS = ("127.0.0.1", "::1", "127.0.0.5", "127.0.0.6", "127.0.0.77")
 
@@ -39,6 +41,9 @@ _HOSTS = ("127.0.0.1", "::1", "127.0.0.5", "127.0.0.6", "127.0.0.77")
 _LATE = 0.9
 
 _USAGE = "usage: epmd "
+#: What ours says instead.
+_WRONG_LINE = re.compile(r"epmd: [^\n]+: see epmd -help\n")
+assert is_listed("a command line that is wrong")
 _BAD_VALUE = re.compile(r'epmd: -?\w+: ".*" is not a number from 1 to \d+\n')
 #: How a log with -d begins.  What else is in it is for the group `log`.
 _LOG = re.compile(r"epmd: TIME: epmd running - daemon = 0\r\n")
@@ -151,10 +156,10 @@ class Run:
         return call.place is NOBODY and "-daemon" in call.words and not call.asks and not call.bad_value
 
     def _daemon(self) -> str:
-        expected = self._process.returncode == 0 and not self._call.difference
-        end = time.monotonic() + (PATIENCE if expected else _UNTIL_THERE_IS_NO_DAEMON)
+        end = time.monotonic() + PATIENCE
         while not answers(self._port):
-            if time.monotonic() > end:
+            # C's caller returns before its daemon listens, or ends in vain.
+            if time.monotonic() > end or ("-port" in self._call.words and not processes_at(self._port)):
                 return "no daemon"
             time.sleep(0.005)
         pid = serving_pid(self._port)
@@ -166,9 +171,10 @@ class Run:
     def _said(self, output: IO[bytes]) -> str:
         output.seek(0)
         text = output.read().decode("utf-8", "backslashreplace")
-        if self._call.bad_value and (_USAGE in text or _BAD_VALUE.fullmatch(text)):
+        is_usage = _USAGE in text or _WRONG_LINE.fullmatch(text)
+        if self._call.bad_value and (is_usage or _BAD_VALUE.fullmatch(text)):
             return "(an error)"
-        if _USAGE in text:
+        if is_usage:
             return "(usage)"
         text = masked(text, self._port)
         return f"(a log of level {log_level(text)})" if _LOG.match(text) else repr(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import queue
 import re
@@ -23,9 +22,13 @@ from comparison.settled import settle, stay_on_one_processor
 from gevent_epmd.client import TIMEOUT
 from gevent_epmd.program.processes import gone
 from support.daemons import daemon, serving_pid
-from support.forms import PATIENCE, Built, answers, processes_at, real, reserved_port, run, wait_until
+from support.forms import Built
 from support.orphans import zombies_under_process_1
+from support.patience import IN_VAIN, PATIENCE, wait_until
 from support.peer import Peer, ask, names, node, register, try_to_register
+from support.ports import answers, reserved_port
+from support.procfs import processes_at
+from support.programs import real, run
 from support.strangers import STRANGERS, BoundOnly, Http, Mute, Stranger
 from support.syslog import PRIVATE_DEV
 
@@ -42,8 +45,8 @@ _SIZE_LIMIT = "a log file at its size limit"
 
 _SIGNALS = ("TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "ALRM", "PIPE", "CHLD", "XFSZ", "WINCH")
 _SIGNALS_TO_A_DAEMON = ("TERM", "INT", "HUP", "QUIT", "USR1", "PIPE", "XFSZ")
-#: How long a signal may take that ends it; so long it is watched.
-_SOON = 2.0
+#: How often it must have answered after a signal before it counts as one that serves on.
+_OFTEN = 10
 
 
 def signals(form: Form) -> Iterator[Seen]:
@@ -51,10 +54,9 @@ def signals(form: Form) -> Iterator[Seen]:
     for name in _SIGNALS:
         with form() as server:
             server.process.send_signal(signal.Signals[f"SIG{name}"])
-            try:
-                seen = f"status {server.process.wait(_SOON)}"
-            except subprocess.TimeoutExpired:
-                seen = "serves" if answers(server.port) else "does not answer"
+            seen = _fate(server.process.poll, server.port)
+            if seen == _ENDED:
+                seen = f"status {server.process.returncode}"
         yield Seen(f"SIG{name} in the foreground", seen, _SIZE_LIMIT if name == "XFSZ" else "")
 
 
@@ -62,10 +64,28 @@ def signals_to_a_daemon(form: Form) -> Iterator[Seen]:
     for name in _SIGNALS_TO_A_DAEMON:
         with daemon([*form.command]) as (port, pid):
             os.kill(pid, signal.Signals[f"SIG{name}"])
-            with contextlib.suppress(AssertionError):
-                wait_until(lambda pid=pid: gone(pid), "its end", _SOON)
-            seen = "ended" if gone(pid) else "serves" if answers(port) else "does not answer"
+            seen = _fate(lambda pid=pid: gone(pid) or None, port)
         yield Seen(f"SIG{name} to a daemon", seen, _SIZE_LIMIT if name == "XFSZ" else "")
+
+
+_ENDED = "ended"
+
+
+def _fate(status: Callable[[], object], port: int) -> str:
+    """What becomes of one that has just got a signal; `status` is None as long as it has not ended.
+
+    It serves on if it still answers after a while in which it has answered again and again: then it has had
+    its turn, on a slow machine too."""
+    start, answered = time.monotonic(), 0
+    while status() is None:
+        waited = time.monotonic() - start
+        if waited > IN_VAIN and answered >= _OFTEN:
+            return "serves"
+        if waited > PATIENCE:
+            return "does not answer"
+        answered += answers(port)
+        time.sleep(0.1)  # the rate at which it is asked
+    return _ENDED
 
 
 def belongings(form: Form) -> Iterator[Seen]:
@@ -175,8 +195,8 @@ _STRANGE: tuple[tuple[type[Stranger], tuple[str, ...], str], ...] = (
     *((Http, call, _STRANGER) for call in _ASKING),
     *((BoundOnly, call, "") for call in _ASKING),
 )
-#: By when a call that has a limit has come to it, in seconds.
-_LIMIT = TIMEOUT + 10
+#: When it is seen that a call of C's has no limit, in seconds.
+_NO_LIMIT = TIMEOUT + IN_VAIN
 
 
 def strangers(form: Form) -> Iterator[Seen]:
@@ -187,14 +207,17 @@ def strangers(form: Form) -> Iterator[Seen]:
 
 def _met(form: Form, stranger: type[Stranger], call: tuple[str, ...], difference: str) -> Seen:
     title = f"{' '.join(call) or 'in the foreground'}, {stranger.__name__} at the port"
+    patience = _NO_LIMIT if form.is_c and difference else PATIENCE
     with stranger() as there:
         try:
-            seen = _ended(title, [*form.command, "-port", str(there.port), *call], difference, timeout=_LIMIT)
+            seen = _ended(
+                title, [*form.command, "-port", str(there.port), *call], difference, timeout=patience
+            )
             # C's caller returns before its daemon has bound the port, which must not be free then.
             wait_until(lambda: not processes_at(there.port), "its daemon to end")
             return seen
         except subprocess.TimeoutExpired:
-            return Seen(title, f"waits for more than {_LIMIT:g} s", difference)
+            return Seen(title, f"waits for more than {TIMEOUT:g} s", difference)
 
 
 def syslog(form: Form) -> Iterator[Seen]:
@@ -203,7 +226,9 @@ def syslog(form: Form) -> Iterator[Seen]:
     with _Syslog() as log, reserved_port() as port:
         for (title, options), difference in zip(_IN_VAIN.items(), (_NO_REASON, _CANNOT_SERVE), strict=True):
             run([*log.prefix, *form.command, "-port", str(port), "-daemon", *options])
-            yield log.heard(f"{title}, in syslog", port, wait=_SOON, difference=difference)
+            # C's caller returns before its daemon fails.
+            wait_until(lambda: not processes_at(port), "its daemon to end")
+            yield log.heard(f"{title}, in syslog", port, difference=difference)
         with daemon([*log.prefix, *form.command], "-relaxed_command_check") as (port, pid):
             yield log.heard("a daemon starts, in syslog", port)
             run([*log.prefix, *form.command, "-port", str(port), "-daemon"])
@@ -280,9 +305,8 @@ class _Syslog:
         os.symlink(self._path, f"{folder}/log")
         return [real("unshare"), "--map-root-user", "--mount", "sh", "-c", PRIVATE_DEV, "sh", folder]
 
-    def heard(self, title: str, port: int, *, wait: float = 0, difference: str = "") -> Seen:
-        """What has been sent since the last call; `wait` is for what nobody knows whether it comes."""
-        time.sleep(wait)
+    def heard(self, title: str, port: int, *, difference: str = "") -> Seen:
+        """What has been sent since the last call."""
         self._send(_MARK)
         lines = "\n".join(iter(lambda: self._came.get(timeout=PATIENCE).decode(), _MARK.decode()))
         text = re.sub(r"(?m)^(<\d+>)\w{3} [ \d]\d \d\d:\d\d:\d\d ", r"\1TIME ", lines)

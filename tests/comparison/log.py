@@ -10,6 +10,7 @@ play, what one of them closes stays open for as long as another is starting a pr
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -21,8 +22,12 @@ from comparison.masks import masked
 from comparison.rows import Form, Row, Seen, at_once, seen_in
 from comparison.settled import settle, stay_on_one_processor
 from gevent_epmd.protocol import frame
-from support.forms import PATIENCE, TESTS, Process, run
+from support.daemons import serving_pid
+from support.forms import Process
+from support.paths import TESTS
+from support.patience import LONG, wait_until, whole_seconds
 from support.peer import Peer, ask, node, register, try_to_register
+from support.programs import run
 from support.scenes import OTHER_V4, run_apart
 
 if TYPE_CHECKING:
@@ -233,19 +238,26 @@ def timed_out(port: int) -> Iterator[str]:
 
 
 def idle(_port: int) -> Iterator[str]:
-    time.sleep(3)  # a server of a packet timeout of 1 s waits for so long as that in C
+    # With a packet timeout of 1 s, C's wakes each second.
+    time.sleep(whole_seconds(3))
     yield "nothing, for a while"
 
 
 def not_to_be_answered(port: int) -> Iterator[str]:
     """The other end is gone before the delay of a busy server is over."""
+    pid = serving_pid(port)
+    before = _descriptors(pid)
     for title, packet in (("NAMES", b"n"), ("a look-up", b"zfoo"), ("ALIVE2", node("foo").packet())):
         peer = Peer(port)
         peer.send(frame(packet))
-        time.sleep(0.5)  # it must have been read
+        settle(pid)  # it has been read
         peer.reset()
-        time.sleep(2.5)  # the delay is 2 s
+        wait_until(lambda: _descriptors(pid) == before, "the connection to be closed, after the delay")
         yield f"{title} that cannot be answered"
+
+
+def _descriptors(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 def complaints(port: int) -> Iterator[str]:
@@ -324,7 +336,7 @@ def played_by_a_process(script: Script, options: list[str], form: Form) -> list[
     loopback address."""
     me = [sys.executable, "-m", "comparison.log", script.__name__, json.dumps(form.command), *options]
     how = run_apart if script is strangers else run
-    done = how(me, environ={"PYTHONPATH": str(TESTS)}, timeout=3 * PATIENCE)
+    done = how(me, environ={"PYTHONPATH": str(TESTS)}, timeout=LONG)
     assert done.returncode == 0, done.stderr.decode()
     return [Seen(*seen) for seen in json.loads(done.stdout)]
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from comparison.differences import is_listed
+from support.differences import is_listed
 
 _TIME = re.compile(r"\b\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}\b")
 _SECONDS = re.compile(r"(time in seconds: )\d+")

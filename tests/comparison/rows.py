@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from comparison.differences import WORDS, is_listed
+from support.differences import WORDS, is_listed
 from support.forms import Process
 
 SAME = "same"

@@ -10,22 +10,15 @@ from __future__ import annotations
 import os
 import random
 import socket
-import struct
 import time
 
-from support.forms import PATIENCE, state, wait_until
+from support.patience import PATIENCE, wait_until
+from support.procfs import state
 
 #: How long it must be seen asleep, and how often.
 _CALM = 0.002
 _LOOKS = 4
 _AT_REST = ("S", "Z", "")
-
-# sock_diag(7).  /proc/net/tcp says the same, and takes 0.1 s where many connections have just ended.
-_NETLINK_SOCK_DIAG, _SOCK_DIAG_BY_FAMILY, _REQUEST_ALL, _DONE = 4, 20, 0x301, 3
-_HEADER = struct.Struct("=IHHII")
-_QUERY = struct.Struct("=BBBxI")
-_INODE = struct.Struct("=68xI")
-_LISTENING = 1 << 10
 
 
 def stay_on_one_processor() -> None:
@@ -54,21 +47,3 @@ def _sleeps(pid: int) -> bool:
             return False
         time.sleep(_CALM)
     return True
-
-
-def listening_inodes(port: int) -> set[int]:
-    """The sockets that listen at the port over IPv4, by their numbers in /proc/PID/fd."""
-    query = _QUERY.pack(socket.AF_INET, socket.IPPROTO_TCP, 0, _LISTENING) + struct.pack("!H46x", port)
-    header = _HEADER.pack(_HEADER.size + len(query), _SOCK_DIAG_BY_FAMILY, _REQUEST_ALL, 0, 0)
-    found = set()
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as netlink:
-        netlink.send(header + query)
-        while True:
-            answer = netlink.recv(1 << 16)
-            while answer:
-                size, kind, *_ = _HEADER.unpack_from(answer)
-                if kind != _SOCK_DIAG_BY_FAMILY:
-                    assert kind == _DONE, "the kernel does not tell"
-                    return found
-                found.update(_INODE.unpack_from(answer, _HEADER.size))
-                answer = answer[(size + 3) & ~3 :]

@@ -37,7 +37,8 @@ from gevent_epmd.protocol import (
     names_line,
     port2_reply,
 )
-from support.forms import PATIENCE, Process
+from support.forms import Process
+from support.patience import PATIENCE
 from support.peer import Peer, ask, barrier
 
 LOOK_UP_255 = "a look-up of a 255-character name"
@@ -137,7 +138,7 @@ def play(server: Process, batch: Batch) -> list[Seen]:
             try:
                 seen.append(player.do(step))
             except TimeoutError:
-                return [*seen, Seen(state=f"{FAILS} nothing for {PATIENCE} s")]
+                return [*seen, Seen(state=f"{FAILS} nothing for {PATIENCE:.0f} s")]
             except (ConnectionError, AssertionError) as error:
                 has_ended = server.ended() is not None
                 seen.append(Seen(state="nobody answers" if has_ended else f"{FAILS} {error!r}"))
@@ -213,7 +214,7 @@ class _Player:
 
     def _kill(self, step: Step) -> Seen:
         seen = self._ask(step)
-        end = time.monotonic() + PATIENCE / 4
+        end = time.monotonic() + PATIENCE
         while self._server.ended() is None and time.monotonic() < end:
             time.sleep(0.002)
         return seen._replace(state=f"status {self._server.ended()}")
@@ -252,7 +253,7 @@ class _Player:
         return ""
 
     def _goes(self, request: Alive2Request) -> bool:
-        end = time.monotonic() + PATIENCE / 4
+        end = time.monotonic() + PATIENCE
         while self._is_listed(request):
             if time.monotonic() > end:
                 return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support.forms import Built, Folder, Source
+from support.marks import forms
 from support.scenes import (
     nodes_of_two_containers_are_forwarded,
     nodes_of_two_containers_share_an_epmd,
@@ -13,7 +13,7 @@ from support.scenes import (
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", [Source, Built, Folder], ids=lambda form: form.__name__)
+@forms(processes_only=True, c=False)
 @pytest.mark.parametrize(
     "scene", [nodes_of_two_containers_share_an_epmd, nodes_of_two_containers_are_forwarded]
 )

@@ -13,8 +13,11 @@ import pytest
 
 from support.checking import check
 from support.erlang import Node
-from support.forms import FOLDER, ROOT, SOURCE, answers, content, real, reserved_port, run, wait_until
+from support.paths import FOLDER, ROOT, SOURCE
+from support.patience import wait_until
 from support.peer import names
+from support.ports import answers, reserved_port
+from support.programs import content, real, run
 from support.shown import is_shown, masked, play, sessions
 
 TEXT = (ROOT / "docs" / "troubleshooting.md").read_text()

@@ -16,6 +16,8 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
+from support.patience import LONG
+
 from . import report, services
 from .steps import CHECKOUT, RECORDS, Failed, Log, Seen, Step, as_record, last_line, record, step, wait_until
 
@@ -43,7 +45,7 @@ def try_run(log: Log) -> Seen:
         command = ["scripts/run", "-port", "0", "-port_file", str(port_file)]
         process = subprocess.Popen(command, cwd=CHECKOUT, stdout=output, stderr=output)
         try:
-            wait_until(lambda: port_file.exists() or process.poll() is not None, "it to serve", 1200)
+            wait_until(lambda: port_file.exists() or process.poll() is not None, "it to serve", 2 * LONG)
             if process.poll() is not None:
                 raise Failed(f"it ended with {process.returncode}: {last_line(log.path.read_text())}")
             log.run("scripts/run", "-port", port_file.read_text().strip(), "-names")

@@ -10,11 +10,11 @@ import signal
 import subprocess
 from pathlib import Path
 
+from support.patience import LONG
+
 from .steps import CHECKOUT, Failed, Log, Seen, wait_until
 
 MAPPER = "epmd"
-#: A status or join is a start of a node.
-PATIENCE = 180
 
 
 class RabbitMQ:
@@ -34,7 +34,7 @@ class RabbitMQ:
         self._log.run(
             "rabbitmq-server",
             "-detached",
-            patience=PATIENCE,
+            patience=LONG,
             RABBITMQ_NODENAME=node,
             RABBITMQ_NODE_PORT=amqp,
         )
@@ -42,7 +42,7 @@ class RabbitMQ:
         self.call(node, "await_startup")
 
     def call(self, node: str, *command: str) -> str:
-        return self._log.run("rabbitmqctl", "-n", node, *command, patience=PATIENCE)
+        return self._log.run("rabbitmqctl", "-n", node, *command, patience=LONG)
 
     def join(self) -> None:
         self.call(self.second, "stop_app")
@@ -91,7 +91,7 @@ class Ejabberd:
         return ["ejabberdctl", "--node", node, *options]
 
     def call(self, node: str, *command: str) -> str:
-        return self._log.run(*self._command(node), *command, patience=PATIENCE)
+        return self._log.run(*self._command(node), *command, patience=LONG)
 
     def start(self, node: str) -> None:
         self.call(node, "start")
@@ -104,7 +104,7 @@ class Ejabberd:
 
     def members(self, node: str) -> set[str]:
         """None while a node restarts as a member."""
-        status, said = self._log.call(*self._command(node), "list_cluster", patience=PATIENCE)
+        status, said = self._log.call(*self._command(node), "list_cluster", patience=LONG)
         return set() if status else set(re.findall(r"[\w.]+@[\w.]+", said))
 
     def stop(self, node: str) -> None:

@@ -14,10 +14,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from support.patience import LONG, PATIENCE
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 RECORDS = CHECKOUT / ".scratch" / "newest"
-#: Seconds; for all tests, on a slow machine that does other things besides.
-PATIENCE = 2 * 60 * 60
+#: For all tests, in seconds.
+ALL_TESTS = 12 * LONG
 
 
 class Failed(Exception):
@@ -52,7 +54,7 @@ class Log:
         self.path = RECORDS / f"{name.replace('/', '-').replace(' ', '-')}.log"
         self.path.write_bytes(b"")
 
-    def call(self, *command: str, patience: float = PATIENCE, **environ: str) -> tuple[int, str]:
+    def call(self, *command: str, patience: float = ALL_TESTS, **environ: str) -> tuple[int, str]:
         """Run a command in the checkout; gives its status and output.  Raises Failed if it does not end."""
         start = self.path.stat().st_size
         with self.path.open("ab") as output:
@@ -71,7 +73,7 @@ class Log:
         said = self.path.read_bytes()[start:].decode(errors="replace")
         return status, said.partition("\n")[2]
 
-    def run(self, *command: str, expect: int = 0, patience: float = PATIENCE, **environ: str) -> str:
+    def run(self, *command: str, expect: int = 0, patience: float = ALL_TESTS, **environ: str) -> str:
         """As `call`, but raises Failed for another status than `expect`."""
         status, said = self.call(*command, patience=patience, **environ)
         if status != expect:
@@ -83,7 +85,7 @@ def last_line(text: str) -> str:
     return (text.strip().splitlines() or [""])[-1]
 
 
-def wait_until(condition: Callable[[], object], what: str, patience: float = 120) -> None:
+def wait_until(condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
     end = time.monotonic() + patience
     while not condition():
         if time.monotonic() > end:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from packages import scenes
 from packages.scenes import ERLANG, LIBRARY, check
+from support.patience import LONG, PATIENCE
 from support.roots import Root, RootFailed, copied, entered
 
 #: What in_root keeps from starting services; a root with systemd starts them.
@@ -73,8 +74,8 @@ def together(host: AptHost) -> list[str]:
     host.install(host.first, "erlang-base", "rabbitmq-server")
     scenes.check_ours_in_place(host)
     host.root.run("rabbitmq-server -detached")
-    host.root.until("epmd -names | grep -q '^name rabbit at port'", patience=180)
-    host.root.run("rabbitmqctl await_startup --timeout 180")
+    host.root.until("epmd -names | grep -q '^name rabbit at port'", LONG)
+    host.root.run(f"rabbitmqctl await_startup --timeout {PATIENCE:.0f}")
     return [broker(host)]
 
 
@@ -90,7 +91,7 @@ def broker(host: AptHost) -> str:
 def systemd(host: AptHost) -> list[str]:
     """Debian's units start ours, and the broker that wants them finds it."""
     host.install("erlang-base", host.first, "rabbitmq-server", "needrestart")
-    host.root.until("rabbitmqctl await_startup --timeout 60", patience=180)
+    host.root.until("rabbitmqctl await_startup --timeout 60", LONG)
     check(unit(host) == host.mapper()[0], "epmd.service is not the one that serves")
     seen = [f"epmd.socket of erlang-base has started it; {broker(host)}"]
     running = host.mapper()
@@ -103,7 +104,7 @@ def systemd(host: AptHost) -> list[str]:
     check(unit(host) == host.mapper()[0] != running[0], "it was not handed over")
     seen.append(f"upgrade: PID {running[0]} went on, needrestart names no service; {command!r} handed over")
     host.reinstall_erlang()
-    host.root.until("rabbitmqctl await_startup --timeout 60", patience=180)
+    host.root.until("rabbitmqctl await_startup --timeout 60", LONG)
     check(unit(host) == host.mapper()[0], "epmd.service is not the one that serves")
     seen.append(f"after apt install --reinstall erlang-base: {broker(host)}")
     command = scenes.check_hands_over(host.root.run("apt-get purge -qy gevent-epmd"), host.mapper()[0])

@@ -6,7 +6,9 @@ import sys
 
 import pytest
 
-from support.forms import ROOT, run
+from support.paths import ROOT
+from support.patience import LONG
+from support.programs import run
 
 BAD = {
     "comparison nosuch": b'compare: "nosuch" is not one of wire, ',
@@ -26,7 +28,7 @@ def test_bad_line(line: str) -> None:
     done = run(
         [sys.executable, "-m", *line.split()],
         environ={"PYTHONPATH": f"{ROOT / 'tests'}:{ROOT / 'build'}"},
-        timeout=60,
+        timeout=LONG,
     )
     assert (done.returncode, done.stdout) == (1, b"")
     assert done.stderr.startswith(BAD[line])

@@ -21,8 +21,11 @@ import yaml
 from gevent_epmd.program.options import read_options
 from gevent_epmd.program.processes import gone
 from support import markdown
-from support.forms import FOLDER, ROOT, exunit_passed, real, run, wait_until
+from support.erlang import exunit_passed
 from support.markdown import Block, Command, all_blocks, documents, name_of
+from support.paths import FOLDER, ROOT
+from support.patience import LONG, wait_until
+from support.programs import real, run
 
 README = ROOT / "README.md"
 #: A call in a text: up to what ends it in a shell, in Markdown, or in a sentence.
@@ -58,6 +61,16 @@ def test_every_document_can_be_reached_from_the_readme() -> None:
 
 def test_readme_is_short() -> None:
     assert len(README.read_text(encoding="utf-8").splitlines()) <= 130
+
+
+@pytest.mark.parametrize("folder", ["program", "support"])
+def test_every_module_of_the_tests_is_told(folder: str) -> None:
+    told = set(re.findall(r"`(\w+)`", markdown.section(ROOT / "tests" / "README.md", "What is where")))
+    modules = {path.stem for path in (ROOT / "tests" / folder).glob("*.py")} - {"__init__"}
+    assert modules - told == set()
+    assert {name for name in told if name.startswith("test_")} - {
+        path.stem for path in (ROOT / "tests").rglob("*.py")
+    } == set()
 
 
 @each_document
@@ -105,7 +118,7 @@ def test_python_example(block: Block, tmp_path: Path) -> None:
     if '"erl"' in block.text:
         real("erl")
     how = ["-m", "pytest", "-q"] if is_for_pytest else ["-W", "error"]
-    done = run([sys.executable, *how, name], cwd=tmp_path, timeout=120)
+    done = run([sys.executable, *how, name], cwd=tmp_path, timeout=LONG)
     assert done.returncode == 0, (done.stdout + done.stderr).decode()
 
 
@@ -121,7 +134,7 @@ def test_mix_example(ours, tmp_path: Path) -> None:
     script += "epmd -port $ERL_EPMD_PORT -dump; echo; echo $$"
     path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
     clean = ["env", "-i", f"PATH={path}", f"HOME={tmp_path}", "LANG=C.UTF-8"]
-    done = run([*clean, "sh", "-e", "-c", script], cwd=project, timeout=120)
+    done = run([*clean, "sh", "-e", "-c", script], cwd=project, timeout=LONG)
     said = done.stdout.decode()
     assert done.returncode == 0, said + done.stderr.decode()
     assert exunit_passed(3, done.stdout)
@@ -250,7 +263,7 @@ def test_commands_do_what_is_shown(path: Path, tmp_path: Path) -> None:
         "EPMD_EXECUTABLE": FOLDER,
     }
     inside = ["sh", "-e", "-c", SANDBOX, "sh", str(tmp_path), ERLANG, str(ROOT)]
-    done = run([*apart, *inside], environ=environ, timeout=120)
+    done = run([*apart, *inside], environ=environ, timeout=LONG)
     assert done.stderr == b""
     for number, command in enumerate(todo):
         said = (tmp_path / f"{number}.out").read_text(errors="replace")

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import elf
-from support.forms import BUILT, FOLDER, real, run
+from support.paths import BUILT, FOLDER
+from support.programs import real, run
 
 SOURCE = "int answer(void) { return 42; }\n"
 PROGRAM = """\

@@ -15,19 +15,12 @@ import pytest
 import yaml
 
 from gevent_epmd.program.options import read_options
-from support.forms import (
-    FOLDER,
-    PATIENCE,
-    ROOT,
-    answers,
-    children,
-    clean_environment,
-    content,
-    exunit_passed,
-    real,
-    run,
-    wait_until,
-)
+from support.erlang import exunit_passed
+from support.paths import FOLDER, ROOT
+from support.patience import LONG, PATIENCE, wait_until
+from support.ports import answers
+from support.procfs import children
+from support.programs import clean_environment, content, real, run
 
 EXAMPLES = ROOT / "docs" / "examples"
 WITH_EPMD = str(EXAMPLES / "with-epmd")
@@ -103,7 +96,7 @@ def test_with_epmd_that_is_ended(environ: dict[str, str], tmp_path: Path, number
 
 def test_two_nodes_of_a_test(environ: dict[str, str]) -> None:
     test = str(EXAMPLES / "cluster_test.exs")
-    done = run([WITH_EPMD, real("elixir"), test], environ=environ, timeout=60)
+    done = run([WITH_EPMD, real("elixir"), test], environ=environ, timeout=LONG)
     assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
     assert exunit_passed(1, done.stdout)
 
@@ -144,7 +137,7 @@ def test_ci_jobs(name: str, environ: dict[str, str], tmp_path: Path) -> None:
     over = "mount -t tmpfs tmpfs /opt; mount -t tmpfs tmpfs /usr/local; mkdir /usr/local/bin\n"
     script = over + "\n".join(lines)
     apart = [real("unshare"), "--mount", "sh", "-e", "-c", script]
-    done = run(apart, environ=ours, cwd=tmp_path / "project", timeout=120)
+    done = run(apart, environ=ours, cwd=tmp_path / "project", timeout=LONG)
     assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
     assert exunit_passed(1, done.stdout)
 

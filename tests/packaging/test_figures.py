@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from support import markdown
-from support.forms import ROOT
+from support.paths import ROOT
 
 OPERATORS = ROOT / "docs" / "operators.md"
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -14,13 +14,14 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import wanted
-from support.forms import ROOT, run
+from support.paths import ROOT
+from support.patience import LONG
+from support.programs import run
 
 LOCKS = ROOT / "build" / "locks"
 PYTHONS = (ROOT / "build" / "pythons").read_text().split()
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 NAMES = ["run", *EXTRAS]
-PATIENCE = 120
 
 
 def entries(text: str) -> list[list[str]]:
@@ -118,12 +119,12 @@ def set_up(checkout: Path):
         "PIP_FIND_LINKS": str(checkout.parent / "wheels"),
         "PYTHON": sys.executable,
     }
-    done = run([str(checkout / "scripts" / "run")], environ=offline, timeout=PATIENCE)
+    done = run([str(checkout / "scripts" / "run")], environ=offline, timeout=LONG)
     assert done.returncode == 1
     return done.stderr.decode()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(20)
 def test_package_of_the_right_name_and_the_wrong_content_is_refused(checkout: Path) -> None:
     said = set_up(checkout)
     assert "the package could not be installed" in said

@@ -16,8 +16,11 @@ import architecture
 import imports
 import usage
 from gevent_epmd.program.options import _known_options
-from support.forms import BUILT, ROOT, SOURCE, Source, real, run
+from support.forms import Source
+from support.paths import BUILT, ROOT, SOURCE
+from support.patience import LONG
 from support.peer import node, register
+from support.programs import real, run
 
 MANUAL = ROOT / "docs" / "epmd.1"
 COMPLETION = ROOT / "docs" / "completion"
@@ -61,7 +64,7 @@ def test_is_what_scripts_docs_makes(path: Path) -> None:
 def test_session_is_what_the_executable_says() -> None:
     for program in (BUILT, "erl", "ip", "unshare"):
         real(program)
-    done = run([sys.executable, str(ROOT / "build" / "session.py")], timeout=90)
+    done = run([sys.executable, str(ROOT / "build" / "session.py")], timeout=LONG)
     assert done.returncode == 0, done.stderr.decode()
     assert (ROOT / "docs" / "session.svg").read_bytes() == done.stdout, "run scripts/docs"
     assert ElementTree.fromstring(done.stdout).tag.endswith("svg")

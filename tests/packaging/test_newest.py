@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from newest import report, steps
+from support.patience import PATIENCE
 
 VERSIONS = {"Python": "3.14.0", "ejabberd": ""}
 PASSED = {"name": "scripts/test", "passed": True, "seconds": 600, "seen": "9 passed, 1 skipped"}
@@ -55,7 +56,7 @@ def test_step_that_works(records: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "patience", "why"),
     [
-        ("print('one', flush=True); raise SystemExit('two')", 60, "status 1: two (see x.log)"),
+        ("print('one', flush=True); raise SystemExit('two')", PATIENCE, "status 1: two (see x.log)"),
         ("while True: pass", 0.1, "took more than 0 s (see x.log)"),
     ],
     ids=["status", "patience"],

@@ -12,7 +12,7 @@ from gevent_epmd import client, testing
 from gevent_epmd.client import answers
 from gevent_epmd.protocol import Alive2Request
 from support import markdown
-from support.forms import ROOT
+from support.paths import ROOT
 
 PYTHON = ROOT / "docs" / "python.md"
 #: The tables of names, by their sections: what they are of.

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from support.forms import FOLDER, ROOT, real, run
+from support.paths import FOLDER, ROOT
+from support.patience import LONG
+from support.programs import real, run
 
 NOBODY = {
     "GIT_CONFIG_GLOBAL": "/dev/null",
@@ -117,13 +119,13 @@ def test_wrong_usage(checkout: Path) -> None:
     assert done.stderr.startswith(b"usage: scripts/release [--dry-run]")
 
 
-@pytest.mark.slow
+@pytest.mark.slow(40)
 def test_dry_run_makes_all_and_tries_it() -> None:
     real(FOLDER)
     done = run(
         [str(ROOT / "scripts" / "release"), "--dry-run"],
         environ={"SOURCE_DATE_EPOCH": "1700000000", "PIP_RETRIES": "1"},
-        timeout=300,
+        timeout=LONG,
     )
     if done.returncode and not os.environ.get("CI") and b"connection broken" in done.stderr:
         pytest.skip("the packages are out of reach: no network")

@@ -15,7 +15,8 @@ import pytest
 from referencing import Registry, Resource
 
 import licences
-from support.forms import BUILT, FOLDER, ROOT, real
+from support.paths import BUILT, FOLDER, ROOT
+from support.programs import real
 
 INNER = Path(FOLDER).parent / "_internal"
 STAND_INS = ROOT / "build" / "stand-ins"

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from support.forms import FOLDER, ROOT, real, run
+from support.paths import FOLDER, ROOT
+from support.patience import LONG, whole_seconds
+from support.programs import real, run
 from support.units import TARGET, TARGETS, check_service
 
 UNITS = ROOT / "docs" / "systemd"
@@ -54,7 +56,7 @@ RELEASE_STARTS = """\
 exec erl -detached -noinput -sname a -start_epmd false -setcookie biscuit -eval '
     F = fun F() -> filelib:is_file("/run/stop") andalso halt(), timer:sleep(50), F() end, F().'
 """
-#: The variable is for longer than a node takes to start on a busy machine.
+#: The variable is for longer than a node takes to start.
 CHECKS_OF_A_RELEASE = """\
 is() { [ "$(systemctl show "$1" -p "$2" --value)" = "$3" ]; }
 processes() { cat /sys/fs/cgroup/system.slice/release.service/cgroup.procs; }
@@ -77,13 +79,13 @@ until is release.service ActiveState inactive; do sleep 0.05; done
 : with it the unit ends with its node
 mkdir /run/units/release.service.d
 cp /run/outside/drop-ins/release.service.d/epmd.conf /run/units/release.service.d
-sed -i 's/=[0-9]*$/=8/' /run/units/release.service.d/epmd.conf
+sed -i 's/=[0-9]*$/=SECONDS/' /run/units/release.service.d/epmd.conf
 systemctl daemon-reload
 play
 until is release.service ActiveState inactive; do sleep 0.05; done
 is release.service Result success
 ! epmd -started
-"""
+""".replace("SECONDS", str(whole_seconds(8)))
 CHECKS = """\
 export HOME=/run ERL_CRASH_DUMP=/dev/null
 is() { [ "$(systemctl show "$1" -p "$2" --value)" = "$3" ]; }
@@ -251,7 +253,7 @@ def boot(folder: Path, wants: str, checks: str) -> None:
     (units / "check").write_text(checks)
     inner = ["sh", "-e", "-c", BOOT, "sh", str(folder), SYSTEMD]
     apart = ["--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup", "--fork", "--kill-child=KILL"]
-    done = run([real("unshare"), *apart, *inner], timeout=120)
+    done = run([real("unshare"), *apart, *inner], timeout=2 * LONG)
     said = folder / "said"
     if not said.exists():
         pytest.skip(f"a systemd of our own does not start here: {done.stderr.decode()}")

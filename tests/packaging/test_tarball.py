@@ -9,31 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from support.forms import FOLDER, ROOT, real, run
+from support.paths import FOLDER, ROOT
+from support.patience import LONG
+from support.programs import real, run
 
 #: All that may be on PATH: GNU coreutils, findutils, sed, grep, util-linux, and bash.
 TOOLS = [
-    *(
-        "basename",
-        "bash",
-        "cat",
-        "chmod",
-        "cp",
-        "cut",
-        "dirname",
-        "find",
-        "flock",
-        "grep",
-        "ln",
-        "ls",
-        "mkdir",
-    ),
-    *("mv", "readlink", "realpath", "rm", "rmdir", "sed", "sha256sum", "sort", "stat"),
+    *("bash", "cat", "chmod", "cp", "cut", "dd", "find", "flock", "grep", "ln", "mkdir", "mv"),
+    *("readlink", "rm", "rmdir", "sed", "sha256sum", "sort", "stat"),
 ]
 
 
 def make(folder: Path) -> Path:
-    done = run([str(ROOT / "scripts" / "tarball"), "--to", str(folder)], timeout=120)
+    done = run([str(ROOT / "scripts" / "tarball"), "--to", str(folder)], timeout=LONG)
     assert (done.returncode, done.stderr) == (0, b"")
     return Path(done.stdout.decode().strip())
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from support.forms import ROOT, run
+from support.paths import ROOT
+from support.programs import run
 
 FOLDER = ROOT / ".github" / "workflows"
 WORKFLOWS = sorted(FOLDER.iterdir())

@@ -14,8 +14,12 @@ import pytest
 from gevent_epmd import client
 from gevent_epmd.client import exchange
 from support.firewall import blocked_port, drop_packets, let_packets_through
-from support.forms import PATIENCE, PROGRAMS, InProcess, reserved_port, run
+from support.forms import InProcess
+from support.marks import forms
+from support.patience import PATIENCE
 from support.peer import node, register
+from support.ports import reserved_port
+from support.programs import run
 from support.scenes import (
     firewall_on_loopback,
     first_address_of_a_host_is_dead,
@@ -64,7 +68,7 @@ def test_one_drops_packets_and_nobody_listens_at_the_other(ours) -> None:
             client.names(port=port, timeout=1)
 
 
-each_program = pytest.mark.parametrize("form", PROGRAMS.values(), ids=PROGRAMS)
+each_program = forms(processes_only=True, c=False)
 
 
 @each_program

@@ -11,9 +11,9 @@ import threading
 import pytest
 
 from bench.load import node_fields
-from support.forms import C_EPMD, ROOT, real, run
-
-pytestmark = pytest.mark.usefixtures("unmeasured")
+from support.paths import C_EPMD, ROOT
+from support.patience import LONG
+from support.programs import real, run
 
 BENCH = ROOT / "tests" / "bench"
 
@@ -21,7 +21,7 @@ BENCH = ROOT / "tests" / "bench"
 def bench(*options: str):
     paths = f"{ROOT / 'tests'}:{ROOT / 'build'}"
     command = [sys.executable, "-m", "bench", "--quick", *options]
-    return run(command, environ={"PYTHONPATH": paths}, timeout=60)
+    return run(command, environ={"PYTHONPATH": paths}, timeout=LONG)
 
 
 def load(**plan):

@@ -21,30 +21,20 @@ from support import check_scenes
 from support.check_scenes import BOX, nodes
 from support.checking import check, run_in_a_box
 from support.firewall import blocked_port
-from support.forms import (
-    FOLDER,
-    PROGRAMS,
-    C,
-    Folder,
-    Source,
-    answers,
-    outcome,
-    real,
-    reserved_port,
-    run,
-    wait_until,
-)
+from support.forms import PROGRAMS, C, Folder, Source
 from support.hostile import Hostile, playing
+from support.marks import forms
 from support.neighbour import HERE_V4, HERE_V6, THERE_V4
+from support.paths import FOLDER
+from support.patience import RESOLVER_GIVES_UP, SLOWEST_RESOLVER, wait_until
 from support.peer import node, register
+from support.ports import answers, reserved_port
+from support.programs import outcome, real, run
 from support.scenes import OTHER_V4, run_apart
 from support.strangers import BoundOnly, ClosesAtOnce, Dripping, Endless, Http, Mute
 
-# Coverage's tracer sometimes spins for ever in a process that starts threads.
-pytestmark = pytest.mark.usefixtures("unmeasured")
-
-each_program = pytest.mark.parametrize("form", PROGRAMS.values(), ids=lambda form: form.__name__)
-
+#: What is the same code in every form.
+from_source = forms(Source, at="ours")
 #: A scene, and the host where it plays: what its hosts file has beside localhost, and its network.
 SCENES = [
     ("all_is_well", f"{OTHER_V4} {BOX}.example {BOX}", "plain"),
@@ -61,9 +51,17 @@ SCENES = [
 ]
 
 
-@pytest.mark.slow
-@each_program
-@pytest.mark.parametrize(("scene", "hosts", "network"), SCENES, ids=[scene for scene, _, _ in SCENES])
+#: Those in which it recognises itself, or asks for hosts, which the executables do in their own way.
+OF_EVERY_FORM = ("all_is_well", "options_of_what_runs", "own_name_is_elsewhere", "from_another_host")
+PLAYED = [
+    pytest.param(form, *scene, id=f"{scene[0]}-{form.__name__}")
+    for scene in SCENES
+    for form in (PROGRAMS.values() if scene[0] in OF_EVERY_FORM else [Source])
+]
+
+
+@pytest.mark.slow(10)
+@pytest.mark.parametrize(("form", "scene", "hosts", "network"), PLAYED)
 def test_scene(form, scene: str, hosts: str, network: str) -> None:
     run_in_a_box("support.check_scenes", getattr(check_scenes, scene), form, hosts, network)
 
@@ -88,6 +86,7 @@ def test_nobody_is_there(ours) -> None:
     [(Http, "stranger"), (Mute, "mute"), (ClosesAtOnce, "closed"), (Dripping, "mute"), (Endless, "stranger")],
     ids=lambda value: getattr(value, "__name__", value),
 )
+@from_source
 def test_stranger(ours, stranger, code: str) -> None:
     with stranger() as there:
         seen = check(ours, there.port)
@@ -106,7 +105,7 @@ def test_bound_and_not_listening(ours) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", [*PROGRAMS.values(), C], ids=lambda form: form.__name__)
+@forms(processes_only=True)
 def test_stopped(form) -> None:
     program = Folder.command if form.is_c else form.command
     with form() as server, server.stopped():
@@ -118,9 +117,9 @@ def test_stopped(form) -> None:
         assert process["to_do"].endswith(f"kill -CONT {server.pid}")
 
 
-@pytest.mark.slow
+@pytest.mark.slow(10)
 @pytest.mark.parametrize("code", ["answers", "dead"])
-@each_program
+@forms(Source)
 def test_thousand_nodes_with_few_descriptors(form, code: str) -> None:
     """Each has a port of its own; the same where nobody listens."""
     limited = ["sh", "-c", 'ulimit -n 256; exec "$@"', "sh", *form.command]
@@ -132,29 +131,19 @@ def test_thousand_nodes_with_few_descriptors(form, code: str) -> None:
             if code == "answers":
                 sock.listen()
         stack.enter_context(nodes(server.port, *(sock.getsockname()[1] for sock in sockets)))
-        # A busy machine may keep it waiting once, or twice.
-        assert any(_takes_less_than(5, limited, server.port, code) for _ in range(3))
-
-
-def _takes_less_than(seconds: float, command: list[str], port: int, code: str) -> bool:
-    """For 1,000 nodes, all of which must be found to be so."""
-    start = time.monotonic()
-    found = check(command, port).codes("node")
-    took = time.monotonic() - start
-    codes = {met for _, met in found.values()}
-    assert codes <= {code, "late"}
-    assert len(found) == 1000
-    return took < seconds and codes == {code}
+        found = check(limited, server.port).codes("node")
+        assert len(found) == 1000
+        # How many it gets to in its time is a matter of the machine.
+        assert {code} <= {met for _, met in found.values()} <= {code, "late"}
 
 
 @pytest.mark.slow
+@from_source
 def test_thousand_blocked_ports_end_in_time(ours) -> None:
     """Those for which there was no time are told apart."""
     limited = ["sh", "-c", 'ulimit -n 256; exec "$@"', "sh", *ours]
     with blocked_port() as port, PROGRAMS["source"]() as server, nodes(server.port, *[port] * 1000):
-        start = time.monotonic()
         states = [*check(limited, server.port).codes("node").values()]
-        assert time.monotonic() - start < 20  # 5 s, but for a busy machine
         assert len(states) == 1000
         assert set(states) == {("wrong", "blocked"), ("warning", "late")}
 
@@ -171,7 +160,7 @@ def test_busy_c_keeps_its_nodes() -> None:
 HOSTILE = ["a\r\nb\x1b[2J", "\u202e\u009b", "ö" * 200, 'quote"\\', "name x at port 1"]
 
 
-@each_program
+@forms(Source, Folder)
 def test_names_control_no_terminal(form) -> None:
     with form() as server, check_scenes.listening() as port, contextlib.ExitStack() as held:
         for name in HOSTILE:
@@ -196,6 +185,7 @@ HOSTILE_LISTS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("listed", HOSTILE_LISTS)
+@from_source
 def test_list_of_one_that_wants_harm(ours, listed: str) -> None:
     reply = playing([b"\0\0\x11\x11" + HOSTILE_LISTS[listed]], 0, "closes")
     with Hostile(reply) as hostile:
@@ -206,15 +196,15 @@ def test_list_of_one_that_wants_harm(ours, listed: str) -> None:
 
 
 @pytest.mark.slow
+@from_source
 def test_list_without_end_of_time(ours) -> None:
     """65,536 nodes, more than can be tried."""
     text = b"".join(b"name n%d at port 1\n" % number for number in range(65_536))
     with Hostile(playing([b"\0\0\x11\x11" + text], 0, "closes")) as hostile:
-        start = time.monotonic()
         assert len(check(ours, hostile.port).codes("node")) == 65_536
-        assert time.monotonic() - start < 20
 
 
+@from_source
 def test_name_that_c_cannot_look_up(ours) -> None:
     with C() as server, check_scenes.listening() as port:
         held, _ = register(server.port, node("n" * 255, port))
@@ -267,7 +257,7 @@ def test_progress_on_a_terminal(ours) -> None:
 @pytest.mark.parametrize("options", [[], ["-host", "nowhere.example"]], ids=" ".join)
 def test_name_server_that_does_not_answer(ours, options: list[str], tmp_path: Path) -> None:
     """Its own name is in no file there."""
-    (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:30 attempts:1\n")
+    (tmp_path / "resolv.conf").write_text(f"nameserver 127.0.0.1\n{SLOWEST_RESOLVER}\n")
     (tmp_path / "hosts").write_text("127.0.0.1 localhost\n")
     silent = (
         "import socket, subprocess, sys; silent = socket.socket(type=socket.SOCK_DGRAM); "
@@ -280,7 +270,7 @@ def test_name_server_that_does_not_answer(ours, options: list[str], tmp_path: Pa
     start = time.monotonic()
     line = ["unshare", "--uts", "sh", "-e", "-c", f'{over}; exec "$@"', "sh", sys.executable, "-c", silent]
     done = run_apart([*line, *ours, *options, "-json", "-check"])
-    assert time.monotonic() - start < 15
+    assert time.monotonic() - start < RESOLVER_GIVES_UP
     found = json.loads(done.stdout)["findings"]
     codes = {finding["topic"]: (finding["code"], finding["seen"]) for finding in found}
     assert codes["name"][0] == "nxdomain"
@@ -322,7 +312,7 @@ BAD = [("-stop", "a", "-check"), ("-check", "-json"), ("-check", "x"), ("-daemon
 def test_bad_line(ours, line: tuple[str, ...]) -> None:
     out, err, status = outcome(ours, *line)
     assert (out, status) == (b"", 1)
-    assert b"usage: epmd " in err
+    assert err.endswith(b": see epmd -help\n")
 
 
 def test_json_is_one_line(ours) -> None:

@@ -14,8 +14,10 @@ from gevent.threadpool import ThreadPool
 from gevent_epmd import PortMapper, ThreadedPortMapper, client
 from gevent_epmd.protocol import frame
 from gevent_epmd.server.listeners import ListenError, PortInUse
-from support.forms import PATIENCE, answers, reserved_port, run, wait_until
+from support.patience import PATIENCE, wait_until
 from support.peer import Peer, node, try_to_register
+from support.ports import answers, reserved_port
+from support.programs import run
 
 BOTH = [PortMapper, ThreadedPortMapper]
 each = pytest.mark.parametrize("kind", BOTH)
@@ -29,6 +31,7 @@ def away():
     pool.kill()
 
 
+@pytest.mark.measured
 @each
 def test_serves_from_start_to_close(kind, away) -> None:
     with kind(port=0) as mapper:
@@ -52,6 +55,7 @@ def test_serves_from_start_to_close(kind, away) -> None:
     again.close()
 
 
+@pytest.mark.measured
 @each
 def test_close_ends_every_connection(kind, away) -> None:
     with ExitStack() as stack:
@@ -71,6 +75,7 @@ def connections(mapper) -> bool:
     return bool(mapper._mapper.unregistered)
 
 
+@pytest.mark.measured
 @each
 def test_nothing_of_it_is_left_in_the_hub(kind) -> None:
     hub = get_hub()
@@ -83,6 +88,7 @@ def test_nothing_of_it_is_left_in_the_hub(kind) -> None:
     assert hub.loop.activecnt == before
 
 
+@pytest.mark.measured
 @each
 def test_peers_may_end_it(kind, away) -> None:
     with kind(port=0, relaxed=True) as mapper, away(client.register, "foo", 4711, port=mapper.port) as held:
@@ -93,6 +99,7 @@ def test_peers_may_end_it(kind, away) -> None:
         assert mapper.wait(PATIENCE)
 
 
+@pytest.mark.measured
 @each
 def test_options_are_those_of_the_program(kind, away) -> None:
     with kind(port=0, relaxed=True) as mapper, away(client.register, "foo", 4711, port=mapper.port):
@@ -109,6 +116,7 @@ def test_options_are_those_of_the_program(kind, away) -> None:
         assert away(answers, mapper.port, "127.0.0.6")
 
 
+@pytest.mark.measured
 def test_closed_by_one_thread_while_another_starts_it() -> None:
     opening, go_on = threading.Event(), threading.Event()
 
@@ -134,6 +142,7 @@ def test_closed_by_one_thread_while_another_starts_it() -> None:
         assert answers(mapper.port), "and it can be started again"
 
 
+@pytest.mark.measured
 @each
 def test_log_goes_where_it_is_wanted(kind, away, capfd) -> None:
     lines: list[str] = []
@@ -145,6 +154,7 @@ def test_log_goes_where_it_is_wanted(kind, away, capfd) -> None:
     assert capfd.readouterr().err.count("NAMES_RE") == 2
 
 
+@pytest.mark.measured
 @each
 def test_what_cannot_be(kind) -> None:
     for name, wrong in {
@@ -168,6 +178,7 @@ def test_what_cannot_be(kind) -> None:
             pass
 
 
+@pytest.mark.measured
 @each
 def test_failures_inside_come_out(kind, away) -> None:
     def log(line: str) -> None:
@@ -191,6 +202,7 @@ def test_failures_inside_come_out(kind, away) -> None:
     assert any("internal error" in line for line in lines)
 
 
+@pytest.mark.measured
 @each
 def test_failure_of_the_block_is_not_hidden(kind) -> None:
     with pytest.raises(KeyError), kind(port=0) as mapper:
@@ -198,17 +210,20 @@ def test_failure_of_the_block_is_not_hidden(kind) -> None:
     assert not answers(mapper.port)
 
 
+@pytest.mark.measured
 def test_failure_of_the_hub_comes_out() -> None:
     mapper = ThreadedPortMapper(port=0, log=lambda _: None)
     mapper.start()
     mapper._mapper.listeners[0]._serve = None
     with pytest.raises(client.EpmdError):
         client.names("127.0.0.1", mapper.port, timeout=0.5)
+    wait_until(lambda: mapper._log._failure, "the hub to fail")
     with pytest.raises(TypeError):
         mapper.close()
     assert not answers(mapper.port)
 
 
+@pytest.mark.measured
 def test_failure_of_the_end_comes_out() -> None:
     for kind in BOTH:
         mapper = kind(port=0, log=lambda _: None)
@@ -219,6 +234,7 @@ def test_failure_of_the_end_comes_out() -> None:
         assert not answers(mapper.port)
 
 
+@pytest.mark.measured
 def test_many_threads_and_one_mapper() -> None:
     mapper = ThreadedPortMapper(port=0)
     for _ in range(20):
@@ -247,7 +263,6 @@ except RuntimeError as error: print(error)
     assert done.stdout.startswith(b"foo\ngevent has patched the module threading"), done.stderr
 
 
-@pytest.mark.usefixtures("unmeasured")
 def test_package_imports_gevent_only_where_it_serves() -> None:
     script = """
 import sys, gevent_epmd
@@ -262,12 +277,13 @@ gevent_epmd.nonsense
     assert b"AttributeError: module gevent_epmd has no attribute nonsense" in done.stderr
 
 
+@pytest.mark.measured
 @each
 def test_close_ends_a_node_that_plays_busy_and_has_lost_its_name(kind, away) -> None:
     """It is neither registered nor among those without a node."""
     lines: list[str] = []
     with ExitStack() as stack:
-        with kind(port=0, relaxed=True, delay_write=1, debug=1, log=lines.append) as mapper:
+        with kind(port=0, relaxed=True, delay_write=60, debug=1, log=lines.append) as mapper:
             peer, stopping = (stack.enter_context(Peer(mapper.port)) for _ in range(2))
             peer.send(frame(node("foo").packet()))
             away(

@@ -15,21 +15,13 @@ from pathlib import Path
 import pytest
 
 from support.daemons import daemon
-from support.forms import (
-    BUILT,
-    FOLDER,
-    PATIENCE,
-    Folder,
-    Process,
-    answers,
-    children,
-    clean_environment,
-    real,
-    reserved_port,
-    run,
-    wait_until,
-)
+from support.forms import Folder, Process
+from support.paths import BUILT, FOLDER
+from support.patience import PATIENCE, wait_until
 from support.peer import ask, names, node, register, scenes_of_trouble
+from support.ports import answers, reserved_port
+from support.procfs import children
+from support.programs import clean_environment, real, run
 
 NODES = 2000
 

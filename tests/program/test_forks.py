@@ -9,9 +9,12 @@ import sys
 import pytest
 
 from gevent_epmd.server.listeners import close_all, open_listeners
-from support.forms import answers, run
 from support.hosts import PORT_MAPPER, THREADED, Changed, Host
 from support.peer import Peer, look_up, names, node, register, try_to_register
+from support.ports import answers
+from support.programs import run
+
+pytestmark = pytest.mark.measured
 
 #: Ways to a process that lives on and has what was open, in which hooks of Python's run or do not; how it is
 #: ended; and in which programs.

@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from gevent_epmd.program.options import USAGE, _known_options
-from support.forms import BUILT, PATIENCE, SOURCE, clean_environment, outcome, real, run, wait_until
+from support.paths import BUILT, SOURCE
+from support.patience import LONG, PATIENCE, wait_until
+from support.programs import clean_environment, outcome, real, run
 from support.scenes import run_apart
 from support.strangers import Odd
 
@@ -117,7 +119,6 @@ def assert_calm(call, status: int, said: str) -> None:
     assert re.fullmatch(r"[^\x00-\x09\x0b-\x1f\x7f]*", rest.removesuffix("\r\n")), (call, said)
 
 
-@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("value", RUBBISH, ids=lambda value: repr(value[:20]))
 def test_every_option_and_variable_with_rubbish(value: bytes, tmp_path: Path) -> None:
     calls = lines(value, RUBBISH.index(value))
@@ -126,7 +127,7 @@ def test_every_option_and_variable_with_rubbish(value: bytes, tmp_path: Path) ->
         for words, more in calls
     )
     done = run_apart(
-        [sys.executable, "-c", DRIVER], input=text.encode(), stdin=None, cwd=tmp_path, timeout=3 * PATIENCE
+        [sys.executable, "-c", DRIVER], input=text.encode(), stdin=None, cwd=tmp_path, timeout=LONG
     )
     results = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(results) == len(calls), done.stderr
@@ -135,7 +136,6 @@ def test_every_option_and_variable_with_rubbish(value: bytes, tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("value", [b"\xff", b"", b"a\nb", b"\x1b[31m", b"127.0.0.1%lo", b"a" * 70_000])
 def test_check_of_rubbish(value: bytes) -> None:
     for line in ([b"-host", value, b"-check"], [b"-port", value, b"-check"]):

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from support.forms import BUILT, FOLDER, SOURCE, real, run
+from support.paths import BUILT, FOLDER, SOURCE
+from support.programs import real, run
+
+pytestmark = pytest.mark.measured
 
 EVERYWHERE = {"Python", "gevent-epmd", "docopt-ng", "gevent", "greenlet"}
 IN_EXECUTABLES = {"libev", "pyinstaller", "zlib"}

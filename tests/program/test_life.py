@@ -16,7 +16,10 @@ import pytest
 
 from comparison.settled import settle
 from gevent_epmd.protocol import NOEXIST, STOPPED, alive2_refusal, frame
-from support.forms import OURS, Source, each_that_serves, few_descriptors, forms, wait_until
+from gevent_epmd.server.settings import DEFAULT_PACKET_TIMEOUT
+from support.forms import InProcess, Source
+from support.marks import forms
+from support.patience import IN_VAIN, PATIENCE, wait_until, whole_seconds
 from support.peer import (
     Peer,
     ask,
@@ -29,6 +32,9 @@ from support.peer import (
     slow_reader,
     try_to_register,
 )
+from support.programs import few_descriptors
+
+pytestmark = pytest.mark.measured
 
 
 @forms(launcher=False)
@@ -112,13 +118,20 @@ def test_late_names_are_remembered_up_to_a_number(form, options: list[str], kept
 
 @forms(launcher=False)
 def test_idle_connection_times_out_and_a_node_does_not(form) -> None:
-    with form("-packet_timeout", "1") as server, Peer(server.port) as idle, Peer(server.port) as half:
+    seconds = whole_seconds(2)
+    with form("-packet_timeout", str(seconds)) as server, ExitStack() as stack:
         start = time.monotonic()
-        peer, _ = register(server.port, node("foo"))
+        idle, half, peer = (stack.enter_context(Peer(server.port)) for _ in range(3))
+        request = frame(node("foo").packet())
+        peer.send(request[:5])
+        barrier(server.port)  # so that it waits for the rest, and has a deadline until then
+        peer.send(request[5:])
+        assert peer.read(6)[:2] == b"v\0"
+        later = stack.enter_context(Peer(server.port))
         half.send(b"\0")
-        assert idle.read_all() == b""
-        assert half.read_all() == b""
-        assert 0.9 < time.monotonic() - start < 30
+        for connection in (idle, half, later):
+            assert connection.read_all() == b""
+        assert seconds - 0.1 < time.monotonic() - start < DEFAULT_PACKET_TIMEOUT
         barrier(server.port)
         assert peer.is_open()
         assert names(server.port) == ["foo at port 4711"]
@@ -129,24 +142,26 @@ def test_idle_connection_times_out_and_a_node_does_not(form) -> None:
 @forms(launcher=False, processes_only=True)
 def test_request_that_came_while_the_server_was_stopped(form) -> None:
     """As a container is by `docker pause`: it came in time, and is answered."""
-    # Long enough for a busy machine to stop the server in time.
-    with form("-packet_timeout", "4") as server, Peer(server.port) as peer:
+    timeout = whole_seconds(4)  # long enough to stop the server in time
+    with form("-packet_timeout", str(timeout)) as server, Peer(server.port) as peer:
         peer.send(b"\0\2z")
         barrier(server.port)
         with server.stopped():
+            assert peer.is_open(), "it was not stopped in time"
             peer.send(b"a")
-            time.sleep(6)  # past the deadline
+            time.sleep(timeout + 1)  # past the deadline
         assert peer.read_all() == b"w\1"
 
 
 @forms(launcher=False, but_not_c="an incomplete request whose bytes keep arriving")
 def test_dripped_bytes_do_not_prolong_the_deadline(form) -> None:
+    patience = 2 * IN_VAIN if form.is_c else PATIENCE
+    start = time.monotonic()
     with form("-packet_timeout", "1") as server, Peer(server.port) as drip:
-        start = time.monotonic()
-        drip.send(b"\x01\x00z")
+        drip.send(b"\x0b\xf0z")  # which takes ten minutes at this rate
         while drip.is_open():
-            assert time.monotonic() - start < 8, "it is still open"
-            time.sleep(0.1)  # the rate of the drip
+            assert time.monotonic() - start < patience, "it is still open"
+            time.sleep(0.2)  # the rate of the drip
             try:
                 drip.send(b"a")
             except ConnectionError:
@@ -158,18 +173,21 @@ def test_dripped_bytes_do_not_prolong_the_deadline(form) -> None:
 @forms(launcher=False, but_not_c="a client that does not read the reply")
 def test_slow_reader_delays_nobody_and_is_gone_in_time(form) -> None:
     with ExitStack() as stack:
-        server = stack.enter_context(form("-packet_timeout", "6"))
+        # Long enough to ask it in time.
+        server = stack.enter_context(form("-packet_timeout", str(whole_seconds(6))))
         for request in long_nodes(900):
             stack.enter_context(register(server.port, request)[0])
         slow = stack.enter_context(slow_reader(server.port))
         # C is in its blocking write now, and nobody else is served, not even when the time is over.
-        with socket.create_connection(("127.0.0.1", server.port), timeout=5) as other:
-            other.sendall(frame(b"zfoo"))
-            assert other.recv(2) == b"w\1"
-        wait_until(slow.was_reset, "the slow reader to be cut off", 15)
+        with Peer(server.port) as other:
+            other.sock.settimeout(IN_VAIN if form.is_c else PATIENCE)
+            other.send(frame(b"zfoo"))
+            assert other.read(2) == b"w\1"
+        assert not slow.was_reset(), "nobody had to wait until the slow reader was cut off"
+        wait_until(slow.was_reset, "the slow reader to be cut off")
 
 
-@each_that_serves
+@forms(c=False, launcher=False)
 def test_reader_that_is_only_slow_gets_everything(form) -> None:
     with ExitStack() as stack:
         server = stack.enter_context(form())
@@ -193,7 +211,7 @@ def test_stop_closes_the_connection_of_the_node(form) -> None:
         peer.close()
 
 
-@each_that_serves
+@forms(c=False, launcher=False)
 def test_stop_of_a_node_that_has_just_gone(form) -> None:
     with form("-relaxed_command_check") as server:
         for _ in range(50):
@@ -212,7 +230,7 @@ def test_relaxed_by_the_environment(form) -> None:
 
 
 @pytest.mark.slow
-@each_that_serves
+@forms(c=False, launcher=False)
 def test_name_comes_back_5000_times(form) -> None:
     with form() as server:
         refused, creations = 0, []
@@ -243,7 +261,7 @@ def test_name_comes_back_at_once(form) -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("-d",)], ids=["quiet", "debug"])
-@each_that_serves
+@forms(c=False, launcher=False)
 def test_name_comes_back_after_a_reset_or_a_byte(form, options: tuple[str, ...]) -> None:
     with form(*options) as server:
         peer = Peer(server.port)
@@ -263,7 +281,7 @@ def test_name_comes_back_after_a_reset_or_a_byte(form, options: tuple[str, ...])
             assert server.log().count("unregistering 'foo:") == 301
 
 
-@each_that_serves
+@forms(c=False, launcher=False)
 def test_kill_is_not_refused_for_a_node_that_has_just_gone(form) -> None:
     with form() as server:
         peer, _ = register(server.port, node("foo"))
@@ -285,7 +303,7 @@ def test_kill_closes_every_connection(form) -> None:
         wait_until(lambda: server.ended() == 0, "the server to end")
 
 
-@each_that_serves
+@forms(c=False, launcher=False)
 def test_port_is_free_when_kill_answers(form) -> None:
     for _ in range(20):
         with form() as server:
@@ -295,7 +313,7 @@ def test_port_is_free_when_kill_answers(form) -> None:
                 sock.bind(("127.0.0.1", server.port))
                 sock.listen()
             wait_until(lambda: server.ended() == 0, "the server to end")
-            if form is not OURS[0]:
+            if form is not InProcess:
                 break  # once is enough for a process
 
 
@@ -333,7 +351,7 @@ def test_out_of_descriptors_it_serves_on(form, monkeypatch) -> None:
         assert 1 <= lines <= 10
 
 
-@pytest.mark.parametrize("form", OURS[1:], ids=lambda form: form.__name__)
+@forms(processes_only=True, c=False)
 @pytest.mark.parametrize(("descriptors", "room"), [(128, 104), (64, 40), (20, 4)])
 def test_nodes_leave_room_for_those_who_ask(form, descriptors: int, room: int, monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(form, "prepare", few_descriptors(descriptors, descriptors))
@@ -367,10 +385,10 @@ def test_each_further_address_costs_a_node(monkeypatch) -> None:
 @forms(launcher=False)
 @pytest.mark.parametrize("option", ["-delay_write", "-delay_accept"])
 def test_busy_server_is_slow(form, option: str) -> None:
-    with form() as quick:
-        assert min(seconds_of_a_look_up(quick.port) for _ in range(5)) < 0.9
-    with form(option, "1") as slow:
-        assert seconds_of_a_look_up(slow.port) > 0.9
+    with form() as quick, form(option, "1") as slow:
+        took = seconds_of_a_look_up(slow.port)
+        assert took > 0.9
+        assert min(seconds_of_a_look_up(quick.port) for _ in range(5)) < took
 
 
 def seconds_of_a_look_up(port: int) -> float:
@@ -380,25 +398,26 @@ def seconds_of_a_look_up(port: int) -> float:
 
 
 @pytest.mark.slow
-@each_that_serves
+@forms(c=False, launcher=False)
 def test_busy_server_is_slow_for_each_alone(form) -> None:
+    count = 200
     with form("-delay_write", "1") as server, ExitStack() as stack:
         start = time.monotonic()
-        peers = [stack.enter_context(Peer(server.port)) for _ in range(20)]
+        peers = [stack.enter_context(Peer(server.port)) for _ in range(count)]
         for peer in peers:
             peer.send(frame(b"zfoo"))
-        assert [peer.read_all() for peer in peers] == [b"w\1"] * 20
-        assert time.monotonic() - start < 15
+        assert [peer.read_all() for peer in peers] == [b"w\1"] * count
+        assert time.monotonic() - start < count, "they were delayed one after the other"
 
 
 @pytest.mark.slow
-@each_that_serves
+@forms(c=False, launcher=False)
 def test_write_delay_is_longer_than_the_packet_timeout(form) -> None:
     with form("-delay_write", "2", "-packet_timeout", "1") as server:
         assert look_up(server.port, "foo") == b"w\1"
 
 
-@each_that_serves
+@forms(c=False, launcher=False)
 @pytest.mark.parametrize("what", [b"", b"\0", b"\0\x04z", frame(b"n"), frame(node("foo").packet())])
 def test_resets_leave_nothing_behind(form, what: bytes) -> None:
     with form("-packet_timeout", "60") as server:
@@ -410,12 +429,12 @@ def test_resets_leave_nothing_behind(form, what: bytes) -> None:
         peer, _ = register(server.port, node("foo"))
         # Descriptors are given out lowest first: a leak would show in the number.
         fd = int(ask(server.port, b"d").split(b"fd = ")[1].split(b"\n")[0])
-        if form is not OURS[0]:
+        if form is not InProcess:
             assert fd < 20
         peer.close()
 
 
-@pytest.mark.parametrize("form", OURS[1:], ids=lambda form: form.__name__)
+@forms(processes_only=True, c=False)
 def test_it_does_nothing_where_there_is_nothing_to_do(form) -> None:
     """Each time that it is woken is counted; C wakes every 5 s."""
     with form() as server, register(server.port, node("foo"))[0]:

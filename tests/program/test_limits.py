@@ -12,8 +12,11 @@ from pathlib import Path
 import pytest
 
 from gevent_epmd.client import TIMEOUT
-from support.forms import PATIENCE, C, Source, clean_environment, command_of, run
+from support.forms import C, Folder, Source
+from support.marks import forms
+from support.patience import PATIENCE, RESOLVER_GIVES_UP, SLOWEST_RESOLVER
 from support.peer import node, register
+from support.programs import clean_environment, run
 from support.scenes import run_apart
 from support.strangers import Dripping, Endless, Mute
 
@@ -22,14 +25,8 @@ pytestmark = pytest.mark.slow
 
 ASKING = [["-names"], ["-dump"], ["-started"], ["-kill"], ["-stop", "foo"], ["-names", "-json"]]
 FROM_HERE = [["-host", "127.0.0.1", "-names"], ["-host", "localhost", "-started"]]
-#: For a process to start and to end on a busy machine, in seconds.
-SLACK = 15.0
-
-
-@pytest.fixture(params=["source", "folder"])
-def ours(request) -> list[str]:
-    """The launcher of the one-file form has no part in how long its child waits."""
-    return command_of(request.param)
+#: The launcher of the one-file form has no part in how long its child waits.
+each_that_waits = forms(Source, Folder, at="ours")
 
 
 def all_at_once(command: list[str], port: int, calls: list[list[str]]) -> dict[str, tuple[float, int, bytes]]:
@@ -37,6 +34,7 @@ def all_at_once(command: list[str], port: int, calls: list[list[str]]) -> dict[s
     found: dict[str, tuple[float, int, bytes]] = {}
     with contextlib.ExitStack() as stack:
         running = {}
+        start = time.monotonic()
         for call in calls:
             # Not a pipe: what answers without end would wait for its reader.
             output = stack.enter_context(tempfile.TemporaryFile())
@@ -47,9 +45,8 @@ def all_at_once(command: list[str], port: int, calls: list[list[str]]) -> dict[s
                     options, env=clean_environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=output
                 ),
             )
-        start = time.monotonic()
         try:
-            while len(found) < len(running) and time.monotonic() - start < TIMEOUT + SLACK:
+            while len(found) < len(running) and time.monotonic() - start < TIMEOUT + PATIENCE:
                 for call, (output, process) in running.items():
                     if call not in found and process.poll() is not None:
                         output.seek(0)
@@ -73,6 +70,7 @@ def assert_a_line(found: dict[str, tuple[float, int, bytes]]) -> None:
             assert said.count(b"\n") == 1, (call, said)
 
 
+@each_that_waits
 def test_nobody_answers(ours) -> None:
     with Mute() as mute:
         found = all_at_once(ours, mute.port, ASKING + FROM_HERE)
@@ -82,12 +80,14 @@ def test_nobody_answers(ours) -> None:
         assert "-started" in call or b"no answer from " in said
 
 
-@pytest.mark.parametrize("form", [Source, C], ids=lambda form: form.__name__)
+@each_that_waits
+@forms(Source, C)
 def test_stopped_epmd(ours, form) -> None:
     with form() as server, server.stopped():
         assert_a_line(all_at_once(ours, server.port, ASKING + FROM_HERE))
 
 
+@each_that_waits
 def test_answer_that_comes_a_byte_a_second(ours) -> None:
     with Dripping() as dripping:
         found = all_at_once(ours, dripping.port, ASKING + FROM_HERE)
@@ -96,6 +96,7 @@ def test_answer_that_comes_a_byte_a_second(ours) -> None:
     assert_a_line(found)
 
 
+@each_that_waits
 def test_answer_without_end(ours) -> None:
     with Endless() as endless:
         found = all_at_once(ours, endless.port, ASKING + FROM_HERE)
@@ -104,6 +105,7 @@ def test_answer_without_end(ours) -> None:
     assert_a_line(found)
 
 
+@each_that_waits
 def test_slow_reader_gets_all_of_it(ours) -> None:
     """The limit is for the epmd that answers, not for who reads what it answered."""
     names = [f"{number:03}" + "n" * 250 for number in range(800)]
@@ -116,9 +118,10 @@ def test_slow_reader_gets_all_of_it(ours) -> None:
     assert listed.stdout.count(b"\n") == 1 + len(names)
 
 
+@each_that_waits
 @pytest.mark.parametrize("call", ["-names", "-started"])
 def test_name_server_that_does_not_answer(ours, call: str, tmp_path: Path) -> None:
-    (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:30 attempts:1\n")
+    (tmp_path / "resolv.conf").write_text(f"nameserver 127.0.0.1\n{SLOWEST_RESOLVER}\n")
     silent = (
         "import socket, subprocess, sys; silent = socket.socket(type=socket.SOCK_DGRAM); "
         "silent.bind(('127.0.0.1', 53)); sys.exit(subprocess.call(sys.argv[1:]))"
@@ -127,6 +130,6 @@ def test_name_server_that_does_not_answer(ours, call: str, tmp_path: Path) -> No
     line = [*ours, "-host", "nowhere.example", call]
     start = time.monotonic()
     done = run_apart([sys.executable, "-c", silent, *line], prepare=over)
-    assert time.monotonic() - start < TIMEOUT + SLACK
+    assert time.monotonic() - start < RESOLVER_GIVES_UP
     said = b"" if call == "-started" else b"epmd: cannot find the host nowhere.example in 10 s\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, b"", said)

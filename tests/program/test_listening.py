@@ -9,7 +9,10 @@ import pytest
 from gevent_epmd.server import listeners
 from gevent_epmd.server.listeners import ListenError, PortInUse, open_listeners, places
 from gevent_epmd.server.networks import is_local
-from support.forms import InProcess, Source, answers, forms, reserved_port, run
+from support.forms import InProcess, Source
+from support.marks import forms
+from support.ports import answers, reserved_port
+from support.programs import run
 from support.scenes import (
     an_asked_for_ipv6_address_is_missed,
     it_serves_a_wildcard_without_ipv6,
@@ -18,6 +21,8 @@ from support.scenes import (
     run_scene,
     strangers_may_only_look_up,
 )
+
+pytestmark = pytest.mark.measured
 
 
 def hosts(*addresses: str) -> list[str]:
@@ -41,6 +46,16 @@ def hosts(*addresses: str) -> list[str]:
 )
 def test_places(addresses: list[str], expected: list[str]) -> None:
     assert hosts(*addresses) == expected
+
+
+def test_what_nobody_has_asked_for_may_be_missing() -> None:
+    """Such as IPv6, and the loopback addresses that come by themselves."""
+    assert [(place.host, place.asked) for place in places([])] == [("0.0.0.0", True), ("::", False)]
+    assert [(place.host, place.asked) for place in places(["10.0.0.1", "::1"])] == [
+        ("10.0.0.1", True),
+        ("::1", True),
+        ("127.0.0.1", False),
+    ]
 
 
 def test_places_of_loopback_alone() -> None:
@@ -78,6 +93,11 @@ def test_port_in_use_leaves_nothing_open() -> None:
         with socket.socket() as sock:
             sock.bind(("127.0.0.2", port))  # without SO_REUSEADDR: nobody has it
         listeners.close_all(first)
+
+
+def test_address_that_the_host_does_not_have_is_a_failure() -> None:
+    with pytest.raises(ListenError, match=r"^failed to bind on ipaddr 203\.0\.113\.7: "):
+        open_listeners(["203.0.113.7"], 0)
 
 
 def test_port_0_is_one_port_for_all() -> None:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from support.forms import ROOT
+from support.paths import ROOT
 
 NO_IO = ("socket", "_socket", "gevent", "select", "asyncio")
 

@@ -10,25 +10,20 @@ import pytest
 
 from gevent_epmd.program.processes import gone
 from support.daemons import end, serving_pid
-from support.forms import (
-    PATIENCE,
-    Built,
-    Folder,
-    Source,
-    answers,
-    outcome,
-    real,
-    reserved_port,
-    run,
-)
+from support.forms import Source
+from support.marks import forms
+from support.patience import PATIENCE
 from support.peer import ask
+from support.ports import answers, reserved_port
+from support.programs import outcome, real, run
 
-each_program = pytest.mark.parametrize("form", [Source, Built, Folder], ids=lambda form: form.__name__)
+pytestmark = pytest.mark.measured
+
 #: Of start-stop-daemon, where there is no such process.
 NOT_RUNNING = 1
 
 
-@each_program
+@forms(processes_only=True, c=False)
 @pytest.mark.parametrize("how", ["KILL", "TERM"])
 def test_process_that_serves_until_its_end(form, how: str, tmp_path: Path) -> None:
     path = tmp_path / "pid"

@@ -16,7 +16,9 @@ import pytest
 from gevent_epmd import client
 from gevent_epmd.program.processes import gone
 from gevent_epmd.testing import EpmdProcess, MapperFailed, process
-from support.forms import PATIENCE, answers, clean_environment, run, wait_until
+from support.patience import LONG, PATIENCE, wait_until
+from support.ports import answers
+from support.programs import clean_environment, run
 from support.scenes import run_apart
 
 PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v"]
@@ -30,6 +32,7 @@ cli.main()
 """
 
 
+@pytest.mark.measured
 def test_mapper_of_a_test(epmd) -> None:
     assert epmd.names() == []
     with epmd.register("foo", 4711), epmd.register("bar", 4712, hidden=True, extra=b"e"):
@@ -49,6 +52,7 @@ def test_mapper_of_a_test(epmd) -> None:
     assert answers(epmd.port, "::1")
 
 
+@pytest.mark.measured
 def test_killed_node_is_gone_for_all(epmd) -> None:
     registration = epmd.register("foo", 4711)
     epmd.kill_node("foo")
@@ -71,6 +75,7 @@ with EpmdProcess() as epmd, epmd.register("foo", 1): print(epmd.names() == [("fo
     assert done.stdout == b"True\n", done.stderr
 
 
+@pytest.mark.measured
 def test_restart_is_at_the_same_port_without_nodes(epmd) -> None:
     registration = epmd.register("foo", 4711)
     port, pid = epmd.port, epmd.pid
@@ -82,6 +87,7 @@ def test_restart_is_at_the_same_port_without_nodes(epmd) -> None:
         epmd.start()
 
 
+@pytest.mark.measured
 def test_closed_mapper_holds_nothing(epmd) -> None:
     registration, pid = epmd.register("foo", 4711), epmd.pid
     epmd.close()
@@ -93,6 +99,7 @@ def test_closed_mapper_holds_nothing(epmd) -> None:
         epmd.log()
 
 
+@pytest.mark.measured
 def test_registration_that_is_closed_is_forgotten(epmd) -> None:
     """A test may register nodes for as long as it likes."""
     kept = epmd.register("kept", 4711)
@@ -112,6 +119,7 @@ def test_unclosed_registration_lives_though_nobody_refers_to_it(epmd) -> None:
     assert epmd.names() == [("foo", 4711)]
 
 
+@pytest.mark.measured
 def test_mapper_may_be_told_to_end_and_started_again(epmd) -> None:
     client.kill(port=epmd.port)
     with pytest.raises(MapperFailed, match="shut down, for example by a KILL request"):
@@ -122,6 +130,7 @@ def test_mapper_may_be_told_to_end_and_started_again(epmd) -> None:
     client.kill(port=epmd.port)
 
 
+@pytest.mark.measured
 def test_environment(epmd, monkeypatch) -> None:
     monkeypatch.setenv("FOO", "bar")
     monkeypatch.delenv("ERL_ZFLAGS", raising=False)
@@ -130,6 +139,7 @@ def test_environment(epmd, monkeypatch) -> None:
     assert epmd.environ["ERL_ZFLAGS"] == "+S 1 -start_epmd false"
 
 
+@pytest.mark.measured
 def test_environment_of_the_mapper(monkeypatch, tmp_path: Path) -> None:
     """What is for another epmd is not for this one, and what is relative stays where it was."""
     for variable in ("ERL_EPMD_PORT", "ERL_EPMD_ADDRESS", "LISTEN_FDS"):
@@ -145,6 +155,7 @@ def test_environment_of_the_mapper(monkeypatch, tmp_path: Path) -> None:
         EpmdProcess().start()
 
 
+@pytest.mark.measured
 def test_mapper_that_does_not_start() -> None:
     epmd = EpmdProcess("-nonsense")
     with pytest.raises(MapperFailed, match="unknown option"):
@@ -152,6 +163,7 @@ def test_mapper_that_does_not_start() -> None:
     assert not epmd.serves
 
 
+@pytest.mark.measured
 def test_mapper_that_plays_busy_is_ended_all_the_same(monkeypatch) -> None:
     monkeypatch.setattr(process, "_PATIENCE_AT_END", 0.2)
     monkeypatch.setattr(client.names, "__defaults__", ("", None, 0.2))
@@ -178,6 +190,7 @@ def where(monkeypatch):
     return where
 
 
+@pytest.mark.measured
 def test_where_it_listens(where) -> None:
     assert where() == where("127.0.0.1", "127.0.1.1", "::1") == where("192.0.2.1") == ()
     options = where("127.0.0.5", "192.0.2.1")
@@ -186,6 +199,7 @@ def test_where_it_listens(where) -> None:
         assert [answers(epmd.port, f"127.0.{n}") for n in ("0.5", "0.1", "0.6")] == [True, True, False]
 
 
+@pytest.mark.measured
 def test_it_listens_on_loopback_alone(monkeypatch) -> None:
     monkeypatch.setattr(process, "_where", tuple)  # this host's name leads nowhere else
     with EpmdProcess() as epmd:
@@ -209,7 +223,7 @@ class Project:
             [*PYTEST, *options],
             cwd=self.folder,
             stderr=subprocess.STDOUT,
-            timeout=120,
+            timeout=LONG,
         )
         return done.stdout.decode()
 
@@ -239,6 +253,7 @@ def outcomes(output: str) -> dict[str, list[str]]:
     return found
 
 
+@pytest.mark.measured
 @pytest.mark.slow
 def test_failure_inside_fails_the_test_that_caused_it(project) -> None:
     project.write(
@@ -287,6 +302,7 @@ def test_last(epmd, epmd_session): assert epmd.names() == epmd_session.names() =
     assert "status -11" in output
 
 
+@pytest.mark.measured
 def test_log_is_shown_where_a_test_fails(project) -> None:
     project.write(
         "test_it.py",
@@ -312,6 +328,7 @@ def test_skipped(epmd): pytest.skip("no")
     assert "registering 'quiet:" not in output
 
 
+@pytest.mark.measured
 def test_options_may_be_overridden(project) -> None:
     project.write(
         "conftest.py",
@@ -359,7 +376,6 @@ def test_it(epmd_session, epmd, worker_id, number):
         assert gone(int(mapper.split()[1]))
 
 
-@pytest.mark.usefixtures("unmeasured")
 def test_it_costs_nothing_where_it_is_not_used(project) -> None:
     project.write(
         "test_it.py",
@@ -398,7 +414,7 @@ def workers_of(project, process: subprocess.Popen) -> set[int]:
     return {int(path.stem.removeprefix("aside")) for path in project.folder.glob("*.pids")} - {process.pid}
 
 
-@pytest.mark.slow
+@pytest.mark.slow(10)
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda how: how.name)
 @pytest.mark.parametrize(("tests", "options"), [(1, ()), (2, ("-n", "2"))], ids=["alone", "workers"])
 def test_nothing_is_left_of_a_run_that_is_ended(project, how, tests: int, options: tuple[str, ...]) -> None:
@@ -406,7 +422,7 @@ def test_nothing_is_left_of_a_run_that_is_ended(project, how, tests: int, option
     project.write("test_it.py", HANGING.format(tests=tests, forks=how == signal.SIGKILL))
     process = project.start(*options)
     try:
-        wait_until(lambda: len(list(project.folder.glob("*.pids"))) == tests, "all tests", patience=60)
+        wait_until(lambda: len(list(project.folder.glob("*.pids"))) == tests, "all tests", LONG)
         mappers = [int(pid) for path in project.folder.glob("*.pids") for pid in path.read_text().split()]
         assert len(mappers) == 2 * tests
         assert not any(map(gone, mappers))
@@ -418,7 +434,7 @@ def test_nothing_is_left_of_a_run_that_is_ended(project, how, tests: int, option
             for worker in workers_of(project, process):
                 os.kill(worker, signal.SIGSTOP)
             process.send_signal(how)
-        wait_until(lambda: all(map(gone, mappers)), "all mappers to end", patience=60)
+        wait_until(lambda: all(map(gone, mappers)), "all mappers to end")
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -10,8 +10,11 @@ from hypothesis import example, given, settings, strategies as st
 
 from gevent_epmd.conventions import ValueProblem
 from gevent_epmd.program import options
-from support.forms import ROOT, C, Source, real, reserved_port, run
+from support.forms import C, Source
+from support.paths import ROOT
 from support.peer import node, register
+from support.ports import reserved_port
+from support.programs import real, run
 from support.strangers import Http
 
 #: Makes each of the calls that the argument lists, in a child each, by the quick way and by the full way, and
@@ -54,6 +57,7 @@ SERVING = (
     "NOT_LOCAL",
     "USER",
     "IDLE_EXIT",
+    "PACKET_TIMEOUT",
     "PID_EXIT",
     "PORT_FILE",
     "PID_FILE",
@@ -105,7 +109,7 @@ def test_quick_lines_do_what_the_full_way_does(ports: list[int]) -> None:
     )
     quick = 0
 
-    @settings(max_examples=12, deadline=None, database=None)
+    @settings(max_examples=12, database=None)
     @given(st.lists(st.tuples(lines, environs), min_size=5, max_size=25))
     def compare(calls: list) -> None:
         nonlocal quick
@@ -117,12 +121,15 @@ def test_quick_lines_do_what_the_full_way_does(ports: list[int]) -> None:
     assert quick > 20
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     "environ",
     [
         {"ERL_EPMD_USER": "nosuch"},
         {"ERL_EPMD_IDLE_EXIT": "60", "ERL_EPMD_USER": "nobody"},
         {"ERL_EPMD_RELAXED_COMMAND_CHECK": "", "ERL_EPMD_IDLE_EXIT": "2147483647"},
+        {"ERL_EPMD_PACKET_TIMEOUT": "5"},
+        {"LISTEN_PID": "1", "LISTEN_FDS": "1"},
     ],
     ids=str,
 )
@@ -131,12 +138,15 @@ def test_daemon_with_variables_of_an_epmd_that_serves_is_quick(ports: list[int],
     assert quick == full == ["", "", 0]
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("seconds", ["", "0", "soon", "2147483648"])
 def test_bad_number_takes_the_full_way(ports: list[int], seconds: str) -> None:
-    [(quick, _)] = played([[["-port", str(ports[0]), "-daemon"], {"ERL_EPMD_IDLE_EXIT": seconds}]])
-    assert quick[2] == 200
+    for name in ("IDLE_EXIT", "PACKET_TIMEOUT"):
+        [(quick, _)] = played([[["-port", str(ports[0]), "-daemon"], {f"ERL_EPMD_{name}": seconds}]])
+        assert quick[2] == 200
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("variable", ["ERL_EPMD_ADDRESS", "ERL_EPMD_LOOPBACK", "ERL_EPMD_ANYTHING_NEW"])
 def test_daemon_that_is_to_listen_elsewhere_takes_the_full_way(ports: list[int], variable: str) -> None:
     line = ["-port", str(ports[0]), "-daemon"]
@@ -151,7 +161,7 @@ def options_or_error(arguments: list[str], environ: dict[str, str]) -> object:
         return repr(error)
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@settings(max_examples=300, database=None)
 @given(
     st.lists(st.sampled_from(["-port", "-daemon", "5000", "0", "abc", "", "-d", "-names"]), max_size=4).map(
         lambda line: [*line, "-daemon"]
@@ -161,7 +171,7 @@ def options_or_error(arguments: list[str], environ: dict[str, str]) -> object:
         optional={
             "ERL_EPMD_PORT": st.sampled_from(["5001", "abc", ""]),
             "ERL_EPMD_ADDRESS": st.sampled_from(["127.0.0.1", "127.0.0.2, ::1", ""]),
-            "ERL_EPMD_LOOPBACK": st.just(""),
+            "ERL_EPMD_LOOPBACK": st.sampled_from(["", "1", "no", "maybe"]),
             "ERL_EPMD_RELAXED_COMMAND_CHECK": st.just(""),
         },
     ),
@@ -169,6 +179,7 @@ def options_or_error(arguments: list[str], environ: dict[str, str]) -> object:
 @example(["-daemon"], {})
 @example(["-port", "5000", "-daemon"], {})
 @example(["-port", "-daemon", "-daemon"], {})
+@example(["-port", "5000", "-daemon", "-d", "-daemon"], {})
 def test_daemon_line_is_read_as_docopt_reads_it(arguments: list[str], environ: dict[str, str]) -> None:
     plain = options_or_error(arguments, environ)
     with pytest.MonkeyPatch.context() as patch:
@@ -211,7 +222,6 @@ def before(request) -> list[str]:
     return [*apart, "sh", "-c", '"$@"; exit $?', "sh"]
 
 
-@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("option", ["-names", "-started", "-daemon"])
 def test_quick_line_imports_nothing_else(ports: list[int], option: str, before: list[str]) -> None:
     command = [sys.executable, "-I", "-S", "-c", IMPORTS, str(ROOT / "lib"), "-port", str(ports[0]), option]

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from gevent_epmd.protocol import frame
-from support.forms import InProcess, each_that_serves
+from support.forms import InProcess
+from support.marks import forms
 from support.peer import Peer, barrier, look_up, names, node, register
 
 #: Nearly valid is where the errors are: whole requests, whose bytes are then cut, glued and changed.
@@ -32,7 +33,7 @@ PIECES = st.one_of(
 CUTS = st.lists(st.integers(1, 40), max_size=6)
 
 
-@each_that_serves
+@forms(c=False, launcher=False)
 @pytest.mark.parametrize("options", [(), ("-d", "-d", "-d")], ids=["quiet", "debug"])
 def test_any_bytes_in_any_chunks(form, options: tuple[str, ...]) -> None:
     with form(*options) as server:
@@ -40,8 +41,7 @@ def test_any_bytes_in_any_chunks(form, options: tuple[str, ...]) -> None:
 
         @settings(
             max_examples=300,
-            deadline=None,
-            suppress_health_check=[HealthCheck.function_scoped_fixture],
+            suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
             database=None,
         )
         @given(

@@ -14,22 +14,13 @@ import pytest
 from gevent_epmd.client import TIMEOUT
 from gevent_epmd.program import occupant, quick
 from support.daemons import end, serving_pid
-from support.forms import (
-    PATIENCE,
-    C,
-    Folder,
-    Source,
-    answers,
-    clean_environment,
-    command_of,
-    forms,
-    processes_at,
-    real,
-    reserved_port,
-    run,
-    wait_until,
-)
+from support.forms import C, Folder, Source
+from support.marks import forms
+from support.patience import PATIENCE, wait_until
 from support.peer import ask
+from support.ports import answers, reserved_port
+from support.procfs import processes_at
+from support.programs import clean_environment, real, run
 from support.strangers import STRANGERS, BoundOnly, ClosesAtOnce, Http, Mute, Stranger
 
 #: Most wait for an answer that does not come.
@@ -42,15 +33,12 @@ MET = {
     ClosesAtOnce: b"no response from epmd on 127.0.0.1",
     BoundOnly: b"Cannot connect to epmd on 127.0.0.1: Connection refused",
 }
+#: The launcher of the one-file form has no part in how long its child waits.
+each_that_waits = forms(Source, Folder, at="ours")
 each_stranger = pytest.mark.parametrize("stranger", STRANGERS, ids=lambda stranger: stranger.__name__)
 
 
-@pytest.fixture(params=["source", "folder"])
-def ours(request) -> list[str]:
-    """The launcher of the one-file form has no part in how long its child waits."""
-    return command_of(request.param)
-
-
+@pytest.mark.measured
 @forms(but_not_c=STRANGER, processes_only=True, launcher=False)
 @each_stranger
 @pytest.mark.parametrize("options", [["-daemon"], [], ["-daemon", "-port_file", "port"]], ids=" ".join)
@@ -79,6 +67,7 @@ def held_by_this_process(port: int, host: str = "127.0.0.1") -> bytes:
     return f"; it is held by {me} at {host}:{port}".encode()
 
 
+@each_that_waits
 @each_stranger
 def test_address_that_was_asked_for(ours, stranger: type[Stranger]) -> None:
     with stranger() as there:
@@ -87,7 +76,8 @@ def test_address_that_was_asked_for(ours, stranger: type[Stranger]) -> None:
     assert MET[stranger] in done.stderr
 
 
-@pytest.mark.parametrize("form", [Source, Folder, C], ids=lambda form: form.__name__)
+@each_that_waits
+@forms(Source, Folder, C)
 @pytest.mark.parametrize("options", [["-daemon"], []], ids=["daemon", "foreground"])
 def test_slow_epmd_is_no_stranger(ours, form, options: list[str]) -> None:
     """It answers later than a stranger could, and /proc shows that it is an epmd."""
@@ -97,6 +87,7 @@ def test_slow_epmd_is_no_stranger(ours, form, options: list[str]) -> None:
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
+@each_that_waits
 def test_epmd_that_was_stopped_for_a_while_is_no_stranger(ours) -> None:
     with Source() as server:
         with server.stopped():
@@ -107,6 +98,7 @@ def test_epmd_that_was_stopped_for_a_while_is_no_stranger(ours) -> None:
         assert starts.wait(PATIENCE) == 0
 
 
+@each_that_waits
 def test_holder_is_another_user_s(ours) -> None:
     """Its descriptors are not to be seen, and the socket tells whose it is."""
     over = [real("setpriv"), "--reuid", "nobody", "--clear-groups", "--bounding-set", "-all"]
@@ -118,11 +110,16 @@ def test_holder_is_another_user_s(ours) -> None:
     assert done.stderr.endswith(b"; it is held by a process of root at 127.0.0.1:%d\r\n" % there.port)
 
 
-def test_stranger_that_leaves_at_once_leaves_the_port(ours) -> None:
-    """As an epmd that ends just now: it has closed its connections, and still has the port."""
+@pytest.mark.measured
+@each_that_waits
+@pytest.mark.parametrize("options", [["-daemon"], ["-loopback", "-daemon"]], ids=["quick", "full"])
+def test_stranger_that_leaves_at_once_leaves_the_port(ours, options: list[str]) -> None:
+    """As an epmd that ends just now: it has closed its connections, and still has the port.
+
+    The stranger is gone once it was asked, which the quick way of `-daemon` does before anybody binds."""
     with reserved_port() as port:
         stranger = ClosesAtOnceAndLeaves(port)
-        done = run([*ours, "-port", str(port), "-daemon"])
+        done = run([*ours, "-port", str(port), *options])
         stranger.close()
         assert (done.returncode, done.stderr) == (0, b"")
         end(port, serving_pid(port))
@@ -139,6 +136,7 @@ class ClosesAtOnceAndLeaves(Stranger):
         self._sock.close()
 
 
+@each_that_waits
 @pytest.mark.parametrize("rounds", [20])
 def test_daemon_right_after_kill(ours, rounds: int) -> None:
     with reserved_port() as port:
@@ -152,6 +150,8 @@ def test_daemon_right_after_kill(ours, rounds: int) -> None:
         end(port, serving_pid(port))
 
 
+@pytest.mark.measured
+@each_that_waits
 def test_epmd_that_serves_somewhere_else_only(ours) -> None:
     """At ::1, where 127.0.0.1 is free."""
     with socket.socket(socket.AF_INET6) as there:

@@ -11,8 +11,13 @@ from gevent_epmd.protocol import frame
 from gevent_epmd.server import mapper
 from soak.crowd import Crowd
 from soak.measure import descriptors
-from support.forms import Built, InProcess, Source, few_descriptors, wait_until
+from support.forms import Built, InProcess, Source
+from support.marks import forms
+from support.patience import wait_until
 from support.peer import Peer, barrier, long_nodes, names, node, register, slow_reader, try_to_register
+from support.programs import few_descriptors
+
+pytestmark = pytest.mark.measured
 
 
 def assert_makes_room(server, expected: list[Peer], stack: ExitStack) -> None:
@@ -75,7 +80,7 @@ def test_node_that_waits_for_its_reply_is_a_node(monkeypatch) -> None:
             assert keeper.read(6)[:2] == b"v\0"
 
 
-@pytest.mark.parametrize("form", [Source, Built], ids=lambda form: form.__name__)
+@forms(Source, Built)
 def test_most_connections_where_descriptors_do_not_end(form, monkeypatch) -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if hard < 3 * mapper.MOST_UNREGISTERED:

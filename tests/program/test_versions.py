@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from support.forms import BUILT, otp_of, real
+from support.forms import otp_of
+from support.paths import BUILT
+from support.programs import real
 
 
 @pytest.fixture

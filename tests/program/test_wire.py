@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from comparison.differences import is_listed
 from gevent_epmd.protocol import HEADER, MAX_PACKET
-from support.forms import FORMS, C, InProcess, wait_until
+from support.differences import is_listed
+from support.forms import FORMS, C, InProcess
+from support.patience import wait_until
 from support.peer import Peer, barrier
 from support.wire_cases import CASES, Case
 from support.wire_play import Servers, listed, nodes_of, send
+
+pytestmark = pytest.mark.measured
 
 MODES = ["whole", "byte by byte", "glued", "later"]
 

@@ -8,7 +8,7 @@ All scenes are played if none is named. Status 1 if one fails.
 options:
     --ours FORM      source, built or folder [default: source].
     --against PATH   Play with this C epmd in the place of ours; a failure is only recorded: status 0.
-    --short          What the tests play: less of everything, a few seconds each.
+    --short          What the tests play: less of everything, a few seconds each, and no time is judged.
     --list           Say which scenes there are.
 """
 
@@ -25,7 +25,8 @@ from docopt import docopt
 import soak.families  # noqa: F401 - they put themselves into the list
 from soak.play import SCENES, Scale, play
 from support.asked import choice, program
-from support.forms import PROGRAMS, heed_signals
+from support.forms import PROGRAMS
+from support.programs import heed_signals
 
 
 def main() -> int:

@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 
 from soak.play import Figures, Form, Scale, scene
-from support.forms import real, wait_until
+from support.patience import wait_until
 from support.peer import Peer, barrier, look_up, names, node, register
+from support.programs import real
 
 _TIMEOUT = 2
 _JUMPS = {"back": -86_400, "forward": 86_400}
@@ -27,21 +28,21 @@ def clock(form: Form, scale: Scale) -> Figures:
         for title, seconds in _JUMPS.items():
             setting.write_text("0")
             with form("-packet_timeout", str(_TIMEOUT), environ=environ) as server:
-                figures[f"closed after s, {title}"] = jump(server.port, setting, seconds)
+                figures[f"closed after s, {title}"] = jump(server.port, setting, seconds, scale)
     return figures
 
 
-def jump(port: int, setting: Path, seconds: int) -> float:
+def jump(port: int, setting: Path, seconds: int, scale: Scale) -> float:
     """Set the clock with somebody half way through a request; after how many seconds they were closed."""
     seen = [creation_of(port) for _ in range(5)]
+    start = time.monotonic()
     with Peer(port) as idle:
         idle.send(b"\0")
-        start = time.monotonic()
         barrier(port)
         setting.write_text(str(seconds))
         while idle.is_open():
             took = time.monotonic() - start
-            assert took < _TIMEOUT + 3, f"{seconds} s: still open after {took:.0f} s"
+            assert took < _TIMEOUT + scale.promised(3), f"{seconds} s: still open after {took:.0f} s"
             look_up(port, "foo")
             time.sleep(0.05)
         took = time.monotonic() - start

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from soak.crowd import still_serves
 from soak.measure import Worker
 from soak.play import Figures, Form, Scale, scene
+from support.patience import LONG
 from support.peer import names, node, register
 
 
@@ -26,7 +27,7 @@ def comings(form: Form, processes: int, times: int) -> Figures:
         keeper = stack.enter_context(register(server.port, node("keeper"))[0])
         arguments = {"port": server.port, "times": times, "keeper": "keeper"}
         workers = [Worker("come_back", name=f"n{number}", **arguments) for number in range(processes)]
-        results = [stack.enter_context(worker).result(300) for worker in workers]
+        results = [stack.enter_context(worker).result(LONG) for worker in workers]
         still_serves(server)
         assert keeper.is_open()
         assert "keeper at port 4711" in names(server.port)

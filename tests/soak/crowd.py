@@ -6,7 +6,8 @@ import time
 from collections import deque
 from collections.abc import Iterator
 
-from support.forms import PATIENCE, Process
+from support.forms import Process
+from support.patience import PATIENCE
 from support.peer import Peer
 
 _HOSTS = 64

@@ -9,10 +9,13 @@ import subprocess
 import time
 
 from soak.play import Figures, Form, Scale, scene
-from support.forms import answers, clean_environment, real, reserved_port, serving, wait_until
+from support.patience import wait_until
 from support.peer import node, register
+from support.ports import answers, reserved_port
+from support.procfs import serving
+from support.programs import clean_environment, real
 
-#: How long an end may take, in seconds.
+#: The promise of how long an end takes, in seconds.
 _AT_ONCE = 3.0
 
 
@@ -25,7 +28,7 @@ def signals(form: Form, scale: Scale) -> Figures:
             start = time.monotonic()
             server.process.send_signal(signal.Signals[name])
             assert holder.read_all() == b""
-            status = server.process.wait(_AT_ONCE)
+            status = server.process.wait(scale.promised(_AT_ONCE))
             assert status == -signal.Signals[name], f"{name}: status {status}"
             assert_free(server.port)
             figures[f"{name}, s"] = round(time.monotonic() - start, 2)
@@ -44,14 +47,14 @@ def assert_free(port: int) -> None:
 def signals_to_process_1(form: Form, scale: Scale) -> Figures:
     figures: Figures = {}
     for name in ("SIGTERM", "SIGINT"):
-        start, status = end_in_a_container(form, signal.Signals[name])
+        start, status = end_in_a_container(form, signal.Signals[name], scale)
         expected = 128 + signal.Signals[name]
         assert status == expected, f"{name}: " + ("ignored" if status is None else f"status {status}")
         figures[f"{name}, s"] = round(time.monotonic() - start, 2)
     return figures
 
 
-def end_in_a_container(form: Form, number: int) -> tuple[float, int | None]:
+def end_in_a_container(form: Form, number: int, scale: Scale) -> tuple[float, int | None]:
     """When the signal was sent, and the exit status as a shell's; None if it did not end."""
     command = [real("unshare"), "--map-root-user", "--pid", "--fork", "--mount-proc", "--kill-child"]
     with reserved_port() as port:
@@ -66,7 +69,7 @@ def end_in_a_container(form: Form, number: int) -> tuple[float, int | None]:
             start = time.monotonic()
             os.kill(serving(unshare), number)
             try:
-                status = unshare.wait(_AT_ONCE)
+                status = unshare.wait(scale.promised(_AT_ONCE))
                 return start, status if status >= 0 else 128 - status
             except subprocess.TimeoutExpired:
                 return start, None

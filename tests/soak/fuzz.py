@@ -19,8 +19,9 @@ from gevent_epmd.protocol import Alive2Request, PacketReader, Port2Request, Prot
 from gevent_epmd.server.registry import NodeRefused, Registry
 from soak.crowd import quick, still_serves
 from soak.play import Figures, Form, Scale, scene
-from support.forms import TESTS, clean_environment
+from support.paths import TESTS
 from support.peer import look_up, names, node, register
+from support.programs import clean_environment
 
 CORPUS = Path(__file__).with_name("corpus.txt")
 

@@ -14,22 +14,24 @@ from gevent_epmd.protocol import frame
 from soak.crowd import quick
 from soak.play import Figures, Form, Scale, scene
 from support.daemons import daemon
-from support.forms import answers, clean_environment, real, reserved_port, wait_until
+from support.patience import PATIENCE, wait_until
 from support.peer import names, node, register
+from support.ports import answers, reserved_port
+from support.programs import clean_environment, real
 from support.syslog import PRIVATE_DEV, received
 
-#: How long an answer may take, in seconds.
+#: The promise of how long an answer takes, in seconds.
 _AT_ONCE = 2.0
 #: More than a full pipe or a full syslog socket takes: each look-up is several lines.
 _LOOKUPS = 1500
 
 
-def look_up_again_and_again(port: int) -> Figures:
+def look_up_again_and_again(port: int, scale: Scale) -> Figures:
     """The slowest of so many look-ups; fails at the first that is not answered."""
     worst = 0.0
     for number in range(_LOOKUPS):
         start = time.monotonic()
-        with quick(port, number, patience=_AT_ONCE) as peer:
+        with quick(port, number, patience=scale.promised(_AT_ONCE)) as peer:
             peer.send(frame(b"zfoo"))
             try:
                 assert peer.read(2) == b"w\1", "closed without an answer"
@@ -45,7 +47,7 @@ def stuck_syslog(form: Form, scale: Scale) -> Figures:
         with contextlib.ExitStack() as stack:
             port, _ = stack.enter_context(daemon([*prefix, *form.command], "-d"))
             stack.callback(logger.close)  # whoever waits for it goes on then
-            figures = look_up_again_and_again(port)
+            figures = look_up_again_and_again(port, scale)
             lines = len(list(received(logger)))
         return figures | {"lines that came": lines}
 
@@ -56,7 +58,7 @@ def no_syslog(form: Form, scale: Scale) -> Figures:
         logger.close()
         os.unlink(prefix[-1] + "/log")
         with daemon([*prefix, *form.command], "-d") as (port, _):
-            return look_up_again_and_again(port)
+            return look_up_again_and_again(port, scale)
 
 
 @contextlib.contextmanager
@@ -72,16 +74,16 @@ def syslog() -> Iterator[tuple[socket.socket, list[str]]]:
 
 @scene("`-d -d -d` with a stderr that is a full pipe")
 def stuck_stderr(form: Form, scale: Scale) -> Figures:
-    return said_in_vain(form, *os.pipe())
+    return said_in_vain(form, scale, *os.pipe())
 
 
 @scene("`-d -d -d` on a terminal that nobody reads")
 def stuck_terminal(form: Form, scale: Scale) -> Figures:
     """It takes a byte, and then not a line."""
-    return said_in_vain(form, *os.openpty())
+    return said_in_vain(form, scale, *os.openpty())
 
 
-def said_in_vain(form: Form, reading: int, writing: int) -> Figures:
+def said_in_vain(form: Form, scale: Scale, reading: int, writing: int) -> Figures:
     """With `writing` as its stderr; nobody reads meanwhile."""
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, reading)
@@ -92,11 +94,11 @@ def said_in_vain(form: Form, reading: int, writing: int) -> Figures:
             env=clean_environment(),
             start_new_session=True,
         )
-        stack.callback(process.wait, 20)
+        stack.callback(process.wait, PATIENCE)
         stack.callback(process.terminate)
         os.close(writing)
         wait_until(lambda: answers(port), "it to answer")
-        figures = look_up_again_and_again(port)
+        figures = look_up_again_and_again(port, scale)
         assert process.poll() is None, f"ended with status {process.returncode}"
         lines = os.read(reading, 1 << 20).splitlines()
         return figures | {"lines that came": len(lines)}

@@ -9,11 +9,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from support.forms import PATIENCE, TESTS, clean_environment
+from support.paths import TESTS
+from support.patience import PATIENCE
+from support.programs import clean_environment
+
+if TYPE_CHECKING:
+    from soak.play import Scale
 
 _TICKS = os.sysconf("SC_CLK_TCK")
+#: An answer that takes longer than so many seconds is none.
+_ANSWERED_IN = 2.0
 
 
 def resident(pid: int) -> int:
@@ -49,6 +56,20 @@ def share_of_a_core(pid: int, seconds: float) -> float:
     return (cpu_seconds(pid) - before) / (time.monotonic() - start)
 
 
+def share_beside_a_loop(pid: int, seconds: float) -> float:
+    """What it takes of the CPU, in parts of what a loop without end gets beside it: 1.0 is another such loop,
+    on any machine, whatever else that does."""
+    before, mine, end = _running(pid), time.thread_time(), time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+    return (_running(pid) - before) / (time.thread_time() - mine)
+
+
+def _running(pid: int) -> float:
+    """How long its first thread has run, in seconds; finer than `cpu_seconds`."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+
+
 class Worker:
     """A function of `soak.workers` that runs in a process of its own, until it is done or until it is
     asked for its result."""
@@ -61,6 +82,11 @@ class Worker:
             env=clean_environment(PYTHONPATH=str(TESTS)),
             start_new_session=True,
         )
+
+    @classmethod
+    def probe(cls, port: int, name: str, pid: int, scale: Scale) -> Worker:
+        """One who asks the server `pid` for this node again and again."""
+        return cls("probe", port=port, name=name, pid=pid, patience=scale.promised(_ANSWERED_IN))
 
     def wait_until_it_works(self) -> None:
         assert self._process.stdout.readline() == b"ready\n", "the worker has failed"
@@ -78,3 +104,9 @@ class Worker:
         if self._process.poll() is None:
             self._process.kill()
             self._process.communicate()
+
+
+def judge(seen: dict[str, Any], worst: float, scale: Scale) -> None:
+    """What a probe has seen: every answer came, each within so many seconds."""
+    assert seen["unanswered"] == 0, f"{seen['unanswered']} of {seen['asked']} requests were not answered"
+    assert seen["worst"] < scale.promised(worst) * 1000, f"an answer took {seen['worst']} ms"

@@ -15,8 +15,11 @@ from support.peer import Peer, names, node
 
 _SEED = 4369
 _IDLE = 200
-#: How often memory is looked at, in seconds, and after which part of the time it must have stopped to grow.
-_LOOK_EVERY = 0.1
+#: How long it is played, in seconds, and how many steps the tests play, whatever time they take.
+_SECONDS = 600
+_STEPS = 20_000
+#: How often memory is looked at, and after which part of it all it must have stopped to grow.
+_LOOKS, _LOOKS_IN_SHORT = 6000, 40
 _FLAT_AFTER = 0.1
 
 
@@ -115,29 +118,35 @@ class Model:
 
 @scene("mixed load at 5,000 nodes for 10 minutes")
 def mixed(form: Form, scale: Scale) -> Figures:
-    seconds, size = scale.of(600, 4), scale.of(5000, 500)
+    size = scale.of(5000, 500)
     with form() as server:
         model = Model(server.port, size)
         try:
             model.fill()
-            memory = run(server, model, seconds)
+            memory = run(server, model, scale)
         finally:
             model.close()
     flat = memory[int(len(memory) * _FLAT_AFTER)]
     assert not model.wrong, f"{len(model.wrong)} of {model.asked} wrong: {model.wrong[0]}"
-    # A few seconds are over before every table is as full as it gets.
+    # In short, not every table is as full as it gets after a tenth.
     assert max(memory) <= flat * scale.of(105, 125) / 100, f"from {flat} to {max(memory)} KB"
     figures = {"steps": model.asked, "wrong": 0, "KB at the beginning": memory[0]}
     return figures | {"KB after a tenth": flat, "most KB": max(memory), "KB at the end": memory[-1]}
 
 
-def run(server: Process, model: Model, seconds: int) -> list[int]:
-    """Memory in KB, at equal times."""
+def run(server: Process, model: Model, scale: Scale) -> list[int]:
+    """Memory in KB, at equal times, or after equal numbers of steps."""
     memory = []
+    looks = scale.of(_LOOKS, _LOOKS_IN_SHORT)
     start = time.monotonic()
-    while (now := time.monotonic() - start) < seconds:
+
+    def done() -> float:
+        """Which part of it."""
+        return model.asked / _STEPS if scale.short else (time.monotonic() - start) / _SECONDS
+
+    while (part := done()) < 1:
         model.step()
-        if now >= len(memory) * _LOOK_EVERY:
+        if part * looks >= len(memory):
             still_serves(server)
             memory.append(resident(server.pid))
             if len(memory) % 50 == 0:

@@ -11,8 +11,9 @@ from contextlib import ExitStack
 
 from soak.crowd import still_serves
 from soak.play import Figures, Form, Scale, scene
-from support.forms import clean_environment, real, wait_until
+from support.patience import LONG, wait_until
 from support.peer import names, node, register
+from support.programs import clean_environment, real
 
 _NODES = 200
 _OPTIONS = ["-setcookie", "biscuit", "-start_epmd", "false", "+S", "1:1", "-noshell"]
@@ -27,7 +28,7 @@ def restart(form: Form, scale: Scale) -> Figures:
         home = stack.enter_context(tempfile.TemporaryDirectory())
         nodes = [stack.enter_context(ErlangNode(f"erl{n}", server.port, home)) for n in range(of_erlang)]
         expected = {each.name for each in nodes}
-        wait_until(lambda: expected <= live(server.port), "the nodes of Erlang to be up", 180)
+        wait_until(lambda: expected <= live(server.port), "the nodes of Erlang to be up", LONG)
         ours = [f"n{number}" for number in range(_NODES - of_erlang)]
         # A creation comes from the second: crash and start are to be in the same one.
         wait_until(lambda: time.time() % 1 < 0.05, "a second to begin")
@@ -35,11 +36,11 @@ def restart(form: Form, scale: Scale) -> Figures:
         server.kill_and_start_again()
         start = time.monotonic()
         again = creations(stack, server.port, ours)
-        wait_until(lambda: expected <= live(server.port), "the nodes of Erlang to be back", 10)
+        wait_until(lambda: expected <= live(server.port), "the nodes of Erlang to be back")
         back = time.monotonic() - start
         still_serves(server)
     repeated = sum(seen[name] == again[name] for name in ours)
-    assert back < 3, f"it took {back:.1f} s until all were back"
+    assert back < scale.promised(3), f"it took {back:.1f} s until all were back"
     assert repeated == 0, f"{repeated} of {len(ours)} creations were those from before"
     return {"of Erlang": of_erlang, "back after s": round(back, 1), "creations repeated": repeated}
 

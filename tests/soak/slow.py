@@ -7,10 +7,10 @@ import time
 
 from gevent_epmd.protocol import frame
 from soak.crowd import Crowd, still_serves, ticks
-from soak.measure import Worker, resident
+from soak.measure import Worker, judge, resident
 from soak.play import Figures, Form, Scale, scene
-from support.forms import wait_until
 from support.neighbour import HERE_V4, Neighbour
+from support.patience import wait_until
 from support.peer import Peer, ask, barrier, node, register
 
 _NODES = 900
@@ -29,25 +29,25 @@ def slow_readers(form: Form, scale: Scale) -> Figures:
             stack.enter_context(register(server.port, node(name))[0])
         keeper = stack.enter_context(register(server.port, node("keeper"))[0])
         before = resident(server.pid)
-        probe = stack.enter_context(Worker("probe", port=server.port, name="keeper", pid=server.pid))
+        probe = stack.enter_context(Worker.probe(server.port, "keeper", server.pid, scale))
         probe.wait_until_it_works()
         start = time.monotonic()
         slow = [stack.enter_context(who_does_not_read(server.port, neighbour)) for _ in range(count)]
-        peak = 0
-        while time.monotonic() - start < timeout - 0.5:
+        peak, reset = 0, 0
+        for _ in ticks(timeout + scale.promised(2), every=0.05):
             peak = max(peak, resident(server.pid))
-            assert not any(peer.was_reset() for peer in slow), "cut off before its time"
-            time.sleep(0.1)
-        while not all(peer.was_reset() for peer in slow) and time.monotonic() - start < timeout + 2:
-            time.sleep(0.05)
+            reset = sum(peer.was_reset() for peer in slow)
+            # The time is read after it was seen: who sees it late must not take it for early.
+            assert not reset or time.monotonic() - start > timeout - 0.5, "cut off before its time"
+            if reset == count:
+                break
         took = time.monotonic() - start
+        assert reset == count, f"{count - reset} are not cut off"
         seen = probe.result()
-        assert seen["unanswered"] == 0, f"{seen['unanswered']} of {seen['asked']} requests were not answered"
-        wait_until(lambda: resident(server.pid) <= before * 1.1, "the memory to come back", 5)
+        wait_until(lambda: resident(server.pid) <= before * 1.1, "the memory to come back")
         still_serves(server)
         assert keeper.is_open()
-    assert seen["worst"] < 50, f"an answer took {seen['worst']} ms"
-    assert took < timeout + 2, f"cut off after {took:.1f} s"
+    judge(seen, 0.05, scale)
     grown = peak - before
     assert grown * 1024 <= count * _LISTING + (1 << 21), f"grown by {grown} KB"
     return seen | {"cut off after s": round(took, 1), "timeout s": timeout, "grown KB": grown}
@@ -104,7 +104,7 @@ def slow_writers(form: Form, scale: Scale) -> Figures:
     timeout, count = scale.of(10, 3), scale.of(2000, 400)
     with form("-packet_timeout", str(timeout)) as server, Crowd(server.port) as crowd:
         keeper, _ = register(server.port, node("keeper"))
-        probe = Worker("probe", port=server.port, name="keeper", pid=server.pid)
+        probe = Worker.probe(server.port, "keeper", server.pid, scale)
         with keeper, probe:
             probe.wait_until_it_works()
             start = time.monotonic()
@@ -112,14 +112,16 @@ def slow_writers(form: Form, scale: Scale) -> Figures:
                 crowd.join(b"\x0b\xf1z")
             opened = time.monotonic() - start
             closed: list[float] = []
-            for now in ticks(timeout + opened + 2, every=1.0):
-                closed += [now + opened] * drip(crowd)
+            for _ in ticks(timeout + opened + scale.promised(2), every=1.0):
+                gone = drip(crowd)
+                closed += [time.monotonic() - start] * gone
+                if not crowd.peers:
+                    break
             still_serves(server)
             seen = probe.result()
             left = len(crowd.peers)
             assert keeper.is_open()
-    assert seen["unanswered"] == 0, f"{seen['unanswered']} of {seen['asked']} requests were not answered"
-    assert seen["worst"] < 250, f"an answer took {seen['worst']} ms"
+    judge(seen, 0.25, scale)
     assert left == 0, f"{left} are still connected"
     assert closed[0] >= timeout - 0.5, "closed before its time"
     return seen | {"connections": count, "all closed after s": round(closed[-1], 1), "timeout s": timeout}

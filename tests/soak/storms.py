@@ -8,7 +8,8 @@ from gevent_epmd.protocol import frame
 from soak.crowd import quick, still_serves
 from soak.measure import Worker, descriptors, resident
 from soak.play import Figures, Form, Scale, scene
-from support.forms import Process, wait_until
+from support.forms import Process
+from support.patience import LONG, wait_until
 from support.peer import Peer, ask, barrier, look_up, names, node, register
 
 #: What a small program may grow by, in KB.
@@ -27,7 +28,7 @@ def storms(form: Form, scale: Scale) -> Figures:
         start = time.monotonic()
         for kind, title in _KINDS.items():
             with Worker("storm", port=server.port, kind=kind, times=scale.of(20_000, 2_000)) as worker:
-                figures[title] = f"{worker.result(120)} s"
+                figures[title] = f"{worker.result(LONG)} s"
             still_serves(server)
         wait_until(lambda: descriptors(server.pid) == open_before, "the descriptors to be free")
         grown = resident(server.pid) - memory
@@ -59,7 +60,7 @@ def resets_at_the_worst_time(form: Form, scale: Scale) -> Figures:
                 # It is registered, and its reply is due in a second.
                 wait_until(lambda: b"ghost" in ask(server.port, b"n"), "it to be registered")
             peer.reset()
-            wait_until(lambda: b"ghost" not in ask(server.port, b"n"), "the ghost to go", 6)
+            wait_until(lambda: b"ghost" not in ask(server.port, b"n"), "the ghost to go")
     return {"resets": 4 * count + 2, "ghosts": 0}
 
 
@@ -76,4 +77,4 @@ def reset_before_it_is_read(server: Process, data: bytes, count: int) -> None:
 
 def no_ghost(port: int) -> None:
     barrier(port)
-    wait_until(lambda: names(port) == ["keeper at port 4711"], "ghosts to go", 6)
+    wait_until(lambda: names(port) == ["keeper at port 4711"], "ghosts to go")

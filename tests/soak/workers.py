@@ -15,13 +15,13 @@ from soak.crowd import quick
 from soak.measure import held_back
 from support.peer import node, try_to_register
 
-#: How long a probe waits for an answer, in seconds.
-_PATIENCE = 2.0
 
-
-def probe(port: int, name: str, pid: int, every: float = 0.02, register_each: int = 10) -> dict:
+def probe(
+    port: int, name: str, pid: int, patience: float, every: float = 0.02, register_each: int = 10
+) -> dict:
     """Look the node up again and again, and register another one now and then, until stdin ends.
 
+    It waits for so many seconds for each answer.
     The worst time is that of the server and the network: what the machine kept the two processes from
     running in between is taken off."""
     asked = registered = unanswered = 0
@@ -34,9 +34,9 @@ def probe(port: int, name: str, pid: int, every: float = 0.02, register_each: in
         waited, start = held_back(pid) + held_back("self"), time.monotonic()
         try:
             if others:
-                _register(port, f"probe{asked}")
+                _register(port, f"probe{asked}", patience)
             else:
-                _look_up(port, name)
+                _look_up(port, name, patience)
         except (OSError, AssertionError):
             unanswered += 1
         took = time.monotonic() - start
@@ -46,14 +46,14 @@ def probe(port: int, name: str, pid: int, every: float = 0.02, register_each: in
     return {"asked": asked, "registered": registered, "unanswered": unanswered, **milliseconds}
 
 
-def _look_up(port: int, name: str) -> None:
-    with quick(port, patience=_PATIENCE) as peer:
+def _look_up(port: int, name: str, patience: float) -> None:
+    with quick(port, patience=patience) as peer:
         peer.send(frame(b"z" + name.encode()))
         assert peer.read(2) == b"w\0"
 
 
-def _register(port: int, name: str) -> None:
-    with quick(port, patience=_PATIENCE) as peer:
+def _register(port: int, name: str, patience: float) -> None:
+    with quick(port, patience=patience) as peer:
         assert try_to_register(peer, node(name))[:2] == b"v\0"
 
 

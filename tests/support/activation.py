@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 import sys
 
-from support.forms import SOURCE, Source
+from support.forms import Source
+from support.paths import SOURCE
 
 #: Runs in the child: puts the descriptors where systemd puts them, and says that they are for this pid.
 LAUNCHER = """

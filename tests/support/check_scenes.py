@@ -15,9 +15,12 @@ from gevent_epmd import __version__
 from gevent_epmd.wire import DEFAULT_PORT
 from support.checking import BOX, check, main
 from support.firewall import blocked_port
-from support.forms import PROGRAMS, C, answers, clean_environment, otp_of, reserved_port, wait_until
+from support.forms import PROGRAMS, C, otp_of
 from support.neighbour import HERE_V4, HERE_V6, THERE_V4, Neighbour, forward_packets
+from support.patience import wait_until
 from support.peer import Peer, node, register, try_to_register
+from support.ports import answers, reserved_port
+from support.programs import clean_environment
 from support.scenes import OTHER_V4, OTHER_V6
 
 

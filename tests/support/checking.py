@@ -7,7 +7,8 @@ import os
 import sys
 from typing import NamedTuple
 
-from support.forms import TESTS, run
+from support.paths import TESTS
+from support.programs import run
 from support.scenes import run_apart
 
 #: What every host has that is not named by a test.

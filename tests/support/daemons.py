@@ -8,10 +8,11 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-from comparison.settled import listening_inodes
 from gevent_epmd.program.processes import gone
-from support.forms import answers, reserved_port, run, wait_until
+from support.patience import wait_until
 from support.peer import ask
+from support.ports import answers, listening_inodes, reserved_port
+from support.programs import run
 
 
 def serving_pid(port: int) -> int:

@@ -9,7 +9,8 @@ import signal
 import subprocess
 import tempfile
 
-from support.forms import PATIENCE, clean_environment, content, wait_until
+from support.patience import PATIENCE, wait_until
+from support.programs import clean_environment, content
 
 #: Reads an expression a line, and says what it is worth.
 LOOP = """
@@ -79,3 +80,9 @@ class Node:
         with contextlib.suppress(OSError):
             self._process.stdin.close()
         self._output.close()
+
+
+def exunit_passed(tests: int, said: bytes) -> bool:
+    """Whether ExUnit says that so many tests passed, in the words of Elixir up to 1.19 or from 1.20 on."""
+    last = rb"%d tests?, 0 failures|Result: %d passed" % (tests, tests)
+    return re.search(rb"^(%s)$" % last, said, re.MULTILINE) is not None

@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable
 
-from support.forms import PATIENCE
+from support.patience import PATIENCE
 from support.peer import RESET
 
 
 class Hostile:
     """Answers every connection in the same way: `reply` is called with the socket in a thread, and may take
-    as long as it likes."""
+    as long as it likes.  After PATIENCE seconds it must give up, or a client that waits for it hangs."""
 
     def __init__(self, reply: Callable[[socket.socket, threading.Event], None]) -> None:
         self._reply = reply
@@ -43,7 +44,8 @@ class Hostile:
 
 
 def drip(connection: socket.socket, done: threading.Event) -> None:
-    while not done.wait(0.01):
+    end = time.monotonic() + PATIENCE
+    while not done.wait(0.01) and time.monotonic() < end:  # the rate
         connection.sendall(b"\0")
 
 

@@ -17,7 +17,8 @@ import tempfile
 from dataclasses import dataclass, field
 from typing import IO
 
-from support.forms import PATIENCE, clean_environment
+from support.patience import PATIENCE
+from support.programs import clean_environment
 
 #: Both kinds of embedding, and how the main program waits for a byte of its test.
 PORT_MAPPER, THREADED = "PortMapper", "ThreadedPortMapper"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from support.forms import ROOT
+from support.paths import ROOT
 
 #: Folders of what is not the project's: what is made, and caches.
 _OTHERS = re.compile(r"dist/|\.(?!github/)")

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from support.forms import real, run
+from support.programs import real, run
 
 #: The addresses of this end and of the other one.
 HERE_V4, HERE_V6 = "10.78.0.1", "fd78::1"

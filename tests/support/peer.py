@@ -8,8 +8,8 @@ import socket
 import struct
 
 from gevent_epmd.protocol import Alive2Request, Port2Request, frame
-from gevent_epmd.server.acceptor import AT_ONCE
-from support.forms import PATIENCE, Server, wait_until
+from support.forms import Server
+from support.patience import PATIENCE, wait_until
 
 RESET = struct.pack("ii", 1, 0)
 
@@ -105,6 +105,8 @@ def barrier(port: int) -> None:
 
     One answer is not enough: a turn of its loop may accept several before it looks at those who are
     connected, and it may do the one or the other first."""
+    from gevent_epmd.server.acceptor import AT_ONCE  # with gevent, for which only this waits
+
     for _ in range(2 * AT_ONCE + 1):
         assert len(ask(port, b"n")) >= 4
 

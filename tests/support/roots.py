@@ -16,8 +16,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from support.patience import LONG, PATIENCE
+
 ROOT = Path(__file__).parents[2]
-PATIENCE = 240.0
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
@@ -75,7 +76,7 @@ class Root:
         self._pid = pid
         self._log = log
 
-    def call(self, script: str, *arguments: str, patience: float = PATIENCE) -> Done:
+    def call(self, script: str, *arguments: str, patience: float = LONG) -> Done:
         """Run a script of sh; gives its status, and what it has printed on both outputs."""
         kinds = ["--mount", "--pid", "--net", "--uts", "--ipc", "--root", "--wd"]
         enter = ["nsenter", f"--target={self._pid}", *kinds]
@@ -96,7 +97,7 @@ class Root:
             ).returncode
         return Done(status, self._log.read_bytes()[start:].decode(errors="replace"))
 
-    def run(self, script: str, *arguments: str, patience: float = PATIENCE) -> str:
+    def run(self, script: str, *arguments: str, patience: float = LONG) -> str:
         """As `call`, but raises RootFailed for another status than 0."""
         done = self.call(script, *arguments, patience=patience)
         if done.status:
@@ -107,7 +108,7 @@ class Root:
         """Copy a file of this host."""
         shutil.copy(path, f"/proc/{self._pid}/root{to}")
 
-    def until(self, script: str, patience: float = 60) -> None:
+    def until(self, script: str, patience: float = PATIENCE) -> None:
         """Wait until this has status 0."""
         end = time.monotonic() + patience
         while self.call(script).status:
@@ -145,12 +146,14 @@ def entered(folder: Path, log: Path, *, overlay: bool = False, systemd: bool = F
         process.wait()
         if systemd:
             subprocess.run(
-                ["unshare", "--mount", "sh", "-e", "-c", _REMOVE_CGROUP, "sh", cgroup], check=True, timeout=60
+                ["unshare", "--mount", "sh", "-e", "-c", _REMOVE_CGROUP, "sh", cgroup],
+                check=True,
+                timeout=PATIENCE,
             )
 
 
 def _process_1(process: subprocess.Popen, log: Path, start: int) -> int:
-    end = time.monotonic() + 60
+    end = time.monotonic() + PATIENCE
     while b"entered\n" not in log.read_bytes()[start:]:
         if process.poll() is not None or time.monotonic() > end:
             raise RootFailed(log.read_text()[-2000:])

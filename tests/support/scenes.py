@@ -18,21 +18,13 @@ from gevent_epmd.protocol import PORT2_NOT_FOUND
 from support.activation import DualStack
 from support.erlang import Node
 from support.firewall import blocked_port
-from support.forms import (
-    FORMS,
-    PATIENCE,
-    ROOT,
-    TESTS,
-    Process,
-    answers,
-    clean_environment,
-    real,
-    reserved_port,
-    run,
-    wait_until,
-)
+from support.forms import FORMS, Process
 from support.neighbour import HERE_V4, HERE_V6, THERE_V4, THERE_V6, Neighbour, forward_packets
+from support.paths import ROOT, TESTS
+from support.patience import IN_VAIN, PATIENCE, wait_until
 from support.peer import Peer, ask, names, node, register, try_to_register
+from support.ports import answers, reserved_port
+from support.programs import clean_environment, real, run
 
 #: Addresses that are this host's but no loopback.
 OTHER_V4, OTHER_V6 = "10.77.0.1", "fd77::1"
@@ -114,7 +106,7 @@ def missing_ipv6_is_worth_no_line(form) -> None:
 
 def an_asked_for_ipv6_address_is_missed(form) -> None:
     for address in ("::1", "127.0.0.1,::1"):
-        patience = 5 if form.is_c else PATIENCE  # C's of OTP 25 serves
+        patience = IN_VAIN if form.is_c else PATIENCE  # C's of OTP 25 serves
         ended = run([*form.command, "-port", "4369", "-address", address], timeout=patience)
         assert (ended.returncode, ended.stdout) == (1, b"")
         assert b"failed to bind on ipaddr ::" in ended.stderr

@@ -24,7 +24,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from support.checking import in_a_box
-from support.forms import FOLDER, PATIENCE, content, real
+from support.paths import FOLDER
+from support.patience import LONG, PATIENCE
+from support.programs import content, real
 
 _BLOCK = re.compile(
     r"<!-- box:(?P<hosts>[^\n]*)\n(?P<set_up>.*?)-->\n\n?```console\n(?P<lines>.*?)```\n", re.DOTALL
@@ -77,7 +79,7 @@ def play(session: Session) -> list[str]:
     """The lines of the session as it went."""
     told = json.dumps([session.set_up, session.commands])
     me = [sys.executable, "-m", "support.shown"]
-    done = in_a_box(me, session.hosts, input=told.encode(), stdin=None, timeout=3 * PATIENCE)
+    done = in_a_box(me, session.hosts, input=told.encode(), stdin=None, timeout=LONG)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode().splitlines()
 

@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 
-from support.forms import wait_until
+from support.patience import PATIENCE, wait_until
 
 
 class Stranger:
@@ -39,7 +39,7 @@ class Stranger:
 
     def _serve(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
-            connection.settimeout(1)
+            connection.settimeout(PATIENCE)
             self._answer(connection)
 
     def _answer(self, _connection: socket.socket) -> None:
@@ -71,7 +71,7 @@ class Dripping(Stranger):
     def _answer(self, connection: socket.socket) -> None:
         for byte in self._reply():
             connection.sendall(bytes((byte,)))
-            if self._done.wait(1):
+            if self._done.wait(1):  # the rate
                 return
 
     def _reply(self) -> Iterator[int]:
@@ -133,5 +133,5 @@ class Odd:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._thread.join(10)
+        self._thread.join(PATIENCE)
         self._sock.close()

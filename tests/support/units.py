@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from support.patience import LONG
+
 #: What the units of epmd lean on, and otherwise brings the host's own units with it.
 TARGETS = ("sysinit", "basic", "sockets", "shutdown", "network", "multi-user")
 TARGET = "[Unit]\nDefaultDependencies=no\n"
@@ -20,10 +22,10 @@ Type=oneshot
 ExecStart=/bin/bash -e -x {script}
 StandardOutput=file:{said}
 StandardError=file:{said}
-TimeoutStartSec=60
+TimeoutStartSec={limit}
 """
 
 
 def check_service(script: str, said: str, wants: str = "epmd.socket") -> str:
     """Return a unit that runs a bash script after the unit `wants`, with its output in the file `said`."""
-    return _CHECK.format(script=script, said=said, wants=wants)
+    return _CHECK.format(script=script, said=said, wants=wants, limit=round(LONG))

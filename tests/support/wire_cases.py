@@ -2,7 +2,7 @@
 
 `reply` is bytes, or a list of parts: bytes, and the patterns below.  `stays` says that the connection
 is not closed after it.  Where C answers something else on purpose, `c_reply` (and `c_stays`) say what, and
-`difference` is the scene of comparison/differences.py that says why.
+`difference` is the scene of support/differences.py that says why.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from gevent_epmd.protocol import HEADER
-from support.forms import Server, wait_until
+from support.forms import Server
+from support.patience import wait_until
 from support.peer import Peer, ask, barrier, names, register
 from support.wire_cases import Case
 

@@ -25,7 +25,9 @@ from gevent_epmd.server.events import Events
 from gevent_epmd.server.log import Log
 from gevent_epmd.server.mapper import Mapper
 from gevent_epmd.server.settings import Settings
-from support.forms import PATIENCE
+from support.patience import PATIENCE
+
+pytestmark = pytest.mark.measured
 
 
 @pytest.fixture(autouse=True)
@@ -118,6 +120,32 @@ def test_closed_acceptor_has_no_socket(mapper: Mapper, how: str) -> None:
     assert mapper.hub.loop.activecnt == before
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(acceptor.address)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_port_is_free_also_where_a_forked_process_has_the_socket(mapper: Mapper, *, shared: bool) -> None:
+    """But not where it is systemd's, which goes on listening."""
+    acceptor = Acceptor(mapper, blocking.create_server(("127.0.0.1", 0)), shared=shared)
+    with blocking.fromfd(acceptor.socket.fileno(), blocking.AF_INET, blocking.SOCK_STREAM) as copy:
+        acceptor.shut_down()
+        assert copy.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN) == shared
+
+
+@pytest.mark.parametrize("seconds", [0, 30])
+def test_default_time_out_of_the_program_is_for_nobody_here(mapper: Mapper, seconds: int) -> None:
+    before = blocking.getdefaulttimeout()
+    blocking.setdefaulttimeout(seconds)
+    try:
+        acceptor = acceptor_of(mapper)
+        with blocking.socket() as peer:
+            peer.settimeout(PATIENCE)
+            peer.connect(acceptor.address)
+            while not mapper.unregistered:
+                gevent.sleep(0)
+    finally:
+        blocking.setdefaulttimeout(before)
+    assert acceptor.socket.gettimeout() == 0
+    assert [connection.sock.gettimeout() for connection in mapper.unregistered] == [None]
 
 
 @pytest.fixture

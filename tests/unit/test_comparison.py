@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from comparison import differences, wire
+from comparison import wire
 from comparison.calls import CALLS
-from comparison.differences import DIFFERENCES
 from comparison.masks import masked
 from comparison.rows import DELIBERATE, DIFFERENT, NOT_PLAYED, SAME, Row, Seen, side_by_side
-from support.forms import ROOT, C, Source
+from support import differences
+from support.differences import DIFFERENCES
+from support.forms import C, Source
+from support.paths import ROOT
 
 LISTED = DIFFERENCES[0].scene
 

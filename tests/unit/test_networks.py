@@ -8,7 +8,9 @@ import pytest
 
 from gevent_epmd import PortMapper
 from gevent_epmd.program.options import ValueProblem, read_options
-from gevent_epmd.server.networks import is_in, plain_host, read_network
+from gevent_epmd.server.networks import is_in, peer_name, plain_host, read_network
+
+pytestmark = pytest.mark.measured
 
 
 @pytest.mark.parametrize(
@@ -79,3 +81,9 @@ def test_is_in(host: str, networks: list[str], *, inside: bool) -> None:
 def test_plain_host() -> None:
     hosts = ["10.0.0.1", "::ffff:10.0.0.1", "::1", "fe80::1%eth0", "::ffff:1:2:3"]
     assert [plain_host(host) for host in hosts] == ["10.0.0.1", "10.0.0.1", *hosts[2:]]
+
+
+def test_peer_name() -> None:
+    """As accept reports peers, of IPv4, of a dual-stack socket, and of IPv6."""
+    peers = [("10.0.0.1", 7), ("::ffff:10.0.0.1", 7, 0, 0), ("::1", 7, 0, 0)]
+    assert [peer_name(peer) for peer in peers] == ["10.0.0.1:7", "10.0.0.1:7", "[::1]:7"]

@@ -13,7 +13,10 @@ import pytest
 from gevent_epmd.program import probe, procfs
 from gevent_epmd.program.probe import place
 from support.firewall import blocked_port
+from support.patience import PATIENCE, whole_seconds
 from support.strangers import BoundOnly, ClosesAtOnce, Dripping, Http, Mute
+
+pytestmark = pytest.mark.measured
 
 
 def test_results_are_in_the_order_of_the_jobs() -> None:
@@ -25,10 +28,8 @@ def test_results_are_in_the_order_of_the_jobs() -> None:
 
 def test_late_job_has_no_result() -> None:
     never = threading.Event()
-    jobs = [lambda: 1, never.wait, lambda: 2]
-    start = time.monotonic()
-    assert probe.together(jobs, 0.2, lambda _: None, most=1) == [1, None, None]
-    assert time.monotonic() - start < 5
+    jobs = [lambda: 1, lambda: never.wait(PATIENCE), lambda: 2]
+    assert probe.together(jobs, whole_seconds(0.2), lambda _: None, most=1) == [1, None, None]
     never.set()
 
 
@@ -64,7 +65,7 @@ def test_descriptors_bound_what_is_done_at_once() -> None:
         return True
 
     try:
-        assert all(probe.together([job] * 200, 30, lambda _: None))
+        assert all(probe.together([job] * 200, PATIENCE, lambda _: None))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert 1 < most <= 60
@@ -93,7 +94,7 @@ def test_blocked_port() -> None:
         for step in (probe.ask, probe.connect):
             start = time.monotonic()
             assert step(place("127.0.0.1"), port) == (probe.TIMEOUT, "no answer in 1.5 s", ())
-            assert 1 < time.monotonic() - start < 10
+            assert time.monotonic() - start > 1
 
 
 def test_names_are_looked_up() -> None:

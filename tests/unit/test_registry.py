@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from gevent_epmd.server.registry import NodeRefused, Registry
 from support.peer import node
+
+pytestmark = pytest.mark.measured
 
 
 class Holder:
@@ -53,6 +57,17 @@ def test_owner_that_is_there_keeps_its_name() -> None:
     assert registry.find(b"foo") is first
     holder.has_gone = True
     assert registry.register(node("foo"), Holder()).creation == first.creation + 1
+
+
+def test_former_node_lets_go_of_its_connection() -> None:
+    """A thousand former nodes are remembered, and their connections are not needed."""
+    registry = Registry()
+    holder = Holder()
+    gone = weakref.ref(holder)
+    registry.unregister(registry.register(node("foo"), holder))
+    del holder
+    assert registry.remembers(b"foo")
+    assert gone() is None
 
 
 def test_drop_gone() -> None:
@@ -169,4 +184,4 @@ class Model(RuleBasedStateMachine):
 
 
 TestModel = Model.TestCase
-TestModel.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
+TestModel.settings = settings(max_examples=100, stateful_step_count=60)

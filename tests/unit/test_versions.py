@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from comparison import differences
-from comparison.differences import DIFFERENCES, SAME, VERSIONS, WORDS, Difference
 from comparison.rows import DELIBERATE, DIFFERENT, SAME as AGREED, Row, Seen, side_by_side
-from support.forms import C, Source, forms
+from support import differences
+from support.differences import DIFFERENCES, SAME, VERSIONS, WORDS, Difference
+from support.forms import C, Source
+from support.marks import forms
 
 CHANGED = next(d.scene for d in DIFFERENCES if d.of(25) != SAME == d.of(29))
 
@@ -32,7 +33,7 @@ def test_each_difference_is_one_in_some_version() -> None:
 
 @pytest.mark.parametrize("otp", VERSIONS)
 def test_failure_is_expected_only_of_the_versions_that_differ(otp: int, monkeypatch) -> None:
-    monkeypatch.setattr("support.forms.C_EPMD", "/bin/sh")  # some program that is there
+    monkeypatch.setattr(C, "command", ("/bin/sh",))  # some program that is there
     of_version(monkeypatch, otp)
     of_c = next(parameter for parameter in forms(but_not_c=CHANGED).args[1] if parameter.values[0].is_c)
     assert [mark.name for mark in of_c.marks] == (["xfail"] if differences.differs(CHANGED, otp) else [])

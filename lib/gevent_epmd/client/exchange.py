@@ -71,6 +71,8 @@ class Target:
         self.host = host
         self.port = port
         self.timeout = timeout
+        #: The time limit as error messages name it. A look-up of the host takes some of the timeout.
+        self.limit = timeout
         #: The addresses of the host, if they were looked up already.
         self.found: list[tuple[int, Any]] = []
         #: Called once if no answer has come in time; returns for how many more seconds to wait.
@@ -154,7 +156,7 @@ class Call:
         except TimeoutError:
             if self._has_more_time():
                 return self._recv(size)
-            raise TooLate(f"no answer from {self._target.title} in {self._target.timeout:g} s") from None
+            raise TooLate(f"no answer from {self._target.title} in {self._target.limit:g} s") from None
         except OSError:
             raise Broken(f"failed to read answer from {self._target.title}") from None
         return data
@@ -162,10 +164,10 @@ class Call:
     def _has_more_time(self) -> bool:
         target = self._target
         more_time, target.more_time = target.more_time, None
-        if more_time is None or target.timeout is None:
+        if more_time is None or target.limit is None:
             return False
         more = more_time()
-        target.timeout += more
+        target.limit += more
         self._end = time.monotonic() + more
         return more > 0
 

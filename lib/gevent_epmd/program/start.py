@@ -15,8 +15,17 @@ from ..conventions import ValueProblem
 from ..server import listeners
 from ..server.events import Events
 from ..server.log import Log
-from . import at_end, bundle, daemon, is_one_file, occupant, systemd
-from .options import Options
+from . import at_end, bundle, daemon, descriptors, is_one_file, occupant, systemd
+from .options import ADDRESS_VARIABLE, Options
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+#: What a start opens besides the sockets: a pipe to the caller, the event loop, the files.
+_NEEDED_DESCRIPTORS = 8
+#: The variables that gevent, greenlet and libev read.
+_GEVENT_PREFIXES = ("GEVENT", "GREENLET_", "LIBEV_", "PURE_PYTHON")
 
 
 def serve(options: Options) -> int:
@@ -24,12 +33,18 @@ def serve(options: Options) -> int:
 
     The calling process of a daemon returns as soon as the daemon answers requests.
     """
+    is_passed = not options.systemd and systemd.passes_port(os.environ, options.settings.port)
     if options.daemon:
         # Close inherited descriptors before the program opens its own, such as the connection to syslog.
         daemon.close_inherited(keep=systemd.descriptors(os.environ) if options.systemd else ())
     events = Events(Log(options.settings.debug, to_syslog=options.daemon))
     events.starting(daemon=options.daemon)
     try:
+        if is_passed:
+            # The question whether an epmd has the port would start this program again, and so on.
+            raise listeners.ListenError(
+                f"systemd passes the socket for port {options.settings.port}: start with -systemd"
+            )
         sockets = _sockets(options, events)
     except listeners.PortInUse as error:
         events.in_use(str(error), failure=options.must_serve)
@@ -43,26 +58,45 @@ def serve(options: Options) -> int:
 def _sockets(options: Options, events: Events) -> list[_socket.socket]:
     if options.systemd:
         events.taking_sockets()
-        return systemd.take_sockets(os.environ)
+        sockets = systemd.take_sockets(os.environ)
+        _report_no_effect(options, sockets[0].getsockname()[1], events)
+        return sockets
     events.listening(options.settings.port)
-    return occupant.open_listeners(options.settings.addresses, options.settings.port)
+    try:
+        return occupant.open_listeners(options.settings.addresses, options.settings.port)
+    except listeners.AddressError as error:
+        if ADDRESS_VARIABLE not in options.listen_names:
+            raise  # C's words: who has typed the address knows where it is
+        raise listeners.ListenError(f"{ADDRESS_VARIABLE}: {error}") from None
+
+
+def _report_no_effect(options: Options, port: int, events: Events) -> None:
+    names = list(options.listen_names)
+    if options.port_name and options.settings.port != port:
+        names.append(options.port_name)
+    if names:
+        events.no_effect(names)
 
 
 def _serve_sockets(options: Options, sockets: list[_socket.socket], events: Events) -> int:
     caller = None
     try:
         if is_one_file():
+            bundle.sweep()
             bundle.unpack_libraries("for-serving")
+        descriptors.raise_limit(_NEEDED_DESCRIPTORS + len(options.pid_exit))
         identity = None
         if options.user:
             from . import privileges
 
             identity = privileges.look_up(options.user)
         if options.daemon:
+            _must_be_running(options.pid_exit)
             # Fork before the imports: a small process forks 4 ms faster.
             caller = daemon.detach()
             if caller is None:
                 return 0
+        _hide_variables_of_gevent()
         from .run import run
 
         if options.daemon:
@@ -79,3 +113,22 @@ def _serve_sockets(options: Options, sockets: list[_socket.socket], events: Even
     finally:
         at_end.run()
     return 0
+
+
+def _must_be_running(pids: Iterable[int]) -> None:
+    """Raise ProcessLookupError if one of the processes has ended: this epmd would end at once."""
+    for pid in pids:
+        from .processes import gone
+
+        if gone(pid):
+            raise ProcessLookupError(f"process {pid}, with which this epmd is to end, has ended already")
+
+
+def _hide_variables_of_gevent() -> None:
+    """Remove the variables that change how gevent and libev work.
+
+    They are the caller's, and meant for programs of its own. Some of them need modules that the executables
+    do not have, and some make an epmd fail after it has reported that it serves.
+    """
+    for name in [name for name in os.environ if name.startswith(_GEVENT_PREFIXES)]:
+        del os.environ[name]

@@ -20,7 +20,7 @@ from .registry import Node, Registry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Protocol
+    from typing import Any, Protocol
 
     class Peer(Protocol):
         """A connection, as log lines show it. str() gives the peer's address, ADDRESS:PORT."""
@@ -55,6 +55,14 @@ class Events:
         """Whether the bytes that were sent are logged."""
         return self._log.level >= 2
 
+    def count_in(self, loop: Any) -> None:
+        """Log in time how many complaints were dropped, by timers of this event loop, until `finish`."""
+        self._log.count_in(loop)
+
+    def finish(self) -> None:
+        """Log how many complaints were dropped, and use the event loop no more."""
+        self._log.finish()
+
     # --- Start-up ---
 
     def starting(self, *, daemon: bool) -> None:
@@ -62,6 +70,15 @@ class Events:
 
     def taking_sockets(self) -> None:
         self._log.say(2, "try to obtain sockets from systemd")
+
+    def no_effect(self, names: Iterable[str]) -> None:
+        """With -systemd, these options and variables say in vain where to listen."""
+        for name in names:
+            self._log.say(0, f"{name} has no effect with -systemd: systemd chooses where to listen")
+
+    def notification_may_be_refused(self) -> None:
+        """systemd may take the notification of this process for that of a stranger."""
+        self._log.say(0, "the one-file form tells systemd that it is ready only with NotifyAccess=all")
 
     def listening(self, port: int) -> None:
         self._log.say(2, f"try to initiate listening port {port}")
@@ -85,7 +102,7 @@ class Events:
 
     def file_stays(self, reason: str) -> None:
         """A file of this process cannot be removed at the end."""
-        self._log.say(0, f"cannot remove a file, emptied it instead: {reason}")
+        self._log.say(0, reason)
 
     def serving(self) -> None:
         self._log.tty(2, "entering the main select() loop")

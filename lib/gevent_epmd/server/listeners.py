@@ -44,6 +44,10 @@ class ListenError(Exception):
     """Listening as configured is not possible. The message gives the reason."""
 
 
+class AddressError(ListenError):
+    """The list of addresses is invalid."""
+
+
 class Place(NamedTuple):
     """An address to listen on. `asked` is whether it is an error if the address is not available."""
 
@@ -106,7 +110,7 @@ def places(addresses: Iterable[str] | None) -> list[Place]:
         if place.host in _ANY or place.family not in wild:
             chosen.setdefault((place.family, place.host), place)
     if len(chosen) > MAX_LISTEN_SOCKETS:
-        raise ListenError(f"cannot listen on more than {_MOST_ADDRESSES} IP addresses")
+        raise AddressError(f"cannot listen on more than {_MOST_ADDRESSES} IP addresses")
     return list(chosen.values())
 
 
@@ -118,7 +122,7 @@ def _canonical(family: int, address: str) -> str:
     try:
         return _socket.inet_ntop(family, _socket.inet_pton(family, address))
     except (OSError, ValueError):
-        raise ListenError(f'cannot parse IP address "{address}"') from None
+        raise AddressError(f'cannot parse IP address "{address}"') from None
 
 
 def _open(place: Place, port: int) -> _socket.socket | None:

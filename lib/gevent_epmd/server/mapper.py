@@ -71,6 +71,8 @@ class Mapper:
         self.events = events
         self.hub = get_hub()
         self.finished = Event()
+        #: Why `end` was called, for whoever has waited for the mapper to serve.
+        self.end_reason = "a request"
         self.registry = Registry(remembered=REMEMBERED_WHEN_DEBUGGING if settings.debug else REMEMBERED)
         self.deadlines = Deadlines(self.hub.loop, settings.packet_timeout)
         self.unregistered = Unregistered()
@@ -87,7 +89,7 @@ class Mapper:
         self.listeners: list[Listener] = []
         self.idle_exit: IdleExit | None = None
         if settings.idle_exit:
-            reason = f"no node for {settings.idle_exit} seconds"
+            reason = f"no node for {settings.idle_exit} second{'s' if settings.idle_exit > 1 else ''}"
             self.idle_exit = IdleExit(
                 self.hub.loop, settings.idle_exit, partial(self.end, reason), self._is_connection_pending
             )
@@ -95,12 +97,19 @@ class Mapper:
     def start(self) -> None:
         """Start accepting connections."""
         self.registry.limit = _most_nodes(len(self.listeners))
+        self.events.count_in(self.hub.loop)
         for listener in self.listeners:
             listener.start()
         self._look_whether_idle()
 
+    def count_idle_time_anew(self) -> None:
+        """Count the time of `idle_exit` from now on: the start of a process may take longer."""
+        if self.idle_exit:
+            self.idle_exit.renew()
+
     def end(self, reason: str) -> None:
         """Shut down. `reason` is for the log."""
+        self.end_reason = reason
         self.events.ending(reason)
         self.close_listeners()
         self.finished.set()
@@ -135,6 +144,7 @@ class Mapper:
             self._stop_timers()
 
     def _stop_timers(self) -> None:
+        self.events.finish()
         self.deadlines.stop()
         if self.idle_exit:
             self.idle_exit.stop()
@@ -238,15 +248,6 @@ class Mapper:
     def _look_whether_idle(self) -> None:
         if self.idle_exit:
             self.idle_exit.look(len(self.registry))
-
-
-def raise_descriptor_limit() -> None:
-    """Raise the descriptor limit as far as the host allows, because each node takes a descriptor."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (OSError, ValueError):
-        pass  # the system allows less than the hard limit that it reports
 
 
 def _most_nodes(listeners: int) -> int | None:

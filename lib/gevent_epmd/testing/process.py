@@ -151,7 +151,7 @@ class EpmdProcess:
     def kill_node(self, name: str) -> None:
         """Unregister this node by force and close its connection, as if the node had died.
 
-        The node itself keeps running. A node since OTP 23 registers again after 2 s. Raises LookupError if
+        The node itself keeps running. A node since OTP 23.3 registers again after 2 s. Raises LookupError if
         there is no such node.
         """
         if not client.stop(name, port=self.port):

@@ -12,7 +12,7 @@ from gevent_epmd import client
 def look_up(port: int, name: bytes) -> int | None:
     """A client to be tested: the port of a node, by PORT_PLEASE2_REQ."""
     request = b"z" + name
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as sock:
         sock.sendall(len(request).to_bytes(2, "big") + request)
         answer = sock.makefile("rb").read()
     return int.from_bytes(answer[2:4], "big") if answer[1] == 0 else None

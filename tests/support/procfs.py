@@ -1,0 +1,48 @@
+"""What /proc tells of processes: their state, their children, their command lines."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def state(pid: int) -> str:
+    """The letter of the process's state; none if there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return ""
+
+
+def serving(process: subprocess.Popen) -> int:
+    """The process that serves: the launcher's child where there is a launcher."""
+    return next(iter(children(process.pid)), process.pid)
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def processes_at(port: int) -> list[int]:
+    """All that have `-port PORT` in their command line, whatever their session and their parent."""
+    at = f"\0-port\0{port}\0".encode()
+    for _ in range(2):
+        # A process that forks and ends while the list is read is in it, and its child is not.
+        found = [pid for pid, line in _command_lines() if at in line]
+        if found:
+            break
+    return found
+
+
+def _command_lines() -> Iterator[tuple[int, bytes]]:
+    for process in Path("/proc").glob("[0-9]*"):
+        yield int(process.name), command_line(int(process.name))
+
+
+def command_line(pid: int) -> bytes:
+    """The words, each with a NUL after it; nothing of a process that has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
