@@ -177,10 +177,10 @@ class Call:
     def _has_more_time(self) -> bool:
         target = self._target
         more_time, target.more_time = target.more_time, None
-        if more_time is None or target.timeout is None:
+        if more_time is None or target.limit is None:
             return False
         more = more_time()
-        target.timeout += more
+        target.limit += more
         self._end = time.monotonic() + more
         return more > 0
 

@@ -73,20 +73,22 @@ def run(
     mapper.report_end()
 
 
+def _must_be_reached(mapper: Mapper, hosts: list[str]) -> None:
+    try:
+        ownport.must_answer(
+            hosts, mapper.port, lambda number, address: mapper.listeners[number].take_back(address)
+        )
+    except OSError:
+        mapper.close_listeners()  # the caller may start another epmd as soon as it is told
+        raise
+
+
 def _tell_that_it_serves(options: Options, events: Events, caller: daemon.Caller | None) -> None:
     # Without -systemd, NOTIFY_SOCKET belongs to the service whose node started this epmd.
     if options.systemd and not systemd.notify_ready(os.environ):
         events.notification_may_be_refused()
     if caller is not None:
         caller.ready()
-
-
-def _must_be_reached(mapper: Mapper, hosts: list[str]) -> None:
-    try:
-        ownport.must_answer(hosts, mapper.port)
-    except OSError:
-        mapper.close_listeners()  # the caller may start another epmd as soon as it is told
-        raise
 
 
 def _watch_for_the_end(options: Options, mapper: Mapper) -> None:
