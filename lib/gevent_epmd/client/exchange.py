@@ -31,6 +31,10 @@ TIMEOUT = 10.0
 MOST_LISTING = 16 << 20
 
 _BUFFER = 65536
+#: Without it, SIGPIPE would end this process if the peer has closed already.
+_NO_SIGNAL: int = getattr(_socket, "MSG_NOSIGNAL", 0)
+#: The option that macOS has instead. The module socket does not name it. Source: sys/socket.h of Darwin.
+_SO_NOSIGPIPE = 0x1022
 
 #: How long one address is tried before the next one is tried too, in seconds. RFC 8305, section 5, recommends
 #: this. With little time left, each address gets an equal share.
@@ -128,8 +132,9 @@ class Call:
         self.sock = self._connect()
         try:
             self._limit_wait(self.sock)
-            # Without MSG_NOSIGNAL, SIGPIPE would end this process if the peer has closed already.
-            self.sock.sendall(framed, _socket.MSG_NOSIGNAL)
+            if sys.platform == "darwin":
+                self.sock.setsockopt(_socket.SOL_SOCKET, _SO_NOSIGPIPE, 1)
+            self.sock.sendall(framed, _NO_SIGNAL)
         except TimeoutError:
             self.sock.close()
             raise self._too_late() from None
