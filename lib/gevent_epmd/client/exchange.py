@@ -47,10 +47,6 @@ class NoEpmdError(EpmdError, ConnectionError):
     """No connection to an epmd can be made."""
 
 
-class ConnectTimeoutError(NoEpmdError, TimeoutError):
-    """No address has accepted or refused a connection in time."""
-
-
 class TooLateError(EpmdError, TimeoutError):
     """There was no complete reply within the time limit of the whole call."""
 
@@ -217,7 +213,7 @@ class Call:
             return sock
         failed = race.failed
         if isinstance(failed, TimeoutError):
-            raise ConnectTimeoutError(f"connection to {self._target.title} timed out") from failed
+            raise NoEpmdError(f"connection to {self._target.title} timed out") from failed
         reason = f": {failed.strerror or failed}" if failed and self._target.host else ""
         raise NoEpmdError(f"Cannot connect to {self._target.title}{reason}") from failed
 
@@ -309,7 +305,7 @@ def connect(sock: Any, address: tuple[Any, ...]) -> None:
 def _finish(sock: Any, address: tuple[Any, ...]) -> None:
     """Continue with a `connect` that has timed out."""
     # To send nothing waits until the socket can be written to, which it can once it is connected.
-    sock.send(b"", _socket.MSG_NOSIGNAL)
+    sock.send(b"", _NO_SIGNAL)
     _refuse_itself(sock, address)
 
 
