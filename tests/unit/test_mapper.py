@@ -14,6 +14,8 @@ from gevent_epmd.server.settings import Settings
 from gevent_epmd.server.timers import IdleExit
 from support.peer import node
 
+pytestmark = pytest.mark.measured
+
 #: How much faster time goes for idle exit.
 FASTER = 20
 
