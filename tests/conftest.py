@@ -48,9 +48,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("quick"):
-        select(
-            config, items, lambda item: not (item.get_closest_marker("slow") or needs_another_program(item))
-        )
+        select(config, items, is_quick)
     if config.getoption("measured"):
         chosen = measured(items)
         wanted = config.getoption("measured") == "yes"

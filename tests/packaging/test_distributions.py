@@ -22,6 +22,8 @@ from support.programs import real, run
 #: In CI there is a network, and each of these is there.
 IN_CI = bool(os.environ.get("CI"))
 SUPPORTED = (ROOT / "build" / "pythons").read_text().split()
+#: Which module imports which is the same everywhere.
+UNIT_TESTS = ["tests/unit", "--ignore=tests/unit/test_imports.py"]
 EXAMPLE = ROOT / "tests" / "examples" / "pytest_project"
 CONSTRAINTS = ROOT / "build" / "constraints.txt"
 
@@ -183,7 +185,12 @@ def test_wheel_installs_with_hashes_and_alone_gives_epmd(wheel: Path, tmp_path: 
 
 
 @pytest.mark.slow(25)
-@pytest.mark.parametrize("options", [(), ("-n", "4")], ids=["alone", "workers"])
+@pytest.mark.parametrize(
+    ("python", "options"),
+    [("oldest", ()), ("newest", ("-n", "4"))],
+    ids=["oldest-alone", "newest-workers"],
+    indirect=["python"],
+)
 def test_sample_project(installed: Path, options: tuple[str, ...], tmp_path: Path) -> None:
     project = shutil.copytree(EXAMPLE, tmp_path / "project")
     path = {"PATH": f"{installed}{os.pathsep}{os.environ['PATH']}"}
@@ -199,7 +206,7 @@ def test_sample_project(installed: Path, options: tuple[str, ...], tmp_path: Pat
 def test_sdist_installs_and_its_tests_run(python: str, unpacked: Path, tmp_path: Path) -> None:
     """`pip install '.[test]'`, and then pytest, without a program that is not Python's."""
     # What else belongs to [test] is for the checks of the checkout, and takes long to install.
-    packages, tests = [str(unpacked), "pytest", "hypothesis"], ["tests/unit"]
+    packages, tests = [str(unpacked), "pytest", "hypothesis"], UNIT_TESTS
     if python == sys.executable:
         # Its unit tests run here anyway.
         packages = [f"{unpacked}[test]"]
@@ -246,7 +253,7 @@ def test_oldest_gevent_that_is_allowed(wheel: Path, unpacked: Path, tmp_path: Pa
         constraints=tmp_path / "constraints",
     )
     python = str(bin_folder / "python")
-    pytest_there = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit"]
+    pytest_there = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *UNIT_TESTS]
     done = run(pytest_there, cwd=unpacked, timeout=LONG)
     assert done.returncode == 0, done.stdout.decode()
     version = run([python, "-c", "import gevent; print(gevent.__version__)"])
@@ -278,6 +285,7 @@ from gevent_epmd.testing import Typo
 
 
 @pytest.mark.slow(20)
+@pytest.mark.parametrize("python", ["oldest"], indirect=True)
 def test_types_reach_a_consumer(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "consumer.py").write_text(CONSUMER)
     mypy = [real(str(Path(sys.executable).parent / "mypy")), "--strict", "--python-executable"]

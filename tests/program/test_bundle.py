@@ -144,6 +144,7 @@ def test_launcher_that_was_killed_before_its_child_could_look(launcher) -> None:
         assert list(folder.iterdir()) == []
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("call", [["-started"], ["-names"], ["-daemon"], []], ids=lambda call: " ".join(call))
 def test_launcher_that_is_killed_while_its_child_asks(launcher, call: list[str]) -> None:
     """Whoever is at the port does not answer, and is waited for."""

@@ -102,6 +102,7 @@ def test_signal_ends_it_in_the_foreground(form, name: str, tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.measured
 @forms(but_not_c="SIGUSR1 to an epmd that serves", processes_only=True)
 def test_sigusr1_ends_nothing(form, tmp_path: Path) -> None:
     options = [] if form.is_c else ["-pid_file", str(tmp_path / "pid")]
@@ -112,6 +113,7 @@ def test_sigusr1_ends_nothing(form, tmp_path: Path) -> None:
         assert form.is_c or int((tmp_path / "pid").read_text()) == server.pid
 
 
+@pytest.mark.measured
 def test_signals_to_a_daemon(ours, tmp_path: Path) -> None:
     for name in DEADLY:
         with daemon(ours, "-pid_file", str(tmp_path / "pid")) as (port, pid):
@@ -323,6 +325,7 @@ def test_daemon_logs_to_syslog(form, syslog) -> None:
         wait_until(lambda: not names(port), "foo to go")
 
 
+@pytest.mark.measured
 def test_syslog_that_is_a_stream(command, tmp_path: Path) -> None:
     """A NUL ends each line, as syslog(3) writes them; one that was restarted is found, of whatever kind."""
     path = str(tmp_path / "log")
@@ -364,6 +367,7 @@ def until_nul(sock: socket.socket) -> bytes:
     return text[:-1]
 
 
+@pytest.mark.measured
 def test_stream_of_a_syslog_that_nobody_reads(tmp_path: Path) -> None:
     """Lines are lost, and no line becomes part of another."""
     unshare = [real("unshare"), "--map-root-user", "--mount", "sh", "-c", PRIVATE_DEV, "sh", str(tmp_path)]

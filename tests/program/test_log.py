@@ -235,6 +235,7 @@ class Lines(Log):
         self.lines.append(LINE.fullmatch(text)[1])
 
 
+@pytest.mark.measured
 def test_what_was_left_out_is_told_when_the_second_is_over() -> None:
     log = Lines()
     log.count_in(get_hub().loop)
@@ -258,6 +259,7 @@ def test_what_was_left_out_is_told_when_the_second_is_over() -> None:
     assert log._timer is None
 
 
+@pytest.mark.measured
 @forms(c=False)
 def test_each_bad_packet_is_in_the_log(form) -> None:
     """As a line of its own, or in the number of those that have none."""
@@ -284,6 +286,7 @@ def counted(log: str) -> int:
     return sum(int(more or 1) for more in lines)
 
 
+@pytest.mark.measured
 def test_complaint_ends_with_the_peer(monkeypatch) -> None:
     lines: list[str] = []
     monkeypatch.setattr(Log, "_put", lambda _, text: lines.append(text))
@@ -296,6 +299,7 @@ def test_complaint_ends_with_the_peer(monkeypatch) -> None:
     ]
 
 
+@pytest.mark.measured
 def test_hex_rows_control_no_terminal(monkeypatch) -> None:
     lines: list[str] = []
     monkeypatch.setattr(Log, "_put", lambda _, text: lines.append(text))
@@ -304,6 +308,7 @@ def test_hex_rows_control_no_terminal(monkeypatch) -> None:
     assert all(line.isascii() and line.isprintable() for line in lines)
 
 
+@pytest.mark.measured
 def test_line_is_no_longer_than_a_pipe_takes_at_once(monkeypatch) -> None:
     written: list[bytes] = []
     monkeypatch.setattr("gevent_epmd.server.log.os.write", lambda _, line: written.append(line))
@@ -312,6 +317,7 @@ def test_line_is_no_longer_than_a_pipe_takes_at_once(monkeypatch) -> None:
     assert written[0].endswith(b"\r\n")
 
 
+@pytest.mark.measured
 @forms()
 def test_each_connection_opens_and_closes_once(form) -> None:
     """Also that of a node which somebody stops."""

@@ -240,6 +240,7 @@ def test_pid_exit_where_the_process_is_gone(form, others) -> None:
         assert b"has ended" in done.stderr
 
 
+@pytest.mark.measured
 def test_pid_exit_of_a_daemon_where_the_process_is_gone(ours, others, tmp_path: Path) -> None:
     """The caller's status says that nobody serves.  Where an epmd serves already, that is no failure."""
     others[1].kill()
@@ -265,6 +266,7 @@ sys.exit(cli.main())
 """
 
 
+@pytest.mark.measured
 def test_daemon_that_ends_before_it_is_ready(others) -> None:
     """As where the process ends in the meantime: it was still there when that was looked at."""
     others[0].kill()
@@ -295,6 +297,7 @@ sys.exit(cli.main())
 """
 
 
+@pytest.mark.measured
 @pytest.mark.slow
 def test_idle_exit_counts_from_the_moment_at_which_the_caller_is_told(tmp_path: Path) -> None:
     with reserved_port() as port:
@@ -501,6 +504,7 @@ def test_port_file_that_cannot_be_written(ours, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.measured
 def test_folder_that_was_removed(ours, tmp_path: Path) -> None:
     script = 'mkdir "$1"; cd "$1"; rmdir "$1"; shift; exec "$@"'
     call = ["sh", "-e", "-c", script, "sh", str(tmp_path / "gone"), *ours]
@@ -545,6 +549,7 @@ def test_port_file_in_the_folder_of_a_link(ours, tmp_path: Path) -> None:
     assert list((tmp_path / "folder").iterdir()) == []
 
 
+@pytest.mark.measured
 def test_port_file_takes_the_place_of_a_link() -> None:
     """The link of an ordinary user; for root see test_user."""
     become: list[str] = []

@@ -84,6 +84,7 @@ TWICE = {
 MERGED = ("allow", "allow_register", "not_local", "pid_exit")
 
 
+@pytest.mark.measured
 def test_last_one_counts_of_each_option() -> None:
     sections = [options for title, options in usage.sections() if title.startswith(("Serving", "Debugging"))]
     with_a_value = {option.spellings[0].lstrip("-") for own in sections for option in own if option.value}
@@ -107,6 +108,7 @@ SWITCH = dict.fromkeys(("", "1", "true", "yes", "on", "YES", "True"), True) | di
 )
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("value", SWITCH)
 def test_switch(value: str) -> None:
     options = read_options([], {"ERL_EPMD_LOOPBACK": value})
@@ -114,6 +116,7 @@ def test_switch(value: str) -> None:
     assert options.listen_names == (("ERL_EPMD_LOOPBACK",) if SWITCH[value] else ())
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("value", ["2", "maybe", "127.0.0.1", " "])
 def test_switch_that_is_neither_on_nor_off(value: str) -> None:
     said = f'^ERL_EPMD_LOOPBACK: "{value}" is none of 1, yes, true, on, 0, no, false, off$'
@@ -128,6 +131,7 @@ BOTH = {"ERL_EPMD_LOOPBACK": "1", "ERL_EPMD_ADDRESS": "10.0.0.1"}
 REGISTER = {"ERL_EPMD_ALLOW_REGISTER": "10.0.0.0/8"}
 
 
+@pytest.mark.measured
 def test_variables_that_exclude_each_other() -> None:
     """As the options do; one on the line counts more than both."""
     said = "^ERL_EPMD_LOOPBACK and ERL_EPMD_ADDRESS cannot be used together$"
@@ -162,6 +166,7 @@ def test_nodes_of_other_hosts_cannot_reach_loopback(line: list[str], environ: di
         read_options(line, environ)
 
 
+@pytest.mark.measured
 def test_lists_are_joined() -> None:
     for option, lists, joined in (
         ("-allow", ("10.0.0.0/8", "192.0.2.0/24,::1"), "10.0.0.0/8,192.0.2.0/24,::1"),

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from gevent_epmd.program import at_end
+
+pytestmark = pytest.mark.measured
 
 
 def test_last_one_is_first_and_each_comes_once() -> None:

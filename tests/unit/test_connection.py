@@ -18,6 +18,8 @@ from gevent_epmd.server.mapper import Mapper
 from gevent_epmd.server.settings import Settings
 from support.patience import PATIENCE
 
+pytestmark = pytest.mark.measured
+
 
 @pytest.fixture
 def mapper() -> Iterator[Mapper]:

@@ -6,6 +6,8 @@ import pytest
 
 from gevent_epmd.conventions import ValueProblem, read_number
 
+pytestmark = pytest.mark.measured
+
 
 @pytest.mark.parametrize(
     ("text", "number"),

@@ -10,6 +10,8 @@ import pytest
 
 from gevent_epmd.program.descriptors import open_standard_descriptors
 
+pytestmark = pytest.mark.measured
+
 STANDARD = (0, 1, 2)
 
 

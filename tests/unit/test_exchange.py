@@ -8,6 +8,8 @@ import pytest
 
 from gevent_epmd.client.exchange import connect
 
+pytestmark = pytest.mark.measured
+
 
 def test_connection_to_itself_is_refused() -> None:
     """The kernel makes one where nobody listens at the port, and this end has got that number."""

@@ -15,6 +15,8 @@ from gevent_epmd.server.timers import IdleExit
 from support.patience import PATIENCE
 from support.peer import node
 
+pytestmark = pytest.mark.measured
+
 #: How much faster time goes for idle exit.
 FASTER = 20
 
