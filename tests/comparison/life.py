@@ -41,7 +41,8 @@ _CANNOT_SERVE = "`-daemon` that cannot serve"
 _STRANGER = "another program at the port"
 _NO_ANSWER = "an epmd that does not answer"
 _NO_REASON = "a system error in syslog"
-_SIZE_LIMIT = "a log file at its size limit"
+#: The differences of signals.
+_OF_SIGNALS = {"XFSZ": "a log file at its size limit", "USR1": "SIGUSR1"}
 
 _SIGNALS = ("TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "ALRM", "PIPE", "CHLD", "XFSZ", "WINCH")
 _SIGNALS_TO_A_DAEMON = ("TERM", "INT", "HUP", "QUIT", "USR1", "PIPE", "XFSZ")
@@ -57,7 +58,7 @@ def signals(form: Form) -> Iterator[Seen]:
             seen = _fate(server.process.poll, server.port)
             if seen == _ENDED:
                 seen = f"status {server.process.returncode}"
-        yield Seen(f"SIG{name} in the foreground", seen, _SIZE_LIMIT if name == "XFSZ" else "")
+        yield Seen(f"SIG{name} in the foreground", seen, _OF_SIGNALS.get(name, ""))
 
 
 def signals_to_a_daemon(form: Form) -> Iterator[Seen]:
@@ -65,7 +66,7 @@ def signals_to_a_daemon(form: Form) -> Iterator[Seen]:
         with daemon([*form.command]) as (port, pid):
             os.kill(pid, signal.Signals[f"SIG{name}"])
             seen = _fate(lambda pid=pid: gone(pid) or None, port)
-        yield Seen(f"SIG{name} to a daemon", seen, _SIZE_LIMIT if name == "XFSZ" else "")
+        yield Seen(f"SIG{name} to a daemon", seen, _OF_SIGNALS.get(name, ""))
 
 
 _ENDED = "ended"
@@ -125,10 +126,13 @@ def _belongings(title: str, started: int, pid: int, folder: str) -> Iterator[See
 
 
 def _names(mask: str) -> str:
-    """The signals of a mask but SIGXFSZ, which has a scene of its own."""
-    mine = int(mask, 16) & ~(1 << signal.SIGXFSZ - 1)
-    found = [number for number in signal.valid_signals() if mine >> (number - 1) & 1]
-    return " ".join(signal.Signals(number).name for number in sorted(found))
+    """The signals of a mask but those that have a scene of their own."""
+    found = [signal.Signals(number).name for number in sorted(signal.valid_signals()) if _is_in(mask, number)]
+    return " ".join(name for name in found if name.removeprefix("SIG") not in _OF_SIGNALS)
+
+
+def _is_in(mask: str, number: int) -> bool:
+    return bool(int(mask, 16) >> (number - 1) & 1)
 
 
 def statuses(form: Form) -> Iterator[Seen]:

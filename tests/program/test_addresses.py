@@ -142,4 +142,5 @@ except client.NoEpmdError as error: print(error)
 def test_patched_sockets() -> None:
     with blocked_at("::1") as port, reserved_port() as nobody:
         done = run([sys.executable, "-c", PATCHED, str(port), str(nobody)])
-    assert (done.stdout, done.stderr) == (b"Cannot connect to local epmd\n", b"")
+    said = b"Cannot connect to local epmd (port %d of 127.0.0.1 and ::1)\n" % nobody
+    assert (done.stdout, done.stderr) == (said, b"")

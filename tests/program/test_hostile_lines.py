@@ -113,7 +113,7 @@ def test_every_option_and_variable_meets_every_call() -> None:
 def assert_calm(call, status: int, said: str) -> None:
     assert status in (0, 1), (call, status, said)
     assert "Traceback" not in said, (call, said)
-    rest = said.removeprefix(f"{USAGE}\n")
+    rest = said.removeprefix(USAGE)
     assert rest.count("\n") <= 1, (call, said)
     assert not rest or rest.startswith("epmd: "), (call, said)
     assert re.fullmatch(r"[^\x00-\x09\x0b-\x1f\x7f]*", rest.removesuffix("\r\n")), (call, said)

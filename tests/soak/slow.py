@@ -63,7 +63,7 @@ def readers_of_a_changing_listing(form: Form, scale: Scale) -> Figures:
         for number in range(1000):
             stack.enter_context(register(server.port, node(f"{number:04}" + "🐇" * 251))[0])
         keeper = stack.enter_context(register(server.port, node("keeper"))[0])
-        probe = stack.enter_context(Worker("probe", port=server.port, name="keeper", pid=server.pid))
+        probe = stack.enter_context(Worker.probe(server.port, "keeper", server.pid, scale))
         probe.wait_until_it_works()
         before = resident(server.pid)
         with contextlib.ExitStack() as readers:

@@ -243,6 +243,7 @@ DIFFERENCES = (
         "logs the reason to stderr only",
         "logs the reason to syslog too",
     ),
+    Difference("SIGUSR1", "ends", "serves on: it is ignored, because it asks other daemons for a report"),
     Difference(
         "a log file at its size limit",
         "is killed by SIGXFSZ, and all registrations are lost",

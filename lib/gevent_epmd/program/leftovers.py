@@ -62,10 +62,17 @@ def _used() -> str:
         try:
             with open(f"{folder}/maps") as maps:
                 texts.append(maps.read())
-            texts += [os.readlink(f"{folder}/fd/{number}") for number in os.listdir(f"{folder}/fd")]
+            texts += [_link(f"{folder}/fd/{number}") for number in os.listdir(f"{folder}/fd")]
         except (OSError, ValueError):
             pass  # it has ended, or is another user's
     return "\n".join(texts)
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""  # closed meanwhile; the others of the process count
 
 
 def _remove(folder: str) -> None:
