@@ -55,6 +55,8 @@ Serving, not in C's epmd (environment variable: ERL_EPMD_ and the name in capita
     -loopback                Listen on loopback only. ERL_EPMD_LOOPBACK has the same effect.
     -allow List              Answer other hosts only if they are in these networks (separated by commas).
     -allow_register List     Accept registrations, and requests, from hosts in these networks too.
+    -takeover                Take the place of the epmd that serves the port, C's or this one; its nodes
+                             stay registered. Without one, start as ever.
     -user Name[:Group]       Bind the port as root, drop root privileges, then serve as this user.
     -idle_exit Seconds       Shut down when no node has been registered for this many seconds.
     -pid_exit Pids           Shut down as soon as one of these processes ends (separated by commas).
@@ -128,6 +130,7 @@ class Options(NamedTuple):
     pid_file: str = ""
     must_serve: bool = False
     user: Given | None = None
+    takeover: bool = False
     host: str = ""
     json: bool = False
 
@@ -156,6 +159,7 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Option
         pid_file=files[1],
         must_serve=any(found[f"--{name}"] for name in _FILES),
         user=own.user("user"),
+        takeover=bool(found["--takeover"]),
         host=_host(found["--host"]),
         json=bool(found["--json"]),
     )

@@ -257,6 +257,11 @@ def _stat(stat: bytes) -> tuple[str, float | None]:
         return "", None
 
 
+def command_line(pid: int) -> list[str]:
+    """Return the words of a process's command line, or [] if it cannot be read."""
+    return _words(f"/proc/{pid}/cmdline") or []
+
+
 def _words(path: str) -> list[str] | None:
     """Return the NUL-terminated strings in a file, or None if it cannot be read."""
     try:

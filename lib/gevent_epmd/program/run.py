@@ -22,6 +22,7 @@ from .options import STDOUT, Options
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .privileges import Identity
+    from .takeover import TakeOver
 
 bundle.import_everything()
 
@@ -32,6 +33,7 @@ def run(
     events: Events,
     caller: daemon.Caller | None,
     identity: Identity | None,
+    take_over: TakeOver | None = None,
 ) -> None:
     """Serve the sockets until a KILL request or another event shuts the epmd down.
 
@@ -39,7 +41,11 @@ def run(
     if a file cannot be written, or the user not changed; BrokenPipeError if the caller has ended.
     """
     raise_descriptor_limit()
-    mapper = new_mapper(options.settings, sockets, events, shared=options.systemd)
+    if take_over is None:
+        mapper = new_mapper(options.settings, sockets, events, shared=options.systemd)
+    else:
+        at_end.add(take_over.abandon)
+        mapper = take_over.new_mapper(options.settings, events)
     mapper.start()
     files = [NumberFile(path, number) for path, number in _numbers(options, mapper.port) if path]
     for file in files:
@@ -55,11 +61,15 @@ def run(
     if identity is not None:
         events.losing_rights()
         identity.take_on()
+    happened = ""
+    if take_over is not None:
+        happened = take_over.finish()
+        events.took_over(happened)
     # Without -systemd, NOTIFY_SOCKET belongs to the service whose node started this epmd.
     if options.systemd:
         systemd.notify_ready(os.environ)
     if caller is not None:
-        caller.ready()
+        caller.ready(happened)
     mapper.finished.wait()
     mapper.report_end()
 

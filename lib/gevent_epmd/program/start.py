@@ -15,8 +15,12 @@ from ..conventions import ValueProblem
 from ..server import listeners
 from ..server.events import Events
 from ..server.log import Log
-from . import at_end, bundle, daemon, is_one_file, occupant, systemd
+from . import at_end, bundle, calls, daemon, is_one_file, occupant, systemd
 from .options import Options
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .takeover import Former
 
 
 def serve(options: Options) -> int:
@@ -29,15 +33,20 @@ def serve(options: Options) -> int:
         daemon.close_inherited(keep=systemd.descriptors(os.environ) if options.systemd else ())
     events = Events(Log(options.settings.debug, to_syslog=options.daemon))
     events.starting(daemon=options.daemon)
+    former = None
     try:
-        sockets = _sockets(options, events)
+        if options.takeover:
+            from . import takeover
+
+            former = takeover.find(options.settings.port)
+        sockets = [] if former else _sockets(options, events)
     except listeners.PortInUse as error:
         events.in_use(str(error), failure=options.must_serve)
         return 1 if options.must_serve else 0
     except listeners.ListenError as error:
         events.cannot_listen(str(error))
         return 1
-    return _serve_sockets(options, sockets, events)
+    return _serve_sockets(options, sockets, events, former)
 
 
 def _sockets(options: Options, events: Events) -> list[_socket.socket]:
@@ -48,7 +57,9 @@ def _sockets(options: Options, events: Events) -> list[_socket.socket]:
     return occupant.open_listeners(options.settings.addresses, options.settings.port)
 
 
-def _serve_sockets(options: Options, sockets: list[_socket.socket], events: Events) -> int:
+def _serve_sockets(
+    options: Options, sockets: list[_socket.socket], events: Events, former: Former | None
+) -> int:
     caller = None
     try:
         if is_one_file():
@@ -60,14 +71,23 @@ def _serve_sockets(options: Options, sockets: list[_socket.socket], events: Even
             identity = privileges.look_up(options.user)
         if options.daemon:
             # Fork before the imports: a small process forks 4 ms faster.
-            caller = daemon.detach()
-            if caller is None:
+            done = daemon.detach()
+            if isinstance(done, str):
+                if done:
+                    calls.say(2, done)
                 return 0
+            caller = done
+        take_over = None
+        if former is not None:
+            from .takeover import TakeOver
+
+            # It forks, which is faster before the imports.
+            take_over = TakeOver(former)
         from .run import run
 
         if options.daemon:
             daemon.leave()
-        run(options, sockets, events, caller, identity)
+        run(options, sockets, events, caller, identity, take_over)
     except Exception as error:  # noqa: BLE001 - a daemon has no stderr for a traceback
         # The caller must find no file left when it is told of the failure.
         at_end.run()

@@ -12,6 +12,7 @@ C's counterpart: EpmdVars, and run() of epmd_srv.c.
 
 from __future__ import annotations
 
+import os
 import resource
 from functools import partial
 from operator import attrgetter
@@ -21,7 +22,7 @@ from gevent.event import Event
 
 from ..protocol import Alive2Request, listing_reply
 from .events import Events
-from .registry import REMEMBERED, REMEMBERED_WHEN_DEBUGGING, Node, Registry
+from .registry import CREATIONS_NAME, REMEMBERED, REMEMBERED_WHEN_DEBUGGING, Node, Registry
 from .settings import Settings
 from .timers import Deadlines, IdleExit, Unregistered
 
@@ -63,8 +64,11 @@ class Mapper:
         self.events = events
         self.hub = get_hub()
         self.finished = Event()
+        self._record = Record()
         self.registry = Registry(
-            remembered=REMEMBERED_WHEN_DEBUGGING if settings.debug else REMEMBERED, limit=_most_nodes()
+            remembered=REMEMBERED_WHEN_DEBUGGING if settings.debug else REMEMBERED,
+            limit=_most_nodes(),
+            record=self._record,
         )
         self.deadlines = Deadlines(self.hub.loop, settings.packet_timeout)
         self.unregistered = Unregistered()
@@ -109,6 +113,7 @@ class Mapper:
         self._stop_timers()
         while self.idle_greenlets:
             self.idle_greenlets.pop().throw()
+        self._record.close()
 
     def leave_to_parent(self, *, loop_is_ours: bool) -> None:
         """In a forked child: close the copies of its parent's sockets, without the peers noticing.
@@ -207,6 +212,26 @@ class Mapper:
     def _look_whether_idle(self) -> None:
         if self._idle_exit:
             self._idle_exit.look(len(self.registry))
+
+
+class Record:
+    """Records the greatest creation where an epmd that takes this one's place finds it: in a memory file."""
+
+    def __init__(self) -> None:
+        self._descriptor = -1
+
+    def __call__(self, creation: int) -> None:
+        try:
+            if self._descriptor < 0:
+                self._descriptor = os.memfd_create(CREATIONS_NAME)
+            os.pwrite(self._descriptor, creation.to_bytes(8, "big"), 0)
+        except (AttributeError, OSError):
+            pass  # not Linux, or no descriptor is left: a clock that runs makes creations unique too
+
+    def close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 def raise_descriptor_limit() -> None:
