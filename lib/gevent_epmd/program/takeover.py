@@ -60,6 +60,12 @@ _STATE, _BYTES_RECEIVED, _BYTES_SENT, _TCP_INFO_SIZE = 0, 128, 200, 208
 _CLOSE_WAIT = 8
 _NORMAL_NODE = 77
 
+_INSTEAD = "instead, end it and start this one: nodes since OTP 23.3 register again after two seconds"
+_NOT_PERMITTED = (
+    "only root may copy its sockets, or the user that it runs as, if kernel.yama.ptrace_scope is 0 and it has "
+    f"not changed its user; {_INSTEAD}"
+)
+
 #: What the guard is told to do. It repeats the word once that is done.
 _STOP, _GO_ON, _KILL = b"s", b"c", b"k"
 
@@ -89,6 +95,15 @@ class Former:
         #: Whether systemd listens on its sockets too.
         self.shares_its_sockets = "-systemd" in procfs.command_line(process.pid)
 
+    def must_not_be_process_1(self) -> None:
+        """Raise TakeOverError if a container would end together with it, or with its launcher."""
+        pid = self.process.pid
+        parent = procfs.parent(pid)
+        if procfs.program(parent) != self.process.path:
+            parent = pid  # it has no launcher
+        if procfs.innermost_pid(parent) == 1:
+            raise TakeOverError(f"cannot take over from {self}: it is process 1 of a container, which ends with it")
+
     def __str__(self) -> str:
         whose = "C's epmd" if self.process.kind == procfs.C else "gevent-epmd"
         version = f" of {self.process.version}" if self.process.kind == procfs.C else f" {self.process.version}"
@@ -107,7 +122,9 @@ def find(port: int) -> Former | None:
     holders = procfs.processes(listening)
     epmds = [process for process in holders if process.kind != procfs.OTHER]
     if len(epmds) == 1:
-        return Former(epmds[0], port)
+        former = Former(epmds[0], port)
+        former.must_not_be_process_1()
+        return former
     if epmds:
         pids = " and ".join(str(process.pid) for process in epmds)
         raise TakeOverError(f"cannot take over: processes {pids} both listen at port {port}")
@@ -134,8 +151,10 @@ class TakeOver:
             self._pidfd = os.pidfd_open(self._pid)
             self._get_fd = _get_fd_function()
             self._must_be_permitted()
+        except PermissionError:
+            raise TakeOverError(f"cannot take over from {former}: {_NOT_PERMITTED}") from None
         except (AttributeError, ImportError, OSError) as error:
-            raise TakeOverError(f"cannot take over from {former}: {error}") from None
+            raise TakeOverError(f"cannot take over from {former}: {error}; {_INSTEAD}") from None
         #: What is known of the nodes, by name, descriptor and inode.
         self._known: dict[tuple[bytes, int, str], Alive2Request] = {}
         #: The connections that were neither a node's nor unread at the last try.
