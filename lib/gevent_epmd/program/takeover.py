@@ -30,7 +30,7 @@ from typing import NamedTuple
 
 from ..client import answers, exchange
 from ..protocol import DUMP_REQ, Alive2Request, Port2Request, ProtocolError
-from ..server.listeners import ListenError
+from ..server.listeners import ListenError, close_all
 from ..server.registry import CREATIONS_NAME
 from . import procfs
 from .daemon import close_inherited
@@ -102,11 +102,15 @@ class Former:
         if procfs.program(parent) != self.process.path:
             parent = pid  # it has no launcher
         if procfs.innermost_pid(parent) == 1:
-            raise TakeOverError(f"cannot take over from {self}: it is process 1 of a container, which ends with it")
+            raise TakeOverError(
+                f"cannot take over from {self}: it is process 1 of a container, which ends with it"
+            )
 
     def __str__(self) -> str:
         whose = "C's epmd" if self.process.kind == procfs.C else "gevent-epmd"
-        version = f" of {self.process.version}" if self.process.kind == procfs.C else f" {self.process.version}"
+        version = (
+            f" of {self.process.version}" if self.process.kind == procfs.C else f" {self.process.version}"
+        )
         path = f", {self.process.path}" if self.process.path else ""
         return f"process {self.process.pid} ({whose}{version.rstrip()}{path})"
 
@@ -204,10 +208,13 @@ class TakeOver:
             asked = self._ask()
             self._guard.stop()
             self._stopped_at = time.monotonic()
+            copies: list[_socket.socket] = []
             try:
-                return self._copy(asked, last=not tries_left)
+                return self._copy(asked, copies, last=not tries_left)
             except _Changed as error:
-                changed = error
+                changed = str(error)
+                # A copy that stays open would keep a connection open that the former epmd closes.
+                close_all(copies)
             self._guard.go_on()
             time.sleep(_PAUSE)
         raise TakeOverError(f"cannot take over from {self._former}: {changed}, {_TRIES} times in a row")
@@ -262,13 +269,16 @@ class TakeOver:
 
     # --- While it is stopped ---
 
-    def _copy(self, asked: _Asked, *, last: bool) -> tuple[list[_socket.socket], Inheritance]:
-        """Copy the sockets of the stopped epmd, and account for each. Raises _Changed."""
+    def _copy(
+        self, asked: _Asked, copies: list[_socket.socket], *, last: bool
+    ) -> tuple[list[_socket.socket], Inheritance]:
+        """Copy the sockets of the stopped epmd to `copies`, and account for each. Raises _Changed."""
         connections = {}
         for fd, inode in sorted(self._sockets()):
             connection = self._copied(fd, inode)
             if connection is not None:
                 connections[(fd, inode)] = connection
+                copies.append(connection.sock)
         nodes = []
         for key in asked.nodes:
             connection = connections.pop(key[1:], None)
@@ -353,7 +363,9 @@ def _listens(sock: _socket.socket) -> bool:
 def _traffic(sock: _socket.socket) -> tuple[int, int]:
     """Return how many bytes have been received and sent on a connection."""
     info = sock.getsockopt(_socket.IPPROTO_TCP, _socket.TCP_INFO, _TCP_INFO_SIZE)
-    received, sent = (int.from_bytes(info[at : at + 8], sys.byteorder) for at in (_BYTES_RECEIVED, _BYTES_SENT))
+    received, sent = (
+        int.from_bytes(info[at : at + 8], sys.byteorder) for at in (_BYTES_RECEIVED, _BYTES_SENT)
+    )
     # The kernel counts the end of the peer's data as a byte.
     return received - (info[_STATE] == _CLOSE_WAIT), sent
 
@@ -452,7 +464,9 @@ def _guard(pidfd: int, pid: int, orders: int, answering: int) -> NoReturn:
 def _wait_until_stopped(pid: int) -> None:
     """Wait until all threads of the process are stopped: a signal takes effect a moment after it was sent."""
     end = time.monotonic() + _MOST_STOPPED
-    while not all(map(_is_stopped, [f"/proc/{pid}/task/{thread}" for thread in os.listdir(f"/proc/{pid}/task")])):
+    while not all(
+        map(_is_stopped, [f"/proc/{pid}/task/{thread}" for thread in os.listdir(f"/proc/{pid}/task")])
+    ):
         if time.monotonic() > end:
             raise TimeoutError
         time.sleep(0.0002)

@@ -78,4 +78,3 @@ def _peer(sock: _socket.socket) -> tuple[Any, ...]:
     except OSError:
         return ("", 0)  # it has disconnected
     return peer
-
