@@ -17,6 +17,8 @@ WINGS = ("server", "client", "testing", "program")
 GROUND = (PACKAGE, *(f"{PACKAGE}.{module}" for module in ("wire", "protocol", "conventions", "records")))
 #: `python -m gevent_epmd` is the command.
 COMMAND = f"{PACKAGE}.__main__"
+#: The client for asyncio is public under a short name, and part of the client all the same.
+AIO = f"{PACKAGE}.aio"
 
 #: {module: its source}
 Sources = dict[str, str]
@@ -64,6 +66,8 @@ def part(module: str) -> str:
         return "ground"
     if module == COMMAND:
         return "program"
+    if module == AIO:
+        return "client"
     return module.split(".")[1]
 
 

@@ -11,6 +11,7 @@ ASKING = (
     "program.cli",
     "program.calls",
     "program.licences",
+    "program.leftovers",
     "client.answers",
     "program.start",
     "program.signals",

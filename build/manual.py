@@ -43,7 +43,7 @@ With
 also if the port is already in use.
 .SH SIGNALS
 TERM and INT stop the daemon, and every registration ends with it.
-Nodes of OTP 23 and later register again with the next epmd by themselves.
+Nodes of OTP 23.3 and later register again with the next epmd by themselves; older ones do not.
 After
 .B \\-daemon
 HUP is ignored.

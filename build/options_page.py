@@ -24,18 +24,29 @@ An option takes precedence over its variable.
 
 - **Port in use.** If an epmd already serves the port, a second one exits with status 0, because every start
   of a node runs `epmd -daemon`. With `-port_file` the status is 1: whoever waits for the file would wait in
-  vain. If another program has the port, the status is 1 and one line names what answered.
+  vain. If another program has the port, the status is 1 and one line names what answered and who holds it.
 - **`-address`** takes up to 14 addresses, separated by commas or spaces, besides loopback. `-loopback` and
   `-address` exclude each other.
-- **`-loopback`** listens on 127.0.0.1, ::1 and 127.0.1.1, as far as this host has them.
+- **`-loopback`** listens on 127.0.0.1, ::1 and 127.0.1.1, as far as this host has them. No other host
+  reaches these addresses, so `-allow_register` beside it is an error.
 - **`-allow`** takes networks in CIDR notation, as in `10.0.0.0/8,fd00::/8`. This host itself may always
   ask.
+- **Lists.** If `-allow`, `-allow_register` or `-pid_exit` is given several times, the lists are joined. Of
+  every other option the last value counts.
+- **`-port_file` and `-pid_file`** never follow a symbolic link in the last part of the path: the file takes
+  the link's place. As root, such a link is an error, and so is a link of another user in the folder's path.
+- **`-pid_exit`** with a process that has ended already makes `-daemon` fail.
+- **`-not_local`** takes addresses or networks, as `-allow` does. A connection from one of them counts as one
+  of another host, even if it comes from this host: it cannot register, unless `-allow_register` names it too.
+- **`-idle_exit`** counts from the last node, or from the last connection that this host made.
 - **`-port 0`** takes any free port. It needs `-port_file`, because nobody would know the port otherwise.
 - **`-pid_exit $$`** in a script stops the daemon when the shell exits, however it exits.
 - **`-d`** keeps 5 names of nodes that have gone, instead of 1,000.
 - **`-packet_timeout`** also limits how long a client may take to read a reply.
-- **`-systemd`** listens on the sockets that systemd passes: `-address`, `-port` and their variables have no
-  effect, and `-loopback` is an error.
+- **`-systemd`** listens on the sockets that systemd passes. `-address`, `-loopback`, `-port` and their
+  variables have no effect, and a log line says so.
+- **Errors in the command line** are one line on stderr. `-help` prints the usage on stderr, with status 1, as
+  C's epmd does; `--help` prints it on stdout.
 """
 
 

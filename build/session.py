@@ -16,7 +16,8 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 EXECUTABLE = Path(__file__).parent.parent / "dist" / "epmd"
-PATIENCE = 20
+#: For what hangs, in seconds: a build may share the machine with anything.
+PATIENCE = 300
 #: The node's port is fixed, so that the picture is the same every time.
 NODE = "erl -detached -sname {} -kernel inet_dist_listen_min {} inet_dist_listen_max {}"
 SESSION = [

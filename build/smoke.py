@@ -9,7 +9,8 @@ import subprocess
 import sys
 import tempfile
 
-PATIENCE = 20
+#: For what hangs, in seconds: a build may share the machine with anything.
+PATIENCE = 300
 
 
 def call(executable: str, port: int, *options: str) -> str:

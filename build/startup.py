@@ -19,7 +19,8 @@ import time
 from collections.abc import Callable, Iterator
 
 C_EPMD = "/usr/bin/epmd"
-PATIENCE = 20.0
+#: For what hangs, in seconds.
+PATIENCE = 300.0
 
 #: The first words of a command line.
 Epmd = list[str]

@@ -12,14 +12,16 @@ ENDS_THE_LINE = _INTERACTIVE
 VARIABLES = {
     "ERL_EPMD_PORT": "The default of -port.",
     "ERL_EPMD_ADDRESS": "The default of -address.",
-    "ERL_EPMD_LOOPBACK": "If set, even to nothing, the same as -loopback. "
-    "-address on the command line takes precedence.",
-    "ERL_EPMD_ALLOW, ERL_EPMD_ALLOW_REGISTER, ERL_EPMD_USER, ERL_EPMD_IDLE_EXIT, ERL_EPMD_PID_EXIT, "
-    "ERL_EPMD_PORT_FILE, ERL_EPMD_PID_FILE": "The defaults of the options of these names, for an epmd that "
-    "is to serve. A variable that is set to nothing counts as not set. If only the variable names a file, a "
-    "port that is already in use is not an error.",
+    "ERL_EPMD_LOOPBACK": "1, yes, true, on, or set to nothing: the same as -loopback. 0, no, false, off: no "
+    "effect. Any other value is an error, and so is ERL_EPMD_ADDRESS beside it. -address on the command line "
+    "takes precedence.",
+    "ERL_EPMD_ALLOW, ERL_EPMD_ALLOW_REGISTER, ERL_EPMD_NOT_LOCAL, ERL_EPMD_USER, ERL_EPMD_IDLE_EXIT, "
+    "ERL_EPMD_PID_EXIT, ERL_EPMD_PORT_FILE, ERL_EPMD_PID_FILE, ERL_EPMD_PACKET_TIMEOUT": "The defaults of "
+    "the options of these names, for an epmd that is to serve. A variable that is set to nothing counts as "
+    "not set. If only the variable names a file, a port that is already in use is not an error.",
     "ERL_EPMD_RELAXED_COMMAND_CHECK": "If set, even to nothing, the same as -relaxed_command_check.",
-    "LISTEN_PID, LISTEN_FDS, NOTIFY_SOCKET": "Set by systemd; read only with -systemd.",
+    "LISTEN_PID, LISTEN_FDS, NOTIFY_SOCKET": "Set by systemd; used only with -systemd. If systemd passes the "
+    "socket of the port to serve, a start without -systemd is an error.",
     "TMPDIR": "Where the one-file executable unpacks itself; must not be mounted noexec. "
     "The folder form unpacks nothing. Default: /tmp.",
 }

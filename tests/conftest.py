@@ -6,20 +6,26 @@ import resource
 from collections.abc import Callable
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from support.cost import Cost
 from support.forms import FORMS, PROGRAMS, InProcess, Process, Server, Source, command_of
+from support.made import Made
 from support.order import longest_first
 from support.programs import Real, heed_signals
 
 #: Projects of their own, which the tests run.
 collect_ignore = ["examples"]
 MARKS = (
-    "slow(seconds): waits, or plays for long; left out by --quick. If it names its seconds, it begins early",
-    "measured: scripts/test runs it under coverage, in the forms that coverage can measure, and not without",
+    "slow(seconds): waits, or plays for long; left out by --quick. The more seconds, the earlier it begins",
+    "measured: runs under coverage in scripts/test, and only so, with the form that costs least there",
 )
 
 heed_signals()
+
+# How long an example takes is a matter of the machine.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 # Some tests hold thousands of connections.
 _, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -46,9 +52,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             config, items, lambda item: not (item.get_closest_marker("slow") or needs_another_program(item))
         )
     if config.getoption("measured"):
+        chosen = measured(items)
         wanted = config.getoption("measured") == "yes"
-        select(config, items, lambda item: is_measured(item) == wanted)
-    items[:] = longest_first(items)
+        select(config, items, lambda item: (item in chosen) == wanted)
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    items[:] = longest_first(items, workers)
 
 
 def select(config: pytest.Config, items: list[pytest.Item], wanted: Callable[[pytest.Item], bool]) -> None:
@@ -65,9 +73,16 @@ def needs_another_program(item: pytest.Item) -> bool:
     return not all(issubclass(form, InProcess | Source) for form in forms_of(item))
 
 
-def is_measured(item: pytest.Item) -> bool:
-    marked = item.get_closest_marker("measured") or item.path.parent.name == "unit"
-    return bool(marked) and not needs_another_program(item)
+def measured(items: list[pytest.Item]) -> set[pytest.Item]:
+    """Those that run under coverage: of the forms that are Python, one. In process it costs least."""
+    marked = [item for item in items if item.get_closest_marker("measured")]
+    in_process = {(item.path, item.originalname) for item in marked if InProcess in forms_of(item)}
+    return {
+        item
+        for item in marked
+        if not needs_another_program(item)
+        and ((item.path, item.originalname) not in in_process or InProcess in forms_of(item))
+    }
 
 
 def forms_of(item: pytest.Item) -> list[type[Server]]:
@@ -86,3 +101,9 @@ def command(request) -> list[str]:
 def ours(request) -> list[str]:
     """The same, for each form that is ours."""
     return command_of(request.param)
+
+
+@pytest.fixture(scope="session")
+def made(pytestconfig, tmp_path_factory) -> Made:
+    """What takes long to make, and is made once for all workers."""
+    return Made(pytestconfig, tmp_path_factory)

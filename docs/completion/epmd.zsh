@@ -18,8 +18,9 @@ _arguments \
     '*-loopback[Listen on loopback only]' \
     '*-allow[Answer other hosts only if they are in these networks (separated by commas)]:List: ' \
     '*-allow_register[Accept registrations, and requests, from hosts in these networks too]:List: ' \
+    '*-not_local[Treat peers with these addresses of this host (separated by commas) as other hosts, because they are behind a proxy\: 127.0.0.6 is that of a service mesh]:List: ' \
     '*-user[Bind the port as root, drop root privileges, then serve as this user]:Name[\:Group]:_users' \
-    '*-idle_exit[Shut down when no node has been registered for this many seconds]:Seconds: ' \
+    '*-idle_exit[Shut down when for this many seconds no node has been registered, and nobody of this host has connected]:Seconds: ' \
     '*-pid_exit[Shut down as soon as one of these processes ends (separated by commas)]:Pids: ' \
     '*-port_file[Write the port to this file once requests are answered, and remove the file at exit; - is stdout]:Path:_files' \
     '*-pid_file[Write the process ID of the server to this file, in the same way]:Path:_files' \

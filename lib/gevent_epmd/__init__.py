@@ -5,18 +5,24 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
-    from .server.embedding import ListenError, PortInUse, PortMapper, ThreadedPortMapper
+    from .server.embedding import ListenError, PortInUseError, PortMapper, ThreadedPortMapper
 
 __version__ = "0.1.0"
-__all__ = ["ListenError", "PortInUse", "PortMapper", "ThreadedPortMapper", "__version__"]
+__all__ = ["ListenError", "PortInUseError", "PortMapper", "ThreadedPortMapper", "__version__"]
 
 
-def __getattr__(name: str) -> Any:
-    # Imported on first use: every start of a node imports this module, and must not pay for gevent.
-    if name in __all__:
-        from .server import embedding
+if not TYPE_CHECKING:  # checkers would take every other name for one that exists
 
+    def __getattr__(name):  # noqa: ANN001, ANN202
+        # Imported on first use: every start of a node imports this module, and must not pay for gevent.
+        if name not in __all__:
+            raise AttributeError(f"module {__name__} has no attribute {name}")
+        try:
+            from .server import embedding
+        except AttributeError as error:
+            # Python would take it for a name that does not exist.
+            raise ImportError(f"cannot import {__name__}.server.embedding: {error}") from error
         return getattr(embedding, name)
-    raise AttributeError(f"module {__name__} has no attribute {name}")
+
+    def __dir__():  # noqa: ANN202
+        return [*__all__]

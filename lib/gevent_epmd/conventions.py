@@ -29,6 +29,15 @@ MOST_SECONDS = 2**31 - 1
 _MOST_DIGITS = 10
 
 
+#: The ports that event loops serve, each with the identifier of the loop's thread: a call in this thread that
+#: blocks it would never be answered.
+served_by_threads: set[tuple[int, int]] = set()
+
+
+class EpmdError(Exception):
+    """Base of all errors of this package. The message gives the reason."""
+
+
 class ValueProblem(ValueError):
     """An option or a variable has an invalid value. The message names it."""
 

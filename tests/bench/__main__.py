@@ -2,20 +2,23 @@
 
 usage: bench [options]
 
-A cell is called like "lookup, 1,000 nodes, 8 at a time"; the others are register and names, and "startup"
-is a cell too. Prints Markdown. The servers run on the first core, the load generator on the last.
+A cell is called like "lookup, Erlang's client, 1,000 nodes, 8 at a time", or without "Erlang's client",
+where a C program asks; the others are unknown, register and names, "start of a node, 8 at a time", and
+"startup". Prints Markdown. The servers run on the first core, who asks on the last. Needs cc, erl and erlc.
 
 options:
     --ours FORM      source, built or folder [default: source].
-    --beside PYTHON  Measure the source with this Python too. It needs gevent and docopt-ng, which
-                     `PYTHON -m venv FOLDER && FOLDER/bin/pip install .` gives FOLDER/bin/python.
+    --beside PYTHON  Measure the source with this Python too. It needs gevent and docopt-ng. For that of
+                     Debian: `/usr/bin/python3 -m venv FOLDER`, which needs python3-venv, then
+                     `FOLDER/bin/pip install gevent docopt-ng`, and --beside FOLDER/bin/python.
     --rounds N       How often each cell is measured on each epmd [default: 5].
     --seconds S      How long each time [default: 1].
     --quick          A look: 3 rounds of 0.2 s, and fewer starts.
     --only PATTERN   Only cells with this in what they are called [default: ].
     --json=FILE      Write every round there.
     --write-docs     Write docs/benchmarks; when the machine has nothing else to do: what others take of
-                     a core is missing in the throughput, though hardly in the CPU time.
+                     a core is missing in the throughput, though hardly in the CPU time. The page says how
+                     much that was.
 """
 
 from __future__ import annotations
@@ -34,14 +37,14 @@ from pathlib import Path
 from docopt import docopt
 
 import startup
-from bench import report
-from bench.cells import Cores, cells, measure
+from bench import load, report
+from bench.cells import START_ROUNDS, STARTS, Cores, cells, measure, measure_starts, starts
 from support.asked import choice, number
 from support.forms import PROGRAMS, C, Process, Source
 from support.paths import C_EPMD, ROOT
 
 DOCS = ROOT / "docs" / "benchmarks"
-STARTS = 15
+STARTUPS = 15
 
 
 #: Prints which Python it is.  Debian's are compiled with profiles and optimised as a whole; a Python that is
@@ -50,7 +53,7 @@ WHICH = """
 import platform, sys
 from importlib.metadata import version
 whose = "the system's" if sys.base_prefix == "/usr" else "not the system's"
-print(f"Python {platform.python_version()} ({whose}), gevent {version('gevent')}")
+print(f"Python {platform.python_version()}, {whose}; gevent {version('gevent')}")
 """
 
 
@@ -67,8 +70,15 @@ def which(python: str) -> str:
     return done.stdout.strip()
 
 
+def short(python: str) -> str:
+    """The beginning of what `which` says: the version, and whose it is."""
+    return python.partition(";")[0]
+
+
 def beside(python: str) -> type[Process]:
-    return type("Beside", (Source,), {"command": (python, *Source.command[1:])})
+    # The source here, whatever is installed there.
+    environ = ("/usr/bin/env", f"PYTHONPATH={ROOT / 'lib'}")
+    return type("Beside", (Source,), {"command": (*environ, python, *Source.command[1:])})
 
 
 def about(arguments: list[str], form: str, other: str) -> dict[str, str]:
@@ -79,8 +89,7 @@ def about(arguments: list[str], form: str, other: str) -> dict[str, str]:
         "command": command_line(arguments),
         "date": datetime.date.today().isoformat(),
         "machine": f"{len(os.sched_getaffinity(0))} cores, {processor()}, Linux {linux}",
-        "cores": f"servers on {cores.server}, load generator on {cores.load}",
-        "other load": f"{os.getloadavg()[0]:.1f} processes wanted to run in the minute before",
+        "cores": f"servers on {cores.server}, who asks on {cores.load}",
         "C": f"epmd of {erts_version()}",
         "ours": f"{metadata.version('gevent-epmd')}, {form}; {which(sys.executable)}",
     }
@@ -124,22 +133,26 @@ def main(arguments: list[str]) -> None:
     asked = docopt(__doc__, argv=arguments)
     form = PROGRAMS[choice("bench: --ours", asked["--ours"], PROGRAMS)]
     rounds = number("bench: --rounds", asked["--rounds"], int)
-    seconds, starts = number("bench: --seconds", asked["--seconds"], float), STARTS
+    seconds, startups = number("bench: --seconds", asked["--seconds"], float), STARTUPS
+    start_count, start_rounds = STARTS, START_ROUNDS
     if asked["--quick"]:
-        rounds, seconds, starts = 3, 0.2, 3
+        rounds, seconds, startups, start_count, start_rounds = 3, 0.2, 3, 8, 1
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     pattern = asked["--only"]
-    chosen = cells(pattern)
-    if pattern not in "startup" and not chosen:
+    chosen, chosen_starts = cells(pattern), starts(pattern)
+    if pattern not in "startup" and not chosen and not chosen_starts:
         sys.exit(f'bench: no cell has "{pattern}" in what it is called')
     other = asked["--beside"] or ""
     ours = {"ours": form} | ({"beside": beside(other)} if other else {})
+    pythons = {"ours": sys.executable} | ({"beside": other} if other else {})
     results: report.Results = {
         "about": about(arguments, asked["--ours"], other),
-        "how": {"rounds": rounds, "seconds": seconds},
+        "pythons": {name: short(which(python)) for name, python in pythons.items()},
+        "how": {"rounds": rounds, "seconds": seconds, "pause": load.PAUSE * 1e6},
         "scenes": measure(chosen, ours, rounds, seconds),
-        "startup": startup_times([*form.command], starts) if pattern in "startup" else {},
+        "starts": measure_starts(chosen_starts, ours, start_count, start_rounds),
+        "startup": startup_times([*form.command], startups) if pattern in "startup" else {},
     }
     print(report.page(results))
     if asked["--json"]:

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bench import erlang, load
 from support.forms import C, Process
 from support.patience import PATIENCE
 
 HERE = Path(__file__).parent
 
-KINDS = ("lookup", "register", "names")
+KINDS = tuple(load.KINDS)
 CONNECTIONS = (1, 8, 64)
-#: C selects on 1,024 descriptors: it cannot have more nodes, and not many new ones beside so many.
+#: C selects on 1,024 descriptors: it cannot have more nodes, and not many connections beside so many.
 FOR_BOTH = (10, 100, 1000)
-OURS_ALONE = (5000, 15000)
+OURS_ALONE = (15000,)
+#: With Erlang's own client; a node has 10 to 1,000 others.
+FOR_ERLANG = (10, 1000)
+ERLANG_CONNECTIONS = (1, 8)
 _MOST_FOR_C = 1010
-_WITH_NEW_ONES = 900
+_WITH_OTHERS = 900
 
 
 class Bare(Process):
@@ -32,18 +36,39 @@ class Bare(Process):
 
 
 class Cell(NamedTuple):
-    """`kind` is a request, `nodes` how many are registered, `connections` how many are open at a time."""
+    """`kind` is a request, `nodes` how many are registered, `connections` how many are open at a time, and
+    `by_erlang` is whether Erlang's own client asks, rather than load.c."""
 
     kind: str
     nodes: int
     connections: int
+    by_erlang: bool = False
 
     def __str__(self) -> str:
-        return f"{self.kind}, {self.nodes:,} nodes, {self.connections} at a time"
+        client = "Erlang's client, " if self.by_erlang else ""
+        return f"{self.kind}, {client}{self.nodes:,} nodes, {self.connections} at a time"
 
 
-#: One measurement: see load.measure.
+#: One measurement: see load.measure, and `other`, how many cores everything else on the machine used.
 Result = dict[str, float]
+
+
+class Others:
+    """Measures what else the machine does."""
+
+    def __init__(self) -> None:
+        self._idle, self._start = self._idle_seconds(), time.monotonic()
+
+    @staticmethod
+    def _idle_seconds() -> float:
+        """The idle time of all cores so far."""
+        return float(Path("/proc/uptime").read_text(encoding="ascii").split()[1])
+
+    def cores(self, ours: float) -> float:
+        """How many cores were busy since the start of the measurement, but for `ours`."""
+        took = time.monotonic() - self._start
+        idle = (self._idle_seconds() - self._idle) / took
+        return max(0.0, (os.cpu_count() or 1) - idle - ours)
 
 
 class Cores(NamedTuple):
@@ -66,6 +91,8 @@ class Side:
 
     def __init__(self, form: type[Process], nodes: int, cores: Cores) -> None:
         self._cores = cores
+        self._form = form
+        self._client: erlang.Client | None = None
         self._exits = contextlib.ExitStack()
         pinned = type(form.__name__, (form,), {"prepare": staticmethod(cores.pin_server)})
         try:
@@ -81,26 +108,41 @@ class Side:
 
     def measure(self, cell: Cell, seconds: float) -> Result:
         """Ask for so many seconds.  Ends everything where a reply is wrong."""
-        plan = {
-            "kind": cell.kind,
-            "nodes": cell.nodes,
-            "connections": cell.connections,
-            "seconds": seconds,
-            "port": self.server.port,
-            "server": self.process,
-            "cores": [self._cores.load],
-        }
-        asked = subprocess.run(
-            [sys.executable, "-S", str(HERE / "load.py"), json.dumps(plan)],
-            capture_output=True,
-            text=True,
-            timeout=seconds + PATIENCE,
-            check=False,
-        )
-        if asked.returncode:
-            sys.exit(f"{cell}, {type(self.server).__name__}: {asked.stderr}")
-        result: Result = json.loads(asked.stdout)
-        return result
+        others = Others()
+        try:
+            result = self._ask(cell, seconds)
+        except (load.WrongReplyError, load.NoCompilerError) as error:
+            sys.exit(f"bench: {cell}, {self._form.__name__}: {error}")
+        return result | {"other": others.cores(result["busy"] + result["load_busy"])}
+
+    def _ask(self, cell: Cell, seconds: float) -> Result:
+        if not cell.by_erlang:
+            return load.measure(
+                cell.kind,
+                cell.nodes,
+                self.server.port,
+                cell.connections,
+                seconds,
+                self.process,
+                self._cores.load,
+                PATIENCE,
+            )
+        if self._client is None:
+            self._client = erlang.Client(self.server.port, self._cores.load)
+            self._exits.callback(self._client.close)
+        return self._client.measure(cell.kind, cell.nodes, cell.connections, seconds, self.process)
+
+    def start_nodes(self, count: int, connections: int) -> Result:
+        """Start so many nodes, so many at a time, which find this epmd."""
+        others = Others()
+        cores = {self._cores.server, self._cores.load}
+        try:
+            result = erlang.start_nodes(
+                [*self._form.command], self.server.port, count, connections, self.process, cores
+            )
+        except (load.WrongReplyError, load.NoCompilerError) as error:
+            sys.exit(f"bench: start of nodes, {self._form.__name__}: {error}")
+        return result | {"other": others.cores(0.0)}
 
     def close(self) -> None:
         self._exits.close()
@@ -151,13 +193,16 @@ def forms_for(nodes: int, ours: Forms) -> Forms:
 
 
 def cells(pattern: str) -> list[Cell]:
-    every = (Cell(kind, n, c) for n in FOR_BOTH + OURS_ALONE for kind in KINDS for c in CONNECTIONS)
-    return [cell for cell in map(_possible, every) if pattern in str(cell)]
+    by_erlang = [
+        Cell(kind, n, c, by_erlang=True) for n in FOR_ERLANG for kind in KINDS for c in ERLANG_CONNECTIONS
+    ]
+    by_load = [Cell(kind, n, c) for n in FOR_BOTH + OURS_ALONE for kind in KINDS for c in CONNECTIONS]
+    return [cell for cell in map(_possible, by_erlang + by_load) if pattern in str(cell)]
 
 
 def _possible(cell: Cell) -> Cell:
-    too_many = cell.nodes <= _MOST_FOR_C < cell.nodes + cell.connections and cell.kind == "register"
-    return cell._replace(nodes=_WITH_NEW_ONES) if too_many else cell
+    too_many = cell.nodes <= _MOST_FOR_C < cell.nodes + cell.connections
+    return cell._replace(nodes=_WITH_OTHERS) if too_many else cell
 
 
 def measure(wanted: Iterable[Cell], ours: Forms, rounds: int, seconds: float) -> list[dict[str, Any]]:
@@ -185,7 +230,42 @@ def measure(wanted: Iterable[Cell], ours: Forms, rounds: int, seconds: float) ->
 
 def measured_by(cell: Cell, names: Iterable[str]) -> list[str]:
     """The bare loop knows one reply, that to a look-up."""
-    return [name for name in names if name != "bare" or cell.kind == "lookup"]
+    return [name for name in names if name != "bare" or (cell.kind == "lookup" and not cell.by_erlang)]
+
+
+#: How many starts in a round, and how many rounds: 50 starts.
+STARTS, START_ROUNDS = 10, 5
+
+
+def starts(pattern: str) -> list[int]:
+    """How many nodes start at a time, in the cells whose title has the pattern in it."""
+    return [c for c in ERLANG_CONNECTIONS if pattern in start_title(c)]
+
+
+def start_title(connections: int) -> str:
+    return f"start of a node, {connections} at a time"
+
+
+def measure_starts(wanted: Iterable[int], ours: Forms, count: int, rounds: int) -> list[dict[str, Any]]:
+    """Whole starts of nodes on servers without any other node.  As `cells` of `measure`."""
+    wanted = list(wanted)
+    forms: Forms = {"C": C} | ours
+    progress = Progress(rounds * len(forms) * len(wanted))
+    with contextlib.ExitStack() as exits:
+        sides = {}
+        for name, form in forms.items() if wanted else ():
+            sides[name] = Side(form, 1, Cores.found())
+            exits.callback(sides[name].close)
+        found = []
+        for connections in wanted:
+            results: dict[str, list[Result]] = {name: [] for name in sides}
+            for _ in range(rounds):
+                for name, into in results.items():
+                    into.append(sides[name].start_nodes(count, connections))
+                    milliseconds = into[-1]["p50"] / 1000
+                    progress(f"{start_title(connections)}: {name} {milliseconds:.0f} ms")
+            found.append({"connections": connections, "rounds": results})
+    return found
 
 
 def _rounds(

@@ -1,30 +1,30 @@
-"""The load generator: asks an epmd for so many seconds, and says what it cost; a process of its own.
+"""The load generator: asks an epmd for so many seconds, and says what it cost.
 
-Reads a plan as JSON from its first argument, prints a result as JSON.  A request is a connection of its
-own: open, send, read to the end, compare, close.  A reply that is not what was expected ends the run
-with status 1.
-
-What it costs is nearly all the kernel's: over loopback, connect() does the work of both ends.
+load.c asks, since a generator in Python is busier than the server.  It is compiled when it is first needed,
+and runs as a process of its own.  This module has the requests, and what must be answered: a reply that is
+not what was expected raises WrongReplyError.
 """
 
 from __future__ import annotations
 
-import gc
+import atexit
+import functools
 import json
 import os
-import select
+import shutil
+import subprocess
 import sys
-import time
-from _socket import AF_INET, MSG_WAITALL, SOCK_STREAM, socket
-from collections.abc import Callable, Iterator
-from itertools import cycle
+import tempfile
+from collections.abc import Callable
 from typing import NamedTuple
 
+#: How long the generator waits between the connection and its request, in s.  One at a time, a server that
+#: accepts at once has then accepted 9 of 10 connections before their request comes; with Erlang's client 4 of
+#: 10, and with 10 us none.
+PAUSE = 20e-6
 #: Between one pair of addresses many connections, of held nodes or in TIME_WAIT, make it slow to find a free
 #: port.  Servers listen on every address, so each connection goes to the next of these.
 HOSTS = [f"127.0.0.{last}" for last in range(1, 251)]
-#: A reply up to this size fits into the socket's buffers; one wake-up, when it is complete, is enough.
-_FITS = 1 << 15
 #: The reply to a registration: tag, result, and a creation, which nobody can know.
 REGISTERED_SIZE = 6
 
@@ -37,19 +37,22 @@ class Request(NamedTuple):
     reply: bytes
     closes: bool = True
 
-    def size(self) -> int:
-        """How much to read at most: where the server closes one byte more, so that this is waited for."""
-        return len(self.reply) + 1 if self.closes else REGISTERED_SIZE
-
-    def check(self, reply: bytes) -> None:
-        """Raises WrongReplyError."""
-        right = reply == self.reply if self.closes else reply.startswith(self.reply)
-        if not right or len(reply) != self.size() - self.closes:
-            raise WrongReplyError(f"{self.packet!r} was answered by {len(reply)} bytes: {reply[:100]!r}")
+    def for_load(self) -> bytes:
+        """As load.c reads it."""
+        parts = (_u32(len(self.packet)), self.packet, _u32(len(self.reply)), self.reply, _u32(self.closes))
+        return b"".join(parts)
 
 
 class WrongReplyError(Exception):
     """The epmd did not answer what it should."""
+
+
+class NoCompilerError(Exception):
+    """There is no C compiler, or it cannot compile the load generator."""
+
+
+def _u32(number: int) -> bytes:
+    return number.to_bytes(4, sys.byteorder)
 
 
 def frame(packet: bytes) -> bytes:
@@ -78,6 +81,11 @@ def lookups(nodes: int, _port: int) -> list[Request]:
     return [Request(frame(packet), reply) for packet, reply in pairs]
 
 
+def unknown(_nodes: int, _port: int) -> list[Request]:
+    """Look-ups of nodes that are not there."""
+    return [Request(frame(b"z" + node_name("none", n)), b"w\1") for n in range(512)]
+
+
 def registrations(_nodes: int, _port: int) -> list[Request]:
     """Names come back, as those of nodes do, but not before their last owner has been noticed to be gone."""
     return [Request(frame(b"x" + node_fields("new", n)), b"v\0", closes=False) for n in range(512)]
@@ -91,59 +99,10 @@ def listings(nodes: int, port: int) -> list[Request]:
 
 KINDS: dict[str, Callable[[int, int], list[Request]]] = {
     "lookup": lookups,
+    "unknown": unknown,
     "register": registrations,
     "names": listings,
 }
-
-
-def one_at_a_time(requests: Iterator[Request], port: int, end: int) -> list[int]:
-    """The latency of each request, in ns."""
-    latencies = []
-    hosts = cycle(HOSTS)
-    now = time.perf_counter_ns()
-    while now < end:
-        start, request = now, next(requests)
-        sock = _ask(request, next(hosts), port)
-        reply = sock.recv(request.size(), MSG_WAITALL)
-        sock.close()
-        now = time.perf_counter_ns()
-        request.check(reply)
-        latencies.append(now - start)
-    return latencies
-
-
-def many_at_a_time(requests: Iterator[Request], port: int, end: int, connections: int) -> list[int]:
-    """The same, with so many connections open at any time."""
-    latencies: list[int] = []
-    hosts = cycle(HOSTS)
-    poll = select.epoll()
-    waiting: dict[int, tuple[socket, Request, int]] = {}
-    while True:
-        while len(waiting) < connections and (now := time.perf_counter_ns()) < end:
-            request = next(requests)
-            sock = _ask(request, next(hosts), port)
-            poll.register(sock.fileno(), _complete(request))
-            waiting[sock.fileno()] = sock, request, now
-        if not waiting:
-            return latencies
-        for descriptor, _ in poll.poll():
-            sock, request, start = waiting.pop(descriptor)
-            reply = sock.recv(request.size(), MSG_WAITALL)
-            sock.close()
-            latencies.append(time.perf_counter_ns() - start)
-            request.check(reply)
-
-
-def _ask(request: Request, host: str, port: int) -> socket:
-    sock = socket(AF_INET, SOCK_STREAM)
-    sock.connect((host, port))
-    sock.send(request.packet)
-    return sock
-
-
-def _complete(request: Request) -> int:
-    """What to wait for.  Of a reply that does not fit into the buffers the beginning must do."""
-    return select.EPOLLRDHUP if request.closes and request.size() < _FITS else select.EPOLLIN
 
 
 def cpu_ns(process: int) -> int:
@@ -155,42 +114,60 @@ def cpu_ns(process: int) -> int:
     return total
 
 
+@functools.cache
+def program() -> str:
+    """The compiled load generator.  Raises NoCompilerError."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        raise NoCompilerError("cc is missing: install gcc and libc6-dev, which compile tests/bench/load.c")
+    folder = tempfile.mkdtemp(prefix="bench-")
+    atexit.register(shutil.rmtree, folder)
+    path, source = os.path.join(folder, "load"), os.path.join(os.path.dirname(__file__), "load.c")
+    done = subprocess.run(
+        [compiler, "-O2", "-o", path, source], stderr=subprocess.PIPE, text=True, check=False
+    )
+    if done.returncode:
+        raise NoCompilerError(f"cc cannot compile tests/bench/load.c: {done.stderr}")
+    return path
+
+
 def measure(
-    kind: str, nodes: int, port: int, connections: int, seconds: float, server: int
+    kind: str,
+    nodes: int,
+    port: int,
+    connections: int,
+    seconds: float,
+    server: int,
+    core: int,
+    patience: float,
 ) -> dict[str, float]:
-    """`server` is the process that serves.  Latencies are in us, CPU times in us for a request."""
-    requests = cycle(KINDS[kind](nodes, port))
-    spent, own, start = cpu_ns(server), time.process_time_ns(), time.perf_counter_ns()
-    end = start + int(seconds * 1e9)
-    if connections == 1:
-        latencies = one_at_a_time(requests, port, end)
-    else:
-        latencies = many_at_a_time(requests, port, end, connections)
-    took = time.perf_counter_ns() - start
-    spent, own = cpu_ns(server) - spent, time.process_time_ns() - own
-    latencies.sort()
-    count = len(latencies)
+    """`server` is the process that serves, `core` where the generator runs, `patience` the seconds it may
+    take beyond what it was asked to take.  Latencies are in us, CPU times in us for a request.  Raises
+    WrongReplyError and NoCompilerError."""
+    numbers = (port, connections, int(seconds * 1e9), int(PAUSE * 1e9), server)
+    asked = subprocess.run(
+        [program(), *map(str, numbers)],
+        input=b"".join(request.for_load() for request in KINDS[kind](nodes, port)),
+        capture_output=True,
+        timeout=seconds + patience,
+        preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+        check=False,
+    )
+    if asked.returncode:
+        raise WrongReplyError(asked.stderr.decode(errors="replace").strip())
+    return per_request(json.loads(asked.stdout))
+
+
+def per_request(found: dict[str, float]) -> dict[str, float]:
+    """What the load found, all in ns, as a result."""
+    count, took = found["requests"], found["took"]
     return {
         "requests": count,
         "rate": count / took * 1e9,
-        "p50": latencies[count // 2] / 1e3,
-        "p99": latencies[count * 99 // 100] / 1e3,
-        "cpu": spent / count / 1e3,
-        "busy": spent / took,
-        "load_cpu": own / count / 1e3,
-        "load_busy": own / took,
+        "p50": found["p50"] / 1e3,
+        "p99": found["p99"] / 1e3,
+        "cpu": found["cpu"] / count / 1e3,
+        "busy": found["cpu"] / took,
+        "load_cpu": found["load_cpu"] / count / 1e3,
+        "load_busy": found["load_cpu"] / took,
     }
-
-
-def main() -> None:
-    plan = json.loads(sys.argv[1])
-    os.sched_setaffinity(0, plan.pop("cores"))
-    gc.disable()
-    try:
-        print(json.dumps(measure(**plan)))
-    except (WrongReplyError, OSError) as error:
-        sys.exit(f"wrong reply: {error}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,7 @@
 """What was measured -> a page in Markdown and a chart in SVG.
 
-`results` is what `--json` writes: `about` (facts as texts), `scenes` (see cells.measure) and `startup` (ms by
-what was started, by whom).
+`results` is what `--json` writes: `about` (facts as texts), `pythons` (the Python of each of ours), `scenes`
+(see cells.measure), `starts` (see cells.measure_starts) and `startup` (ms by what was started, by whom).
 """
 
 from __future__ import annotations
@@ -11,22 +11,29 @@ from collections.abc import Iterator
 from statistics import median
 from typing import Any
 
-from bench.cells import Cell, Result
+from bench.cells import Cell, Result, start_title
 
 Results = dict[str, Any]
 Rounds = dict[str, list[Result]]
 
 HOW = """\
-Each cell is measured in turns (C, ours, C, ours ...) for {seconds} s at a time, {rounds} times each, by a
-load generator in a process of its own; the servers run on one core, the generator on another. A request is a
-connection: open, send, read to the end, compare with what must come, close. Figures are medians; a ratio is
-the median of the ratios of neighbouring rounds, since the machine gets faster and slower.
+Each cell is measured in turns (C, ours, C, ours ...) for {seconds} s at a time, {rounds} times each; the
+servers run on one core, and who asks on another. A request is a connection: open, send, read to the end,
+compare with what must come, close. Figures are medians; a ratio is the median of the ratios of neighbouring
+rounds, since the machine gets faster and slower.
+
+"Erlang's client" is a runtime that calls `erl_epmd`, as all nodes do. In the other cells a C program asks,
+which is so light that the server has more to do. It connects, sends {pause:.0f} us later, when an idle server
+has accepted, and reads. "lookup" is for a node that is registered, each in turn, "unknown" for one that is
+not, "register" a registration and its end, "names" the list of all nodes.
 
 "CPU" is the time that the server's process had, by the kernel's own books, for a request. "Busy" is how much
-of its core the server had, and the load generator of its: where the generator is near 100 % and the server
-is not, the throughput is the generator's, and CPU is what tells the servers apart. The bare loop accepts,
-reads, says always the same and closes: the limit of machine and generator, which a row of a server passes by
-no more than the noise between rows.
+of its core the server had, and how much of its own who asks: where the latter is near 100 % and the server
+is not, the throughput is that of who asks, and CPU is what tells the servers apart. The bare loop is a Python
+program that accepts, reads, says always the same and closes.
+
+"Other load" is what everything else on the machine used meanwhile: in half of the rounds {other:.2f} cores or
+less, in the worst {worst:.2f}. It takes from the throughput, and hardly from the ratios of the CPU time.
 """
 
 
@@ -42,14 +49,25 @@ def page(results: Results) -> str:
         f"Made by `{about['command']}` on {about['date']}.",
         "\n".join(f"- {name}: {text}" for name, text in about.items() if name not in ("command", "date")),
     ]
+    if results["scenes"] or results["starts"]:
+        parts += [HOW.format(**results["how"], **other_load(results))]
     if results["scenes"]:
-        parts += ["![throughput, ours/C](throughput.svg)", HOW.format(**results["how"])]
-        parts += ["## Requests", requests_table(results)]
-        parts += ["## The limit of the machine", limit_table(results)]
+        parts += ["## Requests", "![throughput, ours/C](throughput.svg)", requests_table(results)]
         parts += ["## Memory", memory_table(results)]
+    if results["starts"]:
+        parts += ["## Nodes that start", starts_table(results)]
     if results["startup"]:
-        parts += ["## Start-up", startup_table(results)]
+        parts += ["## Start-up of the program", startup_table(results)]
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
+
+
+def other_load(results: Results) -> dict[str, float]:
+    """How many cores everything else used, in the median and in the worst round."""
+    cells = [cell for scene in results["scenes"] for cell in scene["cells"]] + results["starts"]
+    # The bare loop and a start of nodes have no generator whose time could be taken off.
+    rounds = [result for cell in cells for side in cell["rounds"].values() for result in side]
+    others = [result["other"] for result in rounds if result["load_busy"]] or [0.0]
+    return {"other": median(others), "worst": max(others)}
 
 
 def measured(results: Results) -> Iterator[tuple[Cell, Rounds]]:
@@ -64,41 +82,51 @@ def middle(rounds: list[Result], key: str) -> float:
 
 def ratio(rounds: Rounds, key: str, side: str = "ours") -> float | None:
     """Ours, or that of another side, by C's."""
-    if "C" not in rounds:
+    if "C" not in rounds or side == "C":
         return None
     return median(ours[key] / c[key] for c, ours in zip(rounds["C"], rounds[side], strict=True))
 
 
+#: What is in a row of a server, after its name.
+_COLUMNS = ["throughput, of C's", "CPU, of C's", "req/s", "p50 us", "p99 us", "CPU us", "busy, asker's"]
+
+
 def requests_table(results: Results) -> str:
-    sides = ["ours", *(["beside"] if "beside" in results["about"] else [])]
-    columns = [f"{what} {side}/C" for side in sides for what in ("throughput", "CPU")]
-    for side in ["C", *sides]:
-        columns += [f"{side}: req/s", "p50 us", "p99 us", "CPU us", "busy, load's"]
     rows = []
     for cell, rounds in measured(results):
-        ratios = [_ratio(ratio(rounds, key, side)) for side in sides for key in ("rate", "cpu")]
-        figures = [figure for side in ["C", *sides] for figure in _absolute(rounds.get(side))]
-        rows.append([str(cell), *ratios, *figures])
-    return _table(["cell", *columns], rows)
+        for side in rounds:
+            ratios = [_ratio(ratio(rounds, key, side)) for key in ("rate", "cpu")]
+            rows.append([str(cell), name_of(side, results), *ratios, *_absolute(rounds[side])])
+    return _table(["cell", "server", *_COLUMNS], rows)
 
 
-def limit_table(results: Results) -> str:
-    rows = [
-        [f"bare loop, {cell.connections} at a time", *_absolute(rounds["bare"])]
-        for cell, rounds in measured(results)
-        if "bare" in rounds
-    ]
-    return _table(["", "req/s", "p50 us", "p99 us", "CPU us", "busy, load's"], rows)
+def name_of(side: str, results: Results) -> str:
+    """What the tables call a server: ours by its Python."""
+    return {"C": "C", "bare": "bare loop"}.get(side) or results["pythons"][side]
+
+
+def starts_table(results: Results) -> str:
+    """`erl -sname` from its start to its end, which calls `epmd -daemon`, registers, and halts."""
+    rows = []
+    for cell in results["starts"]:
+        title = start_title(cell["connections"])
+        for side, rounds in cell["rounds"].items():
+            ratios = [_ratio(ratio(cell["rounds"], key, side)) for key in ("rate", "cpu")]
+            times = [f"{middle(rounds, 'p50') / 1000:.0f}", f"{middle(rounds, 'p99') / 1000:.0f}"]
+            figures = [f"{middle(rounds, 'rate'):.1f}", *times, f"{middle(rounds, 'cpu'):.0f}"]
+            rows.append([title, name_of(side, results), *ratios, *figures])
+    columns = ["starts/s", "p50 ms", "p99 ms", "the epmd's CPU us"]
+    return _table(["cell", "server", *_COLUMNS[:2], *columns], rows)
 
 
 def memory_table(results: Results) -> str:
     rows = [
-        [f"{name}, {scene['nodes']:,} nodes", *_memory(memory)]
+        [f"{scene['nodes']:,} nodes", name_of(name, results), *_memory(memory)]
         for scene in results["scenes"]
         if scene["nodes"] >= _ENOUGH
         for name, memory in scene["memory"].items()
     ]
-    return _table(["", "idle RSS, MB", "a registered node, KB", "most there was, MB"], rows)
+    return _table(["", "server", "idle RSS, MB", "a registered node, KB", "most there was, MB"], rows)
 
 
 def startup_table(results: Results) -> str:
@@ -109,9 +137,7 @@ def startup_table(results: Results) -> str:
     return _table(["ms", "C", "ours"], rows)
 
 
-def _absolute(rounds: list[Result] | None) -> list[str]:
-    if rounds is None:
-        return [""] * 5
+def _absolute(rounds: list[Result]) -> list[str]:
     numbers = [f"{middle(rounds, key):,.0f}" for key in ("rate", "p50", "p99")]
     busy = f"{middle(rounds, 'busy'):.0%}, {middle(rounds, 'load_busy'):.0%}"
     return [*numbers, f"{middle(rounds, 'cpu'):.1f}", busy]
@@ -134,7 +160,7 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 # --- The chart: a bar a cell, to the right of the middle line where ours is faster; each further line
 # --- is twice as fast, or half.
 
-_ROW, _LEFT, _WIDTH = 20, 230, 420
+_ROW, _LEFT, _WIDTH = 20, 320, 420
 # In between: to be read on a light background and on a dark one.
 _TEXT, _LINE, _FASTER, _SLOWER = "#7d8590", "#7d859060", "#2f9e8f", "#d9822b"
 

@@ -14,6 +14,7 @@ _DAEMON = "`-daemon` that cannot serve"
 _TWICE = "an address that is given twice"
 _WILDCARD = "a wildcard address"
 _LOOPBACK_TWICE = "a loopback address that is given twice"
+_BAD_VARIABLE = "an invalid address in `ERL_EPMD_ADDRESS`"
 _14_ADDRESSES = "14 addresses"
 _MOST_ADDRESSES = "the maximum number of addresses"
 _TWO_DASHES = "`--help`, `--version` and `--licences`"
@@ -226,7 +227,11 @@ VARIABLES = [
     ),
     *(
         Call(_AT, NOBODY, ((_ADDRESS_VARIABLE, value),))
-        for value in ("127.0.0.5", "127.0.0.5 127.0.0.6", "", " , ", "nonsense", "203.0.113.7", "127.0.0.1,x")
+        for value in ("127.0.0.5", "127.0.0.5 127.0.0.6", "", " , ", "203.0.113.7")
+    ),
+    *(
+        Call(_AT, NOBODY, ((_ADDRESS_VARIABLE, value),), difference=_BAD_VARIABLE)
+        for value in ("nonsense", "127.0.0.1,x")
     ),
     *(
         Call((*_AT, "-names"), NODES, ((_ADDRESS_VARIABLE, value),))

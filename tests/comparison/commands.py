@@ -21,6 +21,7 @@ from comparison.calls import CALLS, NOBODY, Call, Place
 from comparison.masks import masked
 from comparison.rows import NOT_PLAYED, Form, Row, Seen, side_by_side
 from support.daemons import end as end_daemon, serving_pid
+from support.differences import is_listed
 from support.forms import Process
 from support.patience import PATIENCE, wait_until
 from support.peer import ask, lives, names, node, register
@@ -40,6 +41,9 @@ _HOSTS = ("127.0.0.1", "::1", "127.0.0.5", "127.0.0.6", "127.0.0.77")
 _LATE = 0.9
 
 _USAGE = "usage: epmd "
+#: What ours says instead.
+_WRONG_LINE = re.compile(r"epmd: [^\n]+: see epmd -help\n")
+assert is_listed("a command line that is wrong")
 _BAD_VALUE = re.compile(r'epmd: -?\w+: ".*" is not a number from 1 to \d+\n')
 #: How a log with -d begins.  What else is in it is for the group `log`.
 _LOG = re.compile(r"epmd: TIME: epmd running - daemon = 0\r\n")
@@ -167,9 +171,10 @@ class Run:
     def _said(self, output: IO[bytes]) -> str:
         output.seek(0)
         text = output.read().decode("utf-8", "backslashreplace")
-        if self._call.bad_value and (_USAGE in text or _BAD_VALUE.fullmatch(text)):
+        is_usage = _USAGE in text or _WRONG_LINE.fullmatch(text)
+        if self._call.bad_value and (is_usage or _BAD_VALUE.fullmatch(text)):
             return "(an error)"
-        if _USAGE in text:
+        if is_usage:
             return "(usage)"
         text = masked(text, self._port)
         return f"(a log of level {log_level(text)})" if _LOG.match(text) else repr(text)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from gevent_epmd import client
 from gevent_epmd.program.processes import gone
 from support.daemons import end, serving_pid
 from support.erlang import Node
@@ -103,12 +105,21 @@ class Host:
             end(self.port, pid)
 
 
+#: How a node comes to its epmd. What it does with it is the same for all of ours.
+WAYS = ["-epmd", "BINDIR", "built", "folder", "C"]
+every_way = pytest.mark.parametrize(
+    ("host", "protocol"),
+    [*((way, "inet_tcp") for way in WAYS), *((way, "inet6_tcp") for way in ("folder", "C"))],
+    indirect=["host"],
+)
+
+
 @pytest.fixture(params=["inet_tcp", "inet6_tcp"])
 def protocol(request) -> str:
     return request.param
 
 
-@pytest.fixture(params=["-epmd", "BINDIR", "built", "folder", "C"])
+@pytest.fixture(params=["folder", "C"])
 def host(request, protocol, tmp_path: Path):
     real("erl")
     with reserved_port() as port:
@@ -122,6 +133,7 @@ def host(request, protocol, tmp_path: Path):
 only_inet = pytest.mark.parametrize("protocol", ["inet_tcp"])
 
 
+@every_way
 def test_nodes_find_each_other(host) -> None:
     a, b = host.start("a"), host.start("b")
     assert a.eval(f"net_adm:ping({b.eval('node()')})") == "pong"
@@ -149,6 +161,7 @@ def test_name_may_come_back(host) -> None:
         host.wait_for()
 
 
+@every_way
 def test_mesh_survives_the_loss_of_the_mapper(host) -> None:
     a, b = host.start("a"), host.start("b")
     assert a.eval(f"net_adm:ping({b.eval('node()')})") == "pong"
@@ -252,9 +265,11 @@ def test_erl_call_finds_a_node(host) -> None:
     assert done.returncode == 0
 
 
+@pytest.mark.slow(20)
 @only_inet
+@pytest.mark.parametrize("host", WAYS, indirect=True)
 def test_many_nodes_at_once(host) -> None:
-    count = 60 if host.how in ("folder", "C") else 6
+    count = 60 if host.how == "folder" else 6
     command = ["-noshell", "-eval", "receive stop -> ok end."]
     nodes = [
         subprocess.Popen(
@@ -272,3 +287,33 @@ def test_many_nodes_at_once(host) -> None:
         for node in nodes:
             os.killpg(node.pid, signal.SIGKILL)
             node.communicate()
+
+
+#: Makes a node what one of OTP 23.2.6 is: it does not notice the end of the connection of its registration.
+FORGETFUL = "sys:replace_state(erl_epmd, fun(State) -> setelement(2, State, -1) end)"
+
+
+@only_inet
+def test_lost_node_is_registered_from_outside(host) -> None:
+    """docs/troubleshooting.md: a node that does not register again after a restart of its epmd."""
+    lost = host.start("lost")
+    name = lost.eval("node()")
+    (line,) = names(host.port)
+    node_port = int(line.split()[-1])
+    lost.eval(FORGETFUL)
+    end(host.port, serving_pid(host.port))
+    host.start_epmd()
+    rescue = host.start("rescue")
+    # The node itself has reconnected after two seconds if it does so at all.
+    lost.eval("timer:sleep(3000)")
+    assert host.registered() == {"rescue"}
+    assert rescue.eval(f"net_adm:ping({name})") == "pang"
+    with client.register("lost", node_port, port=host.port):
+        assert rescue.eval(f"net_adm:ping({name})") == "pong"
+    host.wait_for("rescue")
+    answer = rescue.eval(f'rpc:call({name}, erl_epmd, register_node, ["lost", {node_port}])')
+    assert re.fullmatch(r"\{ok,\d+\}", answer)
+    host.wait_for("lost", "rescue")
+    assert host.start("other").eval(f"net_adm:ping({name})") == "pong"
+    lost.halt()
+    host.wait_for("other", "rescue")

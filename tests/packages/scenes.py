@@ -100,7 +100,7 @@ def check_ours_in_place(host: Host) -> None:
         )
     check_verified(host)
     check("gevent-epmd" in host.root.run("dpkg -S /usr/bin/epmd"), "dpkg -S does not name the package")
-    check(not host.root.run(f"find /usr/bin {ERLANG} -name '*.new'"), "litter")
+    check(not host.root.run(f"find /usr/bin {ERLANG} -name '*.gevent-new'"), "litter")
 
 
 def check_verified(host: Host) -> None:

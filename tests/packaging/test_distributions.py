@@ -19,7 +19,6 @@ from support.paths import ROOT
 from support.patience import LONG
 from support.programs import real, run
 
-#: What an installation may take, from the network perhaps.
 #: In CI there is a network, and each of these is there.
 IN_CI = bool(os.environ.get("CI"))
 SUPPORTED = (ROOT / "build" / "pythons").read_text().split()
@@ -44,27 +43,36 @@ def build(what: str, source: Path, to: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def sdist(tmp_path_factory) -> Path:
+def sdist(made) -> Path:
     """Of a copy, so that nothing is left in the checkout, and nothing untracked gets into it."""
-    copy, out = tmp_path_factory.mktemp("checkout"), tmp_path_factory.mktemp("sdist")
-    for name in tracked():
-        if (ROOT / name).is_file():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, copy / name)
-    return build("sdist", copy, out)
+
+    def make(folder: Path) -> None:
+        copy = folder / "checkout"
+        for name in tracked():
+            if (ROOT / name).is_file():
+                (copy / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, copy / name)
+        build("sdist", copy, folder)
+
+    return next(made.once("sdist", make).glob("*.tar.gz"))
+
+
+@pytest.fixture
+def unpacked(sdist: Path, tmp_path: Path) -> Path:
+    """A copy of the test's own: what is built in it, and what pytest leaves, is in nobody's way."""
+    assert run([real("tar"), "-xf", str(sdist), "-C", str(tmp_path)]).returncode == 0
+    return next(tmp_path.glob("gevent_epmd-*"))
 
 
 @pytest.fixture(scope="session")
-def unpacked(sdist: Path, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("unpacked")
-    assert run([real("tar"), "-xf", str(sdist), "-C", str(folder)]).returncode == 0
-    return next(folder.iterdir())
-
-
-@pytest.fixture(scope="session")
-def wheel(unpacked: Path, tmp_path_factory) -> Path:
+def wheel(made, sdist: Path) -> Path:
     """Of the sdist, as pip would."""
-    return build("wheel", unpacked, tmp_path_factory.mktemp("wheel"))
+
+    def make(folder: Path) -> None:
+        assert run([real("tar"), "-xf", str(sdist), "-C", str(folder)]).returncode == 0
+        build("wheel", next(folder.iterdir()), folder)
+
+    return next(made.once("wheel", make).glob("*.whl"))
 
 
 def test_contents_of_the_wheel(wheel: Path) -> None:
@@ -131,9 +139,10 @@ def environment(python: str, folder: Path, *packages: str, constraints: Path = C
 
 def environment_by(python: str, folder: Path, *options: str) -> Path:
     """The same, for these options of `pip install`."""
-    assert run([python, "-m", "venv", str(folder)], timeout=LONG).returncode == 0
-    pip = [str(folder / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", "--retries", "1"]
-    done = run([*pip, *options], timeout=LONG)
+    # By the pip that is here: to install one takes longer than all the rest.
+    assert run([python, "-m", "venv", "--without-pip", str(folder)], timeout=LONG).returncode == 0
+    pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install", "--no-compile"]
+    done = run([*pip, "--quiet", "--disable-pip-version-check", "--retries", "1", *options], timeout=LONG)
     if done.returncode and not IN_CI and b"connection broken" in done.stderr:
         pytest.skip("the packages are out of reach: no network")
     assert done.returncode == 0, done.stderr.decode()
@@ -141,11 +150,14 @@ def environment_by(python: str, folder: Path, *options: str) -> Path:
 
 
 @pytest.fixture(scope="session")
-def installed(python: str, wheel: Path, tmp_path_factory) -> Path:
+def installed(python: str, wheel: Path, made) -> Path:
     """A fresh environment with the wheel, pytest and nothing of the checkout."""
-    return environment(python, tmp_path_factory.mktemp("venv"), str(wheel), "pytest", "pytest-xdist")
+    packages = (str(wheel), "pytest", "pytest-xdist")
+    name = f"installed-{version_of(python)}"
+    return made.once(name, lambda folder: environment(python, folder, *packages)) / "bin"
 
 
+@pytest.mark.slow(20)
 def test_entry_points(installed: Path, tmp_path: Path) -> None:
     version = run([str(installed / "epmd"), "--version"], cwd=tmp_path)
     assert version.stdout.startswith(b"epmd "), version.stderr
@@ -158,6 +170,7 @@ def test_entry_points(installed: Path, tmp_path: Path) -> None:
         assert f"\n{name} " in fixtures
 
 
+@pytest.mark.slow(15)
 def test_wheel_installs_with_hashes_and_alone_gives_epmd(wheel: Path, tmp_path: Path) -> None:
     """Beside it there is nothing but what it needs, all of it with the hashes of the lock file."""
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
@@ -169,6 +182,7 @@ def test_wheel_installs_with_hashes_and_alone_gives_epmd(wheel: Path, tmp_path: 
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.slow(25)
 @pytest.mark.parametrize("options", [(), ("-n", "4")], ids=["alone", "workers"])
 def test_sample_project(installed: Path, options: tuple[str, ...], tmp_path: Path) -> None:
     project = shutil.copytree(EXAMPLE, tmp_path / "project")
@@ -180,14 +194,17 @@ def test_sample_project(installed: Path, options: tuple[str, ...], tmp_path: Pat
         assert b"skipped" not in done.stdout
 
 
+@pytest.mark.slow(60)
 @pytest.mark.parametrize("python", PYTHONS, ids=os.path.basename)
 def test_sdist_installs_and_its_tests_run(python: str, unpacked: Path, tmp_path: Path) -> None:
     """`pip install '.[test]'`, and then pytest, without a program that is not Python's."""
-    bin_folder = environment(python, tmp_path / "venv", f"{unpacked}[test]")
-    tests = ["tests/unit"]
+    # What else belongs to [test] is for the checks of the checkout, and takes long to install.
+    packages, tests = [str(unpacked), "pytest", "hypothesis"], ["tests/unit"]
     if python == sys.executable:
         # Its unit tests run here anyway.
+        packages = [f"{unpacked}[test]"]
         tests = ["tests/program/test_client.py", "tests/program/test_embedding.py"]
+    bin_folder = environment(python, tmp_path / "venv", *packages)
     # In CI what is not there must be there; here it must not be needed.
     environ = {"PATH": str(bin_folder), "CI": ""}
     pytest_there = [str(bin_folder / "pytest"), "-q", "-p", "no:cacheprovider", *tests]
@@ -212,6 +229,7 @@ print(*(client.started(port=each.port) for each in (epmd, mapper, other)))
 """
 
 
+@pytest.mark.slow(50)
 def test_oldest_gevent_that_is_allowed(wheel: Path, unpacked: Path, tmp_path: Path) -> None:
     """With everything else as new as it is pinned."""
     if SUPPORTED.index("3.13") < SUPPORTED.index(version_of(PYTHONS[0])):
@@ -245,14 +263,21 @@ with PortMapper(port=0, relaxed=True) as mapper, ThreadedPortMapper(0) as other:
     reveal_type(mapper.port)
     reveal_type(other)
     reveal_type(client.names(port=mapper.port))
+    nodes: list[client.NamedPort] = client.Client(port=mapper.port).names()
+    found: client.NodeInfo | None = client.port_please("foo")
 
 def test_it(epmd: EpmdProcess) -> None:
     reveal_type(epmd.environ)
 
 PortMapper(port="4369")
+
+from gevent_epmd import Typo
+from gevent_epmd.client import Typo
+from gevent_epmd.testing import Typo
 """
 
 
+@pytest.mark.slow(20)
 def test_types_reach_a_consumer(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "consumer.py").write_text(CONSUMER)
     mypy = [real(str(Path(sys.executable).parent / "mypy")), "--strict", "--python-executable"]
@@ -260,5 +285,7 @@ def test_types_reach_a_consumer(installed: Path, tmp_path: Path) -> None:
     said = done.stdout.decode()
     for kind in ('"int"', "embedding.ThreadedPortMapper", "answers.NamedPort", '"dict[str, str]"'):
         assert kind in said, said
-    assert said.count("error:") == 1, said
+    assert said.count("error:") == 4, said
+    for module in ("gevent_epmd", "gevent_epmd.client", "gevent_epmd.testing"):
+        assert f'Module "{module}" has no attribute "Typo"' in said
     assert 'has incompatible type "str"; expected "int"' in said

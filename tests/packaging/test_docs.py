@@ -63,6 +63,16 @@ def test_readme_is_short() -> None:
     assert len(README.read_text(encoding="utf-8").splitlines()) <= 130
 
 
+@pytest.mark.parametrize("folder", ["program", "support"])
+def test_every_module_of_the_tests_is_told(folder: str) -> None:
+    told = set(re.findall(r"`(\w+)`", markdown.section(ROOT / "tests" / "README.md", "What is where")))
+    modules = {path.stem for path in (ROOT / "tests" / folder).glob("*.py")} - {"__init__"}
+    assert modules - told == set()
+    assert {name for name in told if name.startswith("test_")} - {
+        path.stem for path in (ROOT / "tests").rglob("*.py")
+    } == set()
+
+
 @each_document
 def test_calls_can_be_made(path: Path) -> None:
     for call in CALL.findall(path.read_text(encoding="utf-8")):

@@ -18,7 +18,7 @@ import pytest
 
 from support.forms import Process
 from support.paths import C_EPMD, FOLDER, ROOT
-from support.patience import wait_until
+from support.patience import LONG, wait_until
 from support.ports import answers
 from support.programs import real, run
 
@@ -62,6 +62,11 @@ class Host:
         inner.parent.mkdir(parents=True, exist_ok=True)
         inner.write_bytes(content)
 
+    def build_real(self) -> None:
+        """An executable that serves."""
+        shutil.copytree(Path(real(FOLDER)).parent, self.folder / "new", symlinks=True)
+        self.executable = self.folder / "new" / "epmd"
+
     def install(self, *options: str, before: list[str] | None = None, environ=None, **how):
         """Install, or what the options say, in the prefix and in Erlang."""
         where = ["--prefix", str(self.prefix), "--erlang", str(self.erlang)]
@@ -101,16 +106,18 @@ class Host:
         folder = self.folder / "shims"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
+        (folder / "count").write_text("0\n")
         for command in commands:
             (folder / command).write_text(
-                f"#!/bin/sh\nPATH=${{PATH#*:}}\necho >>'{folder}/count'\nn=$(wc -l <'{folder}/count')\n"
+                f"#!/bin/sh\nPATH=${{PATH#*:}}\nread -r n <'{folder}/count'\n"
+                f"n=$((n + 1))\necho $n >'{folder}/count'\n"
                 f'{script}\nexec {command} "$@"\n'
             )
             (folder / command).chmod(0o755)
         return {"PATH": f"{folder}:{os.environ['PATH']}"}
 
     def shim_calls(self) -> int:
-        return len((self.folder / "shims" / "count").read_text())
+        return int((self.folder / "shims" / "count").read_text())
 
 
 def assert_links_to(place: Path, library: Path, content: bytes) -> None:
@@ -345,10 +352,11 @@ def test_running_programs_go_on(host: Host) -> None:
     with Old() as old:
         assert_done(host.install())
         assert answers(old.port)
-        # Its like is ours now, and runs while it is replaced and removed.
-        shutil.copy(C_EPMD, host.executable)
+        # Ours runs while it is replaced and removed.
+        host.build_real()
         assert_done(host.install())
         with Old() as ours:
+            host.executable = host.folder / "new epmd"
             host.build(SECOND)
             assert_done(host.install())
             assert_done(host.install("--uninstall"))
@@ -443,17 +451,19 @@ def get_ready(host: Host, *, upgrade: bool) -> bytes:
     return FIRST
 
 
-CHANGING = ("cp", "chmod", "ln", "mv", "mkdir")
+CHANGING = ("cp", "chmod", "dd", "ln", "mv", "mkdir")
 
 
+@pytest.mark.slow(20)
 @pytest.mark.parametrize(
     ("upgrade", "expected"),
     [
-        # Three mkdir, two cp and a chmod; the four ln of links, without which they are not there; ten mv: the
-        # content, three in the library, and two a place. Without another ln, the original is renamed.
-        pytest.param(False, 20, id="fresh"),
-        # mkdir, two cp, chmod, ln, and the mv of the content and of the link.
-        pytest.param(True, 7, id="upgrade"),
+        # Three mkdir; dd and mv of the list; two cp, chmod and mv of the content; cp, mv, dd and mv of the
+        # longer list; ln and mv of the link in use; dd, mv, ln and mv in each place, and cp and mv for each
+        # of the two originals.
+        pytest.param(False, 31, id="fresh"),
+        # mkdir, two cp, chmod and mv of the content; cp, mv, ln and mv of the link in use.
+        pytest.param(True, 9, id="upgrade"),
     ],
 )
 def test_failure_of_any_step(host: Host, expected: int, *, upgrade: bool) -> None:
@@ -560,6 +570,7 @@ def test_what_the_older_script_installed_is_uninstalled(host: Host) -> None:
     assert host.snapshot() == before
 
 
+@pytest.mark.slow(40)
 @pytest.mark.parametrize("what", ["fresh", "upgrade", "older script", "uninstall"])
 def test_killed_at_any_step(host: Host, what: str) -> None:
     """Whatever was reached, each place has what was there or what is new, whole; it can be called again."""
@@ -593,8 +604,6 @@ def test_killed_at_any_step(host: Host, what: str) -> None:
 
 def clear_leftovers(host: Host) -> None:
     """What a script that was killed could not remove: nobody's, and in nobody's way."""
-    for path in host.prefix.rglob("gevent-epmd.old-*"):
-        shutil.rmtree(path)
     for folder in ("bin", "lib"):
         with contextlib.suppress(OSError):
             (host.prefix / folder).rmdir()
@@ -604,11 +613,12 @@ def test_old_folders_go_once_nothing_runs_from_them(host: Host) -> None:
     class Old(Process):
         command = (str(host.places[1]),)
 
-    shutil.copy(real(C_EPMD), host.executable)
+    host.build_real()
     assert_done(host.install())
     running = host.places[1].resolve().parent
+    host.executable = host.folder / "new epmd"
     with Old() as old:
-        for content in (b"1", b"2", b"3"):
+        for content in (b"#1", b"#2", b"#3"):
             host.build(content)
             assert_done(host.install())
             assert running.exists()
@@ -616,7 +626,7 @@ def test_old_folders_go_once_nothing_runs_from_them(host: Host) -> None:
         assert len(list(host.library.glob("*/epmd"))) == 4
         assert answers(old.port)
     assert_done(host.install())
-    assert [path.resolve().read_bytes() for path in host.library.glob("*/epmd")] == [b"3", b"3"]
+    assert [path.resolve().read_bytes() for path in host.library.glob("*/epmd")] == [b"#3", b"#3"]
 
 
 def starts_that_fail(places: list[Path], done: threading.Event) -> list[object]:
@@ -633,11 +643,10 @@ def starts_that_fail(places: list[Path], done: threading.Event) -> list[object]:
     return failed
 
 
+@pytest.mark.slow(15)
 def test_starts_during_upgrades(host: Host) -> None:
     """Each finds a whole epmd, by the link that it was started through."""
-    shutil.rmtree(host.folder / "_internal")
-    shutil.copytree(Path(real(FOLDER)).parent, host.folder / "new", symlinks=True)
-    host.executable = host.folder / "new" / "epmd"
+    host.build_real()
     assert_done(host.install())
     done = threading.Event()
     with ThreadPoolExecutor() as pool:
@@ -649,6 +658,140 @@ def test_starts_during_upgrades(host: Host) -> None:
         finally:
             done.set()
     assert [failed for future in starting for failed in future.result()] == []
+
+
+# --- Two at once ---
+
+#: How often two calls are made at once: the machine decides which of their steps meet.
+ROUNDS = int(os.environ.get("EPMD_INSTALL_ROUNDS", "4"))
+
+
+def at_once(host: Host, *calls: list[str]) -> None:
+    environ = os.environ | {"EPMD_EXECUTABLE": str(host.executable)}
+    started = [
+        subprocess.Popen(
+            [INSTALL, "--erlang", host.erlang, *options],
+            env=environ,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        for options in calls
+    ]
+    said = [process.communicate(timeout=LONG)[1] for process in started]
+    assert [process.returncode for process in started] == [0] * len(calls), said
+    assert said == [b""] * len(calls)
+
+
+@pytest.mark.parametrize("against", ["install", "uninstall", "the same"])
+def test_two_at_once(host: Host, against: str) -> None:
+    """EPMD_INSTALL_ROUNDS=60 plays more; without the locks, few rounds are enough to lose C's epmd."""
+    before = host.snapshot()
+    first, second = (["--prefix", str(host.tree / name)] for name in ("pre fix", "other"))
+    for _ in range(ROUNDS):
+        if against == "the same":
+            at_once(host, first, first)
+            host.assert_installed()
+        elif against == "uninstall":
+            at_once(host, first)
+            at_once(host, [*first, "--uninstall"], second)
+        else:
+            at_once(host, first, second)
+            for number, place in enumerate(host.places[1:]):
+                assert place.read_bytes() == FIRST
+                assert Path(f"{place}{KEPT}").read_bytes() == b"C's epmd %d" % number
+        at_once(host, [*first, "--uninstall"], [*(first if against == "the same" else second), "--uninstall"])
+        clear_leftovers(host)
+        assert host.snapshot() == before
+
+
+# --- What another user, another package, or another host has to do with it ---
+
+
+def only_root() -> None:
+    if os.geteuid():
+        pytest.skip("only root can be led astray")
+
+
+def test_prefix_of_another_user(host: Host) -> None:
+    """Whose owner could put a link in root's way, or a program in the place of the one that root tries."""
+    only_root()
+    before = host.exact_snapshot()
+    os.chown(host.prefix, 65534, -1)
+    assert_refused(host.install(), b"pre fix: belongs to user nobody; install as that user, or elsewhere")
+    os.chown(host.prefix, 0, -1)
+    host.prefix.chmod(0o777)
+    assert_refused(host.install(), b"pre fix: any user can write to it; install elsewhere")
+    host.prefix.chmod(0o755)
+    assert host.exact_snapshot() == before
+
+
+@pytest.mark.parametrize("ending", ["", MARKER, KEPT, ".gevent-before"])
+def test_links_in_a_folder_of_another_user(host: Host, ending: str, tmp_path: Path) -> None:
+    only_root()
+    secret = tmp_path / "secret"
+    secret.write_text("root's")
+    place = host.places[1]
+    os.chown(place.parent, 65534, -1)
+    Path(f"{place}{ending}.gevent-new").symlink_to(secret)
+    assert_done(host.install())
+    assert_done(host.install("--uninstall"))
+    assert secret.read_text() == "root's"
+    assert place.read_bytes() == b"C's epmd 0"
+
+
+def test_record_of_another_user_is_no_program(host: Host, tmp_path: Path) -> None:
+    assert_done(host.install())
+    record = Path(f"{host.places[1]}{MARKER}")
+    record.write_text(f"original kept\nfolders places[$(touch {tmp_path}/done)]\n")
+    assert_done(host.install("--uninstall"))
+    assert not (tmp_path / "done").exists()
+    assert host.places[1].read_bytes() == b"C's epmd 0"
+
+
+def test_link_of_the_package_is_not_taken(host: Host) -> None:
+    place = host.places[1]
+    place.unlink()
+    place.symlink_to("/usr/lib/gevent-epmd/current/epmd")
+    before = host.exact_snapshot()
+    assert_refused(host.install(), b"is a link of another gevent-epmd; remove that first")
+    assert host.exact_snapshot() == before
+
+
+@pytest.mark.parametrize("call", ["--version", "-port"])
+def test_executable_that_does_not_run_here(host: Host, call: str) -> None:
+    """As with an older C library; what is installed goes on."""
+    assert_done(host.install())
+    before = host.snapshot()
+    host.build(b'#!/bin/sh\n[ "$1" != %s ] || { echo "GLIBC_2.99 not found" >&2; exit 1; }\n' % call.encode())
+    assert_refused(host.install(), b"epmd: does not run on this host: GLIBC_2.99 not found")
+    assert host.snapshot() == before
+
+
+def test_executable_that_runs_no_more_is_uninstalled(host: Host) -> None:
+    before = host.snapshot()
+    assert_done(host.install())
+    host.places[0].resolve().write_text("no program")
+    assert_done(host.install("--uninstall"))
+    assert host.snapshot() == before
+
+
+@pytest.mark.parametrize("name", [b"\xff", b"a\xc3", b"\xed\xa0", b"\xe2\x28\xa1"])
+def test_prefix_that_is_not_utf_8(host: Host, name: bytes) -> None:
+    before = host.exact_snapshot()
+    prefix = os.fsdecode(bytes(host.tree) + b"/" + name)
+    assert_refused(host.call("--prefix", prefix), b"has a byte that is not UTF-8 in its name")
+    assert host.exact_snapshot() == before
+    assert_done(host.call("--prefix", str(host.tree / "\u00e9\u20ac\U0001f600")))
+
+
+def test_without_proc(host: Host) -> None:
+    before = host.snapshot()
+    hide = ["--mount", "sh", "-c", 'mount -t tmpfs tmpfs /proc && exec "$@"', "sh"]
+    without = [real("unshare"), *([] if not os.geteuid() else ["--map-root-user"]), *hide]
+    assert_done(host.install(before=without))
+    host.assert_installed()
+    assert_done(host.install("--uninstall", before=without))
+    assert host.snapshot() == before
 
 
 # --- The command line, and what is installed ---
@@ -683,7 +826,7 @@ def test_help(host: Host) -> None:
 QUICK_BUILD = """\
 #!/bin/sh
 cd "${0%/*}/../dist"
-echo built | tee -a epmd >>gevent-epmd/epmd
+echo "# built" | tee -a epmd >>gevent-epmd/epmd
 chmod 755 epmd gevent-epmd/epmd
 echo talk
 """
@@ -695,7 +838,7 @@ def checkout(tmp_path: Path) -> Path:
     folder = tmp_path / "check out"
     for name in ("scripts", "lib/inner", "lib/__pycache__", "build", "dist/gevent-epmd"):
         (folder / name).mkdir(parents=True)
-    for name in ("scripts/install", "scripts/_environment", "build/pythons"):
+    for name in ("scripts/install", "scripts/_keeping", "scripts/_environment", "build/pythons"):
         shutil.copy(ROOT / name, folder / name)
     build = folder / "scripts" / "build"
     build.write_text(QUICK_BUILD)

@@ -124,7 +124,7 @@ def set_up(checkout: Path):
     return done.stderr.decode()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(20)
 def test_package_of_the_right_name_and_the_wrong_content_is_refused(checkout: Path) -> None:
     said = set_up(checkout)
     assert "the package could not be installed" in said

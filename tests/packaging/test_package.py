@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,17 +17,18 @@ import pytest
 
 from packages import scenes
 from support.paths import C_EPMD, FOLDER, ROOT
-from support.patience import LONG
+from support.patience import LONG, wait_until
 from support.programs import real, run
 from support.roots import OVERLAY, Root, RootFailed, entered
 from support.units import TARGET, TARGETS, check_service
 
 PACKAGE = ROOT / "scripts" / "package"
 SCRIPTS = ("preinst", "postinst", "prerm", "postrm")
-#: Makes a package of what is installed as erlang-base, and one of it with another version of the runtime.
+#: Makes, in a folder, a package of what is installed as erlang-base, and one with another version of the
+#: runtime.
 REPACK = """\
-mkdir -p /root/erlang/DEBIAN
-cd /root/erlang
+mkdir -p "$1/erlang/DEBIAN"
+cd "$1/erlang"
 dpkg -L erlang-base | while read -r file; do
     kept=$(dpkg-divert --truename "$file")
     if [ -f "$kept" ] || { [ -L "$kept" ] && [ ! -d "$kept" ]; }; then echo "$kept"; fi
@@ -36,14 +38,14 @@ for name in preinst postinst prerm postrm md5sums; do
     ! test -e "$file" || cp "$file" "DEBIAN/$name"
 done
 dpkg-query -s erlang-base | grep -v -e ^Status: -e ^Conffiles: >DEBIAN/control
-dpkg-deb -Znone --root-owner-group -b . /root/erlang.deb
+dpkg-deb -Znone --root-owner-group -b . ../erlang.deb
 old=$(basename usr/lib/erlang/erts-*)
 mv "usr/lib/erlang/$old" usr/lib/erlang/erts-99.0
 sed -i "s|/$old/|/erts-99.0/|" usr/lib/erlang/bin/erl usr/lib/erlang/erts-99.0/bin/erl
 ln -s -f ../erts-99.0/bin/epmd usr/lib/erlang/bin/epmd
 sed -i "s|^Version: .*|&+newer|" DEBIAN/control
 (cd usr && find . -type f | sed 's|^\\./|usr/|') | xargs md5sum >DEBIAN/md5sums
-dpkg-deb -Znone --root-owner-group -b . /root/newer-erlang.deb
+dpkg-deb -Znone --root-owner-group -b . ../newer-erlang.deb
 """
 #: Makes a package fail: $1 becomes $2, after the change $3.
 BREAK = """\
@@ -67,14 +69,17 @@ echo link >epmd.gevent-epmd
 TRIGGER = "dpkg-trigger --no-await /usr/lib/erlang && dpkg --configure -a"
 
 
-@pytest.fixture(scope="module")
-def debs(tmp_path_factory) -> list[Path]:
+@pytest.fixture(scope="session")
+def debs(made) -> list[Path]:
     """The package, and one of a newer version."""
     real(FOLDER)
     real("dpkg-deb")
     real("dpkg-shlibdeps")
-    folder = tmp_path_factory.mktemp("debs")
-    return [build(folder), build(folder, "--version", "9.9~rc1", DPKG_DEB_COMPRESSOR_LEVEL="0")]
+    newer = ("--version", "9.9~rc1")
+    return [
+        next(made.once("deb", build).iterdir()),
+        next(made.once("newer-deb", lambda to: build(to, *newer, DPKG_DEB_COMPRESSOR_LEVEL="0")).iterdir()),
+    ]
 
 
 def build(folder: Path, *options: str, **environ: str) -> Path:
@@ -133,6 +138,7 @@ def test_files(debs: list[Path]) -> None:
     assert not [name for name in files if "systemd" in name]
 
 
+@pytest.mark.slow(10)
 def test_lintian(debs: list[Path]) -> None:
     """No error, and no warning that build/debian/lintian-overrides does not explain."""
     done = run([real("lintian"), "--allow-root", "--fail-on", "error,warning", str(debs[0])], timeout=LONG)
@@ -151,11 +157,12 @@ def test_maintainer_scripts(debs: list[Path], script: str, tmp_path: Path) -> No
 class OverlayHost(scenes.Host):
     """This host's root, with what it has of Erlang as packages."""
 
-    def __init__(self, root: Root, first: Path, second: Path) -> None:
+    def __init__(self, root: Root, first: Path, second: Path, of_erlang: Path) -> None:
         super().__init__(root, first, second)
         # What takes long, and is nothing to us.
         root.run("rm -f /var/lib/man-db/auto-update; echo force-unsafe-io >>/etc/dpkg/dpkg.cfg")
-        root.run(REPACK)
+        for deb in of_erlang.glob("*.deb"):
+            root.put(deb, f"/root/{deb.name}")
 
     def install(self, *packages: str) -> str:
         found = ["/root/erlang.deb" if package == "erlang-base" else package for package in packages]
@@ -171,8 +178,13 @@ class OverlayHost(scenes.Host):
         return changed
 
 
+def repack(folder: Path) -> None:
+    done = run(["sh", "-e", "-c", REPACK, "sh", str(folder)])
+    assert done.returncode == 0, done.stderr.decode()
+
+
 @pytest.fixture
-def host(debs: list[Path], tmp_path: Path) -> Iterator[OverlayHost]:
+def host(debs: list[Path], made, tmp_path: Path) -> Iterator[OverlayHost]:
     if os.geteuid():
         pytest.skip("a root of its own needs root")
     for program in ("unshare", "nsenter", "pivot_root", "ip", "erl", "dpkg-divert", "pgrep"):
@@ -181,15 +193,16 @@ def host(debs: list[Path], tmp_path: Path) -> Iterator[OverlayHost]:
         pytest.skip(f"{C_EPMD} is not erlang-base's")
     folder = tmp_path / "root"
     folder.mkdir()
+    of_erlang = made.once("erlang-debs", repack)
     mount = [real("unshare"), "--mount", "sh", "-e", "-c", OVERLAY, "sh", str(ROOT), str(folder)]
     done = run(mount)
     if done.returncode:
         pytest.skip(f"no overlay of this root: {done.stderr.decode()}")
     with entered(folder, tmp_path / "log", overlay=True) as root:
-        yield OverlayHost(root, *debs)
+        yield OverlayHost(root, *debs, of_erlang)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(30)
 def test_comes_and_goes_beside_erlang(host: OverlayHost) -> None:
     before = host.root.run(scenes.SNAPSHOT)
     scenes.beside_a_running_c_epmd(host)
@@ -201,7 +214,7 @@ def test_comes_and_goes_beside_erlang(host: OverlayHost) -> None:
     scenes.remove_and_purge(host, before)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(25)
 def test_erlang_comes_and_goes_beside_it(host: OverlayHost) -> None:
     host.remove_erlang()
     scenes.without_erlang(host)
@@ -219,7 +232,7 @@ def test_erlang_comes_and_goes_beside_it(host: OverlayHost) -> None:
     assert host.root.run("readlink -f /usr/bin/epmd").strip() == "/usr/lib/erlang/erts-99.0/bin/epmd"
 
 
-@pytest.mark.slow
+@pytest.mark.slow(30)
 def test_failures_leave_what_was_there(host: OverlayHost) -> None:
     before = host.root.run(scenes.SNAPSHOT)
 
@@ -249,7 +262,7 @@ def test_failures_leave_what_was_there(host: OverlayHost) -> None:
     scenes.check_gone(host, before)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(15)
 def test_what_others_have_put_there_stays(host: OverlayHost) -> None:
     """A place that scripts/install has taken, and a file that somebody has put in the place of ours."""
     (folder,) = host.runtimes()
@@ -264,6 +277,12 @@ def test_what_others_have_put_there_stays(host: OverlayHost) -> None:
     said = root.run(TRIGGER)
     assert f"{folder}/epmd was replaced by hand and stays" in said
     assert root.run("cat $1/epmd", folder) == "other\n"
+    # What it may call stays with it.
+    said = root.run("dpkg --remove gevent-epmd")
+    assert f"{folder}/epmd was replaced by hand and stays, as does" in said
+    assert root.run("cat $1/epmd", folder) == "other\n"
+    root.run("$1/epmd.erlang -port 1 -names || test $? = 1", folder)
+    assert "epmd" not in root.run("dpkg-divert --list")
 
 
 #: Calls every epmd that a node or a unit could start, and notes what cannot be started.
@@ -278,7 +297,7 @@ done </dev/null >/dev/null 2>&1 &
 """
 
 
-@pytest.mark.slow
+@pytest.mark.slow(20)
 def test_no_moment_without_an_epmd(host: OverlayHost) -> None:
     """Nodes may start at any time.  /usr/bin/epmd, which they do not use, is missing during its removal."""
     root = host.root
@@ -334,7 +353,7 @@ systemctl stop epmd.socket epmd.service
 """
 
 
-@pytest.mark.slow
+@pytest.mark.slow(20)
 def test_units_of_erlang_base(host: OverlayHost) -> None:
     """They start ours, upgrade or not; a restart hands over."""
     real("/lib/systemd/systemd")
@@ -359,7 +378,7 @@ cp /bin/true /root/target/usr/lib/erlang/erts-1.2/bin/epmd
 CHROOTLESS = "dpkg --root=/root/target --force-script-chrootless --force-depends"
 
 
-@pytest.mark.slow
+@pytest.mark.slow(20)
 def test_root_that_is_installed_from_outside(host: OverlayHost) -> None:
     """As mmdebstrap does it: no maintainer script runs in the root, and none may touch the host's."""
     host.root.run(ADMINISTRATED)
@@ -373,6 +392,58 @@ def test_root_that_is_installed_from_outside(host: OverlayHost) -> None:
     host.root.run(f"{CHROOTLESS} --purge gevent-epmd")
     host.root.run("cmp /bin/true $1", epmd)
     assert host.root.run("find /root/target -name '*gevent*' -o -name '*.erlang'") == ""
+
+
+#: Prints what root is told of the epmds that run.
+TOLD = """\
+. "$1"
+running | while read -r pid file; do hand_over "$pid"; done
+"""
+
+
+@pytest.mark.parametrize("options", ["5000 /a.b:c,d=e-f_g", "$(reboot)", "a;reboot", "\x1b[2J", "a\nb"])
+@pytest.mark.parametrize("whose", ["root", "nobody", "nobody, of a file of Erlang's"])
+def test_root_copies_nothing_that_a_user_has_chosen(options: str, whose: str, tmp_path: Path) -> None:
+    """Any user can call a program epmd, with any arguments."""
+    if os.geteuid():
+        pytest.skip("only root sees the programs of other users")
+    epmd = tmp_path / ("erts-1.2/bin" if "Erlang" in whose else "bin") / "epmd"
+    epmd.parent.mkdir(parents=True)
+    for folder in (*epmd.parents[:-2], epmd.parent):
+        if folder.stat().st_mode & 0o001 == 0:
+            folder.chmod(folder.stat().st_mode | 0o111)
+    shutil.copy(real("sh"), epmd)
+    is_plain = options.startswith("5000")
+    words = options.split() if is_plain else [options]
+    user = [] if whose == "root" else [real("setpriv"), "--reuid=65534", "--clear-groups"]
+    with subprocess.Popen([*user, str(epmd), "-s", *words], stdin=subprocess.PIPE) as process:
+        wait_until(lambda: os.readlink(f"/proc/{process.pid}/exe") == str(epmd), "it to run")
+        told = run(["sh", "-c", TOLD, "sh", str(ROOT / "build/debian/functions")])
+        assert process.stdin
+        process.stdin.close()
+    lines = [line for line in told.stdout.decode().splitlines() if f"PID {process.pid}," in line]
+    if whose == "nobody":
+        assert lines == []
+        return
+    start = lines[0].split("to hand over: ")[1]
+    if is_plain:
+        user_name = "" if whose == "root" else "runuser -u nobody -- "
+        assert start == f"kill {process.pid} && sleep 1 && {user_name}epmd -s {options}"
+    else:
+        options_at = f"/proc/{process.pid}/cmdline"
+        assert start == f"kill {process.pid}, and start epmd again with the options in {options_at}"
+
+
+@pytest.mark.slow
+def test_maintainer_of_any_name(tmp_path: Path) -> None:
+    real("dpkg-deb")
+    real("dpkg-shlibdeps")
+    name = r"A & B / C \\ | D @version@"
+    made = build(tmp_path, DEBFULLNAME=name, DEBEMAIL="a&b@example.org", DPKG_DEB_COMPRESSOR_LEVEL="0")
+    assert field(made, "Maintainer") == f"{name} <a&b@example.org>"
+    done = run([str(PACKAGE)], environ={"EPMD_EXECUTABLE": FOLDER, "DEBFULLNAME": "A\nDepends: b"})
+    said = b"package: DEBFULLNAME or DEBEMAIL: has a control character\n"
+    assert (done.returncode, done.stderr) == (1, said)
 
 
 def test_a_root_that_fails_says_so(tmp_path: Path) -> None:

@@ -8,9 +8,7 @@ import re
 import pytest
 
 import gevent_epmd
-from gevent_epmd import client, testing
-from gevent_epmd.client import answers
-from gevent_epmd.protocol import Alive2Request
+from gevent_epmd import aio, client, testing
 from support import markdown
 from support.paths import ROOT
 
@@ -19,9 +17,10 @@ PYTHON = ROOT / "docs" / "python.md"
 SECTIONS = {
     "An epmd in your program": gevent_epmd,
     "gevent_epmd.client": client,
+    "gevent_epmd.aio": aio,
     "gevent_epmd.testing": testing,
 }
-RESULTS = (answers.NamedPort, answers.Dump, answers.DumpedNode, Alive2Request)
+RESULTS = (client.NamedPort, client.Dump, client.DumpedNode, client.NodeInfo)
 CLASSES = {"An epmd in your program": gevent_epmd.PortMapper, "gevent_epmd.testing": testing.EpmdProcess}
 
 
@@ -34,6 +33,16 @@ def first_names(heading: str) -> set[str]:
 @pytest.mark.parametrize("heading", SECTIONS)
 def test_every_public_name_is_documented(heading: str) -> None:
     assert {*SECTIONS[heading].__all__} <= first_names(heading)
+
+
+def test_clients_have_the_same_signatures() -> None:
+    for name in aio.__all__:
+        one, other = getattr(client, name), getattr(aio, name)
+        if inspect.isfunction(one):
+            assert signature(one, name) == signature(other, name)
+    for name, one in vars(client.Client).items():
+        if inspect.isfunction(one) and not name.startswith("_"):
+            assert signature(one, name) == signature(getattr(aio.Client, name), name)
 
 
 @pytest.mark.parametrize("heading", CLASSES)
@@ -50,7 +59,7 @@ def test_nothing_else_is_documented(heading: str) -> None:
     if heading == "An epmd in your program":
         known |= {*inspect.signature(gevent_epmd.PortMapper).parameters}
     if heading == "gevent_epmd.client":
-        known |= {result.__name__ for result in RESULTS} | {"host", "timeout", "name"}
+        known |= {"host", "timeout", "name", "node_port"}
     assert first_names(heading) <= known
 
 
@@ -93,10 +102,12 @@ def test_fields_of_results(result: type) -> None:
 
 def test_errors_and_constants_of_the_client() -> None:
     rows = markdown.rows(markdown.section(PYTHON, "gevent_epmd.client"))
-    errors = {row[0]: row[1] for row in rows if row[1] in ("`Exception`", "`EpmdError`", "`BadAnswer`")}
+    errors = {row[0]: row[1] for row in rows if row[0].endswith("Error`")}
     public = [getattr(client, name) for name in client.__all__]
     raised = [one for one in public if isinstance(one, type) and issubclass(one, Exception)]
-    assert errors == {f"`{one.__name__}`": f"`{one.__base__.__name__}`" for one in raised}
+    assert errors == {
+        f"`{one.__name__}`": ", ".join(f"`{base.__name__}`" for base in one.__bases__) for one in raised
+    }
     shown = {
         name: value
         for row in rows

@@ -119,7 +119,7 @@ def test_wrong_usage(checkout: Path) -> None:
     assert done.stderr.startswith(b"usage: scripts/release [--dry-run]")
 
 
-@pytest.mark.slow
+@pytest.mark.slow(40)
 def test_dry_run_makes_all_and_tries_it() -> None:
     real(FOLDER)
     done = run(

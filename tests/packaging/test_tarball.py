@@ -15,22 +15,8 @@ from support.programs import real, run
 
 #: All that may be on PATH: GNU coreutils, findutils, sed, grep, util-linux, and bash.
 TOOLS = [
-    *(
-        "basename",
-        "bash",
-        "cat",
-        "chmod",
-        "cp",
-        "cut",
-        "dirname",
-        "find",
-        "flock",
-        "grep",
-        "ln",
-        "ls",
-        "mkdir",
-    ),
-    *("mv", "readlink", "realpath", "rm", "rmdir", "sed", "sha256sum", "sort", "stat"),
+    *("bash", "cat", "chmod", "cp", "cut", "dd", "find", "flock", "grep", "ln", "mkdir", "mv"),
+    *("readlink", "rm", "rmdir", "sed", "sha256sum", "sort", "stat"),
 ]
 
 

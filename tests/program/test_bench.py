@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import select
 import socket
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from bench.load import node_fields
+from bench import load as load_module
+from bench.load import NoCompilerError, WrongReplyError, measure, node_fields
 from support.paths import C_EPMD, ROOT
-from support.patience import LONG
+from support.patience import LONG, PATIENCE
 from support.programs import real, run
-
-BENCH = ROOT / "tests" / "bench"
 
 
 def bench(*options: str):
@@ -24,9 +26,11 @@ def bench(*options: str):
     return run(command, environ={"PYTHONPATH": paths}, timeout=LONG)
 
 
-def load(**plan):
-    plan = {"kind": "lookup", "nodes": 1, "connections": 1, "seconds": 0.05, "cores": [0]} | plan
-    return run([sys.executable, "-S", str(BENCH / "load.py"), json.dumps(plan)])
+def load(**plan) -> dict[str, float]:
+    real("cc")
+    core = min(os.sched_getaffinity(0))
+    plan = {"kind": "lookup", "nodes": 1, "connections": 1, "seconds": 0.05, "server": os.getpid()} | plan
+    return measure(core=core, patience=PATIENCE, **plan)
 
 
 @pytest.fixture
@@ -53,25 +57,36 @@ def says():
 
 
 def test_a_short_run_measures_both_in_its_cells(tmp_path):
-    real(C_EPMD)
+    for program in (C_EPMD, "cc", "erlc"):
+        real(program)
     results = tmp_path / "results.json"
     found = bench("--only", "10 nodes, 8 at a time", f"--json={results}")
     assert found.returncode == 0, found.stderr
     page = found.stdout.decode()
-    for cell in (
-        "lookup, 10 nodes, 8 at a time",
-        "register, 10 nodes, 8",
-        "names, 10 nodes, 8",
-        "bare loop, 8",
-    ):
-        assert f"| {cell}" in page
+    whose = "the system's" if sys.base_prefix == "/usr" else "not the system's"
+    for kind in ("lookup", "unknown", "register", "names"):
+        for client in ("", "Erlang's client, "):
+            for server in ("C", f"Python {platform.python_version()}, {whose}"):
+                assert f"| {kind}, {client}10 nodes, 8 at a time | {server} |" in page
+    assert "| lookup, 10 nodes, 8 at a time | bare loop |" in page
+    assert "in half of the rounds " in page, "what else the machine did"
     cells = json.loads(results.read_text())["scenes"][0]["cells"]
-    assert [len(rounds) for cell in cells for rounds in cell["rounds"].values()] == [3] * 7
+    assert [len(rounds) for cell in cells for rounds in cell["rounds"].values()] == [3] * 17
     assert all(result["requests"] > 0 for cell in cells for result in cell["rounds"]["ours"])
+
+
+@pytest.mark.slow
+def test_nodes_that_start_are_measured():
+    real(C_EPMD)
+    real("erl")
+    found = bench("--only", "start of a node, 8 at a time")
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.count(b"| start of a node, 8 at a time |") == 2
 
 
 def test_another_python_is_measured_beside(tmp_path):
     real(C_EPMD)
+    real("cc")
     other = tmp_path / "python"
     # A link to the environment's Python would not find its packages.
     other.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
@@ -79,7 +94,7 @@ def test_another_python_is_measured_beside(tmp_path):
     found = bench("--only", "lookup, 10 nodes, 8 at a time", f"--beside={other}")
     assert found.returncode == 0, found.stderr
     page = found.stdout.decode()
-    assert "throughput beside/C | CPU beside/C" in page
+    assert page.count(f"| lookup, 10 nodes, 8 at a time | Python {platform.python_version()}, ") == 2
     assert "--beside=PYTHON" in page, "nobody wants to know where it is"
     assert str(other) not in page
 
@@ -102,9 +117,7 @@ def test_the_start_up_is_measured_too():
 def test_it_asks_for_as_long_as_it_was_told(says, connections):
     """Also where for a moment nobody waits for an answer."""
     port = says(b"w\0" + node_fields("held", 0))
-    found = load(connections=connections, seconds=0.5, port=port, server=os.getpid())
-    assert found.returncode == 0, found.stderr
-    result = json.loads(found.stdout)
+    result = load(connections=connections, seconds=0.5, port=port)
     assert result["requests"] / result["rate"] >= 0.5
 
 
@@ -114,6 +127,7 @@ def test_it_asks_for_as_long_as_it_was_told(says, connections):
     [
         ("lookup", b"w\1"),
         ("lookup", b""),
+        ("unknown", b"w\0"),
         ("lookup", b"w\0" + node_fields("held", 0) + b"more"),
         ("names", b"\0\0\x11\x11"),
         ("register", b"v\1\0\0\0\x63"),
@@ -121,6 +135,24 @@ def test_it_asks_for_as_long_as_it_was_told(says, connections):
     ],
 )
 def test_a_wrong_reply_fails_the_run(says, connections, kind, reply):
-    found = load(kind=kind, connections=connections, port=says(reply), server=os.getpid())
-    assert found.returncode == 1
-    assert b"wrong reply" in found.stderr
+    with pytest.raises(WrongReplyError, match="wrong reply"):
+        load(kind=kind, connections=connections, port=says(reply))
+
+
+def test_request_comes_after_its_connection(monkeypatch):
+    """Which a server that accepts at once has to wait for."""
+    monkeypatch.setattr(load_module, "PAUSE", 1.0)
+    with socket.create_server(("0.0.0.0", 0)) as listening, ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(load, kind="unknown", port=listening.getsockname()[1], seconds=0.1)
+        with listening.accept()[0] as sock:
+            assert not select.select([sock], [], [], 0)[0]
+            assert sock.recv(4096)[:3] == b"\0\x11z"
+            sock.sendall(b"w\1")
+        assert asked.result()["requests"] == 1
+
+
+def test_machine_without_a_compiler(monkeypatch):
+    load_module.program.cache_clear()
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(NoCompilerError, match="cc is missing: install gcc"):
+        measure("lookup", 1, 1, 1, 0.1, os.getpid(), 0, PATIENCE)

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ import pytest
 
 from gevent_epmd.program.processes import gone
 from support.daemons import daemon
-from support.forms import Source
+from support.forms import Built, Source
 from support.paths import BUILT, SOURCE
 from support.patience import PATIENCE, wait_until
 from support.peer import Peer, ask, names, node, register, scenes_of_trouble
@@ -58,12 +59,12 @@ assert importlib.util.find_spec("resource") is None
 """
 
 
-@pytest.fixture(params=["source", "all-built-in", "built"])
+@pytest.fixture(params=["source", "all-built-in", Built])
 def launcher(request, tmp_path: Path):
     """A launcher's command line, and where its folder is to be looked for."""
     folder = tmp_path / "temp"
     folder.mkdir()
-    if request.param == "built":
+    if request.param is Built:
         return [real(BUILT)], folder
     late = {"lib/more/late.so": b""}
     if request.param == "all-built-in":
@@ -104,6 +105,7 @@ def start() -> Iterator[Callable[[list[str], Path, int], subprocess.Popen]]:
             process.wait(PATIENCE)
 
 
+@pytest.mark.measured
 def test_killed_launcher_takes_all_with_it(launcher, start) -> None:
     command, folder = launcher
     with reserved_port() as port:
@@ -128,6 +130,7 @@ def watched_by(pid: int) -> list[int]:
     return [int(line.split()[1]) for line in lines if line.startswith("Pid:")]
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("launcher", ["source"], indirect=True)
 def test_launcher_that_was_killed_before_its_child_could_look(launcher) -> None:
     """The child has another parent then, which has another command line.  The executable's launcher cannot be
@@ -181,13 +184,13 @@ def test_sigalrm_is_what_it_was(tmp_path: Path, start) -> None:
     """It stands for the look at the launcher, until it serves."""
     with reserved_port() as port:
         process = start([real(BUILT)], tmp_path, port)
-        status = Path(f"/proc/{serving(process)}/status").read_text()
-        caught = int(re.search(r"SigCgt:\s(\w+)", status)[1], 16)
-        assert not caught & 1 << signal.SIGALRM - 1
-        assert ask(port, b"k") == b"OK"
-        assert process.wait(PATIENCE) == 0
+        pid = serving(process)
+        os.kill(pid, signal.SIGALRM)
+        wait_until(lambda: gone(pid), "it to end, as by any other signal")
+        process.wait(PATIENCE)
 
 
+@pytest.mark.measured
 def test_daemon_outlives_its_launcher(launcher) -> None:
     command, folder = launcher
     with reserved_port() as port:
@@ -207,6 +210,7 @@ def test_signal_leaves_no_litter(name: str, tmp_path: Path, start) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.measured
 def test_end_by_kill_leaves_no_litter(launcher, start) -> None:
     command, folder = launcher
     with reserved_port() as port:
@@ -256,6 +260,78 @@ def unpacked_to_ask(tmp_path: Path) -> dict[str, bytes]:
     return unpacked
 
 
+def leave(parent: Path, name: str, files: dict[str, bytes], age: float = 3600) -> Path:
+    """A folder as a launcher leaves it that is killed while it unpacks."""
+    folder = parent / name
+    (folder / "lib").mkdir(parents=True)
+    for file, text in files.items():
+        (folder / file).write_bytes(text)
+    os.utime(folder, (time.time() - age,) * 2)
+    return folder
+
+
+#: The launcher's process ID is larger than any on Linux.
+DEAD = "_MEI7fffffff00000{}"
+MARKED = {"gevent-epmd.mark": b"", "lib/late.so": b"late"}
+
+
+def test_folders_of_dead_launchers_are_swept(tmp_path: Path) -> None:
+    """And nobody else's: each of the others lacks one thing."""
+    folder = tmp_path / "temp"
+    dead = leave(folder, DEAD.format(0), MARKED)
+    others = [
+        leave(folder, DEAD.format(1), MARKED, age=60),
+        leave(folder, DEAD.format(2), {"libpython3.11.so.1.0": b""}),
+        leave(folder, DEAD.format(3) + "0", MARKED),
+        leave(folder, DEAD.format(3).replace("I", "J"), MARKED),
+        leave(tmp_path, DEAD.format(4), MARKED),
+        leave(folder, f"_MEI{os.getpid():08x}000000", MARKED),
+    ]
+    used = leave(folder, DEAD.format(5), MARKED)
+    (folder / DEAD.format(6)).symlink_to(others[4])
+    linked = leave(folder, DEAD.format(7), {"lib/late.so": b""})
+    (linked / "gevent-epmd.mark").symlink_to("lib/late.so")
+    os.utime(linked, (0, 0))
+    if not os.geteuid():
+        others.append(leave(folder, DEAD.format(8), MARKED))
+        os.chown(others[-1], 65534, 65534)
+    with (used / "lib" / "late.so").open("rb"), daemon([real("env"), f"TMPDIR={folder}", real(BUILT)]):
+        assert not dead.exists()
+        for other in (*others, used, linked):
+            assert (other / "lib").is_dir(), other
+    with daemon([real("env"), f"TMPDIR={folder}", real(BUILT)]):
+        assert not used.exists(), "nothing uses it any more"
+
+
+def test_signal_before_the_launcher_handles_signals_is_swept(tmp_path: Path) -> None:
+    """Whatever it has unpacked by then begins with the mark."""
+    calls = 0
+    while not list(tmp_path.glob("_MEI*")):
+        calls += 1
+        process = subprocess.Popen([real(BUILT), "-names"], env=clean_environment(TMPDIR=str(tmp_path)))
+        wait_until(lambda: list(tmp_path.glob("_MEI*/*")) or process.poll() is not None, "it to unpack")  # noqa: B023
+        process.kill()
+        process.wait(PATIENCE)
+        # Its child, if there is one by now, removes the folder.
+        wait_until(lambda: not children_of_session(tmp_path), "its child to end")
+        assert calls < 100
+    (folder,) = tmp_path.glob("_MEI*")
+    assert (folder / "gevent-epmd.mark").exists()
+    os.utime(folder, (0, 0))
+    with daemon([real("env"), f"TMPDIR={tmp_path}", real(BUILT)]):
+        assert not folder.exists()
+
+
+def children_of_session(folder: Path) -> list[str]:
+    """Processes whose folder for temporary files this is."""
+    found = []
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if f"TMPDIR={folder}\0".encode() in environ.read_bytes():
+                found.append(environ.parent.name)
+    return found
+
+
 def test_launcher_unpacks_no_more_than_a_quick_line_takes() -> None:
     """Any other library would cost each start of a node the time to write and to remove it."""
     readers = pytest.importorskip("PyInstaller.archive.readers")
@@ -265,7 +341,8 @@ def test_launcher_unpacks_no_more_than_a_quick_line_takes() -> None:
     unpacked = {name.split(".")[0] for name in files}
     # libpython needs other libraries in some Pythons, and has _socket inside.
     modules = {name for name in unpacked if not name.startswith("lib")}
-    assert {"base_library"} <= modules <= {"base_library", "_socket"}
+    assert {"base_library"} <= modules <= {"base_library", "_socket", "gevent-epmd"}
+    assert files[0] == "gevent-epmd.mark"
     assert "libpython3" in unpacked
 
 
@@ -392,6 +469,7 @@ AUDITED = {
     "quiet": [],
     "debug": ["-d", "-d", "-d"],
     "-allow_register": ["-allow_register", "10.99.0.0/16"],
+    "-not_local": ["-not_local", "127.0.0.6"],
     "-user": ["-user", "12345:12345", "-pid_file", "-"],
 }
 

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import importlib
+import operator
+import pickle
+import re
 import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
-from gevent_epmd import client
-from gevent_epmd.client import BadAnswer, NoEpmd, Refused
-from gevent_epmd.client.answers import NamedPort
+import gevent_epmd
+from gevent_epmd import aio, client, testing
+from gevent_epmd.client import (
+    BadAnswerError,
+    NamedPort,
+    NoEpmdError,
+    NoReplyError,
+    RefusedError,
+    TooLateError,
+)
+from gevent_epmd.server.listeners import ListenError, PortInUseError
 from support.forms import Source
 from support.marks import forms
 from support.paths import ROOT, SOURCE
@@ -22,6 +38,8 @@ from support.ports import reserved_port
 from support.programs import run
 from support.scenes import run_apart
 from support.strangers import Odd
+
+pytestmark = pytest.mark.measured
 
 
 @forms()
@@ -51,12 +69,8 @@ def test_registration(form) -> None:
         first = client.register("foo", 4711, hidden=True, port=port)
         assert first.creation >= 4
         assert client.port_please("foo", port=port).node_type == 72
-        with pytest.raises(Refused, match="foo"):
+        with pytest.raises(RefusedError, match="foo"):
             client.register("foo", 4712, port=port)
-        with pytest.raises(Refused):
-            client.register("n" * 256, 4712, port=port)
-        with pytest.raises(BadAnswer):
-            client.register("f\0o", 4712, port=port)
         assert not first.lost()
         assert client.stop("foo", port=port)
         wait_until(first.lost, "the connection to be closed")
@@ -71,35 +85,248 @@ def test_registration(form) -> None:
 @forms()
 def test_what_is_not_allowed(form) -> None:
     with form() as server, client.register("foo", 4711, port=server.port):
-        with pytest.raises(Refused, match="relaxed"):
+        with pytest.raises(NoReplyError, match="relaxed"):
             client.stop("foo", port=server.port)
-        with pytest.raises(Refused, match="nodes are registered"):
+        with pytest.raises(RefusedError, match="nodes are registered"):
             client.kill(port=server.port)
 
 
-def test_what_no_epmd_could_be_asked() -> None:
+@forms()
+def test_client_object(form) -> None:
+    with form("-relaxed_command_check") as server:
+        epmd = client.Client("localhost", server.port, timeout=PATIENCE)
+        assert (epmd.host, epmd.port, epmd.timeout) == ("localhost", server.port, PATIENCE)
+        assert repr(epmd) == f"<Client of port {server.port} of localhost>"
+        assert epmd.started()
+        with epmd.register("foo", 4711, hidden=True, extra=b"e") as registration:
+            found = client.NodeInfo("foo", 4711, client.HIDDEN_NODE, 0, 6, 5, b"e")
+            assert epmd.port_please("foo") == found
+            assert epmd.names() == [client.NamedPort("foo", 4711)]
+            assert [node.name for node in epmd.dump().active] == ["foo"]
+            assert f"'foo' with node port 4711 at port {server.port} of localhost: registered" in repr(
+                registration
+            )
+            assert epmd.stop("foo")
+            wait_until(registration.lost, "the connection to be closed")
+            assert repr(registration).endswith(": lost>")
+        assert repr(registration).endswith(": closed>")
+        assert not epmd.stop("foo")
+        epmd.kill()
+        wait_until(lambda: not epmd.started(), "the epmd to end")
+
+
+@forms(launcher=False)
+def test_asyncio(form) -> None:
+    """The same scene, in one event loop."""
+
+    async def scene(port: int) -> None:
+        epmd = aio.Client("localhost", port, timeout=PATIENCE)
+        assert (epmd.host, epmd.port, epmd.timeout) == ("localhost", port, PATIENCE)
+        assert repr(epmd) == f"<aio.Client of port {port} of localhost>"
+        assert await asyncio.gather(epmd.started(), aio.started(port=port)) == [True, True]
+        async with await epmd.register("foo", 4711, hidden=True, extra=b"e") as registration:
+            found = client.NodeInfo("foo", 4711, client.HIDDEN_NODE, 0, 6, 5, b"e")
+            assert await epmd.port_please("foo") == found
+            assert await epmd.port_please("nobody") is None
+            assert await epmd.names() == await aio.names("127.0.0.1", port) == [("foo", 4711)]
+            assert [node.name for node in (await epmd.dump()).active] == ["foo"]
+            with pytest.raises(RefusedError, match="foo"):
+                await epmd.register("foo", 1)
+            assert not registration.lost()
+            assert repr(registration).endswith("registered>")
+            assert await epmd.stop("foo")
+            await registration.wait_lost()
+            assert repr(registration).endswith("lost>")
+        told: list[aio.Registration] = []
+        for _ in range(10):
+            async with await aio.register("foo", 1, port=port) as registration:
+                registration.on_close = told.append
+            assert await epmd.names() == [], "the name is free when the block ends"
+            await registration.close()
+        assert len(told) == 10
+        assert not await epmd.stop("foo")
+        await epmd.kill()
+
+    with form("-relaxed_command_check") as server:
+        asyncio.run(scene(server.port))
+        wait_until(lambda: not client.started(port=server.port), "the epmd to end")
+
+
+def test_asyncio_tries_the_next_address() -> None:
+    """The first one has a queue that is full, so it neither accepts nor refuses."""
+
+    async def scene() -> None:
+        with socket.socket() as full, contextlib.ExitStack() as stack, Source("-loopback") as server:
+            full.bind(("127.0.0.9", server.port))
+            full.listen(0)
+            for _ in range(3):
+                waiting = stack.enter_context(socket.socket())
+                waiting.setblocking(False)
+                waiting.connect_ex(full.getsockname())
+            addresses = [(socket.AF_INET, (host, server.port)) for host in ("127.0.0.9", "127.0.0.1")]
+            _, writer = await aio._first_of(addresses)
+            assert writer.get_extra_info("peername") == ("127.0.0.1", server.port)
+            writer.close()
+            with pytest.raises(client.ConnectTimeoutError, match=r"in 0\.1 s"):
+                await aio.names("127.0.0.9", server.port, timeout=0.1)
+
+    asyncio.run(scene())
+
+
+def test_clients_import_no_gevent() -> None:
+    script = "import sys; from gevent_epmd import aio, client; client.Client; print('gevent' in sys.modules)"
+    assert run([sys.executable, "-c", script]).stdout == b"False\n"
+
+
+def test_closed_registration_tells_once() -> None:
+    with Source() as server:
+        registration = client.register("foo", 1, port=server.port)
+        told: list[client.Registration] = []
+        registration.on_close = told.append
+        registration.close()
+        registration.close()
+        assert told == [registration]
+
+
+class Awaited:
+    """The functions of the asyncio client, each called in a loop of its own."""
+
+    def __getattr__(self, name: str) -> Callable[..., object]:
+        return lambda *given, **named: asyncio.run(getattr(aio, name)(*given, **named))
+
+
+def named_calls(module) -> list[Callable[..., object]]:
+    """Those that take the name of a node first."""
+    return [
+        lambda name="foo", **where: module.stop(name, **where),
+        lambda name="foo", **where: module.port_please(name, **where),
+        lambda name="foo", **where: module.register(name, 1, **where),
+    ]
+
+
+MODULES = (client, Awaited())
+NAMED_CALLS = [call for module in MODULES for call in named_calls(module)]
+CALLS = [*(call for module in MODULES for call in (module.names, module.dump, module.kill)), *NAMED_CALLS]
+STARTED = [module.started for module in MODULES]
+#: What no call accepts, and what is raised before anything is sent.
+WRONG = {
+    "port": [*((port, ValueError) for port in (-1, 0, 65536 + 4369)), ("4369", TypeError), (True, TypeError)],
+    "host": [("localhost\0x", ValueError), (" localhost", ValueError), (b"localhost", TypeError)],
+    "timeout": [
+        *((timeout, ValueError) for timeout in (-1, float("inf"), float("nan"), 1e300)),
+        *((timeout, TypeError) for timeout in ("1", True)),
+    ],
+}
+NAMES = {
+    "": "is empty",
+    "a\0b": "contains a NUL",
+    "a@b": "has a host; the node's name is 'a'",
+    "n" * 256: "has more than 255 characters",
+    "n" * 70000: "has more than 255 characters",
+    "\udcff": "cannot be encoded in UTF-8",
+}
+
+
+@pytest.mark.parametrize("call", [*CALLS, *STARTED, client.Client, aio.Client])
+@pytest.mark.parametrize(
+    ("what", "value", "kind"), [(w, *pair) for w, pairs in WRONG.items() for pair in pairs]
+)
+def test_where_no_epmd_could_be(call, what: str, value: object, kind: type[Exception]) -> None:
+    with pytest.raises(kind, match=rf"^{what}: |not a valid TCP port"):
+        call(**{what: value})
+
+
+@pytest.mark.parametrize("call", NAMED_CALLS)
+def test_name_that_no_node_could_have(call) -> None:
     with reserved_port() as free:
-        with pytest.raises(ValueError, match="name is empty"):
-            client.stop("", port=free)
-        for call in (client.port_please, client.stop):
-            with pytest.raises(ValueError, match="70001 bytes are too long"):
-                call("n" * 70000, port=free)
-        for wrong in (-1, 65536):
-            with pytest.raises(ValueError, match=f"{wrong} is not a valid TCP port"):
-                client.register("foo", wrong, port=free)
-        for name, why in (("", "empty"), ("n" * 256, "too long"), ("n" * 70000, "too long")):
-            with pytest.raises(Refused, match=f"cannot register '{name[:300]}': node name is {why}$"):
-                client.register(name, 1, port=free)
+        for name, why in NAMES.items():
+            with pytest.raises(ValueError, match=f"^name: {re.escape(repr(name[:300]))} {why}$"):
+                call(name, port=free)
+        with pytest.raises(TypeError, match=r"^name: a str is needed, not bytes$"):
+            call(b"foo", port=free)
 
 
-CALLS = [
-    client.names,
-    client.dump,
-    client.kill,
-    lambda **where: client.stop("foo", **where),
-    lambda **where: client.port_please("foo", **where),
-    lambda **where: client.register("foo", 1, **where),
+@pytest.mark.parametrize(
+    ("node_port", "extra", "kind"),
+    [
+        (0, b"", ValueError),
+        (65536, b"", ValueError),
+        (4711.0, b"", TypeError),
+        (4711, "extra", TypeError),
+        (4711, b"e" * 1021, ValueError),
+    ],
+)
+def test_node_that_cannot_be_registered(node_port: object, extra: object, kind: type[Exception]) -> None:
+    with reserved_port() as free, pytest.raises(kind, match=r"^(node_port|extra): "):
+        client.register("foo", node_port, extra=extra, port=free)
+
+
+ERRORS = [
+    one
+    for name in client.__all__
+    if isinstance(one := getattr(client, name), type) and issubclass(one, Exception)
 ]
+ALSO = {
+    client.NoEpmdError: ConnectionError,
+    client.ConnectTimeoutError: TimeoutError,
+    client.TooLateError: TimeoutError,
+    client.NoReplyError: ConnectionError,
+    PortInUseError: OSError,
+}
+
+
+def test_errors_are_those_of_python_too() -> None:
+    for error, other in ALSO.items():
+        assert issubclass(error, other)
+    assert all(issubclass(error, client.EpmdError) and error.__name__.endswith("Error") for error in ERRORS)
+    assert issubclass(ListenError, client.EpmdError)
+
+
+@pytest.mark.parametrize(
+    "error", [PortInUseError("::1", 4369), ListenError("no"), *(kind("a") for kind in ERRORS)]
+)
+def test_errors_can_be_pickled(error: Exception) -> None:
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), str(copy), vars(copy)) == (type(error), str(error), vars(error))
+
+
+def test_what_is_public() -> None:
+    assert [one for one in aio.__all__ if one not in client.__all__] == []
+    for module in (client, gevent_epmd, testing):
+        assert dir(module) == sorted(module.__all__)
+        with pytest.raises(AttributeError, match=f"module {module.__name__} has no attribute Typo"):
+            _ = module.Typo
+    for name in (*client.__all__, "Client.names", "Client.register", "Registration.close"):
+        found = operator.attrgetter(name)(client)
+        if callable(found):
+            assert get_type_hints(found) or isinstance(found, type)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "inner"),
+    [
+        ("gevent_epmd", "PortMapper", "gevent_epmd.server.embedding"),
+        ("gevent_epmd.client", "names", "gevent_epmd.client.api"),
+        ("gevent_epmd.testing", "EpmdProcess", "gevent_epmd.testing.process"),
+    ],
+)
+def test_error_of_an_import_is_not_hidden(module: str, name: str, inner: str, monkeypatch) -> None:
+    package, _, last = inner.rpartition(".")
+
+    class Finder:
+        @staticmethod
+        def find_spec(wanted: str, *_: object) -> None:
+            if wanted == inner:
+                raise AttributeError("module _socket has no attribute TCP_KEEPIDLE")
+
+    importlib.import_module(inner)
+    monkeypatch.delitem(sys.modules, inner)
+    monkeypatch.delattr(sys.modules[package], last)
+    monkeypatch.setattr(sys, "meta_path", [Finder, *sys.meta_path])
+    with pytest.raises(
+        ImportError, match=rf"^cannot import .*{module}.*: module _socket has no attribute TCP"
+    ):
+        getattr(sys.modules[module], name)
 
 
 #: Where Python takes every byte above 127 for no character.
@@ -107,7 +334,6 @@ ASCII_ONLY = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
 def test_names_are_utf8_whatever_the_locale() -> None:
-    """Also a name that is no UTF-8, which no epmd registers but anybody may look up."""
     script = """
 import sys
 from gevent_epmd import ThreadedPortMapper, client
@@ -115,14 +341,13 @@ assert sys.getfilesystemencoding() != "utf-8"
 with ThreadedPortMapper(port=0, relaxed=True) as mapper:
     where = {"port": mapper.port}
     with client.register("n\\xe9", 4711, **where):
-        print(ascii(client.names(**where)[0].name), client.port_please("n\\xe9", **where).name)
+        print(ascii(client.names(**where)[0].name), ascii(client.port_please("n\\xe9", **where).name))
         print(ascii(client.dump(**where).active[0].name), client.stop("n\\xe9", **where))
-    print(client.stop("\\udcff", **where))
     try: client.names("n\\xe9.invalid")
-    except client.NoEpmd: print("no such host")
+    except client.NoEpmdError: print("no such host")
 """
     done = run([sys.executable, "-c", script], environ=ASCII_ONLY)
-    assert done.stdout == b"'n\\xe9' b'n\\xc3\\xa9'\n'n\\xe9' True\nFalse\nno such host\n", done.stderr
+    assert done.stdout == b"'n\\xe9' 'n\\xe9'\n'n\\xe9' True\nno such host\n", done.stderr
 
 
 def test_name_on_the_command_line_is_bytes_whatever_the_locale() -> None:
@@ -135,11 +360,11 @@ def test_name_on_the_command_line_is_bytes_whatever_the_locale() -> None:
 @pytest.mark.parametrize("call", CALLS)
 def test_nobody_is_there(call, monkeypatch) -> None:
     with reserved_port() as port:
-        with pytest.raises(NoEpmd, match="Cannot connect to local epmd"):
+        with pytest.raises(NoEpmdError, match=rf"local epmd \(port {port} of 127.0.0.1 and ::1\)$"):
             call(port=port)
         assert not client.started(port=port)
         monkeypatch.setenv("ERL_EPMD_PORT", str(port))
-        with pytest.raises(NoEpmd):
+        with pytest.raises(NoEpmdError):
             call()
 
 
@@ -151,15 +376,8 @@ def test_port_of_the_environment_that_is_none(call, value: str, monkeypatch) -> 
         call()
 
 
-@pytest.mark.parametrize("call", [*CALLS, lambda **where: client.names("localhost", **where)])
-@pytest.mark.parametrize("port", [-1, 0, 65536 + 4369])
-def test_port_that_is_none(call, port: int) -> None:
-    with pytest.raises(ValueError, match=f"{port} is not a valid TCP port"):
-        call(port=port)
-
-
 def test_host_that_is_not_known() -> None:
-    with pytest.raises(NoEpmd, match=r"nosuch\.invalid"):
+    with pytest.raises(NoEpmdError, match=r"nosuch\.invalid"):
         client.names("nosuch.invalid")
 
 
@@ -168,7 +386,7 @@ def test_host_that_is_not_known() -> None:
 def test_time_out_is_for_the_whole_call(call, how: str) -> None:
     with Slow(drips=how == "dripping") as slow:
         start = time.monotonic()
-        with pytest.raises(BadAnswer, match=r"no answer from local epmd in 0.5 s|no response"):
+        with pytest.raises(TooLateError, match=rf"no answer from local epmd in 0.5 s \(port {slow.port} of "):
             call(port=slow.port, timeout=0.5)
         assert 0.4 < time.monotonic() - start < PATIENCE
 
@@ -188,7 +406,7 @@ class Slow:
         connection, _ = self._sock.accept()
         with connection:
             connection.recv(100)
-            while not self._done.wait(0.3):
+            while not self._done.wait(0.3):  # the rate
                 if self._drips:
                     try:
                         connection.send(b"\0")
@@ -204,19 +422,35 @@ class Slow:
         self._sock.close()
 
 
-@pytest.mark.parametrize("says", [b"", b"w", b"x\0", b"w\0short", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
-def test_what_answers_is_no_epmd(says: bytes) -> None:
-    with Odd(says) as odd, pytest.raises(BadAnswer):
-        client.port_please("foo", port=odd.port)
-    with Odd(says) as odd, pytest.raises(BadAnswer):
-        client.register("foo", 1, port=odd.port)
+@pytest.mark.parametrize("says", [b"x\0", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+@pytest.mark.parametrize("call", NAMED_CALLS)
+def test_what_answers_is_no_epmd(says: bytes, call) -> None:
+    with Odd(says) as odd, pytest.raises(BadAnswerError, match=r"invalid reply |no reply to STOP "):
+        call(port=odd.port)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_connection_that_is_closed_without_a_reply(call) -> None:
+    with Odd(b"") as odd, pytest.raises(NoReplyError, match=f"port {odd.port}"):
+        call(port=odd.port)
+
+
+@pytest.mark.parametrize("started", STARTED)
+def test_started_wants_a_whole_and_right_answer(started) -> None:
+    port = (4369).to_bytes(4, "big")
+    for says in (port, port + b"name a at port 1\n", port + b"name a\nb at port 1\nname c at port 2\n"):
+        with Odd(says) as odd:
+            assert started(port=odd.port), says
+    for says in (port[:3], port + b"name a at port 1", port + b"HTTP\n", port + b"HTTP name a at port 1\n"):
+        with Odd(says) as odd:
+            assert not started(port=odd.port), says
 
 
 @pytest.mark.parametrize(
     "call", [client.names, client.dump, client.kill, lambda **where: client.stop("foo", **where)]
 )
 def test_another_protocol_answers(call) -> None:
-    with Odd(b"HTTP/1.1 400 Bad Request\r\n\r\n") as odd, pytest.raises(BadAnswer):
+    with Odd(b"HTTP/1.1 400 Bad Request\r\n\r\n") as odd, pytest.raises(BadAnswerError):
         call(port=odd.port)
     with Odd(b"HTTP/1.1 400 Bad Request\r\n\r\n") as odd:
         assert not client.started(port=odd.port)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from support.differences import is_listed
 from support.forms import Built, C, Folder, Source
 from support.marks import forms
 from support.paths import C_EPMD
@@ -48,6 +49,7 @@ NO_EPMD = {
 }
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("options", NO_EPMD, ids=" ".join)
 def test_without_an_epmd(command, options: tuple[str, ...]) -> None:
     with reserved_port() as port:
@@ -64,6 +66,44 @@ def test_connection_to_itself_is_none(ours) -> None:
     assert (done.stdout, done.stderr) == (b"", 12 * CANNOT_CONNECT)
 
 
+#: What control a terminal, and what a name of several lines shows there.
+ODD = "a\x1b[2J\x07\x9b1m\nactive name     <x> at port 1, fd = 2\nb\u202e"
+SHOWN = b"a\\x1b[2J\\x07\\x9b1m"
+
+
+@pytest.mark.parametrize("option", ["-names", "-dump"])
+def test_names_cannot_control_a_terminal(ours, option: str) -> None:
+    with Source() as server, register(server.port, node(ODD))[0]:
+        port = ["-port", str(server.port)]
+        piped = outcome([C_EPMD], *port, option)
+        assert outcome(ours, *port, option) == piped, "byte for byte"
+        assert ODD.encode() in piped[0]
+        shown = on_a_terminal([*ours, *port, option])
+    lines = shown.decode().replace("\r\n", "\n")
+    assert lines.replace("\n", "").isprintable()
+    assert SHOWN in shown
+    assert lines.startswith(f"epmd: up and running on port {server.port} with data:\n")
+    assert "\\nb\\u202e" in lines
+
+
+def on_a_terminal(command: list[str]) -> bytes:
+    """What a program prints whose stdout is a terminal."""
+    ours, theirs = os.openpty()
+    try:
+        assert run(command, stdout=theirs).returncode == 0
+        return os.read(ours, 1 << 16)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_c_lets_names_control_a_terminal() -> None:
+    assert C.differs_in("names with control characters on a terminal")
+    with Source() as server, register(server.port, node(ODD))[0]:
+        assert b"\x1b[2J\x07" in on_a_terminal([C_EPMD, "-port", str(server.port), "-names"])
+
+
+@pytest.mark.measured
 @pairs
 def test_calls_of_an_empty_epmd(command, form) -> None:
     with form() as server:
@@ -81,6 +121,7 @@ def test_calls_of_an_empty_epmd(command, form) -> None:
             assert outcome(command, "-port", str(server.port), *call) == expected, options
 
 
+@pytest.mark.measured
 @pairs
 def test_calls_of_an_epmd_with_nodes(command, form) -> None:
     with form() as server, ExitStack() as nodes:
@@ -100,6 +141,7 @@ def test_calls_of_an_epmd_with_nodes(command, form) -> None:
         assert outcome(command, *port, "-started") == (b"", b"", 0)
 
 
+@pytest.mark.measured
 @pairs
 def test_calls_of_a_relaxed_epmd(command, form) -> None:
     with form("-relaxed_command_check") as server, ExitStack() as nodes:
@@ -157,6 +199,7 @@ BAD_VALUES = [
     ["-port", "0"],
     ["-port", "x"],
     ["-port", ""],
+    ["-port", "-names"],
     ["-packet_timeout", "0"],
     ["-packet_timeout", "x"],
     ["-delay_accept", "0"],
@@ -183,21 +226,35 @@ BAD_VALUES_FOR_US_ALONE = [
 def test_usage(command, options: list[str]) -> None:
     out, err, status = outcome(command, *options)
     assert (out, status) == (b"", 1)
-    assert b"usage: epmd " in err
-    assert b"Traceback" not in err
+    if command == [C_EPMD] or options == ["-help"]:
+        assert b"usage: epmd " in err
+    else:
+        assert is_one_line(err, "see epmd -help")
 
 
-def test_usage_ends_with_what_is_wrong(ours) -> None:
-    assert outcome(ours, "-nams")[1].decode().splitlines()[-1] == 'epmd: unknown option "-nams"'
+@pytest.mark.measured
+def test_what_is_wrong_is_not_lost_in_the_usage(ours) -> None:
+    assert is_listed("a command line that is wrong")
+    for options, reason in {
+        ("-nams",): 'unknown option "-nams"',
+        ("-d", "-port"): "-port needs a value",
+        ("-names", "-d"): "-names must be the last option",
+    }.items():
+        assert outcome(ours, *options) == (b"", f"epmd: {reason}: see epmd -help\n".encode(), 1)
+    out, err, status = outcome(ours, "-d", "-help")
+    assert (out, err, status) == (b"", outcome(ours, "--help")[0], 1), "as of C, with our own text"
 
 
 @pytest.mark.parametrize("options", BAD_VALUES, ids=" ".join)
 def test_bad_value(command, options: list[str]) -> None:
     out, err, status = outcome(command, *options)
     assert (out, status) == (b"", 1)
-    assert b"usage: epmd " in err or is_one_line(err, options[1])
+    if not is_one_line(err, options[1]):
+        assert command == [C_EPMD]
+        assert b"usage: epmd " in err
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("options", BAD_VALUES_FOR_US_ALONE, ids=" ".join)
 def test_bad_value_that_c_takes(ours, options: list[str]) -> None:
     out, err, status = outcome(ours, *options)
@@ -209,6 +266,7 @@ def is_one_line(err: bytes, about: str) -> bool:
     return err.startswith(b"epmd: ") and err.count(b"\n") == 1 and about.encode() in err
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("value", ["abc", "", "0", "70966", "-1"])
 @pytest.mark.parametrize("call", [["-names"], []], ids=["asking", "serving"])
 def test_bad_port_in_the_environment(ours, value: str, call: list[str]) -> None:
@@ -223,6 +281,7 @@ def test_bad_port_in_the_environment_is_no_random_port(form) -> None:
     assert outcome(list(form.command), "-d", environ={"ERL_EPMD_PORT": "abc"}, timeout=patience)[2] == 1
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     "options",
     [
@@ -255,12 +314,14 @@ ODD_ANSWERS = [
 ]
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(("call", "says", "out", "status"), ODD_ANSWERS)
 def test_what_answers_is_no_epmd(command, call, says: bytes, out: bytes, status: int) -> None:
     with Odd(says) as odd:
         assert outcome(command, "-port", str(odd.port), *call) == (out, b"", status)
 
 
+@pytest.mark.measured
 @forms(but_not_c="another program at the port", processes_only=True)
 @pytest.mark.parametrize(
     ("call", "says"),
@@ -280,6 +341,7 @@ def test_another_protocol_answers(form, call, says: bytes) -> None:
         assert outcome([*form.command], "-port", str(odd.port), *call) == (out, b"", 1)
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("call", "out"),
     [
@@ -294,18 +356,21 @@ def test_what_answers_resets(command, call, out: bytes) -> None:
         assert outcome(command, "-port", str(odd.port), *call) == (out, b"", 1)
 
 
+@pytest.mark.measured
 def test_listing_that_ends_with_a_reset(command) -> None:
     with Odd(b"\0\0\0\1name foo", reset=True) as odd:
         expected = b"epmd: up and running on port 1 with data:\nname foo"
         assert outcome(command, "-port", str(odd.port), "-names") == (expected, b"", 0)
 
 
+@pytest.mark.measured
 def test_output_that_nobody_takes(command) -> None:
     with Source() as server, register(server.port, node("foo"))[0], Path("/dev/full").open("wb") as full:
         how = {"stdout": full, "stderr": full}
         assert run([*command, "-port", str(server.port), "-names"], **how).returncode == 0
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("option", "status"), [("--help", 0), ("--version", 0), ("--licences", 0), ("-nonsense", 1)]
 )
@@ -319,6 +384,7 @@ def test_text_that_nobody_takes(ours, option: str, status: int) -> None:
         assert run(["sh", "-c", f'exec "$@" {closed}', "sh", *ours, option]).returncode == status
 
 
+@pytest.mark.measured
 def test_broken_pipe_ends_it_as_it_ends_c(command) -> None:
     with Source() as server:
         reading, writing = os.pipe()
@@ -330,6 +396,7 @@ def test_broken_pipe_ends_it_as_it_ends_c(command) -> None:
         os.close(writing)
 
 
+@pytest.mark.measured
 def test_closed_standard_descriptors(command) -> None:
     with Source() as server:
         for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):

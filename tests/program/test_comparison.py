@@ -23,24 +23,27 @@ LISTED = DIFFERENCES[0].scene
 CALLS_OF = {Source: CALLS, Built: CALLS[::3], Folder: CALLS[1::3]}
 
 
-@pytest.fixture(scope="module")
-def c_plays() -> dict[str, list[Seen]]:
+@pytest.fixture(scope="session")
+def c_plays(made) -> dict[str, list[Seen]]:
     """What C does in each group's scenes: played once, for all forms of ours."""
     real(C.command[0])
-    return {"wire": list(wire.play(C)), "commands": list(commands.play(C))}
+    return made.value("plays-of-c", lambda: {"wire": list(wire.play(C)), "commands": list(commands.play(C))})
 
 
 def different(rows: Iterable[Row]) -> list[Row]:
     return [row for row in rows if row.verdict == DIFFERENT]
 
 
-@forms(Source, Folder)
-def test_wire(form: type[Process], c_plays) -> None:
+@pytest.mark.slow(15)
+def test_wire(c_plays) -> None:
+    """From source alone: test_wire plays the same cases against every form."""
+    form = Source
     rows = list(side_by_side("wire", lambda side: c_plays["wire"] if side is C else wire.play(side), C, form))
     assert different(rows) == []
     assert len(rows) == 2 * len(CASES)
 
 
+@pytest.mark.slow(20)
 @forms(*CALLS_OF)
 def test_commands(form: type[Process], c_plays) -> None:
     calls = CALLS_OF[form]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import threading
 from contextlib import ExitStack
@@ -13,7 +14,7 @@ from gevent.threadpool import ThreadPool
 
 from gevent_epmd import PortMapper, ThreadedPortMapper, client
 from gevent_epmd.protocol import frame
-from gevent_epmd.server.listeners import ListenError, PortInUse
+from gevent_epmd.server.listeners import ListenError, PortInUseError
 from support.patience import PATIENCE, wait_until
 from support.peer import Peer, node, try_to_register
 from support.ports import answers, reserved_port
@@ -31,6 +32,7 @@ def away():
     pool.kill()
 
 
+@pytest.mark.measured
 @each
 def test_serves_from_start_to_close(kind, away) -> None:
     with kind(port=0) as mapper:
@@ -54,11 +56,13 @@ def test_serves_from_start_to_close(kind, away) -> None:
     again.close()
 
 
+@pytest.mark.measured
 @each
 def test_close_ends_every_connection(kind, away) -> None:
     with ExitStack() as stack:
         with kind(port=0) as mapper:
             idle, partial, held, refused = (stack.enter_context(Peer(mapper.port)) for _ in range(4))
+            wait_until(lambda: gevent.sleep() or connections(mapper), "the idle one to be accepted")
             partial.send(b"\0\7zfo")
             assert away(try_to_register, held, node("foo"))[1] == 0
             assert away(try_to_register, refused, node("foo"))[1] == 1
@@ -73,6 +77,7 @@ def connections(mapper) -> bool:
     return bool(mapper._mapper.unregistered)
 
 
+@pytest.mark.measured
 @each
 def test_nothing_of_it_is_left_in_the_hub(kind) -> None:
     hub = get_hub()
@@ -85,6 +90,7 @@ def test_nothing_of_it_is_left_in_the_hub(kind) -> None:
     assert hub.loop.activecnt == before
 
 
+@pytest.mark.measured
 @each
 def test_peers_may_end_it(kind, away) -> None:
     with kind(port=0, relaxed=True) as mapper, away(client.register, "foo", 4711, port=mapper.port) as held:
@@ -95,6 +101,7 @@ def test_peers_may_end_it(kind, away) -> None:
         assert mapper.wait(PATIENCE)
 
 
+@pytest.mark.measured
 @each
 def test_options_are_those_of_the_program(kind, away) -> None:
     with kind(port=0, relaxed=True) as mapper, away(client.register, "foo", 4711, port=mapper.port):
@@ -107,10 +114,11 @@ def test_options_are_those_of_the_program(kind, away) -> None:
     with kind(port=0, addresses=["127.0.0.5"]) as mapper:
         assert away(answers, mapper.port, "127.0.0.5")
         assert not away(answers, mapper.port, "127.0.0.6")
-    with kind(port=0, addresses=[], allow=["10.0.0.0/8"]) as mapper:
+    with kind(port=0, addresses=[], allow=["10.0.0.0/8"], allow_register=None) as mapper:
         assert away(answers, mapper.port, "127.0.0.6")
 
 
+@pytest.mark.measured
 def test_closed_by_one_thread_while_another_starts_it() -> None:
     opening, go_on = threading.Event(), threading.Event()
 
@@ -136,6 +144,7 @@ def test_closed_by_one_thread_while_another_starts_it() -> None:
         assert answers(mapper.port), "and it can be started again"
 
 
+@pytest.mark.measured
 @each
 def test_log_goes_where_it_is_wanted(kind, away, capfd) -> None:
     lines: list[str] = []
@@ -147,12 +156,63 @@ def test_log_goes_where_it_is_wanted(kind, away, capfd) -> None:
     assert capfd.readouterr().err.count("NAMES_RE") == 2
 
 
+@pytest.mark.measured
+@each
+def test_asked_by_the_program_itself(kind) -> None:
+    """In the thread that serves as well: the calls let the hub run meanwhile."""
+    with kind(port=0) as mapper:
+        port = mapper.port
+        registration = mapper.register("foo", 4711, hidden=True, extra=b"e")
+        with mapper.register("bar", 4712):
+            assert mapper.names() == [("bar", 4712), ("foo", 4711)]
+            assert mapper.wait_for("foo") == 4711
+            assert mapper.wait_for("foo", "bar") == (4711, 4712)
+        mapper.wait_gone("bar")
+        with pytest.raises(
+            TimeoutError, match=r"^foo: still registered after 0\.01 s; registered nodes: foo$"
+        ):
+            mapper.wait_gone("foo", timeout=0.01)
+        assert repr(mapper) == f"<{kind.__name__} at port {port}: serves>"
+        mapper.restart()
+        assert (mapper.port, mapper.names()) == (port, [])
+        assert registration.lost()
+        registration.close()
+    assert repr(mapper) == f"<{kind.__name__} at port {port}: closed>"
+    with pytest.raises(client.NoEpmdError):
+        mapper.names()
+
+
+def test_call_that_would_block_the_hub_is_an_error(away) -> None:
+    """It was never answered, and ended after its time limit."""
+    for host in ("", "127.0.0.1", "localhost"):
+        with PortMapper(port=0) as mapper, pytest.raises(RuntimeError, match="use ThreadedPortMapper"):
+            client.names(host, mapper.port)
+    with PortMapper(port=0) as mapper:
+        assert away(client.names, port=mapper.port) == []
+        mapper.register("foo", 1).close()
+        mapper.wait_gone("foo")
+    with pytest.raises(client.NoEpmdError):
+        client.names(port=mapper.port)
+
+
+def test_asyncio_runs_no_hub() -> None:
+    async def main() -> None:
+        with pytest.raises(RuntimeError, match="use ThreadedPortMapper"):
+            PortMapper(port=0).start()
+        with ThreadedPortMapper(port=0) as mapper:
+            assert mapper.names() == []
+
+    asyncio.run(main())
+
+
 @each
 def test_what_cannot_be(kind) -> None:
     for name, wrong in {
         "port": -1,
         " port": 65536,
         "allow": ["nonsense"],
+        " allow": "10.0.0.0/8",
+        "allow_register": "10.0.0.0/8",
         "addresses": "127.0.0.1",
         "packet_timeout": 0,
         "idle_exit": -1,
@@ -166,10 +226,11 @@ def test_what_cannot_be(kind) -> None:
         kind(port=0, addresses=["localhost"]).start()
     with reserved_port() as port, kind(port=port) as mapper:
         assert mapper.port == port
-        with pytest.raises(PortInUse, match=str(port)), kind(port=port):
+        with pytest.raises(PortInUseError, match=str(port)), kind(port=port):
             pass
 
 
+@pytest.mark.measured
 @each
 def test_failures_inside_come_out(kind, away) -> None:
     def log(line: str) -> None:
@@ -186,13 +247,14 @@ def test_failures_inside_come_out(kind, away) -> None:
     mapper = kind(port=0, log=lines.append)
     mapper.start()
     mapper._mapper.registry.names_text = None
-    with pytest.raises(client.BadAnswer):
+    with pytest.raises(client.BadAnswerError):
         away(client.names, port=mapper.port)
     with pytest.raises(TypeError):
         mapper.close()
     assert any("internal error" in line for line in lines)
 
 
+@pytest.mark.measured
 @each
 def test_failure_of_the_block_is_not_hidden(kind) -> None:
     with pytest.raises(KeyError), kind(port=0) as mapper:
@@ -200,6 +262,7 @@ def test_failure_of_the_block_is_not_hidden(kind) -> None:
     assert not answers(mapper.port)
 
 
+@pytest.mark.measured
 def test_failure_of_the_hub_comes_out() -> None:
     mapper = ThreadedPortMapper(port=0, log=lambda _: None)
     mapper.start()
@@ -212,6 +275,7 @@ def test_failure_of_the_hub_comes_out() -> None:
     assert not answers(mapper.port)
 
 
+@pytest.mark.measured
 def test_failure_of_the_end_comes_out() -> None:
     for kind in BOTH:
         mapper = kind(port=0, log=lambda _: None)
@@ -222,6 +286,7 @@ def test_failure_of_the_end_comes_out() -> None:
         assert not answers(mapper.port)
 
 
+@pytest.mark.measured
 def test_many_threads_and_one_mapper() -> None:
     mapper = ThreadedPortMapper(port=0)
     for _ in range(20):
@@ -264,6 +329,7 @@ gevent_epmd.nonsense
     assert b"AttributeError: module gevent_epmd has no attribute nonsense" in done.stderr
 
 
+@pytest.mark.measured
 @each
 def test_close_ends_a_node_that_plays_busy_and_has_lost_its_name(kind, away) -> None:
     """It is neither registered nor among those without a node."""

@@ -10,9 +10,12 @@ import pytest
 
 from gevent_epmd.server.listeners import close_all, open_listeners
 from support.hosts import PORT_MAPPER, THREADED, Changed, Host
-from support.peer import Peer, look_up, names, node, register, try_to_register
+from support.paths import TESTS
+from support.peer import Peer, begun, look_up, names, node, register, try_to_register
 from support.ports import answers
 from support.programs import run
+
+pytestmark = pytest.mark.measured
 
 #: Ways to a process that lives on and has what was open, in which hooks of Python's run or do not; how it is
 #: ended; and in which programs.
@@ -53,7 +56,7 @@ each_kind = pytest.mark.parametrize("kind", [PORT_MAPPER, THREADED])
 @pytest.mark.parametrize(("how", "kind"), EACH)
 def test_close_after_a_fork(how: str, kind: str) -> None:
     with Host(kind, Changed(before=IMPORTS, closing=how, closed=ENDED)) as host:
-        idle = Peer(host.port)
+        idle = begun(host.port)
         foo, _ = register(host.port, node("foo"))
         refused = Peer(host.port)
         assert try_to_register(refused, node("foo"))[:2] == b"v\1"
@@ -158,3 +161,40 @@ with EpmdProcess() as epmd:
 """
     done = run([sys.executable, "-c", script])
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_sockets_of_the_program_stay_open_in_the_child() -> None:
+    """Whatever they have in common with the mapper's: its port, or even its address."""
+    script = """
+import os, socket
+from gevent_epmd import ThreadedPortMapper
+from support.ports import ReservedPort
+def reusable(host, port):
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind((host, port))
+    return sock
+def connection(listener): return socket.create_connection(listener.getsockname()), listener.accept()[0]
+reserved = ReservedPort()
+port = reserved.number
+earlier = reusable("127.0.0.1", port)
+earlier.listen()
+mine = {"earlier connection": connection(earlier)[1], "reserved": reserved._sockets[0]}
+earlier.close()
+with ThreadedPortMapper(port=port) as mapper:
+    mine["udp"] = socket.socket(type=socket.SOCK_DGRAM)
+    mine["udp"].bind(("127.0.0.1", port))
+    mine["listener"] = reusable("127.0.0.9", port)
+    mine["listener"].listen()
+    mine["client"], mine["accepted"] = connection(mine["listener"])
+    child = os.fork()
+    if not child:
+        for name, sock in mine.items():
+            try: os.fstat(sock.fileno())
+            except OSError: print(name, "is closed", flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+    done = run([sys.executable, "-c", script], environ={"PYTHONPATH": str(TESTS)})
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from gevent_epmd import client
 from gevent_epmd.client import answers
@@ -74,7 +74,7 @@ LISTINGS = st.lists(PARTS, max_size=8).map(lambda parts: [b"\0\0\x11\x11", *part
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(
     call=st.sampled_from(CALLS),
     pieces=st.one_of(st.lists(PARTS, max_size=8), LISTINGS),
@@ -104,7 +104,7 @@ def flood(connection: socket.socket, done: threading.Event) -> None:
     "call", [client.names, client.dump, lambda **where: client.port_please("foo", **where)]
 )
 def test_answer_without_end_is_cut(call) -> None:
-    with Hostile(flood) as hostile, pytest.raises(client.BadAnswer, match="the reply is longer than"):
+    with Hostile(flood) as hostile, pytest.raises(client.BadAnswerError, match="the reply is longer than"):
         call(port=hostile.port, timeout=PATIENCE)
 
 

@@ -12,7 +12,7 @@ from gevent_epmd.server.connection import Connection
 from support.hostile import Hostile, playing
 from support.hosts import PORT_MAPPER, THREADED, Changed, Host
 from support.patience import PATIENCE
-from support.peer import Peer, ask, look_up, node, register, try_to_register
+from support.peer import Peer, ask, begun, look_up, node, register, try_to_register
 from support.ports import answers
 from support.programs import run
 
@@ -110,7 +110,7 @@ EACH = [pytest.param(name, kind, id=f"{name}-{kind}") for name, host in HOSTS.it
 def test_scene(name: str, kind: str) -> None:
     changed = HOSTS[name]
     with Host(kind, changed) as host:
-        idle = Peer(host.port)
+        idle = begun(host.port)
         foo, creation = register(host.port, node("foo"))
         assert look_up(host.port, "foo")[:2] == b"w\0"
         with Peer(host.port) as second:

@@ -11,6 +11,8 @@ import pytest
 from support.paths import BUILT, FOLDER, SOURCE
 from support.programs import real, run
 
+pytestmark = pytest.mark.measured
+
 EVERYWHERE = {"Python", "gevent-epmd", "docopt-ng", "gevent", "greenlet"}
 IN_EXECUTABLES = {"libev", "pyinstaller", "zlib"}
 HEADING = re.compile(r"^={72}\n(.+) (\S+): (.+)\n={72}\n", re.MULTILINE)

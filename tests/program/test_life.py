@@ -17,13 +17,14 @@ import pytest
 from comparison.settled import settle
 from gevent_epmd.protocol import NOEXIST, STOPPED, alive2_refusal, frame
 from gevent_epmd.server.settings import DEFAULT_PACKET_TIMEOUT
-from support.forms import InProcess
+from support.forms import InProcess, Source
 from support.marks import forms
 from support.patience import IN_VAIN, PATIENCE, wait_until, whole_seconds
 from support.peer import (
     Peer,
     ask,
     barrier,
+    begun,
     long_nodes,
     look_up,
     names,
@@ -33,6 +34,8 @@ from support.peer import (
     try_to_register,
 )
 from support.programs import few_descriptors
+
+pytestmark = pytest.mark.measured
 
 
 @forms(launcher=False)
@@ -116,14 +119,20 @@ def test_late_names_are_remembered_up_to_a_number(form, options: list[str], kept
 
 @forms(launcher=False)
 def test_idle_connection_times_out_and_a_node_does_not(form) -> None:
-    with form("-packet_timeout", "1") as server, ExitStack() as stack:
+    seconds = whole_seconds(2)
+    with form("-packet_timeout", str(seconds)) as server, ExitStack() as stack:
         start = time.monotonic()
-        idle, half = (stack.enter_context(Peer(server.port)) for _ in range(2))
-        peer, _ = register(server.port, node("foo"))
+        idle, half, peer = (stack.enter_context(Peer(server.port)) for _ in range(3))
+        request = frame(node("foo").packet())
+        peer.send(request[:5])
+        barrier(server.port)  # so that it waits for the rest, and has a deadline until then
+        peer.send(request[5:])
+        assert peer.read(6)[:2] == b"v\0"
+        later = stack.enter_context(Peer(server.port))
         half.send(b"\0")
-        assert idle.read_all() == b""
-        assert half.read_all() == b""
-        assert 0.9 < time.monotonic() - start < DEFAULT_PACKET_TIMEOUT
+        for connection in (idle, half, later):
+            assert connection.read_all() == b""
+        assert seconds - 0.1 < time.monotonic() - start < DEFAULT_PACKET_TIMEOUT
         barrier(server.port)
         assert peer.is_open()
         assert names(server.port) == ["foo at port 4711"]
@@ -221,6 +230,37 @@ def test_relaxed_by_the_environment(form) -> None:
         peer.close()
 
 
+@forms(launcher=False)
+def test_same_question_after_each_change(form) -> None:
+    """A reply that was given before must not outlive what it says."""
+
+    def asked(times: int = 3) -> list[tuple[int, list[str]]]:
+        ports = [int.from_bytes(look_up(server.port, "foo")[2:4], "big") for _ in range(times)]
+        return [*{(port, tuple(names(server.port))) for port in ports}]
+
+    with form() as server:
+        for port in (4711, 4712):
+            assert asked() == [(0, ())]
+            foo, _ = register(server.port, node("foo", port))
+            assert asked() == [(port, (f"foo at port {port}",))]
+            bar, _ = register(server.port, node("bar"))
+            assert asked() == [(port, ("bar at port 4711", f"foo at port {port}"))]
+            foo.close()
+            wait_until(lambda: len(names(server.port)) == 1, "foo to go")
+            assert asked() == [(0, ("bar at port 4711",))]
+            bar.close()
+            wait_until(lambda: not names(server.port), "bar to go")
+
+
+@forms(c=False)
+def test_silent_connection_counts_a_second_later(form) -> None:
+    with form("-packet_timeout", "1") as server:
+        start = time.monotonic()
+        with Peer(server.port) as silent:
+            assert silent.read_all() == b""
+        assert time.monotonic() - start > 1.9
+
+
 @pytest.mark.slow
 @forms(c=False, launcher=False)
 def test_name_comes_back_5000_times(form) -> None:
@@ -284,7 +324,7 @@ def test_kill_is_not_refused_for_a_node_that_has_just_gone(form) -> None:
 
 @forms(launcher=False)
 def test_kill_closes_every_connection(form) -> None:
-    with form("-relaxed_command_check") as server, Peer(server.port) as idle:
+    with form("-relaxed_command_check") as server, begun(server.port) as idle:
         peer, _ = register(server.port, node("foo"))
         refused = Peer(server.port)
         assert try_to_register(refused, node("foo"))[1] == 1
@@ -332,7 +372,7 @@ def test_out_of_descriptors_it_serves_on(form, monkeypatch) -> None:
         refused = stack.enter_context(Peer(server.port))
         assert try_to_register(refused, node("foo"))[1] == 1
         for number in range(1000):
-            stack.enter_context(Peer(server.port))
+            stack.enter_context(begun(server.port))
             if number % 50 == 0:
                 assert look_up(server.port, "foo")[:2] == b"w\0"
         later = stack.enter_context(register(server.port, node("bar"))[0])
@@ -344,17 +384,32 @@ def test_out_of_descriptors_it_serves_on(form, monkeypatch) -> None:
 
 
 @forms(processes_only=True, c=False)
-@pytest.mark.parametrize(("descriptors", "room"), [(128, 64), (64, 32), (20, 4)])
-def test_nodes_leave_room_for_those_who_ask(form, descriptors: int, room: int, monkeypatch) -> None:
+@pytest.mark.parametrize(("descriptors", "room"), [(128, 104), (64, 40), (20, 4)])
+def test_nodes_leave_room_for_those_who_ask(form, descriptors: int, room: int, monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(form, "prepare", few_descriptors(descriptors, descriptors))
     with ExitStack() as stack:
-        server = stack.enter_context(form())
+        server = stack.enter_context(form("-pid_file", str(tmp_path / "pid")))
         refused = 0
         for number in range(200):
             peer = stack.enter_context(Peer(server.port))
             refused += try_to_register(peer, node(f"n{number}"))[1]
         assert refused == 200 - room
         assert len(names(server.port)) == room
+        assert look_up(server.port, "n0")[:2] == b"w\0"
+        assert "no descriptor is left for another node" in server.log()
+    assert not list(tmp_path.iterdir()), "its file is removed"
+
+
+def test_each_further_address_costs_a_node(monkeypatch) -> None:
+    """All 16 sockets leave as much room for those who ask."""
+    monkeypatch.setattr(Source, "prepare", few_descriptors(128, 128))
+    addresses = ",".join(f"127.0.0.{number}" for number in range(2, 16))
+    with ExitStack() as stack:
+        server = stack.enter_context(Source("-address", addresses))
+        for number in range(128 - 24 - 14):
+            stack.enter_context(register(server.port, node(f"n{number}"))[0])
+        last = stack.enter_context(Peer(server.port))
+        assert try_to_register(last, node("one more"))[1] == 1
         assert look_up(server.port, "n0")[:2] == b"w\0"
 
 

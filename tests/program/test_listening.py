@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from gevent_epmd.server import listeners
-from gevent_epmd.server.listeners import ListenError, PortInUse, open_listeners, places
+from gevent_epmd.server.listeners import ListenError, PortInUseError, open_listeners, places
 from gevent_epmd.server.networks import is_local
 from support.forms import InProcess, Source
 from support.marks import forms
@@ -21,6 +21,8 @@ from support.scenes import (
     run_scene,
     strangers_may_only_look_up,
 )
+
+pytestmark = pytest.mark.measured
 
 
 def hosts(*addresses: str) -> list[str]:
@@ -44,6 +46,16 @@ def hosts(*addresses: str) -> list[str]:
 )
 def test_places(addresses: list[str], expected: list[str]) -> None:
     assert hosts(*addresses) == expected
+
+
+def test_what_nobody_has_asked_for_may_be_missing() -> None:
+    """Such as IPv6, and the loopback addresses that come by themselves."""
+    assert [(place.host, place.asked) for place in places([])] == [("0.0.0.0", True), ("::", False)]
+    assert [(place.host, place.asked) for place in places(["10.0.0.1", "::1"])] == [
+        ("10.0.0.1", True),
+        ("::1", True),
+        ("127.0.0.1", False),
+    ]
 
 
 def test_places_of_loopback_alone() -> None:
@@ -76,11 +88,16 @@ def test_most_addresses(asked: int, *, possible: bool) -> None:
 def test_port_in_use_leaves_nothing_open() -> None:
     with reserved_port() as port:
         first = open_listeners(["127.0.0.1"], port)
-        with pytest.raises(PortInUse, match=f"port {port}"):
+        with pytest.raises(PortInUseError, match=f"port {port}"):
             open_listeners(["127.0.0.2"], port)
         with socket.socket() as sock:
             sock.bind(("127.0.0.2", port))  # without SO_REUSEADDR: nobody has it
         listeners.close_all(first)
+
+
+def test_address_that_the_host_does_not_have_is_a_failure() -> None:
+    with pytest.raises(ListenError, match=r"^failed to bind on ipaddr 203\.0\.113\.7: "):
+        open_listeners(["203.0.113.7"], 0)
 
 
 def test_port_0_is_one_port_for_all() -> None:

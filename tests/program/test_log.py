@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import re
+import select
+import signal
 import time
 
+import gevent
 import pytest
+from gevent import get_hub
 
 from comparison.masks import without_peers
 from comparison.settled import settle
 from gevent_epmd.protocol import frame
+from gevent_epmd.server.events import Events
 from gevent_epmd.server.log import Log, printable
-from support.forms import Source
+from gevent_epmd.server.registry import NodeRefused
+from support.forms import Folder, InProcess, Source
 from support.marks import forms
-from support.patience import wait_until
-from support.peer import Peer, ask, barrier, names, node, register, try_to_register
+from support.patience import PATIENCE, wait_until
+from support.peer import Peer, ask, barrier, look_up, names, node, register, try_to_register
 
 LINE = re.compile(r"epmd: \w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}: (.*)")
 
@@ -74,6 +81,7 @@ PHRASES = {
 }
 
 
+@pytest.mark.measured
 @forms(processes_only=True)
 @pytest.mark.parametrize("level", range(4))
 def test_levels(form, level: int) -> None:
@@ -106,6 +114,7 @@ COMPLAINTS = {
 }
 
 
+@pytest.mark.measured
 @forms(c=False)
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_complaint_names_the_peer(form, host: str) -> None:
@@ -121,6 +130,7 @@ def test_complaint_names_the_peer(form, host: str) -> None:
                 wait_until(lambda line=line: re.search(line, server.log(), re.MULTILINE), what)
 
 
+@pytest.mark.measured
 @pytest.mark.slow
 def test_complaint_names_the_peer_that_cannot_be_answered() -> None:
     with Source("-delay_write", "1") as server:
@@ -133,6 +143,24 @@ def test_complaint_names_the_peer_that_cannot_be_answered() -> None:
         wait_until(lambda: re.search(line, server.log(), re.MULTILINE), "the complaint")
 
 
+@forms(Source, Folder)
+@pytest.mark.parametrize("asked_before", [0, 1])
+def test_complaint_names_the_peer_that_was_reset_before_the_reply(form, asked_before: int) -> None:
+    """Also the one that gets the reply of somebody before."""
+    with form() as server, register(server.port, node("foo"))[0]:
+        for _ in range(asked_before):
+            assert look_up(server.port, "foo")[:2] == b"w\0"
+        with Peer(server.port) as peer:
+            port = peer.sock.getsockname()[1]
+            with server.stopped():
+                peer.send(frame(b"zfoo"))
+                peer.reset()
+        line = rf": error in write, errno=\d+: [\w ]+ from 127.0.0.1:{port}\r?$"
+        wait_until(lambda: re.search(line, server.log(), re.MULTILINE), "the complaint")
+        assert look_up(server.port, "foo")[:2] == b"w\0"
+
+
+@pytest.mark.measured
 @forms(processes_only=True)
 def test_long_packets_are_cut_short(form) -> None:
     with form("-d", "-d") as server:
@@ -158,6 +186,7 @@ def test_name_cannot_forge_a_line() -> None:
         assert r"registering 'a\r\nepmd: " in log
 
 
+@pytest.mark.measured
 def test_flood_is_one_line_a_second() -> None:
     with Source() as server:
         start = time.monotonic()
@@ -175,6 +204,7 @@ def test_flood_is_one_line_a_second() -> None:
         assert server.log().count("got garbage") == 50
 
 
+@pytest.mark.measured
 def test_what_was_left_out_is_counted(monkeypatch) -> None:
     now = [100.0]
     monkeypatch.setattr("gevent_epmd.server.log.time.monotonic", lambda: now[0])
@@ -194,11 +224,119 @@ def test_what_was_left_out_is_counted(monkeypatch) -> None:
     ]
 
 
+class Lines(Log):
+    """A log that keeps its lines."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.lines: list[str] = []
+
+    def _put(self, text: str) -> None:
+        self.lines.append(LINE.fullmatch(text)[1])
+
+
+def test_what_was_left_out_is_told_when_the_second_is_over() -> None:
+    log = Lines()
+    log.count_in(get_hub().loop)
+    for number in range(200):
+        log.complain("this %s", number)
+    for _ in range(2):
+        log.complain("that %s", b"\x1b\xff")
+    log.complain("only once")
+    assert log.lines == ["this 0", "that \\x1b\\xff", "only once"]
+    start = time.monotonic()
+    while len(log.lines) < 5:
+        assert time.monotonic() - start < PATIENCE, log.lines
+        gevent.sleep(0.01)
+    assert time.monotonic() - start > 0.9
+    assert log.lines[3:] == ["199 more like this: this 199", "1 more like this: that \\x1b\\xff"]
+    log.complain("this %s", "again")
+    assert len(log.lines) == 5, "a line a second and kind, whatever it says"
+    log.finish()
+    log.finish()
+    assert log.lines[5:] == ["1 more like this: this again"]
+    assert log._timer is None
+
+
+@forms(c=False)
+def test_each_bad_packet_is_in_the_log(form) -> None:
+    """As a line of its own, or in the number of those that have none."""
+    with form() as server:
+        for _ in range(200):
+            ask(server.port, b"?")
+        wait_until(lambda: counted(server.log()) == 200, f"200 of {server.log()}")
+        lines = server.log().count("got garbage")
+        assert lines < 100
+        ask(server.port, b"?")
+        ask(server.port, b"?")
+        if form is InProcess:
+            server._embedded.close()
+        else:
+            # Not after a second, but at the end.
+            os.kill(server.pid, signal.SIGTERM)
+            wait_until(lambda: server.ended() is not None, "it to end")
+        assert counted(server.log()) == 202
+
+
+def counted(log: str) -> int:
+    """How many bad packets a log tells of."""
+    lines = re.findall(r"^epmd: .{24}: (?:(\d+) more like this: )?got garbage .*$", log, re.MULTILINE)
+    return sum(int(more or 1) for more in lines)
+
+
+def test_complaint_ends_with_the_peer(monkeypatch) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(Log, "_put", lambda _, text: lines.append(text))
+    events = Events(Log(0))
+    events.crowded("10.0.0.1:7", 4)
+    events.rejected("[::1]:7", NodeRefused("node name already occupied %s", b"foo"))
+    assert [LINE.fullmatch(line)[1] for line in lines] == [
+        "more than 4 connections without a node: making room for a connection from 10.0.0.1:7",
+        "node name already occupied foo from [::1]:7",
+    ]
+
+
+def test_hex_rows_control_no_terminal(monkeypatch) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(Log, "_put", lambda _, text: lines.append(text))
+    Log(2).packet(bytes(range(256)))
+    assert len(lines) == 1 + 16
+    assert all(line.isascii() and line.isprintable() for line in lines)
+
+
+def test_line_is_no_longer_than_a_pipe_takes_at_once(monkeypatch) -> None:
+    written: list[bytes] = []
+    monkeypatch.setattr("gevent_epmd.server.log.os.write", lambda _, line: written.append(line))
+    Log(0).say(0, "long" * select.PIPE_BUF)
+    assert len(written[0]) == select.PIPE_BUF
+    assert written[0].endswith(b"\r\n")
+
+
+@forms()
+def test_each_connection_opens_and_closes_once(form) -> None:
+    """Also that of a node which somebody stops."""
+    with form("-d", "-d", "-relaxed_command_check") as server:
+        stopped, _ = register(server.port, node("stopped"))
+        assert ask(server.port, b"sstopped") == b"STOPPED"
+        assert stopped.read_all() == b""
+        stopped.close()
+        register(server.port, node("foo"))[0].close()
+        wait_until(lambda: not names(server.port), "foo to go")
+        barrier(server.port)
+        found: set[str] = set()
+        events = re.findall(r"(opening|closing) connection on file descriptor (\d+)", server.log())
+        for event, descriptor in events:
+            assert (descriptor in found) == (event == "closing"), f"{event} {descriptor}"
+            found ^= {descriptor}
+
+
+@pytest.mark.measured
 def test_printable() -> None:
     assert printable("plain узел 😀") == "plain узел 😀"
     assert printable("a\r\n\t\x00\x7f\x9b\u202e") == r"a\r\n\t\x00\x7f\x9b\u202e"
 
 
+@pytest.mark.measured
 def test_stderr_that_is_full_ends_nothing(monkeypatch) -> None:
     def write(*_: object) -> int:
         raise BrokenPipeError

@@ -11,17 +11,17 @@ from support.marks import forms
 from support.programs import real
 
 
-@pytest.fixture(scope="module")
-def log_of_c() -> list[Seen]:
+@pytest.fixture(scope="session")
+def log_of_c(made) -> list[Seen]:
     """Played once, for all forms of ours."""
     real(C.command[0])
-    return log.play(C)
+    return made.value("log-of-c", lambda: log.play(C))
 
 
-@pytest.fixture(scope="module")
-def life_of_c() -> list[Seen]:
+@pytest.fixture(scope="session")
+def life_of_c(made) -> list[Seen]:
     real(C.command[0])
-    return life.play(C)
+    return made.value("life-of-c", lambda: life.play(C))
 
 
 def compare(group: str, of_c: list[Seen], of_ours: list[Seen], form: type[Process]) -> None:
@@ -34,6 +34,7 @@ def compare(group: str, of_c: list[Seen], of_ours: list[Seen], form: type[Proces
 
 
 # The launcher has no part in the log.
+@pytest.mark.slow(25)
 @pytest.mark.parametrize(("form", "every"), [(Source, 1), (Folder, 3)], ids=["Source", "Folder"])
 def test_log(form: type[Process], every: int, log_of_c: list[Seen]) -> None:
     """In the folder the same code writes it: every third play will do."""
@@ -41,6 +42,7 @@ def test_log(form: type[Process], every: int, log_of_c: list[Seen]) -> None:
     compare(log.GROUP, log_of_c, log.play(form, every), form)
 
 
+@pytest.mark.slow(25)
 @forms(processes_only=True, c=False)
 def test_life(form: type[Process], life_of_c: list[Seen]) -> None:
     """How each form starts, detaches, and ends."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,12 +18,13 @@ from pathlib import Path
 import pytest
 
 from gevent_epmd.program.processes import gone
-from support.daemons import end, serving_pid
-from support.forms import Source
+from gevent_epmd.protocol import frame
+from support.daemons import daemon, end, serving_pid
+from support.forms import Folder, Source
 from support.marks import forms
 from support.paths import BUILT, C_EPMD, SOURCE
 from support.patience import PATIENCE, wait_until, whole_seconds
-from support.peer import ask, names, node, register
+from support.peer import Peer, ask, names, node, register
 from support.ports import answers, reserved_port
 from support.programs import clean_environment, outcome, real, run
 from support.scenes import (
@@ -31,12 +34,14 @@ from support.scenes import (
     nodes_find_each_other_by_debians_own_name,
     nodes_of_other_hosts_may_register_and_no_more,
     only_the_allowed_may_ask,
+    peers_of_a_proxy_are_no_local_ones,
     run_scene,
     there_is_no_loopback_address,
 )
 from support.strangers import Odd
 
 
+@pytest.mark.measured
 def test_help_and_version(ours) -> None:
     out, err, status = outcome(ours, "--help")
     assert out.startswith(b"usage: epmd ")
@@ -64,13 +69,19 @@ BAD = {
     ("-user", ""): b"-user: the user is empty",
     ("-allow_register", "nonsense"): b"-allow_register",
     ("-allow_register", "10.0.0.1/8"): b"host bits",
+    ("-not_local", "nonsense"): b"-not_local",
+    ("-not_local", "127.0.0.6/8"): b"host bits",
     ("-pid_exit", "0"): b"-pid_exit",
     ("-pid_exit", " ,"): b"-pid_exit",
     ("-pid_exit", "1,self"): b"-pid_exit",
     ("-allow", "nonsense"): b"-allow",
     ("-allow", "10.0.0.1/8"): b"host bits",
     ("-loopback", "-address", "127.0.0.1"): b"cannot be used together",
-    ("-loopback", "-systemd"): b"systemd",
+    ("-loopback", "-allow_register", "10.0.0.0/8"): b"-allow_register has no effect with -loopback",
+    ("-allow", "10.0.0.1/8", "-allow", "10.0.0.0/8"): b"-allow: 10.0.0.1/8 has host bits set",
+    ("-pid_exit", "self", "-pid_exit", "1"): b'-pid_exit: "self"',
+    ("-port_file", "/"): b"-port_file: / is not a regular file",
+    ("-pid_file", "/nowhere/.."): b"-pid_file: ",
     ("-host", "localhost", "-kill"): b"-host can be used only with",
     ("-host", "localhost"): b"-host can be used only with",
     ("-host", "", "-names"): b"-host: the host is empty",
@@ -79,6 +90,7 @@ BAD = {
 }
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("options", BAD, ids=" ".join)
 def test_bad_call(ours, options: tuple[str, ...]) -> None:
     out, err, status = outcome(ours, *options)
@@ -92,6 +104,7 @@ WITH_A_VALUE = [
     "-host",
     "-allow",
     "-allow_register",
+    "-not_local",
     "-user",
     "-idle_exit",
     "-pid_exit",
@@ -100,11 +113,12 @@ WITH_A_VALUE = [
 ]
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("option", WITH_A_VALUE)
 def test_value_is_missing(ours, option: str) -> None:
     out, err, status = outcome(ours, option)
     assert (out, status) == (b"", 1)
-    assert b"usage: epmd " in err
+    assert err == f"epmd: {option} needs a value: see epmd -help\n".encode()
 
 
 @forms(processes_only=True, c=False)
@@ -116,6 +130,7 @@ def test_allow_nobody(form, networks: str) -> None:
         assert server.log() == ""
 
 
+@pytest.mark.measured
 @pytest.mark.slow
 @forms(processes_only=True, c=False)
 def test_idle_exit(form) -> None:
@@ -127,6 +142,7 @@ def test_idle_exit(form) -> None:
         start = time.monotonic()
         while time.monotonic() - start < seconds + 0.5:
             assert ask(server.port, b"n").endswith(b"name foo at port 4711\n"), "it serves on for the node"
+            time.sleep(0.05)  # the rate
         start = time.monotonic()
         held.close()
         wait_until(lambda: server.ended() == 0, "it to end")
@@ -134,10 +150,47 @@ def test_idle_exit(form) -> None:
         assert f"no node for {seconds} seconds" in server.log()
 
 
+@pytest.mark.slow
+@forms(processes_only=True, c=False)
+def test_idle_exit_counts_again_for_whoever_comes(form) -> None:
+    """A start that has been told that there is an epmd, say, whose node registers a little later."""
+    with form("-idle_exit", "2") as server:
+        for _ in range(8):
+            time.sleep(0.5)  # of 2 seconds
+            assert ask(server.port, b"n"), "it serves on"
+        last = time.monotonic()
+        wait_until(lambda: server.ended() == 0, "it to end")
+        assert time.monotonic() - last >= 1.9
+
+
+@pytest.mark.slow
+@forms(processes_only=True, c=False)
+@pytest.mark.parametrize("connects", ["before", "meanwhile"])
+@pytest.mark.parametrize("stopped", [1.2, 4])
+def test_idle_exit_serves_first_what_came_while_it_was_stopped(form, connects: str, stopped: float) -> None:
+    with form("-idle_exit", "1") as server:
+        early = Peer(server.port)
+        with server.stopped():
+            with early if connects == "meanwhile" else ExitStack():
+                time.sleep(stopped)  # longer than the limit
+            peer = early if connects == "before" else Peer(server.port)
+            peer.send(frame(node("foo").packet()))
+        assert peer.read(6)[:2] == b"v\0"
+        assert names(server.port) == ["foo at port 4711"]
+        peer.close()
+        wait_until(lambda: server.ended() == 0, "it to end")
+
+
+@forms(processes_only=True, c=False)
+def test_not_local(form) -> None:
+    run_scene(peers_of_a_proxy_are_no_local_ones, form)
+
+
 @forms(processes_only=True, c=False)
 def test_idle_exit_where_nobody_comes(form) -> None:
     with form("-idle_exit", str(whole_seconds(1))) as server:
         wait_until(lambda: server.ended() == 0, "it to end")
+        assert re.search(r"no node for (1 second|[0-9]+ seconds) - terminates normal", server.log())
 
 
 @pytest.fixture
@@ -154,6 +207,7 @@ def pids(processes: list[subprocess.Popen]) -> str:
     return ",".join(str(process.pid) for process in processes)
 
 
+@pytest.mark.measured
 @forms(processes_only=True, c=False)
 @pytest.mark.parametrize("which", [0, 1])
 def test_pid_exit(form, which: int, others) -> None:
@@ -166,6 +220,7 @@ def test_pid_exit(form, which: int, others) -> None:
         assert f"process {others[which].pid} has ended" in server.log()
 
 
+@pytest.mark.measured
 def test_pid_exit_of_a_daemon(ours, others) -> None:
     with reserved_port() as port:
         assert run([*ours, "-daemon", "-port", str(port), "-pid_exit", pids(others)]).returncode == 0
@@ -174,6 +229,7 @@ def test_pid_exit_of_a_daemon(ours, others) -> None:
         wait_until(lambda: gone(pid), "it to end")
 
 
+@pytest.mark.measured
 @forms(processes_only=True, c=False)
 def test_pid_exit_where_the_process_is_gone(form, others) -> None:
     others[0].kill()
@@ -184,6 +240,109 @@ def test_pid_exit_where_the_process_is_gone(form, others) -> None:
         assert b"has ended" in done.stderr
 
 
+def test_pid_exit_of_a_daemon_where_the_process_is_gone(ours, others, tmp_path: Path) -> None:
+    """The caller's status says that nobody serves.  Where an epmd serves already, that is no failure."""
+    others[1].kill()
+    others[1].wait(PATIENCE)
+    with reserved_port() as port:
+        call = [*ours, "-port", str(port), "-daemon", "-pid_exit", pids(others)]
+        out, err, status = outcome(call, "-pid_file", str(tmp_path / "pid"))
+        assert (out, status) == (b"", 1)
+        said = f"cannot serve: process {others[1].pid}, with which this epmd is to end, has ended already\r\n"
+        assert err.endswith(said.encode())
+        assert not answers(port)
+        assert list(tmp_path.iterdir()) == []
+    with Source() as server:
+        call = [*ours, "-port", str(server.port), "-daemon", "-pid_exit", pids(others)]
+        assert outcome(call) == (b"", b"", 0)
+
+
+NOT_SEEN = """
+import sys
+from gevent_epmd.program import cli, processes
+processes.gone = lambda pid: False
+sys.exit(cli.main())
+"""
+
+
+def test_daemon_that_ends_before_it_is_ready(others) -> None:
+    """As where the process ends in the meantime: it was still there when that was looked at."""
+    others[0].kill()
+    others[0].wait(PATIENCE)
+    with reserved_port() as port:
+        call = [sys.executable, "-c", NOT_SEEN, "-port", str(port), "-daemon", "-pid_exit", pids(others)]
+        out, err, status = outcome(call)
+        assert (out, status) == (b"", 1)
+        why = f"process {others[0].pid} has ended\r\n"
+        assert err.endswith(f"cannot serve: the epmd has ended before it was ready: {why}".encode())
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_pid_exit_that_is_given_twice(which: int, others) -> None:
+    """Neither is dropped, as of -allow: each names something of its own."""
+    with Source(*(word for other in others for word in ("-pid_exit", str(other.pid)))) as server:
+        others[which].kill()
+        wait_until(lambda: server.ended() == 0, "it to end")
+        assert f"process {others[which].pid} has ended" in server.log()
+
+
+SLOW_TO_START = """
+import sys, time
+from gevent_epmd.program import cli, files
+write = files.OwnFile.write
+files.OwnFile.write = lambda self, content: time.sleep({seconds}) or write(self, content)
+sys.exit(cli.main())
+"""
+
+
+@pytest.mark.slow
+def test_idle_exit_counts_from_the_moment_at_which_the_caller_is_told(tmp_path: Path) -> None:
+    with reserved_port() as port:
+        files = ["-pid_file", str(tmp_path / "pid")]
+        seconds = whole_seconds(3)
+        script = SLOW_TO_START.format(seconds=seconds + 1)
+        call = [
+            sys.executable,
+            "-c",
+            script,
+            "-port",
+            str(port),
+            "-daemon",
+            "-idle_exit",
+            str(seconds),
+            *files,
+        ]
+        assert outcome(call) == (b"", b"", 0)
+        assert answers(port), "it has ended already"
+        assert ask(port, b"k") == b"OK"
+
+
+#: What the caller may have for programs of its own.
+OF_GEVENT = [
+    {"GEVENT_MONITOR_THREAD_ENABLE": "1"},
+    {"GEVENT_LOOP": "libuv"},
+    {"GEVENT_LOOP": "nonsense"},
+    {"GEVENT_RESOLVER": "nonsense", "GEVENT_BACKEND": "nonsense", "GEVENT_DEBUG": "nonsense"},
+    {"PURE_PYTHON": "1"},
+    {"LIBEV_FLAGS": "1"},
+]
+
+
+@pytest.mark.parametrize("environ", OF_GEVENT, ids=str)
+def test_variables_of_gevent_are_for_others(ours, environ: dict[str, str]) -> None:
+    with daemon(ours, environ=environ) as (port, pid):
+        held, _ = register(port, node("foo"))
+        assert names(port) == ["foo at port 4711"]
+        # LIBEV_FLAGS would make it use select, and so serve no more than 1,024 connections.
+        ways = {
+            os.readlink(way) for way in Path(f"/proc/{pid}/fd").iterdir() if way.exists() or way.is_symlink()
+        }
+        assert "anon_inode:[eventpoll]" in ways
+        held.close()
+        wait_until(lambda: not names(port), "foo to go")
+
+
+@pytest.mark.measured
 def test_pid_exit_without_help_of_the_kernel(others) -> None:
     """It looks now and then; nobody has reaped the process, and it is gone all the same."""
     script = "import os, sys; del os.pidfd_open; from gevent_epmd.program.cli import main; sys.exit(main())"
@@ -237,7 +396,8 @@ def port_in(path: Path) -> int:
     return int(path.read_text())
 
 
-@pytest.mark.parametrize("how", ["KILL", "TERM", "INT"])
+@pytest.mark.measured
+@pytest.mark.parametrize("how", ["KILL", "TERM", "INT", "HUP", "QUIT"])
 def test_any_port_is_in_the_file_until_the_end(ours, how: str, tmp_path: Path) -> None:
     path = tmp_path / "port"
     process = start(ours, "-port", "0", "-port_file", str(path), "-loopback")
@@ -329,15 +489,43 @@ def test_daemon_has_written_the_file_when_it_returns(ours, tmp_path: Path) -> No
     assert not (tmp_path / "port").exists()
 
 
+@pytest.mark.measured
 def test_port_file_that_cannot_be_written(ours, tmp_path: Path) -> None:
     # It is written under another name first, and no name may be as long as this one.
     path = tmp_path / ("p" * 256)
-    done = run([*ours, "-port", "0", "-port_file", str(path), "-loopback"])
-    assert done.returncode == 1
-    assert b"cannot serve: [Errno 36] File name too long: " in done.stderr
+    for option, environ in (["-port_file", str(path)], {}), ([], {"ERL_EPMD_PORT_FILE": str(path)}):
+        done = run([*ours, "-port", "0", *option, "-loopback"], environ=environ)
+        assert done.returncode == 1
+        where = option[0] if option else "ERL_EPMD_PORT_FILE"
+        assert f"cannot serve: {where}: cannot write {path}: File name too long\r\n".encode() in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
+def test_folder_that_was_removed(ours, tmp_path: Path) -> None:
+    script = 'mkdir "$1"; cd "$1"; rmdir "$1"; shift; exec "$@"'
+    call = ["sh", "-e", "-c", script, "sh", str(tmp_path / "gone"), *ours]
+    for option in ("-port_file", "-pid_file"):
+        said = f"epmd: {option}: the current folder does not exist\n".encode()
+        assert outcome(call, option, "x", "-daemon") == (b"", said, 1)
+    with reserved_port() as port:
+        said = b"epmd: Cannot connect to local epmd\n"
+        assert outcome(call, "-port", str(port), "-names") == (b"", said, 1)
+
+
+@pytest.mark.parametrize("option", [[], ["-daemon"]], ids=["foreground", "daemon"])
+@pytest.mark.parametrize("limit", [5, 6, 7, 8, 9])
+def test_too_few_descriptors(limit: int, option: list[str]) -> None:
+    with reserved_port() as port:
+        few = ["sh", "-c", f'ulimit -n {limit}; exec "$@"', "sh"]
+        out, err, status = outcome([*few, *SOURCE], "-port", str(port), *option)
+        assert (out, status) == (b"", 1)
+        assert err.startswith(b"epmd: ")
+        assert err.count(b"\n") == 1
+        assert b"Too many open files" in err
+        assert not answers(port)
+
+
+@pytest.mark.measured
 @pytest.mark.parametrize("kind", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/full", path)])
 def test_port_file_that_is_no_file(ours, kind, tmp_path: Path) -> None:
     kind(tmp_path / "port")
@@ -347,13 +535,33 @@ def test_port_file_that_is_no_file(ours, kind, tmp_path: Path) -> None:
     assert (tmp_path / "port").exists()
 
 
-def test_port_file_through_a_link(ours, tmp_path: Path) -> None:
-    (tmp_path / "link").symlink_to("port")
-    process = start(ours, "-port", "0", "-port_file", str(tmp_path / "link"), "-loopback")
-    port = port_in(tmp_path / "port")
+def test_port_file_in_the_folder_of_a_link(ours, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("folder")
+    process = start(ours, "-port", "0", "-port_file", str(tmp_path / "link" / "port"), "-loopback")
+    port = port_in(tmp_path / "folder" / "port")
     assert ask(port, b"k") == b"OK"
     assert process.wait(PATIENCE) == 0
-    assert list(tmp_path.iterdir()) == [tmp_path / "link"]
+    assert list((tmp_path / "folder").iterdir()) == []
+
+
+def test_port_file_takes_the_place_of_a_link() -> None:
+    """The link of an ordinary user; for root see test_user."""
+    become: list[str] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if os.geteuid() == 0:
+            os.chown(folder, 12345, 12345)
+            become = [real("setpriv"), "--reuid", "12345", "--regid", "12345", "--clear-groups"]
+            if run([*become, *SOURCE, "--version"]).returncode:
+                pytest.skip("the source, or Python, is for root alone here")
+        (folder / "link").symlink_to("victim")
+        (folder / "victim").write_text("precious")
+        process = start([*become, *SOURCE], "-port", "0", "-port_file", str(folder / "link"), "-loopback")
+        wait_until(lambda: not (folder / "link").is_symlink(), "the port file")
+        assert ask(int((folder / "link").read_text()), b"k") == b"OK"
+        assert process.wait(PATIENCE) == 0
+        assert {path.name: path.read_text() for path in folder.iterdir()} == {"victim": "precious"}
 
 
 def test_port_file_where_the_port_is_taken(ours, tmp_path: Path) -> None:
@@ -364,6 +572,7 @@ def test_port_file_where_the_port_is_taken(ours, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.measured
 @forms(processes_only=True, c=False)
 def test_json(form, ours) -> None:
     with form() as server, ExitStack() as held:
@@ -396,8 +605,13 @@ def test_what_answers_is_no_epmd(ours) -> None:
             assert outcome(ours, "-port", str(odd.port), *options) == (said, b"", 1)
     with Odd(b"HTTP/1.1 400 Bad Request\r\n\r\n") as odd:
         assert outcome(ours, "-port", str(odd.port), "-host", "127.0.0.1", "-started") == (b"", b"", 1)
+    with Odd(b"HTTP/1.1 400 Bad Request\r\n\r\n") as odd:
+        # C has no other hosts; for them stdout is for what was asked for.
+        said = b"epmd: invalid reply from epmd on 127.0.0.1: another program uses the port\n"
+        assert outcome(ours, "-port", str(odd.port), "-host", "127.0.0.1", "-names") == (b"", said, 1)
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1"])
 def test_names_of_a_host(ours, host: str) -> None:
     with Source() as server, register(server.port, node("foo"))[0]:
@@ -411,7 +625,8 @@ def test_names_of_a_host(ours, host: str) -> None:
         assert err == f"epmd: Cannot connect to epmd on {host}: Connection refused\n".encode()
 
 
-@forms(processes_only=True, c=False)
+@pytest.mark.measured
+@forms(Source, Folder)
 @pytest.mark.parametrize(
     ("scene", "network"),
     [
@@ -426,12 +641,14 @@ def test_loopback(form, scene, network: str) -> None:
     run_scene(scene, form, network)
 
 
-@forms(processes_only=True, c=False)
+@pytest.mark.measured
+@forms(Source, Folder)
 def test_allow(form) -> None:
     run_scene(only_the_allowed_may_ask, form)
 
 
-@forms(c=False)
+@pytest.mark.measured
+@forms(c=False, launcher=False)
 def test_allow_register(form) -> None:
     run_scene(nodes_of_other_hosts_may_register_and_no_more, form)
 
@@ -441,6 +658,8 @@ def test_loopback_of_the_environment_and_an_address_of_the_line() -> None:
         assert answers(server.port, "127.0.0.5")
     with Source("-loopback", environ={"ERL_EPMD_ADDRESS": "127.0.0.5"}) as server:
         assert not answers(server.port, "127.0.0.5")
+    with Source(environ={"ERL_EPMD_LOOPBACK": "0"}) as server:
+        assert answers(server.port, "127.0.0.5")
 
 
 def test_c_knows_none_of_them() -> None:

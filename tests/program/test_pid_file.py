@@ -17,6 +17,8 @@ from support.peer import ask
 from support.ports import answers, reserved_port
 from support.programs import outcome, real, run
 
+pytestmark = pytest.mark.measured
+
 #: Of start-stop-daemon, where there is no such process.
 NOT_RUNNING = 1
 

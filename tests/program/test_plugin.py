@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -15,10 +16,11 @@ import pytest
 
 from gevent_epmd import client
 from gevent_epmd.program.processes import gone
-from gevent_epmd.testing import EpmdProcess, MapperFailed, process
+from gevent_epmd.testing import EpmdProcess, MapperFailedError, process, running
+from support.forms import C
 from support.patience import LONG, PATIENCE, wait_until
 from support.ports import answers
-from support.programs import clean_environment, run
+from support.programs import clean_environment, real, run
 from support.scenes import run_apart
 
 PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v"]
@@ -32,25 +34,29 @@ cli.main()
 """
 
 
+@pytest.mark.measured
 def test_mapper_of_a_test(epmd) -> None:
     assert epmd.names() == []
     with epmd.register("foo", 4711), epmd.register("bar", 4712, hidden=True, extra=b"e"):
         assert epmd.names() == [("bar", 4712), ("foo", 4711)]
         assert epmd.wait_for("bar") == 4712
         assert client.port_please("bar", port=epmd.port).extra == b"e"
-        with pytest.raises(client.Refused):
+        with pytest.raises(client.RefusedError):
             epmd.register("foo", 1)
-        with pytest.raises(TimeoutError, match=r"still registered after 0\.1 s; registered nodes: bar, foo"):
+        with pytest.raises(
+            TimeoutError, match=r"^foo: still registered after 0\.1 s; registered nodes: bar, foo$"
+        ):
             epmd.wait_gone("foo", timeout=0.1)
     epmd.wait_gone("foo")
     epmd.wait_gone("bar")
-    with pytest.raises(TimeoutError, match=r"foo is not registered after 0\.1 s; registered nodes: none"):
+    with pytest.raises(TimeoutError, match=r"^foo: not registered after 0\.1 s; registered nodes: none$"):
         epmd.wait_for("foo", timeout=0.1)
     assert "got ALIVE2_REQ" in epmd.log()
     assert answers(epmd.port)
     assert answers(epmd.port, "::1")
 
 
+@pytest.mark.measured
 def test_killed_node_is_gone_for_all(epmd) -> None:
     registration = epmd.register("foo", 4711)
     epmd.kill_node("foo")
@@ -73,6 +79,7 @@ with EpmdProcess() as epmd, epmd.register("foo", 1): print(epmd.names() == [("fo
     assert done.stdout == b"True\n", done.stderr
 
 
+@pytest.mark.measured
 def test_restart_is_at_the_same_port_without_nodes(epmd) -> None:
     registration = epmd.register("foo", 4711)
     port, pid = epmd.port, epmd.pid
@@ -84,6 +91,7 @@ def test_restart_is_at_the_same_port_without_nodes(epmd) -> None:
         epmd.start()
 
 
+@pytest.mark.measured
 def test_closed_mapper_holds_nothing(epmd) -> None:
     registration, pid = epmd.register("foo", 4711), epmd.pid
     epmd.close()
@@ -95,13 +103,13 @@ def test_closed_mapper_holds_nothing(epmd) -> None:
         epmd.log()
 
 
+@pytest.mark.measured
 def test_registration_that_is_closed_is_forgotten(epmd) -> None:
     """A test may register nodes for as long as it likes."""
     kept = epmd.register("kept", 4711)
     for _ in range(10):
         with epmd.register("foo", 4712):
             pass
-        epmd.wait_gone("foo")
     assert set(epmd._registrations) == {kept}
     kept.close()
     kept.close()
@@ -114,16 +122,211 @@ def test_unclosed_registration_lives_though_nobody_refers_to_it(epmd) -> None:
     assert epmd.names() == [("foo", 4711)]
 
 
-def test_mapper_may_be_told_to_end_and_started_again(epmd) -> None:
+@pytest.mark.measured
+def test_end_that_a_test_wants(epmd) -> None:
     client.kill(port=epmd.port)
-    with pytest.raises(MapperFailed, match="shut down, for example by a KILL request"):
-        epmd.check()
+    assert epmd.wait_ended() == 0
     assert not epmd.serves
     epmd.start()
+    with pytest.raises(TimeoutError, match=r"has not ended after 0\.01 s"):
+        epmd.wait_ended(0.01)
+    os.kill(epmd.pid, signal.SIGKILL)
+    assert epmd.wait_ended() == -signal.SIGKILL
+
+
+def test_crash_and_pause_are_meant(epmd) -> None:
+    registration, pid, port = epmd.register("foo", 4711), epmd.pid, epmd.port
+    epmd.crash()
+    assert gone(pid)
+    assert registration._sock.fileno() == -1
+    with pytest.raises(RuntimeError, match="not running"):
+        epmd.crash()
+    epmd.start()
+    assert (epmd.port, epmd.names()) == (port, [])
+    epmd.resume()
+    epmd.pause()
+    epmd.check()
+    with pytest.raises(client.TooLateError):
+        client.names(port=port, timeout=0.1)
+    epmd.resume()
     assert epmd.names() == []
-    client.kill(port=epmd.port)
+    epmd.pause()
+    epmd.restart()
+    assert epmd.names() == []
+    epmd.pause()
 
 
+#: How a mapper ends, or stays, without a word of the test, and what the report says.
+ENDS = {
+    "stopped": (lambda epmd: os.kill(epmd.pid, signal.SIGSTOP), "was stopped, as by SIGSTOP"),
+    "killed": (lambda epmd: os.kill(epmd.pid, signal.SIGKILL), "exited with status -9"),
+    "told to end": (lambda epmd: client.kill(port=epmd.port), "was shut down, for example by a KILL request"),
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+@pytest.mark.parametrize("asked", [EpmdProcess.check, EpmdProcess.close])
+def test_end_that_a_test_does_not_want(how: str, asked) -> None:
+    end, said = ENDS[how]
+    epmd = EpmdProcess()
+    epmd.start()
+    assert epmd.names() == []
+    pid = epmd.pid
+    end(epmd)
+    with pytest.raises(MapperFailedError, match=rf"{said}:\n(.*\n)*.*got EPMD_NAMES_REQ"):
+        asked(epmd)
+    assert gone(pid)
+    assert not epmd.serves
+    epmd.close()
+
+
+def test_several_nodes(epmd) -> None:
+    assert epmd.address == (epmd.host, epmd.port)
+    with socket.create_connection(epmd.address):
+        pass
+    with epmd.register("foo", 4711), epmd.register("bar", 4712):
+        assert epmd.wait_for("foo", "bar") == (4711, 4712)
+        with pytest.raises(TimeoutError, match=r"^baz, qux: not registered"):
+            epmd.wait_for("foo", "baz", "qux", timeout=0)
+        with pytest.raises(TimeoutError, match=r"^foo, bar: still registered"):
+            epmd.wait_gone("baz", "foo", "bar", timeout=0)
+        other = client.register("other", 4713, port=epmd.port)
+        epmd.clear()
+        assert epmd.names() == []
+        assert other.lost()
+        other.close()
+    epmd.wait_gone("foo", "bar", "other", timeout=0)
+
+
+def test_shown(epmd) -> None:
+    assert repr(epmd) == f"<EpmdProcess at port {epmd.port}: running with pid {epmd.pid}>"
+    epmd.pause()
+    assert repr(epmd) == f"<EpmdProcess at port {epmd.port}: paused with pid {epmd.pid}>"
+    epmd.crash()
+    assert repr(epmd) == f"<EpmdProcess at port {epmd.port}: not running>"
+
+
+def test_factory_of_several(epmd_factory, epmd) -> None:
+    first, second = epmd_factory(), epmd_factory("-packet_timeout", "1")
+    assert len({epmd.port, first.port, second.port}) == 3
+    with first as same, first.register("foo", 1):
+        assert same is first
+        assert second.names() == []
+    with socket.create_connection(second.address, timeout=PATIENCE) as sock:
+        assert sock.recv(1) == b""
+
+
+def test_factory_of_c(epmd_factory) -> None:
+    """With the options that it knows; what a test can do with it is the same."""
+    epmd = epmd_factory("-packet_timeout", "5", command=[real(C.command[0])])
+    port, pid = epmd.port, epmd.pid
+    with epmd.register("foo", 4711):
+        assert epmd.wait_for("foo") == 4711
+        epmd.kill_node("foo")
+        assert epmd.names() == []
+    epmd.check()
+    epmd.restart()
+    assert (epmd.port, epmd.names()) == (port, [])
+    assert gone(pid)
+    client.kill(port=port)
+    assert epmd.wait_ended() == 0
+    with pytest.raises(TypeError, match="list of str"):
+        epmd_factory(command="epmd")
+    with pytest.raises(MapperFailedError, match="did not start"):
+        epmd_factory("-nonsense", command=[C.command[0]])
+
+
+def test_c_ends_with_the_process_that_started_it() -> None:
+    script = f"""
+import os, signal
+from gevent_epmd.testing import EpmdProcess
+with EpmdProcess(command=[{real(C.command[0])!r}]) as epmd:
+    print(epmd.pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = run([sys.executable, "-c", script])
+    wait_until(lambda: gone(int(done.stdout)), "C's epmd to end")
+
+
+def test_old_pytest_is_named(pytester: pytest.Pytester, monkeypatch) -> None:
+    """It has no hooks that the fixtures need, and all other tests run."""
+    monkeypatch.setattr(pytest, "__version__", "7.1.3")
+    pytester.makepyfile("def test_used(epmd): pass\ndef test_other(): pass")
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider")
+    result.assert_outcomes(errors=1, passed=1)
+    result.stdout.fnmatch_lines(["the fixtures of gevent-epmd need pytest 8 or later, and this is 7.1.3"])
+
+
+FACTORY = """
+import os, signal, pytest
+
+@pytest.fixture(scope="module")
+def wide(epmd_factory):
+    made = epmd_factory("-packet_timeout", "5")
+    yield made
+    assert made.names() == [], "it ends after the fixture"
+
+@pytest.fixture
+def narrow(epmd_factory): return epmd_factory()
+
+pids = []
+def test_wide(wide): os.kill(wide.pid, signal.SIGKILL)
+def test_other(): pass
+def test_wide_is_fresh(wide): assert wide.names() == []
+def test_narrow(narrow, epmd_factory):
+    pids.extend((narrow.pid, epmd_factory().pid))
+def test_narrow_has_gone():
+    for pid in pids:
+        with pytest.raises(ProcessLookupError): os.kill(pid, 0)
+def test_stopped(epmd_factory): os.kill(epmd_factory().pid, signal.SIGSTOP)
+def test_log(narrow):
+    narrow.register("loud", 1)
+    assert False
+def test_asked_while_it_runs(request): assert request.getfixturevalue("narrow").names() == []
+"""
+
+
+def test_factory_in_every_scope(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(FACTORY)
+    result = pytester.runpytest_inprocess("-v", "-p", "no:cacheprovider")
+    result.assert_outcomes(passed=7, failed=1, errors=2)
+    result.stdout.fnmatch_lines(["*::test_wide ERROR*", "*::test_stopped ERROR*"])
+    result.stdout.fnmatch_lines(["*exited with status -9*", "*was stopped, as by SIGSTOP*"])
+    result.stdout.fnmatch_lines(["*registering 'loud:*"])
+
+
+ASKED = """
+def test_first(epmd_session): pass
+def test_other(): pass
+def test_last(epmd_session): assert epmd_session.log().count("EPMD_NAMES_REQ") == 1
+"""
+
+
+def test_session_is_asked_only_by_tests_that_use_it(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(ASKED)
+    pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=3)
+
+
+def test_name_is_free_when_its_registration_is_closed(epmd) -> None:
+    for _ in range(100):
+        with epmd.register("foo", 4711):
+            pass
+        assert epmd.names() == []
+
+
+@pytest.mark.parametrize("wait", ["wait_for", "wait_gone"])
+def test_wait_keeps_its_limit(wait: str) -> None:
+    """Also if the mapper does not answer, and does not know the node."""
+    with EpmdProcess() as epmd:
+        epmd.pause()
+        with pytest.raises(TimeoutError, match=r"registered after 0\.2 s; the epmd does not answer$"):
+            getattr(epmd, wait)("foo", timeout=0.2)
+        epmd.crash()
+        with pytest.raises(client.NoEpmdError):
+            getattr(epmd, wait)("foo", timeout=PATIENCE)
+
+
+@pytest.mark.measured
 def test_environment(epmd, monkeypatch) -> None:
     monkeypatch.setenv("FOO", "bar")
     monkeypatch.delenv("ERL_ZFLAGS", raising=False)
@@ -132,6 +335,7 @@ def test_environment(epmd, monkeypatch) -> None:
     assert epmd.environ["ERL_ZFLAGS"] == "+S 1 -start_epmd false"
 
 
+@pytest.mark.measured
 def test_environment_of_the_mapper(monkeypatch, tmp_path: Path) -> None:
     """What is for another epmd is not for this one, and what is relative stays where it was."""
     for variable in ("ERL_EPMD_PORT", "ERL_EPMD_ADDRESS", "LISTEN_FDS"):
@@ -143,20 +347,21 @@ def test_environment_of_the_mapper(monkeypatch, tmp_path: Path) -> None:
     with EpmdProcess():
         pass
     monkeypatch.setenv("PYTHONPATH", "here")
-    with pytest.raises(MapperFailed, match="OSError: here"):
+    with pytest.raises(MapperFailedError, match="OSError: here"):
         EpmdProcess().start()
 
 
+@pytest.mark.measured
 def test_mapper_that_does_not_start() -> None:
     epmd = EpmdProcess("-nonsense")
-    with pytest.raises(MapperFailed, match="unknown option"):
+    with pytest.raises(MapperFailedError, match="unknown option"):
         epmd.start()
     assert not epmd.serves
 
 
+@pytest.mark.measured
 def test_mapper_that_plays_busy_is_ended_all_the_same(monkeypatch) -> None:
-    monkeypatch.setattr(process, "_PATIENCE_AT_END", 0.2)
-    monkeypatch.setattr(client.names, "__defaults__", ("", None, 0.2))
+    monkeypatch.setattr(running, "_PATIENCE_IF_BUSY", 0.2)
     with EpmdProcess("-delay_accept", "600") as epmd:
         pid = epmd.pid
         epmd.check()
@@ -180,6 +385,7 @@ def where(monkeypatch):
     return where
 
 
+@pytest.mark.measured
 def test_where_it_listens(where) -> None:
     assert where() == where("127.0.0.1", "127.0.1.1", "::1") == where("192.0.2.1") == ()
     options = where("127.0.0.5", "192.0.2.1")
@@ -188,6 +394,7 @@ def test_where_it_listens(where) -> None:
         assert [answers(epmd.port, f"127.0.{n}") for n in ("0.5", "0.1", "0.6")] == [True, True, False]
 
 
+@pytest.mark.measured
 def test_it_listens_on_loopback_alone(monkeypatch) -> None:
     monkeypatch.setattr(process, "_where", tuple)  # this host's name leads nowhere else
     with EpmdProcess() as epmd:
@@ -241,6 +448,7 @@ def outcomes(output: str) -> dict[str, list[str]]:
     return found
 
 
+@pytest.mark.measured
 @pytest.mark.slow
 def test_failure_inside_fails_the_test_that_caused_it(project) -> None:
     project.write(
@@ -258,13 +466,15 @@ import os, pytest, signal
 from gevent_epmd import client
 
 def dump(epmd):
-    with pytest.raises(client.BadAnswer):
+    with pytest.raises(client.BadAnswerError):
         client.dump(port=epmd.port)
 
 def test_first(epmd, epmd_session): assert epmd.port != epmd_session.port
 def test_own(epmd): dump(epmd)
 def test_own_died(epmd): os.kill(epmd.pid, signal.SIGSEGV)
 def test_own_ended(epmd): client.kill(port=epmd.port)
+def test_own_stopped(epmd): os.kill(epmd.pid, signal.SIGSTOP)
+def test_own_meant(epmd): epmd.crash()
 def test_between(epmd, epmd_session): epmd.register("foo", 1)
 def test_shared(epmd_session): dump(epmd_session)
 def test_shared_again(epmd_session): dump(epmd_session)
@@ -272,23 +482,32 @@ def test_good(epmd_session): assert epmd_session.names() == []
 def test_shared_died(epmd_session): os.kill(epmd_session.pid, signal.SIGSEGV)
 def test_as_good_as_new(epmd_session): assert epmd_session.names() == []
 def test_shared_ended(epmd_session): client.kill(port=epmd_session.port)
+def test_shared_stopped(request):
+    os.kill(request.getfixturevalue("epmd_session").pid, signal.SIGSTOP)
+def test_shared_meant(epmd_session): epmd_session.crash()
+def test_shared_paused(epmd_session): epmd_session.pause()
+def test_other(epmd): pass
 def test_closed(epmd_session): epmd_session.close()
 def test_own_closed(epmd): epmd.close()
 def test_last(epmd, epmd_session): assert epmd.names() == epmd_session.names() == []
 """,
     )
     output = project.run()
-    bad = ["own", "own_died", "shared", "shared_again", "shared_died", "shared_ended", "closed"]
+    own = ["own", "own_died", "own_ended", "own_stopped"]
+    bad = [*own, "shared", "shared_again", "shared_died", "shared_ended", "shared_stopped"]
     found = outcomes(output)
-    assert len(found) == 14, output
+    assert len(found) == 20, output
     assert {name for name, what in found.items() if "ERROR" in what} == {f"test_{name}" for name in bad}, (
         output
     )
+    assert found.pop("test_closed") == ["FAILED"], output
     assert all(what[0] == "PASSED" for what in found.values()), output
-    assert "internal error" in output
-    assert "status -11" in output
+    assert re.search(r"^test_it.py:\d+: RuntimeError$", output, re.MULTILINE), "the line that closes it"
+    for said in ("internal error", "status -11", "by a KILL request", "as by SIGSTOP"):
+        assert said in output
 
 
+@pytest.mark.measured
 def test_log_is_shown_where_a_test_fails(project) -> None:
     project.write(
         "test_it.py",
@@ -314,6 +533,7 @@ def test_skipped(epmd): pytest.skip("no")
     assert "registering 'quiet:" not in output
 
 
+@pytest.mark.measured
 def test_options_may_be_overridden(project) -> None:
     project.write(
         "conftest.py",
@@ -399,7 +619,7 @@ def workers_of(project, process: subprocess.Popen) -> set[int]:
     return {int(path.stem.removeprefix("aside")) for path in project.folder.glob("*.pids")} - {process.pid}
 
 
-@pytest.mark.slow
+@pytest.mark.slow(10)
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda how: how.name)
 @pytest.mark.parametrize(("tests", "options"), [(1, ()), (2, ("-n", "2"))], ids=["alone", "workers"])
 def test_nothing_is_left_of_a_run_that_is_ended(project, how, tests: int, options: tuple[str, ...]) -> None:

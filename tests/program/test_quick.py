@@ -54,8 +54,10 @@ json.dump(seen, sys.stdout)
 SERVING = (
     "ALLOW",
     "ALLOW_REGISTER",
+    "NOT_LOCAL",
     "USER",
     "IDLE_EXIT",
+    "PACKET_TIMEOUT",
     "PID_EXIT",
     "PORT_FILE",
     "PID_FILE",
@@ -107,7 +109,7 @@ def test_quick_lines_do_what_the_full_way_does(ports: list[int]) -> None:
     )
     quick = 0
 
-    @settings(max_examples=12, deadline=None, database=None)
+    @settings(max_examples=12, database=None)
     @given(st.lists(st.tuples(lines, environs), min_size=5, max_size=25))
     def compare(calls: list) -> None:
         nonlocal quick
@@ -119,12 +121,15 @@ def test_quick_lines_do_what_the_full_way_does(ports: list[int]) -> None:
     assert quick > 20
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     "environ",
     [
         {"ERL_EPMD_USER": "nosuch"},
         {"ERL_EPMD_IDLE_EXIT": "60", "ERL_EPMD_USER": "nobody"},
         {"ERL_EPMD_RELAXED_COMMAND_CHECK": "", "ERL_EPMD_IDLE_EXIT": "2147483647"},
+        {"ERL_EPMD_PACKET_TIMEOUT": "5"},
+        {"LISTEN_PID": "1", "LISTEN_FDS": "1"},
     ],
     ids=str,
 )
@@ -133,12 +138,15 @@ def test_daemon_with_variables_of_an_epmd_that_serves_is_quick(ports: list[int],
     assert quick == full == ["", "", 0]
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("seconds", ["", "0", "soon", "2147483648"])
 def test_bad_number_takes_the_full_way(ports: list[int], seconds: str) -> None:
-    [(quick, _)] = played([[["-port", str(ports[0]), "-daemon"], {"ERL_EPMD_IDLE_EXIT": seconds}]])
-    assert quick[2] == 200
+    for name in ("IDLE_EXIT", "PACKET_TIMEOUT"):
+        [(quick, _)] = played([[["-port", str(ports[0]), "-daemon"], {f"ERL_EPMD_{name}": seconds}]])
+        assert quick[2] == 200
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("variable", ["ERL_EPMD_ADDRESS", "ERL_EPMD_LOOPBACK", "ERL_EPMD_ANYTHING_NEW"])
 def test_daemon_that_is_to_listen_elsewhere_takes_the_full_way(ports: list[int], variable: str) -> None:
     line = ["-port", str(ports[0]), "-daemon"]
@@ -153,7 +161,7 @@ def options_or_error(arguments: list[str], environ: dict[str, str]) -> object:
         return repr(error)
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@settings(max_examples=300, database=None)
 @given(
     st.lists(st.sampled_from(["-port", "-daemon", "5000", "0", "abc", "", "-d", "-names"]), max_size=4).map(
         lambda line: [*line, "-daemon"]
@@ -163,7 +171,7 @@ def options_or_error(arguments: list[str], environ: dict[str, str]) -> object:
         optional={
             "ERL_EPMD_PORT": st.sampled_from(["5001", "abc", ""]),
             "ERL_EPMD_ADDRESS": st.sampled_from(["127.0.0.1", "127.0.0.2, ::1", ""]),
-            "ERL_EPMD_LOOPBACK": st.just(""),
+            "ERL_EPMD_LOOPBACK": st.sampled_from(["", "1", "no", "maybe"]),
             "ERL_EPMD_RELAXED_COMMAND_CHECK": st.just(""),
         },
     ),
@@ -171,6 +179,7 @@ def options_or_error(arguments: list[str], environ: dict[str, str]) -> object:
 @example(["-daemon"], {})
 @example(["-port", "5000", "-daemon"], {})
 @example(["-port", "-daemon", "-daemon"], {})
+@example(["-port", "5000", "-daemon", "-d", "-daemon"], {})
 def test_daemon_line_is_read_as_docopt_reads_it(arguments: list[str], environ: dict[str, str]) -> None:
     plain = options_or_error(arguments, environ)
     with pytest.MonkeyPatch.context() as patch:

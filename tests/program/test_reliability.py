@@ -12,18 +12,21 @@ from support.forms import PROGRAMS
 from support.paths import ROOT
 from support.programs import real, run
 
-#: From source alone: the same code in every form.
-_ONCE = ("fuzz-protocol",)
 #: Those in which the launcher of the one-file form has a part.
 _LAUNCHED = ("signals", "signals-to-process-1", "restart", "orphans", "killed-calls")
+#: Those in which the folder has one: how it starts and ends, what it cannot load once descriptors have run
+#: out, and its stand-ins for modules that describe errors.
+_BUNDLED = (*_LAUNCHED, "flood-of-256", "storms", "stuck-syslog", "no-syslog", "stuck-stderr", "fuzz-socket")
+#: That whose code no other measured test reaches.
+_MEASURED = {"signals-to-process-1": pytest.mark.measured}
 PLAYED = [
-    *(("source", name) for name in SCENES),
-    *(("folder", name) for name in SCENES if name not in _ONCE),
+    *(pytest.param("source", name, marks=_MEASURED.get(name, ())) for name in SCENES),
+    *(("folder", name) for name in _BUNDLED),
     *(("built", name) for name in _LAUNCHED),
 ]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(12)
 @pytest.mark.parametrize(("which", "name"), PLAYED)
 def test_it_cannot_be_knocked_over(which: str, name: str) -> None:
     real(PROGRAMS[which].command[0])

@@ -41,8 +41,7 @@ def test_any_bytes_in_any_chunks(form, options: tuple[str, ...]) -> None:
 
         @settings(
             max_examples=300,
-            deadline=None,
-            suppress_health_check=[HealthCheck.function_scoped_fixture],
+            suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
             database=None,
         )
         @given(

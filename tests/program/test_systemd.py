@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,17 +17,20 @@ import pytest
 from gevent_epmd.program.processes import gone
 from support.activation import DualStack, launched, listening
 from support.daemons import end, serving_pid
+from support.paths import BUILT, SOURCE
 from support.patience import PATIENCE, wait_until
 from support.peer import Peer, ask, names, node, register, try_to_register
 from support.ports import ReservedPort, answers, reserved_port
 from support.procfs import serving
-from support.programs import clean_environment, content, real, run
+from support.programs import clean_environment, content, outcome, real, run
 from support.scenes import (
     dual_stack_sockets_know_who_is_allowed,
     dual_stack_sockets_know_who_is_local,
     dual_stack_sockets_know_who_may_register,
     run_scene,
 )
+
+pytestmark = pytest.mark.measured
 
 
 class Activated(subprocess.Popen):
@@ -83,6 +89,135 @@ def test_nothing_is_said_without_the_option(command, tmp_path: Path) -> None:
                 notified.recv(4096)
         finally:
             end(port, pid)
+
+
+#: What in vain says where to listen: options, variables, and how the log names them.
+IN_VAIN = [
+    (["-address", "127.0.0.1"], {}, ["-address"]),
+    (["-loopback"], {}, ["-loopback"]),
+    (["-loopback", "-address", "127.0.0.1", "-port", "1"], {}, ["-loopback", "-address", "-port"]),
+    ([], {"ERL_EPMD_ADDRESS": "nonsense"}, ["ERL_EPMD_ADDRESS"]),
+    (
+        ["-port", "1"],
+        {"ERL_EPMD_ADDRESS": "::1", "ERL_EPMD_LOOPBACK": "1", "ERL_EPMD_PORT": "2"},
+        ["ERL_EPMD_LOOPBACK", "ERL_EPMD_ADDRESS", "-port"],
+    ),
+    ([], {"ERL_EPMD_PORT": "1", "ERL_EPMD_LOOPBACK": "0"}, ["ERL_EPMD_PORT"]),
+    ([], {}, []),
+]
+
+
+@pytest.mark.parametrize(("options", "environ", "named"), IN_VAIN, ids=str)
+def test_where_to_listen_is_up_to_systemd(options: list[str], environ: dict, named: list[str]) -> None:
+    serves_and_says_what_has_no_effect(SOURCE, options, environ, named)
+
+
+def test_where_to_listen_is_up_to_systemd_in_every_form(ours) -> None:
+    serves_and_says_what_has_no_effect(
+        ours, ["-loopback"], {"ERL_EPMD_PORT": "1"}, ["-loopback", "ERL_EPMD_PORT"]
+    )
+
+
+def serves_and_says_what_has_no_effect(command: list[str], options: list[str], environ, named) -> None:
+    """To fail would be to fail again and again, whenever somebody connects."""
+    with listening("127.0.0.1") as sock:
+        process = Activated(command, [sock], *options, **environ)
+        try:
+            assert not names(sock.getsockname()[1])
+        finally:
+            said = finish(process)
+        for name in named:
+            assert (
+                said.count(f": {name} has no effect with -systemd: systemd chooses where to listen\r\n") == 1
+            )
+        assert said.count("\n") == len(named)
+
+
+def test_port_of_the_socket_is_no_contradiction() -> None:
+    with listening("127.0.0.1") as sock:
+        process = Activated(SOURCE, [sock], "-port", str(sock.getsockname()[1]))
+        try:
+            assert not names(sock.getsockname()[1])
+        finally:
+            assert finish(process) == ""
+
+
+@pytest.mark.parametrize("options", [["-daemon"], [], ["-address", "127.0.0.1", "-daemon"]], ids=" ".join)
+@pytest.mark.parametrize("how", ["option", "variable"])
+def test_socket_that_is_passed_in_vain(ours, options: list[str], how: str) -> None:
+    """It is at the port to serve, so to ask who has the port would be to ask oneself; systemd would start the
+    program for that question, again and again."""
+    with listening("127.0.0.1") as sock:
+        port = sock.getsockname()[1]
+        line = ["-port", str(port)] if how == "option" else []
+        environ = {} if line else {"ERL_EPMD_PORT": str(port)}
+        call = launched([*ours, *line, *options], [sock])
+        out, err, status = outcome(call, environ=environ, pass_fds=[sock.fileno()])
+        assert (out, status) == (b"", 1)
+        said = f": systemd passes the socket for port {port}: start with -systemd\r\n"
+        assert err.decode().endswith(said)
+        assert err.count(b"\n") == 1
+        sock.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            sock.accept()  # nobody has asked
+
+
+def test_socket_of_another_service(ours) -> None:
+    """It is at another port, or was passed to another process, which has started this one."""
+    with listening("127.0.0.1") as sock, reserved_port() as port:
+        serve = [*ours, "-port", str(port), "-daemon"]
+        assert run(launched(serve, [sock]), pass_fds=[sock.fileno()]).returncode == 0
+        end(port, serving_pid(port))
+        with listening("127.0.0.1", port) as same:
+            same.settimeout(PATIENCE)
+            by_a_shell = [real("sh"), "-c", '"$@"; exit $?', "sh", *serve]
+            asking = subprocess.Popen(
+                launched(by_a_shell, [same]), env=clean_environment(), pass_fds=[same.fileno()]
+            )
+            with same.accept()[0] as asked:  # who has the port
+                assert asked.recv(3) == b"\0\1n"
+                asked.sendall(port.to_bytes(4, "big"))
+            assert asking.wait(PATIENCE) == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may speak for another process")
+def test_main_process_of_the_one_file_is_its_launcher(tmp_path: Path) -> None:
+    """systemd listens to no other, unless NotifyAccess=all."""
+    with notify_socket(tmp_path) as notified, listening("127.0.0.1") as sock:
+        notified.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        process = Activated([real(BUILT)], [sock], NOTIFY_SOCKET=str(tmp_path / "notify"))
+        try:
+            text, [(_, kind, sender)], _, _ = notified.recvmsg(4096, 1024)
+            assert kind == socket.SCM_CREDENTIALS
+            assert struct.unpack("3i", sender) == (process.pid, 0, 0)
+            assert text.endswith(f"MAINPID={serving(process)}".encode())
+            assert serving(process) != process.pid
+        finally:
+            assert finish(process) == ""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="made for root to become another user")
+def test_one_file_that_may_not_speak_for_its_launcher_says_what_is_missing(tmp_path: Path) -> None:
+    with notify_socket(tmp_path) as notified, listening("127.0.0.1") as sock:
+        # It is root, and may only not do that.
+        may_not = [real("setpriv"), "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin"]
+        process = Activated([*may_not, real(BUILT)], [sock], NOTIFY_SOCKET=str(tmp_path / "notify"))
+        try:
+            assert notified.recv(4096).startswith(b"READY=1\n")
+            assert not names(sock.getsockname()[1])
+        finally:
+            said = finish(process)
+        assert said.endswith(
+            ": the one-file form tells systemd that it is ready only with NotifyAccess=all\r\n"
+        )
+
+
+@contextlib.contextmanager
+def notify_socket(folder: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
+        notified.bind(str(folder / "notify"))
+        notified.settimeout(PATIENCE)
+        yield notified
 
 
 def finish(process: Activated) -> str:

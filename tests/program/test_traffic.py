@@ -11,8 +11,7 @@ from comparison.groups import Plan
 from comparison.rows import DELIBERATE, DIFFERENT, SAME
 from comparison.traffic import rows
 from comparison.traffic_play import DELIBERATE as DELIBERATE_PAIRS
-from support.forms import C, Folder, Source
-from support.marks import forms
+from support.forms import C, Source
 from support.paths import ROOT
 from support.programs import real
 
@@ -22,10 +21,9 @@ def _c_is_there() -> None:
     real(C.command[0])
 
 
-@forms(Source, Folder)
-def test_c_and_ours_do_the_same(form) -> None:
-    real(form.command[0])
-    found = list(rows(C, form, Plan(2000, 7)))
+@pytest.mark.slow(15)
+def test_c_and_ours_do_the_same() -> None:
+    found = list(rows(C, Source, Plan(2000, 7)))
     assert [row for row in found if row.verdict == DIFFERENT] == []
     assert [row.verdict for row in found].count(SAME) == 4
     met = {row.difference for row in found if row.verdict == DELIBERATE}

@@ -14,15 +14,17 @@ from soak.measure import descriptors
 from support.forms import Built, InProcess, Source
 from support.marks import forms
 from support.patience import wait_until
-from support.peer import Peer, barrier, long_nodes, names, node, register, slow_reader, try_to_register
+from support.peer import Peer, barrier, begun, long_nodes, names, node, register, slow_reader
 from support.programs import few_descriptors
+
+pytestmark = pytest.mark.measured
 
 
 def assert_makes_room(server, expected: list[Peer], stack: ExitStack) -> None:
     """These, one for each newcomer, in this order; the newcomers stay."""
     newcomers = []
     for number, peer in enumerate(expected):
-        newcomers.append(stack.enter_context(Peer(server.port)))
+        newcomers.append(stack.enter_context(begun(server.port)))
         assert peer.read_all() == b"", f"number {number}"
         assert all(other.is_open() for other in [*expected[number + 1 :], *newcomers])
 
@@ -34,21 +36,21 @@ def test_which_connection_makes_room(monkeypatch) -> None:
         for request in long_nodes(600):
             stack.enter_context(register(server.port, request)[0])
         keeper = stack.enter_context(register(server.port, node("keeper"))[0])
-        refused = stack.enter_context(Peer(server.port))  # which it is not yet
+        refused = stack.enter_context(begun(server.port))  # which it is not yet
         reader = stack.enter_context(slow_reader(server.port))
         barrier(server.port)
-        drip = stack.enter_context(Peer(server.port))
-        drip.send(b"\0")
+        drip = stack.enter_context(begun(server.port))
         barrier(server.port)
-        idle = stack.enter_context(Peer(server.port))
-        late = stack.enter_context(Peer(server.port))  # becomes a node
+        idle = stack.enter_context(begun(server.port))
+        late = stack.enter_context(begun(server.port))  # becomes a node
         barrier(server.port)
-        assert try_to_register(refused, node("keeper"))[:2] == b"v\1"
-        assert try_to_register(late, node("late"))[:2] == b"v\0"
+        for peer, name, result in ((refused, "keeper", b"v\1"), (late, "late", b"v\0")):
+            peer.send(frame(node(name).packet())[1:])
+            assert peer.read(6)[:2] == result
         drip.send(b"\x09")
         barrier(server.port)
         monkeypatch.setattr(mapper, "MOST_UNREGISTERED", 4)
-        stack.enter_context(Peer(server.port))
+        stack.enter_context(begun(server.port))
         assert len(reader.read_all()) < 600 * 255, "it is cut off"
         assert_makes_room(server, [drip, idle, refused], stack)
         assert "more than 4 connections without a node: making room for a connection from " in server.log()
@@ -60,7 +62,11 @@ def test_which_connection_makes_room(monkeypatch) -> None:
 
 def test_connection_that_is_not_looked_at_yet_makes_room(monkeypatch) -> None:
     monkeypatch.setattr(mapper, "MOST_UNREGISTERED", 1)
-    with InProcess("-delay_accept", "3") as server, Peer(server.port) as busy, Peer(server.port) as newcomer:
+    with (
+        InProcess("-delay_accept", "3") as server,
+        begun(server.port) as busy,
+        begun(server.port) as newcomer,
+    ):
         assert busy.read_all() == b""
         assert newcomer.is_open()
 
@@ -71,10 +77,13 @@ def test_node_that_waits_for_its_reply_is_a_node(monkeypatch) -> None:
     monkeypatch.setattr(mapper, "MOST_UNREGISTERED", 1)
     with InProcess("-delay_write", "3") as server, Peer(server.port) as keeper:
         keeper.send(frame(node("keeper").packet()))
-        wait_until(lambda: len(server._embedded._mapper.registry), "it to be registered")
-        with Peer(server.port) as busy, Peer(server.port):
+        inside = server._embedded._mapper
+        wait_until(lambda: len(inside.registry), "it to be registered")
+        with Peer(server.port) as busy:
             busy.send(frame(b"n"))
-            assert busy.read_all() == b""
+            wait_until(lambda: len(inside.unregistered), "it to wait for its reply")
+            with begun(server.port):
+                assert busy.read_all() == b""
             assert keeper.read(6)[:2] == b"v\0"
 
 
@@ -89,7 +98,7 @@ def test_most_connections_where_descriptors_do_not_end(form, monkeypatch) -> Non
         barrier(server.port)
         before = descriptors(server.pid)
         for _ in range(mapper.MOST_UNREGISTERED + more):
-            crowd.join()
+            crowd.join(b"\0")
         for _ in range(more):
             with crowd.peers.popleft() as peer:
                 assert peer.read_all() == b""

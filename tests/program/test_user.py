@@ -28,8 +28,14 @@ from support.programs import clean_environment, outcome, real, run
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may serve as another user")
 
 #: The users and groups of a mount namespace of the test's own.
-PASSWD = "root:x:0:0::/:/bin/sh\nmapper:x:4711:4712::/:/bin/false\n"
-GROUP = "root:x:0:\nmapper:x:4712:\nbeside:x:4713:mapper\nother:x:4714:\n"
+#: Root's group is the first of one user, and among those of another.
+PASSWD = """\
+root:x:0:0::/:/bin/sh
+mapper:x:4711:4712::/:/bin/false
+wheel:x:4715:0::/:/bin/false
+admin:x:4716:4712::/:/bin/false
+"""
+GROUP = "root:x:0:admin\nmapper:x:4712:\nbeside:x:4713:mapper\nother:x:4714:\n"
 AMONG = 'mount --bind "$1/passwd" /etc/passwd; mount --bind "$1/group" /etc/group; shift; exec "$@"'
 
 
@@ -172,6 +178,11 @@ BAD = {
     "12345": "no user has the ID 12345, so name a group too, as 12345:12345",
     "root": "root is root: name an unprivileged user",
     "0:mapper": "0 is root: name an unprivileged user",
+    "mapper:root": "mapper:root is in the group of root: name an unprivileged group",
+    "mapper:0": "mapper:0 is in the group of root: name an unprivileged group",
+    "wheel": "wheel is in the group of root: name an unprivileged group",
+    "admin": "admin is in the group of root: name an unprivileged group",
+    "admin:other": "admin:other is in the group of root: name an unprivileged group",
 }
 
 
@@ -243,10 +254,65 @@ def test_files_in_a_folder_of_the_user(form, tmp_path: Path) -> None:
         assert int((folder / "port").read_text()) == server.port
         assert int((folder / "pid").read_text()) == server.pid
         assert (folder / "pid").stat().st_uid == 0, "start-stop-daemon trusts no other"
+        for name in ("port", "pid"):
+            flags = flags_of_descriptors(server.pid, folder / name)
+            assert flags, "without one, another file could get its inode"
+            assert all(os.O_PATH & flag and not flag & os.O_ACCMODE for flag in flags)
         assert ask(server.port, b"k") == b"OK"
         wait_until(lambda: server.ended() == 0, "it to end")
         assert "not removed" not in server.log()
     assert list(folder.iterdir()) == []
+
+
+def flags_of_descriptors(pid: int, path: Path) -> list[int]:
+    """How the process has opened this file: the flags of each descriptor."""
+    found = []
+    for way in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it has closed a connection in between
+            if os.readlink(way) == str(path):
+                info = Path(f"/proc/{pid}/fdinfo/{way.name}").read_text()
+                found.append(int(re.search(r"^flags:\s+([0-7]+)$", info, re.MULTILINE)[1], 8))
+    return found
+
+
+@pytest.mark.parametrize("option", ["-pid_file", "-port_file"])
+@pytest.mark.parametrize("kind", ["daemon", "foreground"])
+def test_link_that_the_user_has_placed(ours, option: str, kind: str, tmp_path: Path) -> None:
+    """Root must not write where the link leads: neither at the start, nor at the end."""
+    folder, victim = tmp_path / "run", tmp_path / "victim"
+    folder.mkdir()
+    os.chown(folder, 12345, 12345)
+    victim.write_text("precious")
+    victim.chmod(0o600)
+    (folder / "file").symlink_to(victim)
+    os.lchown(folder / "file", 12345, 12345)
+    with within_reach(tmp_path), reserved_port() as port:
+        call = [*ours, "-port", str(port), "-user", "12345:12345", option, str(folder / "file")]
+        out, err, status = outcome([*call, "-daemon"] if kind == "daemon" else call)
+        said = f"epmd: {option}: {folder}/file is a symbolic link, which root does not follow\n"
+        assert (out, err, status) == (b"", said.encode(), 1)
+        variable = {f"ERL_EPMD_{option[1:].upper()}": str(folder / "file")}
+        assert (
+            said[6:].replace(option, f"ERL_EPMD_{option[1:].upper()}").encode()
+            in outcome([*call[:-2], "-daemon"], environ=variable)[1]
+        )
+        assert not answers(port)
+    assert victim.read_text() == "precious"
+    assert victim.stat().st_mode & 0o777 == 0o600
+    assert (folder / "file").is_symlink()
+
+
+def test_link_of_the_user_on_the_way(tmp_path: Path) -> None:
+    """To a folder of root's, in which a file of this name would appear, and be removed at the end."""
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "run").symlink_to("victim")
+    os.lchown(tmp_path / "run", 12345, 12345)
+    with reserved_port() as port:
+        call = [*SOURCE, "-port", str(port), "-daemon", "-user", "12345:12345"]
+        out, err, status = outcome(call, "-pid_file", str(tmp_path / "run" / "pid"))
+        said = f"epmd: -pid_file: root does not follow the link {tmp_path}/run of another user\n"
+        assert (out, err, status) == (b"", said.encode(), 1)
+    assert list((tmp_path / "victim").iterdir()) == []
 
 
 @contextlib.contextmanager
@@ -265,19 +331,21 @@ def within_reach(folder: Path) -> Iterator[None]:
 
 @forms(processes_only=True, c=False)
 def test_files_in_a_folder_of_root_alone(form, tmp_path: Path) -> None:
-    """They are written; who may not remove them empties them, and says so."""
+    """They are written; who may not remove them says so.  Emptied they cannot be either: who could do that
+    could write another number as well."""
     port, pid = tmp_path / "port", tmp_path / "pid"
     with (
         within_reach(tmp_path),
         form("-user", "12345:12345", "-port_file", str(port), "-pid_file", str(pid)) as server,
     ):
-        assert int(pid.read_text()) == server.pid
+        written = {path: path.read_text() for path in (port, pid)}
+        assert written == {port: f"{server.port}\n", pid: f"{server.pid}\n"}
         assert ask(server.port, b"k") == b"OK"
         wait_until(lambda: server.ended() == 0, "it to end")
         for path in (port, pid):
-            said = f"cannot remove a file, emptied it instead: [Errno 13] Permission denied: '{path}'\r\n"
+            said = f": -{path.name}_file: cannot remove {path}: Permission denied\r\n"
             assert said in server.log()
-            assert path.read_bytes() == b""
+            assert path.read_text() == written[path]
 
 
 #: Rights that root may lack, or have: how it is started, and what of them is left.
@@ -299,6 +367,36 @@ def test_odd_roots(how: str) -> None:
         assert {name: value for name, value in found.items() if expected[name] is not None} == {
             name: value for name, value in expected.items() if value is not None
         }
+
+
+def test_terminal_of_another_user_that_nobody_reads() -> None:
+    """Who may not open it again writes to it in small pieces, each when there is room."""
+    reading, writing = os.openpty()
+    with readable_source() as source, reserved_port() as port, os.fdopen(reading, "rb") as terminal:
+        os.fchmod(writing, 0o600)
+        call = [*somebody(*ORDINARY), *source, "-port", str(port), "-d", "-d", "-d", "-loopback"]
+        process = subprocess.Popen(
+            call, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=writing, env=clean_environment()
+        )
+        os.close(writing)
+        try:
+            wait_until(lambda: answers(port), "it to answer")
+            for number in range(300):
+                assert ask(port, b"zfoo") == b"w\1", f"look-up {number} was not answered"
+            said = terminal.read1(1 << 20).split(b"\n")
+            assert len(said) > 20
+            # What has room comes whole; the terminal makes a line end of two bytes of a line feed.
+            assert all(
+                line.startswith((b"epmd: ", b"***** ")) and line.endswith(b"\r\r") for line in said[:20]
+            )
+            os.set_blocking(terminal.fileno(), False)
+            while terminal.read(1 << 20):
+                pass
+            assert ask(port, b"zfoo") == b"w\1"
+            wait_until(lambda: b"zfoo" in (terminal.read(1 << 20) or b""), "it to go on with a new line")
+        finally:
+            process.terminate()
+            process.wait(PATIENCE)
 
 
 @pytest.mark.parametrize("right", ["setgid", "setuid"])
@@ -337,7 +435,7 @@ SLOW_TO_REMOVE = """
 import os, sys, time
 from gevent_epmd.program.cli import main
 unlink = os.unlink
-os.unlink = lambda path: time.sleep(0.5) or unlink(path)
+os.unlink = lambda *path, **how: time.sleep(0.5) or unlink(*path, **how)
 sys.exit(main())
 """
 

@@ -12,7 +12,14 @@ from support.peer import Peer, barrier
 from support.wire_cases import CASES, Case
 from support.wire_play import Servers, listed, nodes_of, send
 
+pytestmark = pytest.mark.measured
+
 MODES = ["whole", "byte by byte", "glued", "later"]
+
+
+def asks(case: Case) -> bool:
+    """Whether it changes nothing: what asks again gets the same answer."""
+    return case.request[HEADER : HEADER + 1] in (b"z", b"n")
 
 
 @pytest.fixture(scope="module", params=FORMS, ids=lambda form: form.__name__)
@@ -38,6 +45,14 @@ def server(case: Case, servers):
 def test_case(case: Case, mode: str, server) -> None:
     with nodes_of(case, server.port):
         check(case, mode, server)
+
+
+@pytest.mark.parametrize("case", [*filter(asks, CASES)], ids=lambda case: case.title)
+def test_question_is_answered_again(case: Case, server) -> None:
+    """The second and the third time, our server need not parse it."""
+    with nodes_of(case, server.port):
+        for _ in range(3):
+            check(case, "whole", server)
 
 
 def check(case: Case, mode: str, server) -> None:

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 from gevent_epmd.protocol import frame
 from soak.crowd import Crowd, still_serves
-from soak.measure import Worker, descriptors, judge, resident, share_of_a_core
+from soak.measure import Worker, descriptors, judge, resident, share_beside_a_loop, share_of_a_core
 from soak.play import Figures, Form, Scale, scene, variant
 from support.forms import Process
 from support.patience import wait_until
@@ -52,9 +52,9 @@ def flood(form: Form, limit: int, times: int, scale: Scale) -> Figures:
                 if scale.short and number % _AHEAD == 0:
                     look_up(server.port, "keeper")
                 crowd.keep(_KEPT * limit)
+            seen = probe.result()
             busy = rest(server, scale)
             still_serves(server)
-            seen = probe.result()
             assert keeper.is_open(), "the node was lost"
             crowd.keep(0)
             wait_until(lambda: descriptors(server.pid) <= before, "the descriptors to be free")
@@ -67,17 +67,18 @@ def flood(form: Form, limit: int, times: int, scale: Scale) -> Figures:
 
 def rest(server: Process, scale: Scale) -> float:
     """The share of a core that it uses while nothing happens."""
+    if not scale.short:
+        busy = share_of_a_core(server.pid, 5)
+        assert busy < _BUSY, f"{busy:.0%} of a core while nothing happened"
+        return busy
     shares: list[float] = []
 
-    def at_rest() -> bool:
-        shares.append(share_of_a_core(server.pid, scale.of(5, 1)))
+    def rests() -> bool:
+        shares.append(share_beside_a_loop(server.pid, 0.5))
         return shares[-1] < _BUSY
 
-    if scale.short:
-        # It may be behind: one that spins never rests.
-        wait_until(at_rest, f"less than {_BUSY:.0%} of a core")
-    else:
-        assert at_rest(), f"{shares[-1]:.0%} of a core while nothing happened"
+    # It may be behind: one that spins never rests.
+    wait_until(rests, "the server to rest")
     return shares[-1]
 
 

@@ -56,6 +56,20 @@ def share_of_a_core(pid: int, seconds: float) -> float:
     return (cpu_seconds(pid) - before) / (time.monotonic() - start)
 
 
+def share_beside_a_loop(pid: int, seconds: float) -> float:
+    """What it takes of the CPU, in parts of what a loop without end gets beside it: 1.0 is another such loop,
+    on any machine, whatever else that does."""
+    before, mine, end = _running(pid), time.thread_time(), time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+    return (_running(pid) - before) / (time.thread_time() - mine)
+
+
+def _running(pid: int) -> float:
+    """How long its first thread has run, in seconds; finer than `cpu_seconds`."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+
+
 class Worker:
     """A function of `soak.workers` that runs in a process of its own, until it is done or until it is
     asked for its result."""

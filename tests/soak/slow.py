@@ -11,7 +11,7 @@ from soak.measure import Worker, judge, resident
 from soak.play import Figures, Form, Scale, scene
 from support.neighbour import HERE_V4, Neighbour
 from support.patience import wait_until
-from support.peer import Peer, node, register
+from support.peer import Peer, ask, barrier, node, register
 
 _NODES = 900
 #: 255 characters, the most there may be, and nearly all of two bytes.
@@ -51,6 +51,45 @@ def slow_readers(form: Form, scale: Scale) -> Figures:
     grown = peak - before
     assert grown * 1024 <= count * _LISTING + (1 << 21), f"grown by {grown} KB"
     return seen | {"cut off after s": round(took, 1), "timeout s": timeout, "grown KB": grown}
+
+
+@scene("clients who do not read 1 MB of names, of which one changes between them", network=True)
+def readers_of_a_changing_listing(form: Form, scale: Scale) -> Figures:
+    """The measure is what as many readers of one listing take, which does not change."""
+    count, most = scale.of(300, 150), 64 * 1024
+    with contextlib.ExitStack() as stack:
+        neighbour = stack.enter_context(contextlib.closing(Neighbour()))
+        server = stack.enter_context(form())
+        for number in range(1000):
+            stack.enter_context(register(server.port, node(f"{number:04}" + "🐇" * 251))[0])
+        keeper = stack.enter_context(register(server.port, node("keeper"))[0])
+        probe = stack.enter_context(Worker("probe", port=server.port, name="keeper", pid=server.pid))
+        probe.wait_until_it_works()
+        before = resident(server.pid)
+        with contextlib.ExitStack() as readers:
+            for _ in range(count):
+                readers.enter_context(who_does_not_read(server.port, neighbour))
+            barrier(server.port)
+            of_one = resident(server.pid) - before
+        barrier(server.port)
+        slow, grown = [], 0
+        for _ in range(count):
+            slow.append(stack.enter_context(who_does_not_read(server.port, neighbour)))
+            barrier(server.port)
+            register(server.port, node("comes and goes"))[0].close()
+            grown = max(grown, resident(server.pid) - before)
+        seen = probe.result()
+        assert seen["unanswered"] == 0, f"{seen['unanswered']} of {seen['asked']} requests were not answered"
+        closed = [peer.was_reset() for peer in slow]
+        assert keeper.is_open()
+        assert b"name keeper at port 4711\n" in ask(server.port, b"n"), "who reads gets it all"
+        still_serves(server)
+        lines = server.log().count("more than 64 MB of replies are unread: closing the connection from ")
+    assert grown <= of_one + most * 1.25, f"grown by {grown} KB, by {of_one} KB while it does not change"
+    assert closed == sorted(closed, reverse=True), "a faster one was closed, and a slower one was not"
+    assert 0 < sum(closed) < count
+    assert lines >= 1
+    return seen | {"grown KB": grown, "unchanged KB": of_one, "closed": sum(closed), "log lines": lines}
 
 
 def who_does_not_read(port: int, neighbour: Neighbour) -> Peer:

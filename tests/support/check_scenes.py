@@ -13,7 +13,8 @@ from pathlib import Path
 
 from gevent_epmd import __version__
 from gevent_epmd.wire import DEFAULT_PORT
-from support.checking import BOX, blocked_port, check, main
+from support.checking import BOX, check, main
+from support.firewall import blocked_port
 from support.forms import PROGRAMS, C, otp_of
 from support.neighbour import HERE_V4, HERE_V6, THERE_V4, Neighbour, forward_packets
 from support.patience import wait_until

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import json
 import os
-import socket
-import struct
 import sys
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from support.paths import TESTS
@@ -20,10 +15,6 @@ from support.scenes import run_apart
 LOCALHOST = "127.0.0.1 localhost\n::1 localhost\n"
 #: The name of a host that is made here.
 BOX = "box"
-
-#: A program for a socket that drops every packet: return 0, by linux/filter.h.
-_RETURN_NOTHING = struct.pack("=HBBI", 0x06, 0, 0, 0)
-_SO_ATTACH_FILTER = 26
 
 
 class Checked(NamedTuple):
@@ -78,13 +69,3 @@ def in_a_box(command: list[str], hosts: str, network: str = "plain", **how):
 def main(scenes: dict[str, object], forms: dict[str, type]) -> None:
     """Run the scene that the command line names."""
     scenes[sys.argv[1]](forms[sys.argv[2]])
-
-
-@contextlib.contextmanager
-def blocked_port(host: str = "127.0.0.1") -> Iterator[int]:
-    """A port that a firewall seems to block: it listens, and every packet to it is dropped."""
-    with socket.create_server((host, 0)) as listener:
-        code = ctypes.create_string_buffer(_RETURN_NOTHING)
-        program = struct.pack("HP", 1, ctypes.addressof(code))
-        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
-        yield listener.getsockname()[1]

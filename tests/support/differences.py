@@ -68,6 +68,12 @@ DIFFERENCES = (
         "closes the connection: the packet timeout runs from the start of the connection",
     ),
     Difference(
+        "a connection that has not sent anything",
+        "is accepted at once",
+        "is accepted after a second, when the packet timeout starts, and does not learn before that the epmd "
+        "ends: the server wakes up once for a request instead of twice; with `-d` it is accepted at once",
+    ),
+    Difference(
         "a client that does not read the reply",
         "blocks for all clients",
         "serves all other clients, and closes this connection at the packet timeout",
@@ -75,7 +81,7 @@ DIFFERENCES = (
     Difference(
         "1,024 descriptors",
         "cannot use more, and rejects node 1,018",
-        "raises its soft limit to the hard limit, and reserves some descriptors for requests",
+        "raises its soft limit to the hard limit, and registers 24 nodes fewer than that: 1,000 of 1,024",
     ),
     Difference(
         "out of descriptors",
@@ -98,7 +104,8 @@ DIFFERENCES = (
     Difference(
         "another program at the port",
         "takes it for an epmd: `-daemon` and `-started` exit with status 0, `-names` prints what it sends",
-        "prints what it found instead of an epmd, and exits with status 1, because no epmd is available",
+        "prints within 3 s what it found instead of an epmd, and who holds the port; the status is 1, "
+        "because no epmd is available",
     ),
     Difference(
         "an epmd that does not answer",
@@ -171,6 +178,26 @@ DIFFERENCES = (
         "reports the invalid value, and exits with status 1",
     ),
     Difference(
+        "an invalid address in `ERL_EPMD_ADDRESS`",
+        "prints an error that does not name the variable",
+        "prints the same error, with the name of the variable before it",
+    ),
+    Difference(
+        "a command line that is wrong",
+        "prints its usage, without the reason",
+        "prints the reason in one line, which refers to `-help`; stderr and status 1 are the same",
+    ),
+    Difference(
+        "SIGUSR1 to an epmd that serves",
+        "ends it",
+        "is ignored, because operators send it to daemons to learn something",
+    ),
+    Difference(
+        "a socket unit of systemd that starts epmd without `-systemd`",
+        "finds its port in use, exits, and is started again by its own question",
+        "exits with status 1 and the line `systemd passes the socket for port 4369: start with -systemd`",
+    ),
+    Difference(
         "`--help`, `--version` and `--licences`",
         "rejects them: usage on stderr, status 1",
         "prints the text on stdout, status 0; `-help` is a usage error as in C, with our own usage text",
@@ -181,6 +208,21 @@ DIFFERENCES = (
         "escapes it, so that no name can forge a log line or control a terminal",
     ),
     Difference(
+        "names with control characters on a terminal",
+        "`-names` and `-dump` print them unchanged",
+        "`-names` and `-dump` escape them on a terminal, and print them unchanged to a pipe or a file",
+    ),
+    Difference(
+        "a first address that drops packets",
+        "waits for it for two minutes before it tries the next one",
+        "tries the next address after a quarter of a second; the call has 10 s for all of them",
+    ),
+    Difference(
+        "a firewall that blocks the port on loopback",
+        "`-daemon` exits with status 0, and nobody can ask",
+        "`-daemon` asks its own port; if no loopback address answers, it exits with status 1 and the reason",
+    ),
+    Difference(
         "an error message about a peer",
         "does not name the peer",
         "uses the same words, and appends ` from ADDRESS:PORT`",
@@ -188,7 +230,8 @@ DIFFERENCES = (
     Difference(
         "the same error again and again",
         "fills the log",
-        "is rate-limited to one line a second, with the number of suppressed lines; `-d` logs every one",
+        "is rate-limited to one line a second; the number of suppressed lines follows a second later, "
+        "or at the end; `-d` logs every one",
     ),
     Difference(
         "the log of `-d -d -d` while nothing happens",

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from support import differences
 from support.paths import BUILT, C_EPMD, FOLDER, SOURCE
-from support.patience import PATIENCE, wait_until
+from support.patience import IN_VAIN, PATIENCE, wait_until
 from support.ports import ReservedPort, answers
 from support.procfs import serving, state
 from support.programs import clean_environment, content, real
@@ -167,7 +167,7 @@ class Process(Server):
 
     def _agrees_to_end(self) -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=2) as sock:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=IN_VAIN) as sock:
                 sock.sendall(b"\0\1k")
                 return sock.recv(2) == b"OK"
         except OSError:

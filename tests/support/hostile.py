@@ -45,7 +45,7 @@ class Hostile:
 
 def drip(connection: socket.socket, done: threading.Event) -> None:
     end = time.monotonic() + PATIENCE
-    while not done.wait(0.01) and time.monotonic() < end:
+    while not done.wait(0.01) and time.monotonic() < end:  # the rate
         connection.sendall(b"\0")
 
 

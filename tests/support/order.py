@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 
-def longest_first(items: list[pytest.Item]) -> list[pytest.Item]:
+def longest_first(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
     """Those that `slow` says take so many seconds, at the beginning of what xdist gives each worker.
 
     `--dist worksteal` cuts the list into equal pieces, one a worker, and later moves tests from the end of a
@@ -15,7 +13,6 @@ def longest_first(items: list[pytest.Item]) -> list[pytest.Item]:
     """
     long = sorted(filter(_seconds, items), key=_seconds, reverse=True)
     rest = [item for item in items if not _seconds(item)]
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     ordered: list[pytest.Item] = []
     for number in range(workers):
         piece = (len(items) - len(ordered)) // (workers - number)

@@ -87,6 +87,14 @@ class Peer:
         self.close()
 
 
+def begun(port: int) -> Peer:
+    """A connection with the first byte of a request, which the server accepts at once.  The kernel keeps back
+    one that has sent nothing, for a second."""
+    peer = Peer(port)
+    peer.send(b"\0")
+    return peer
+
+
 def ask(port: int, packet: bytes, host: str = "127.0.0.1", source: str = "") -> bytes:
     """The whole reply to one request."""
     with Peer(port, host, source=source) as peer:

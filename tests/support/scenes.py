@@ -13,9 +13,11 @@ import subprocess
 import sys
 import tempfile
 
+from comparison.settled import listening_inodes
 from gevent_epmd.protocol import PORT2_NOT_FOUND
 from support.activation import DualStack
 from support.erlang import Node
+from support.firewall import blocked_port
 from support.forms import FORMS, Process
 from support.neighbour import HERE_V4, HERE_V6, THERE_V4, THERE_V6, Neighbour, forward_packets
 from support.paths import ROOT, TESTS
@@ -173,6 +175,68 @@ def nodes_find_each_other_by_debians_own_name(form) -> None:
                 assert erl.eval(f"net_adm:ping('a@{name}')") == "pong"
 
 
+def second_start_without_ipv4(form) -> None:
+    """The running one can be asked at ::1 alone."""
+    line = [*form.command, "-port", "4369", "-daemon"]
+    for options in ([], ["-loopback"]):
+        for _ in range(2):
+            assert run([*line, *options]).stderr == b""
+        assert run([*line, *options]).returncode == 0
+        assert ask(4369, b"k", "::1") == b"OK"
+
+
+def first_address_of_a_host_is_dead(form) -> None:
+    """Its packets are dropped, and those of the second one are not."""
+    with tempfile.NamedTemporaryFile("w") as hosts:
+        hosts.write("127.0.0.8 two\n127.0.0.9 two\n")
+        hosts.flush()
+        assert run([real("mount"), "--bind", hosts.name, "/etc/hosts"]).returncode == 0
+        first, second = (at[0] for *_, at in socket.getaddrinfo("two", 1, type=socket.SOCK_STREAM))
+        with form("-address", second) as server, blocked_port(first, server.port):
+            for call in ("-names", "-started"):
+                done = run([*form.command, "-port", str(server.port), "-host", "two", call])
+                assert (done.returncode, done.stderr) == (0, b""), "the first one took all the time"
+
+
+def firewall_on_loopback(form) -> None:
+    """It drops or rejects what comes from the port, at one address or at both."""
+    line = [*form.command, "-port", "4369", "-daemon"]
+    for options in ([], ["-loopback"]):
+        with packets_blocked("127.0.0.1", "127.0.1.1", "::1"):
+            done = run([*line, *options])
+            assert (done.returncode, done.stdout) == (1, b"")
+            said = b"cannot serve: port 4369 does not answer on loopback (timed out): "
+            assert done.stderr.endswith(said + b"does a firewall block it?\r\n"), done.stderr
+            assert not listening_inodes(4369)
+    for half in (["127.0.0.1", "127.0.1.1"], ["::1"]):
+        with packets_blocked(*half):
+            done = run(line)
+            assert (done.returncode, done.stderr) == (0, b""), "nodes of the other family can ask"
+            assert run([*form.command, "-names"]).returncode == 0
+            assert run([*form.command, "-kill"]).stdout == b"Killed\n"
+
+
+@contextlib.contextmanager
+def packets_blocked(*hosts: str):
+    """Drop what port 4369 of these addresses sends, as a firewall might that drops what it receives."""
+    rules = [
+        ["ip", "-6" if ":" in host else "-4", "rule", "add", "pref", "1", "from", host, "ipproto", "tcp",
+         "sport", "4369", "blackhole"]
+        for host in hosts
+    ]  # fmt: skip
+    for family in ("-4", "-6"):
+        # The rule for local addresses comes first, until it is moved.
+        run(["ip", family, "rule", "add", "pref", "9", "lookup", "local"])
+        run(["ip", family, "rule", "delete", "pref", "0"])
+    try:
+        for rule in rules:
+            assert run(rule).returncode == 0
+        yield
+    finally:
+        for rule in rules:
+            assert run([word.replace("add", "delete") for word in rule]).returncode == 0
+
+
 def only_the_allowed_may_ask(form) -> None:
     """A peer at another address of this host than it connects to counts as one of another host."""
     with form("-allow", "10.77.0.0/16, fd99::/16", "-packet_timeout", "600") as server:
@@ -187,6 +251,32 @@ def only_the_allowed_may_ask(form) -> None:
         for host in ("127.0.0.1", "::1", OTHER_V6):
             assert ask(server.port, b"zfoo", host).startswith(b"w\0"), "this host may always"
         holder.close()
+
+
+def peers_of_a_proxy_are_no_local_ones(form) -> None:
+    """Neither those that the proxy gives an address of loopback nor those with an address of this host."""
+    proxy = f"127.0.0.6,{OTHER_V4}, {OTHER_V6}"
+    for options, environ in ((["-not_local", proxy], {}), ([], {"ERL_EPMD_NOT_LOCAL": proxy})):
+        with form("-relaxed_command_check", *options, environ=environ) as server:
+            holder, _ = register(server.port, node("foo"))
+            may_only_look_up(server.port, "127.0.0.1", "127.0.0.6")
+            may_only_look_up(server.port, OTHER_V4, OTHER_V4)
+            may_only_look_up(server.port, OTHER_V6, OTHER_V6)
+            assert_complaint(server, "ALIVE2_REQ from non local address", "127.0.0.6")
+            for host in ("127.0.0.1", "127.0.0.7", "::1"):
+                with Peer(server.port, host, source=host) as local:
+                    assert try_to_register(local, node("bar"))[:2] == b"v\0"
+                wait_until(lambda port=server.port: len(names(port)) == 1, "bar to go")
+            holder.close()
+    with form("-not_local", proxy, "-allow", "10.99.0.0/16") as server:
+        assert ask(server.port, b"n", "127.0.0.1", "127.0.0.6") == b""
+        assert len(ask(server.port, b"n")) == 4
+    with (
+        form("-not_local", proxy, "-allow_register", "127.0.0.6") as server,
+        Peer(server.port, source="127.0.0.6") as peer,
+    ):
+        assert try_to_register(peer, node("far"))[:2] == b"v\0"
+        assert ask(server.port, b"k", source="127.0.0.6") == b""
 
 
 def nodes_of_other_hosts_may_register_and_no_more(form) -> None:

@@ -71,7 +71,7 @@ class Dripping(Stranger):
     def _answer(self, connection: socket.socket) -> None:
         for byte in self._reply():
             connection.sendall(bytes((byte,)))
-            if self._done.wait(1):
+            if self._done.wait(1):  # the rate
                 return
 
     def _reply(self) -> Iterator[int]:

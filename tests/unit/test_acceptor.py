@@ -13,6 +13,7 @@ import resource
 import socket as blocking
 import textwrap
 from collections.abc import Iterator
+from contextlib import closing
 
 import gevent
 import pytest
@@ -21,11 +22,14 @@ from gevent.server import StreamServer
 
 from gevent_epmd.protocol import frame
 from gevent_epmd.server.acceptor import Acceptor
+from gevent_epmd.server.connection import Connection
 from gevent_epmd.server.events import Events
 from gevent_epmd.server.log import Log
 from gevent_epmd.server.mapper import Mapper
 from gevent_epmd.server.settings import Settings
 from support.patience import PATIENCE
+
+pytestmark = pytest.mark.measured
 
 
 @pytest.fixture(autouse=True)
@@ -118,6 +122,77 @@ def test_closed_acceptor_has_no_socket(mapper: Mapper, how: str) -> None:
     assert mapper.hub.loop.activecnt == before
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(acceptor.address)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_port_is_free_also_where_a_forked_process_has_the_socket(mapper: Mapper, *, shared: bool) -> None:
+    """But not where it is systemd's, which goes on listening."""
+    acceptor = Acceptor(mapper, blocking.create_server(("127.0.0.1", 0)), shared=shared)
+    with blocking.fromfd(acceptor.socket.fileno(), blocking.AF_INET, blocking.SOCK_STREAM) as copy:
+        acceptor.shut_down()
+        assert copy.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN) == shared
+
+
+@pytest.mark.parametrize("seconds", [0, 30])
+def test_default_time_out_of_the_program_is_for_nobody_here(mapper: Mapper, seconds: int) -> None:
+    before = blocking.getdefaulttimeout()
+    blocking.setdefaulttimeout(seconds)
+    try:
+        acceptor = acceptor_of(mapper)
+        with blocking.socket() as peer:
+            peer.settimeout(PATIENCE)
+            peer.connect(acceptor.address)
+            while not mapper.unregistered:
+                gevent.sleep(0)
+    finally:
+        blocking.setdefaulttimeout(before)
+    assert acceptor.socket.gettimeout() == 0
+    assert [connection.sock.gettimeout() for connection in mapper.unregistered] == [None]
+
+
+def deferred(sock: _socket.socket) -> int:
+    """For how many seconds a listening socket keeps back who has sent nothing."""
+    return sock.getsockopt(_socket.IPPROTO_TCP, _socket.TCP_DEFER_ACCEPT)
+
+
+def test_connection_is_accepted_with_its_request(mapper: Mapper) -> None:
+    assert deferred(acceptor_of(mapper).socket) == 1
+
+
+def test_connection_is_accepted_at_once_for_the_log() -> None:
+    with closing(blocking.create_server(("127.0.0.1", 0))) as sock:
+        acceptor = Acceptor(Mapper(Settings(debug=1), 0, Events(Log())), sock, shared=False)
+        assert deferred(acceptor.socket) == 0
+        acceptor.close()
+
+
+def test_time_of_a_passed_socket_stays(mapper: Mapper) -> None:
+    with closing(blocking.create_server(("127.0.0.1", 0))) as sock:
+        sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_DEFER_ACCEPT, 7)
+        chosen = deferred(sock)
+        acceptor = Acceptor(mapper, sock, shared=True)
+        assert deferred(acceptor.socket) == chosen > 1
+        acceptor.close()
+
+
+def test_system_that_cannot_keep_back(mapper: Mapper, monkeypatch, tmp_path) -> None:
+    with closing(blocking.socket(blocking.AF_UNIX)) as sock:
+        sock.bind(str(tmp_path / "socket"))
+        sock.listen()
+        Acceptor(mapper, sock, shared=True).close()
+    monkeypatch.setattr("gevent_epmd.server.acceptor._TCP_DEFER_ACCEPT", None)
+    assert deferred(acceptor_of(mapper).socket) == 0
+
+
+@pytest.mark.parametrize("sent", [0, 1, 3])
+def test_rest_of_a_reply(mapper: Mapper, sent: int) -> None:
+    """One that was sent in part continues where that ended."""
+    ours, theirs = blocking.socketpair()
+    connection = Connection(mapper, _socket.socket(fileno=ours.detach()), ("", 0), b"\0\1n", sent)
+    mapper.hub.loop.run_callback(connection.start)
+    gevent.sleep(0)
+    with socket.socket(fileno=theirs.detach()) as reading:
+        assert reading.recv(9) == b"\0\0\0\0"[sent:]
 
 
 @pytest.fixture

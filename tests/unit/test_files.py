@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
-from gevent_epmd.program.files import OwnFile
+from gevent_epmd.program.files import OwnFile, resolved
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root must mind whose link it is")
+
+pytestmark = pytest.mark.measured
 
 
 @pytest.fixture
@@ -58,3 +63,91 @@ def test_failure_leaves_nothing_behind(path: Path) -> None:
         OwnFile(str(path / "no" / "file")).write(b"text")
     assert os.listdir(path.parent) == ["file"]
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_nothing_is_left_open_by_which_the_file_could_be_written(path: Path) -> None:
+    """Whoever takes the process over after -user could write into what others trust, because it is root's."""
+    file = OwnFile(str(path))
+    file.write(b"4711")
+    ways = [int(way) for way in os.listdir("/proc/self/fd") if leads_to(f"/proc/self/fd/{way}", path)]
+    assert len(ways) == 1
+    for how, what in (os.write, b"1"), (os.ftruncate, 0), (os.fchmod, 0o777):
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            how(ways[0], what)
+    file.remove()
+    assert [way for way in os.listdir("/proc/self/fd") if leads_to(f"/proc/self/fd/{way}", path.parent)] == []
+
+
+def leads_to(way: str, path: Path) -> bool:
+    try:
+        return os.readlink(way) == str(path)
+    except OSError:
+        return False  # the descriptor of the listing
+
+
+def test_folder_is_resolved_and_its_last_part_is_not(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "to_b").symlink_to("a/./b/")
+    (tmp_path / "far").symlink_to(tmp_path / "to_b")
+    (tmp_path / "a" / "b" / "file").symlink_to("/etc/passwd")
+    monkeypatch.chdir(tmp_path)
+    expected = str(tmp_path / "a" / "b" / "file")
+    for given in ("a/b/file", "to_b/file", "far//file", "far/../b/./file", f"{tmp_path}/to_b/file"):
+        assert resolved(given) == expected
+    assert resolved("to_b") == str(tmp_path / "to_b")
+    assert resolved("no/such/../file") == str(tmp_path / "no" / "file")
+    assert resolved("/file") == resolved("/../file") == "/file"
+
+
+def test_links_in_a_circle(tmp_path: Path) -> None:
+    (tmp_path / "one").symlink_to("two")
+    (tmp_path / "two").symlink_to("one")
+    with pytest.raises(OSError, match="Too many levels") as raised:
+        resolved(str(tmp_path / "one" / "file"))
+    assert raised.value.errno == errno.ELOOP
+
+
+def test_folder_of_a_relative_path_that_was_removed(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(FileNotFoundError):
+        resolved("file")
+    assert resolved("/file") == "/file"
+
+
+@as_root
+def test_root_follows_its_own_links_alone(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to("folder")
+    assert resolved(str(link / "file")) == str(tmp_path / "folder" / "file")
+    os.lchown(link, 12345, 12345)
+    with pytest.raises(PermissionError, match=f"root does not follow the link {link} of another user"):
+        resolved(str(link / "file"))
+    assert resolved(str(link)) == str(link)
+
+
+@as_root
+def test_root_does_not_enter_a_link_that_has_taken_the_place_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "victim").mkdir()
+    path = resolved(str(tmp_path / "folder" / "file"))
+    (tmp_path / "folder").rmdir()
+    (tmp_path / "folder").symlink_to("victim")
+    with pytest.raises(NotADirectoryError):
+        OwnFile(path).write(b"4711")
+    assert os.listdir(tmp_path / "victim") == []
+
+
+def test_folder_that_was_moved_meanwhile(tmp_path: Path) -> None:
+    """Nothing of another folder is removed, which has its name now."""
+    (tmp_path / "folder").mkdir()
+    file = OwnFile(str(tmp_path / "folder" / "file"))
+    file.write(b"4711")
+    (tmp_path / "folder").rename(tmp_path / "moved")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file").write_bytes(b"precious")
+    file.remove()
+    assert os.listdir(tmp_path / "moved") == []
+    assert (tmp_path / "folder" / "file").read_bytes() == b"precious"

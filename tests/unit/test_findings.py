@@ -26,6 +26,8 @@ from gevent_epmd.program.procfs import OTHER, OURS, C, Listener, Process
 from gevent_epmd.server.networks import read_network
 from gevent_epmd.server.settings import Settings
 
+pytestmark = pytest.mark.measured
+
 V4, V6, HERE, DEBIAN = place("127.0.0.1"), place("::1"), place("10.0.0.5"), place("127.0.1.1")
 ELSEWHERE = place("192.0.2.1")
 UP = Answer(ANSWERS, "an epmd answers", (NamedPort("a", 9100),))

@@ -8,6 +8,8 @@ import pytest
 
 from gevent_epmd.program import launcher
 
+pytestmark = pytest.mark.measured
+
 OWN = b"epmd\0-names\0"
 EMULATED = b"/usr/bin/qemu-aarch64-static\0/usr/bin/epmd\0-names\0"
 

@@ -8,7 +8,9 @@ import pytest
 
 from gevent_epmd import PortMapper
 from gevent_epmd.program.options import ValueProblem, read_options
-from gevent_epmd.server.networks import is_in, plain_host, read_network
+from gevent_epmd.server.networks import is_in, peer_name, plain_host, read_network
+
+pytestmark = pytest.mark.measured
 
 
 @pytest.mark.parametrize(
@@ -30,7 +32,7 @@ from gevent_epmd.server.networks import is_in, plain_host, read_network
 def test_network(text: str, network: str) -> None:
     expected = ip_network(network)
     assert read_network(text) == read_network(ip_network(text)) == expected
-    for name, nobody in (("allow", None), ("allow_register", ())):
+    for name, nobody in (("allow", None), ("allow_register", ()), ("not_local", ())):
         assert getattr(read_options([f"-{name}", text], {}).settings, name) == (expected,)
         assert getattr(PortMapper(**{name: [text]})._settings, name) == (expected,)
         assert getattr(PortMapper()._settings, name) == nobody
@@ -79,3 +81,9 @@ def test_is_in(host: str, networks: list[str], *, inside: bool) -> None:
 def test_plain_host() -> None:
     hosts = ["10.0.0.1", "::ffff:10.0.0.1", "::1", "fe80::1%eth0", "::ffff:1:2:3"]
     assert [plain_host(host) for host in hosts] == ["10.0.0.1", "10.0.0.1", *hosts[2:]]
+
+
+def test_peer_name() -> None:
+    """As accept reports peers, of IPv4, of a dual-stack socket, and of IPv6."""
+    peers = [("10.0.0.1", 7), ("::ffff:10.0.0.1", 7, 0, 0), ("::1", 7, 0, 0)]
+    assert [peer_name(peer) for peer in peers] == ["10.0.0.1:7", "10.0.0.1:7", "[::1]:7"]

@@ -12,9 +12,11 @@ import pytest
 
 from gevent_epmd.program import probe, procfs
 from gevent_epmd.program.probe import place
-from support.checking import blocked_port
+from support.firewall import blocked_port
 from support.patience import PATIENCE, whole_seconds
 from support.strangers import BoundOnly, ClosesAtOnce, Dripping, Http, Mute
+
+pytestmark = pytest.mark.measured
 
 
 def test_results_are_in_the_order_of_the_jobs() -> None:

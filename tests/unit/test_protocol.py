@@ -22,6 +22,8 @@ from gevent_epmd.protocol import (
 )
 from support.wire_cases import CASES
 
+pytestmark = pytest.mark.measured
+
 U16 = st.integers(0, 0xFFFF)
 U8 = st.integers(0, 0xFF)
 NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=255)
@@ -132,3 +134,23 @@ def test_reader_never_wants_more_than_a_packet() -> None:
     assert reader.receive_data(b"zab") is None
     assert reader.wanted == 2
     assert reader.receive_data(b"cd") == b"zabcd"
+
+
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        (b"\0\0", "invalid packet size (0)"),
+        (b"GET ", "invalid packet size (18245)"),
+        (b"\0\1nnn", "got 3 bytes in packet, expected 1"),
+    ],
+)
+def test_complaint_about_a_packet(data: bytes, complaint: str) -> None:
+    with pytest.raises(ProtocolError) as raised:
+        PacketReader().receive_data(data)
+    assert raised.value.kind % raised.value.details == complaint
+
+
+def test_packet_that_is_too_long_for_a_frame() -> None:
+    assert frame(b"n" * 65535)[:2] == b"\xff\xff"
+    with pytest.raises(ValueError, match="65536 bytes are too long"):
+        frame(b"n" * 65536)

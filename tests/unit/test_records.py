@@ -9,6 +9,8 @@ import pytest
 
 from gevent_epmd import records
 
+pytestmark = pytest.mark.measured
+
 if typing.TYPE_CHECKING:
     from typing import NamedTuple
 else:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
+from gevent_epmd.protocol import NAMES_REQ, BareRequest, Port2Request
 from gevent_epmd.server.registry import NodeRefused, Registry
 from support.peer import node
+
+pytestmark = pytest.mark.measured
 
 
 class Holder:
@@ -55,6 +60,17 @@ def test_owner_that_is_there_keeps_its_name() -> None:
     assert registry.register(node("foo"), Holder()).creation == first.creation + 1
 
 
+def test_former_node_lets_go_of_its_connection() -> None:
+    """A thousand former nodes are remembered, and their connections are not needed."""
+    registry = Registry()
+    holder = Holder()
+    gone = weakref.ref(holder)
+    registry.unregister(registry.register(node("foo"), holder))
+    del holder
+    assert registry.remembers(b"foo")
+    assert gone() is None
+
+
 def test_drop_gone() -> None:
     registry = Registry()
     here, gone = Holder(), Holder()
@@ -73,6 +89,32 @@ def test_limit() -> None:
         registry.register(node("bar"), Holder())
     registry.unregister(owner)
     registry.register(node("bar"), Holder())
+
+
+def test_reply_is_kept_until_a_node_comes_or_goes() -> None:
+    registry = Registry()
+
+    def keep() -> dict[bytes, bytes]:
+        registry.keep_reply(Port2Request(b"foo"), b"w\1")
+        registry.keep_reply(BareRequest(NAMES_REQ), b"\0\0\x11\x11")
+        return dict(registry.replies)
+
+    assert keep() == {b"\0\4zfoo": b"w\1", b"\0\1n": b"\0\0\x11\x11"}
+    foo = registry.register(node("foo"), Holder())
+    assert not registry.replies
+    assert keep()
+    registry.unregister(foo)
+    assert not registry.replies
+    assert keep()
+    registry.unregister(foo)
+    assert registry.replies, "nothing has changed"
+
+
+def test_long_reply_is_not_kept() -> None:
+    registry = Registry()
+    for size in (2048, 2049):
+        registry.keep_reply(Port2Request(b"foo"), bytes(size))
+        assert [len(reply) for reply in registry.replies.values()] == [2048]
 
 
 @pytest.mark.parametrize("jump", [-10_000_000, -1, 0, 10_000_000])
@@ -169,4 +211,4 @@ class Model(RuleBasedStateMachine):
 
 
 TestModel = Model.TestCase
-TestModel.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
+TestModel.settings = settings(max_examples=100, stateful_step_count=60)

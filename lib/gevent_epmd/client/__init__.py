@@ -4,70 +4,73 @@
     >>> client.names()
     [NamedPort(name='rabbit', port=25672)]
 
-All functions share these conventions:
-- `host` is a host's name or IP address; "" means this host (::1, then 127.0.0.1). `port` is the epmd's port;
+All functions are short cuts to the methods of `Client`, and share these conventions:
+- `host` is a host's name or IP address; "" means this host (::1 and 127.0.0.1). `port` is the epmd's port;
   None means ERL_EPMD_PORT, or else 4369.
-- `timeout` is the limit for the whole call in seconds, without the time to resolve a host's name; None means
-  no limit.
-- NoEpmd is raised if no connection can be made. BadAnswer is raised if the reply is not that of an epmd, is
-  missing (an epmd closes the connection on a request that it does not allow), takes too long, or is a listing
-  of more than MOST_LISTING bytes. ValueError is raised for an invalid port, also in ERL_EPMD_PORT, and for a
-  name that does not fit into a request.
+- `timeout` is the limit for the whole call in seconds, over all addresses; None means no limit.
+- Invalid arguments raise ValueError or TypeError before anything is sent. So does an invalid ERL_EPMD_PORT.
+- All other errors are EpmdError. NoEpmdError, which is also a ConnectionError, is raised if no connection can
+  be made; TooLateError, which is also a TimeoutError, if there is no whole reply in time; and BadAnswerError
+  if the reply is not that of an epmd, or is a listing of more than MOST_LISTING bytes. Its subclass
+  NoReplyError means that the connection was closed without a reply, which an epmd does on a request that it
+  does not allow.
 - Names are UTF-8 on the wire in every locale. A byte that is not UTF-8 becomes a lone surrogate, as with
   os.fsdecode.
 
-Uses plain blocking sockets and imports little, because every start of an Erlang node makes the interactive
-calls and pays for their imports.
+Uses plain blocking sockets and does not import gevent. `gevent_epmd.aio` has the same client for asyncio.
 
 C's counterpart: epmd_cli.c, and what erl_epmd and ei do.
 """
 
 from __future__ import annotations
 
-import _socket
-import os
-
-from .. import wire
-from .exchange import (
-    MOST_LISTING,
-    TIMEOUT,
-    BadAnswer,
-    Broken,
-    Call,
-    EpmdError,
-    Listing,
-    NoEpmd,
-    NoReply,
-    Target,
-    TooLate,
-    encoded,
-    joined,
-    kill_answer,
-    must_be_an_epmd,
-    stop_answer,
-)
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
-
-    from ..protocol import Alive2Request
-    from .answers import Dump, NamedPort
+    from ..conventions import EpmdError
+    from .answers import Dump, DumpedNode, NamedPort, NodeInfo
+    from .api import (
+        Client,
+        ConnectTimeoutError,
+        Registration,
+        dump,
+        kill,
+        names,
+        port_please,
+        register,
+        started,
+        stop,
+    )
+    from .checks import HIDDEN_NODE, NORMAL_NODE
+    from .exchange import (
+        MOST_LISTING,
+        TIMEOUT,
+        BadAnswerError,
+        BrokenError,
+        NoEpmdError,
+        NoReplyError,
+        TooLateError,
+    )
+    from .queries import RefusedError
 
 __all__ = [
     "HIDDEN_NODE",
     "MOST_LISTING",
     "NORMAL_NODE",
     "TIMEOUT",
-    "BadAnswer",
-    "Broken",
+    "BadAnswerError",
+    "BrokenError",
+    "Client",
+    "ConnectTimeoutError",
+    "Dump",
+    "DumpedNode",
     "EpmdError",
-    "NoEpmd",
-    "NoReply",
-    "Refused",
+    "NamedPort",
+    "NoEpmdError",
+    "NoReplyError",
+    "NodeInfo",
+    "RefusedError",
     "Registration",
-    "TooLate",
+    "TooLateError",
     "dump",
     "kill",
     "names",
@@ -77,162 +80,18 @@ __all__ = [
     "stop",
 ]
 
-NORMAL_NODE, HIDDEN_NODE = 77, 72
+if not TYPE_CHECKING:  # checkers would take every other name for one that exists
 
-#: The size of a PORT2_RESP with the longest name and extra that a 16-bit length allows.
-_MOST_PORT2_RESP = 14 + 2 * 65535
-#: How many characters of an invalid name an error shows.
-_SHOWN = 300
-
-
-class Refused(EpmdError):
-    """The epmd refuses: a name is taken, there are live nodes, or its check is not relaxed."""
-
-
-class Registration:
-    """A registered node. Its name is registered until `close`, or until the end of the `with` block.
-
-    `creation` distinguishes it from other registrations of the name.
-    """
-
-    #: Called with the registration when it is closed.
-    on_close: Callable[[Registration], object] | None = None
-
-    def __init__(self, sock: Any, name: str, creation: int) -> None:
-        self._sock = sock
-        self._owner = os.getpid()
-        self.name = name
-        self.creation = creation
-
-    def lost(self) -> bool:
-        """Return whether the epmd has ended the registration, or has itself ended."""
+    def __getattr__(name):  # noqa: ANN001, ANN202
+        # Imported on first use: every start of a node imports this package, for `exchange`.
+        if name not in __all__:
+            raise AttributeError(f"module {__name__} has no attribute {name}")
         try:
-            self._sock.settimeout(0)
-            self._sock.recv(1)
-        except BlockingIOError:
-            return False
-        except OSError:
-            pass
-        return True
+            from . import api
+        except AttributeError as error:
+            # Python would take it for a name that does not exist.
+            raise ImportError(f"cannot import {__name__}.api: {error}") from error
+        return getattr(api, name)
 
-    def close(self) -> None:
-        """End the registration, even if a process that was forked since holds the socket too.
-
-        In such a process this ends nothing, because the registration belongs to the parent.
-        """
-        if os.getpid() == self._owner:
-            try:
-                self._sock.shutdown(_socket.SHUT_RDWR)
-            except OSError:
-                pass  # it is lost, or closed already
-        self._sock.close()
-        if self.on_close is not None:
-            self.on_close(self)
-
-    def __enter__(self) -> Registration:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-def names(host: str = "", port: int | None = None, timeout: float | None = TIMEOUT) -> list[NamedPort]:
-    """Return the registered nodes with their ports, newest first."""
-    from .answers import parse_names  # not needed by the interactive calls
-
-    return parse_names(_text(Target(host, port, timeout), wire.NAMES_REQ))
-
-
-def dump(host: str = "", port: int | None = None, timeout: float | None = TIMEOUT) -> Dump:
-    """Return the registered nodes and the remembered names, with their descriptors. This host only."""
-    from .answers import parse_dump
-
-    return parse_dump(_text(Target(host, port, timeout), wire.DUMP_REQ))
-
-
-def started(host: str = "", port: int | None = None, timeout: float | None = TIMEOUT) -> bool:
-    """Return whether an epmd answers."""
-    try:
-        must_be_an_epmd(Target(host, port, timeout))
-    except EpmdError:
-        return False
-    return True
-
-
-def port_please(
-    name: str, host: str = "", port: int | None = None, timeout: float | None = TIMEOUT
-) -> Alive2Request | None:
-    """Return what the node of this name registered, including its port, or None if there is no such node."""
-    from ..protocol import Port2Request, ProtocolError
-    from .answers import parse_port2_reply
-
-    request = Port2Request(encoded(name))
-    with Call(Target(host, port, timeout), request.packet()) as call:
-        answer = joined(call.pieces(), _MOST_PORT2_RESP)
-    try:
-        return parse_port2_reply(answer)
-    except ProtocolError as error:
-        raise BadAnswer(f"invalid reply to a look-up: {answer[:20]!r}") from error
-
-
-def register(
-    name: str,
-    node_port: int,
-    *,
-    hidden: bool = False,
-    extra: bytes = b"",
-    port: int | None = None,
-    timeout: float | None = TIMEOUT,
-) -> Registration:
-    """Register a node of this host that listens at `node_port`.
-
-    Raises Refused if the name is taken or invalid, and ValueError if `node_port` is not a port.
-    """
-    from ..protocol import Alive2Request, ProtocolError
-    from .answers import ALIVE2_X_RESP_SIZE, parse_alive2_reply
-
-    if not 0 <= node_port <= wire.MOST_PORT:
-        raise ValueError(f"{node_port} is not a valid TCP port")
-    kind = HIDDEN_NODE if hidden else NORMAL_NODE
-    request = Alive2Request(node_port, kind, 0, 6, 5, encoded(name), extra)
-    if problem := request.refusal():
-        # Checked here, because a name that is too long for an epmd may not even fit into the request.
-        raise Refused(f"cannot register {name[:_SHOWN]!r}: {problem.kind.partition(' (')[0]}")
-    call = Call(Target("", port, timeout), request.packet())
-    try:
-        creation = parse_alive2_reply(call.read(ALIVE2_X_RESP_SIZE))
-    except ProtocolError as error:
-        call.close()
-        raise BadAnswer(f"invalid reply to a registration: {error}") from error
-    except BaseException:
-        call.close()
-        raise
-    if creation is None:
-        call.close()
-        raise Refused(f"the epmd rejected the name {name}, which is probably registered already")
-    return Registration(call.sock, name, creation)
-
-
-def stop(name: str, port: int | None = None, timeout: float | None = TIMEOUT) -> bool:
-    """Unregister a node by force. Returns False if there is no node of this name.
-
-    Raises Refused if the epmd's check is not relaxed, and ValueError for an empty name.
-    """
-    if not name:
-        raise ValueError("the name is empty")
-    try:
-        answer = stop_answer(Target("", port, timeout), encoded(name))
-    except NoReply:
-        raise Refused("the epmd does not allow STOP: it runs without -relaxed_command_check") from None
-    return answer == wire.STOPPED
-
-
-def kill(port: int | None = None, timeout: float | None = TIMEOUT) -> None:
-    """Shut down the epmd. Raises Refused if there are live nodes and its check is not relaxed."""
-    if kill_answer(Target("", port, timeout)) == wire.KILL_NO:
-        raise Refused("the epmd did not shut down: nodes are registered")
-
-
-def _text(target: Target, tag: int) -> bytes:
-    with Listing(target, tag) as listing:
-        return joined(listing.pieces())
+    def __dir__():  # noqa: ANN202
+        return [*__all__]

@@ -21,6 +21,7 @@ _MOST_DIGITS = 10
 _BEGINNING = b"name "
 #: A name may contain the text of a line's end, but then what follows is not the beginning of a line.
 _END_OF_LINE = re.compile(rb" at port ([0-9]+)\n(?=name |\Z)")
+_LAST_LINE = re.compile(rb" at port [0-9]{1,%d}\n\Z" % _MOST_DIGITS)
 _DUMPED = re.compile(
     rb"(?:\A|(?<=\0))(?:(active name    )|old/unused name) <([^\0]*)>,?"
     rb" (?:at port|port =) ([0-9]{1,%d}), fd = ([0-9]{1,%d}) ?\n(?=\0|\Z)" % (_MOST_DIGITS, _MOST_DIGITS)
@@ -32,6 +33,22 @@ class NamedPort(NamedTuple):
 
     name: str
     port: int
+
+
+class NodeInfo(NamedTuple):
+    """What a node has registered, as a look-up finds it.
+
+    `port` is where it listens for other nodes. `node_type` is HIDDEN_NODE or NORMAL_NODE. `protocol` is 0 for
+    TCP. `highest` and `lowest` are the distribution versions that the node supports.
+    """
+
+    name: str
+    port: int
+    node_type: int
+    protocol: int
+    highest: int
+    lowest: int
+    extra: bytes
 
 
 class DumpedNode(NamedTuple):
@@ -81,8 +98,25 @@ def parse_dump(text: bytes) -> Dump:
     return dump
 
 
-def parse_port2_reply(reply: bytes) -> Alive2Request | None:
+def is_listing(text: bytes) -> bool:
+    """Return whether this is the whole text of NAMES. Names may contain anything but NUL."""
+    return not text or (text.startswith(_BEGINNING) and _LAST_LINE.search(text) is not None)
+
+
+def parse_port2_reply(reply: bytes) -> NodeInfo | None:
     """Return what the node registered, or None if there is no such node. Raises ProtocolError."""
+    node = registration_of(reply)
+    if node is None:
+        return None
+    numbers = (node.port, node.node_type, node.protocol, node.highest, node.lowest)
+    return NodeInfo(_text(node.name), *numbers, node.extra)
+
+
+def registration_of(reply: bytes) -> Alive2Request | None:
+    """Return the request by which the node of a look-up was registered, or None if there is no such node.
+
+    Raises ProtocolError.
+    """
     if reply[:1] != bytes((PORT2_RESP,)) or len(reply) < 2:
         raise ProtocolError("not a PORT2_RESP")
     if reply[1]:

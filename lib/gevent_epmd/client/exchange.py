@@ -16,11 +16,11 @@ import sys
 import time
 
 from .. import wire
-from ..conventions import LOOPBACK, default_port
+from ..conventions import LOOPBACK, EpmdError as EpmdError, default_port
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
 #: The default limit for a call, in seconds.
@@ -32,28 +32,34 @@ MOST_LISTING = 16 << 20
 
 _BUFFER = 65536
 
+#: How long one address is tried before the next one is tried too, in seconds. RFC 8305, section 5, recommends
+#: this. With little time left, each address gets an equal share.
+_HEAD_START = 0.25
+#: How long to wait for one of several addresses before looking at the next one, in seconds.
+_LOOK = 0.02
 
-class EpmdError(Exception):
-    """An epmd did not do what was requested. The message gives the reason."""
 
-
-class NoEpmd(EpmdError):
+class NoEpmdError(EpmdError, ConnectionError):
     """No connection to an epmd can be made."""
 
 
-class BadAnswer(EpmdError):
+class ConnectTimeoutError(NoEpmdError, TimeoutError):
+    """No address has accepted or refused a connection in time."""
+
+
+class TooLateError(EpmdError, TimeoutError):
+    """There was no complete reply within the time limit of the whole call."""
+
+
+class BadAnswerError(EpmdError):
     """The peer did not reply as an epmd does."""
 
 
-class TooLate(BadAnswer):
-    """The reply did not arrive within the time limit of the whole call."""
-
-
-class Broken(BadAnswer):
+class BrokenError(BadAnswerError, ConnectionError):
     """The connection failed before the reply was complete."""
 
 
-class NoReply(BadAnswer):
+class NoReplyError(BadAnswerError, ConnectionError):
     """The connection was closed before the reply was complete."""
 
 
@@ -65,24 +71,34 @@ class Target:
         self.host = host
         self.port = port
         self.timeout = timeout
+        #: The time limit as error messages name it. A look-up of the host takes some of the timeout.
+        self.limit = timeout
         #: The addresses of the host, if they were looked up already.
         self.found: list[tuple[int, Any]] = []
+        #: When the call began, if that was before the request.
+        self.began: float | None = None
+        #: Called once if no answer has come in time; returns for how many more seconds to wait.
+        self.more_time: Callable[[], float] | None = None
 
     @property
     def title(self) -> str:
         """How error messages name the epmd."""
         return f"epmd on {self.host}" if self.host else "local epmd"
 
+    def end(self) -> float | None:
+        """Return when the time limit is reached, on the clock of time.monotonic. None means no limit."""
+        if self.timeout is None:
+            return None
+        return self.timeout + (time.monotonic() if self.began is None else self.began)
+
     def addresses(self) -> list[tuple[int, Any]]:
         """Return families and addresses to try, in this order.
 
-        Raises NoEpmd for an unknown host, and ValueError for an invalid port.
+        Raises NoEpmdError for an unknown host, and ValueError for an invalid port.
         """
         if self.found:
             return self.found
-        port = default_port(os.environ) if self.port is None else self.port
-        if not 1 <= port <= wire.MOST_PORT:
-            raise ValueError(f"{port} is not a valid TCP port")
+        port = port_or_default(self.port)
         if not self.host:
             # IPv6 first, as in C.
             return [(_family(host), (host, port)) for host in reversed(LOOPBACK)]
@@ -90,32 +106,36 @@ class Target:
             # As bytes, because for a str Python would import the IDNA codec.
             found = _socket_module().getaddrinfo(encoded(self.host), port, 0, _socket.SOCK_STREAM)
         except _socket.gaierror as error:
-            raise NoEpmd(f"cannot find the host {self.host}: {error.strerror}") from None
+            raise NoEpmdError(f"cannot find the host {self.host}: {error.strerror}") from None
         return [(family, address) for family, _, _, _, address in found]
 
-    def not_an_epmd(self) -> BadAnswer:
+    def not_an_epmd(self) -> BadAnswerError:
         """Return the error for a peer that speaks another protocol."""
-        return BadAnswer(f"invalid reply from {self.title}: another program uses the port")
+        return BadAnswerError(f"invalid reply from {self.title}: another program uses the port")
 
 
 class Call:
     """A connection on which a request was sent. Close it, or use it in a `with` block.
 
-    Raises NoEpmd if no connection can be made, and BadAnswer if the request cannot be sent.
+    Raises NoEpmdError if no connection can be made, and TooLateError or BrokenError if the request cannot be
+    sent.
     """
 
     def __init__(self, target: Target, packet: bytes) -> None:
         framed = wire.frame(packet)
         self._target = target
-        self._end = None if target.timeout is None else time.monotonic() + target.timeout
+        self._end = target.end()
         self.sock = self._connect()
         try:
             self._limit_wait(self.sock)
             # Without MSG_NOSIGNAL, SIGPIPE would end this process if the peer has closed already.
             self.sock.sendall(framed, _socket.MSG_NOSIGNAL)
+        except TimeoutError:
+            self.sock.close()
+            raise self._too_late() from None
         except OSError:
             self.sock.close()
-            raise BadAnswer("Can't write to epmd") from None
+            raise BrokenError("Can't write to epmd") from None
 
     def close(self) -> None:
         """Close the connection."""
@@ -128,14 +148,14 @@ class Call:
         self.close()
 
     def read(self, size: int) -> bytes:
-        """Return this many bytes, or fewer if the peer closes first. Raises TooLate and Broken."""
+        """Return this many bytes, or fewer if the peer closes first. Raises TooLateError and BrokenError."""
         got = b""
         while len(got) < size and (more := self._recv(size - len(got))):
             got += more
         return got
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield what arrives until the peer closes. Raises TooLate and Broken."""
+        """Yield what arrives until the peer closes. Raises TooLateError and BrokenError."""
         while piece := self._recv(_BUFFER):
             yield piece
 
@@ -144,10 +164,29 @@ class Call:
             self._limit_wait(self.sock)
             data: bytes = self.sock.recv(size)
         except TimeoutError:
-            raise TooLate(f"no answer from {self._target.title} in {self._target.timeout:g} s") from None
+            if self._has_more_time():
+                return self._recv(size)
+            raise self._too_late() from None
         except OSError:
-            raise Broken(f"failed to read answer from {self._target.title}") from None
+            raise BrokenError(f"failed to read answer from {self._target.title}") from None
         return data
+
+    def _too_late(self) -> TooLateError:
+        return TooLateError(f"no answer from {self._target.title} in {self._target.limit:g} s")
+
+    def _has_more_time(self) -> bool:
+        target = self._target
+        more_time, target.more_time = target.more_time, None
+        if more_time is None or target.timeout is None:
+            return False
+        more = more_time()
+        target.timeout += more
+        self._end = time.monotonic() + more
+        return more > 0
+
+    def _left(self) -> float | None:
+        """Return how many seconds are left for the call, or None if it has no limit."""
+        return None if self._end is None else self._end - time.monotonic()
 
     def _limit_wait(self, sock: Any) -> None:
         """Set the socket's timeout to the time that is left for the call. Raises TimeoutError if none is
@@ -155,8 +194,8 @@ class Call:
 
         Without this check, a peer that sends without pause could prolong the call, because recv never waits.
         """
-        if self._end is not None:
-            left = self._end - time.monotonic()
+        left = self._left()
+        if left is not None:
             if left <= 0:
                 raise TimeoutError("timed out")
             sock.settimeout(left)
@@ -164,22 +203,92 @@ class Call:
             sock.settimeout(None)  # a new socket inherits the program's default timeout
 
     def _connect(self) -> Any:
-        failed: OSError | None = None
-        for family, address in self._target.addresses():
+        race = _Race(self._left)
+        try:
+            sock = race.winner(self._target.addresses())
+        finally:
+            race.close()
+        if sock is not None:
+            return sock
+        failed = race.failed
+        if isinstance(failed, TimeoutError):
+            raise ConnectTimeoutError(f"connection to {self._target.title} timed out") from failed
+        reason = f": {failed.strerror or failed}" if failed and self._target.host else ""
+        raise NoEpmdError(f"Cannot connect to {self._target.title}{reason}") from failed
+
+
+class _Race:
+    """Connects to the first of several addresses that accepts the connection.
+
+    If an address neither accepts nor refuses, the next one is tried too, while the first one may still accept
+    (RFC 8305, "happy eyeballs"). An address whose packets are dropped then delays the call only briefly.
+
+    Uses only methods of sockets, because the module select would have to be imported.
+    """
+
+    def __init__(self, left: Callable[[], float | None]) -> None:
+        self._left = left
+        #: The sockets that are being connected, with their addresses. The next one to look at is the first.
+        self._running: list[tuple[Any, Any]] = []
+        #: Why there is no winner. None if the kernel has the family of no address.
+        self.failed: OSError | None = None
+
+    def winner(self, addresses: list[tuple[int, Any]]) -> Any | None:
+        """Return a connected socket, or None."""
+        others = len(addresses)
+        for family, address in addresses:
+            others -= 1
             try:
                 sock = _socket_module().socket(family, _socket.SOCK_STREAM)
             except OSError:
                 continue  # the kernel has no IPv6
-            try:
-                self._limit_wait(sock)
-                connect(sock, address)
-            except OSError as error:
+            self._running.append((sock, address))
+            end = self._end_of_turn(others)
+            step, runner = connect, (sock, address)
+            while True:
+                if self._has_won(runner, step, end):
+                    return runner[0]
+                if not self._running or (end is not None and time.monotonic() >= end):
+                    break
+                step, runner = _finish, self._running.pop(0)
+                self._running.append(runner)
+        if self._running:
+            self.failed = TimeoutError("timed out")
+        return None
+
+    def close(self) -> None:
+        """Close the sockets that have not won."""
+        for sock, _ in self._running:
+            sock.close()
+
+    def _end_of_turn(self, others: int) -> float | None:
+        """Return when to try the next one of so many `others` too, or None for never."""
+        turn = self._left()
+        if others:
+            turn = _HEAD_START if turn is None else min(_HEAD_START, turn / (others + 2))
+        return None if turn is None else time.monotonic() + turn
+
+    def _has_won(self, runner: tuple[Any, Any], step: Callable[[Any, Any], None], end: float | None) -> bool:
+        """Wait until a socket is connected, and return whether it is. Waits only briefly if others run
+        too."""
+        sock, address = runner
+        wait = None if end is None else end - time.monotonic()
+        if len(self._running) > 1:
+            wait = _LOOK if wait is None else min(wait, _LOOK)
+        try:
+            if wait is not None and wait <= 0:
+                return False
+            if wait is not None or sock.gettimeout() is not None:
+                sock.settimeout(wait)
+            step(sock, address)
+        except OSError as error:
+            if not isinstance(error, TimeoutError) or error.errno:
+                self.failed = error
+                self._running.remove(runner)
                 sock.close()
-                failed = error
-            else:
-                return sock
-        reason = f": {failed.strerror or failed}" if failed and self._target.host else ""
-        raise NoEpmd(f"Cannot connect to {self._target.title}{reason}") from failed
+            return False
+        self._running.remove(runner)
+        return True
 
 
 def connect(sock: Any, address: tuple[Any, ...]) -> None:
@@ -189,6 +298,17 @@ def connect(sock: Any, address: tuple[Any, ...]) -> None:
     the range that it chooses from. Source: tcp(7), simultaneous open in section 3.5 of RFC 9293.
     """
     sock.connect(address)
+    _refuse_itself(sock, address)
+
+
+def _finish(sock: Any, address: tuple[Any, ...]) -> None:
+    """Continue with a `connect` that has timed out."""
+    # To send nothing waits until the socket can be written to, which it can once it is connected.
+    sock.send(b"", _socket.MSG_NOSIGNAL)
+    _refuse_itself(sock, address)
+
+
+def _refuse_itself(sock: Any, address: tuple[Any, ...]) -> None:
     # getpeername would fail if the other end has reset the connection already.
     if sock.getsockname()[:2] == address[:2]:
         import errno  # almost never needed, and -names is called often
@@ -199,7 +319,7 @@ def connect(sock: Any, address: tuple[Any, ...]) -> None:
 class Listing:
     """The reply to NAMES or DUMP, for a `with` block. `port` is the epmd's own port.
 
-    Raises BadAnswer if the reply does not begin with a port.
+    Raises BadAnswerError if the reply does not begin with a port.
     """
 
     def __init__(self, target: Target, tag: int) -> None:
@@ -213,10 +333,10 @@ class Listing:
     def _read_port(self, target: Target) -> int:
         try:
             head = self._call.read(wire.LISTING_PORT_SIZE)
-        except Broken:
+        except BrokenError:
             head = b""
         if len(head) < wire.LISTING_PORT_SIZE:
-            raise NoReply(f"no response from {target.title}")
+            raise NoReplyError(f"no response from {target.title}")
         port = wire.listing_port(head)
         if port > wire.MOST_PORT:
             raise target.not_an_epmd()  # another protocol
@@ -234,11 +354,11 @@ class Listing:
 
 
 def joined(pieces: Iterable[bytes], most: int = MOST_LISTING) -> bytes:
-    """Return the whole reply. Raises BadAnswer if it has more than `most` bytes."""
+    """Return the whole reply. Raises BadAnswerError if it has more than `most` bytes."""
     whole = bytearray()  # a list takes 40 times the memory if each piece is one byte
     for piece in pieces:
         if len(whole) + len(piece) > most:
-            raise BadAnswer(f"the reply is longer than {most} bytes")
+            raise BadAnswerError(f"the reply is longer than {most} bytes")
         whole += piece
     return bytes(whole)
 
@@ -257,7 +377,7 @@ def kill_answer(target: Target) -> bytes:
 def stop_answer(target: Target, name: bytes) -> bytes:
     """Return the reply to STOP, which is STOPPED or NOEXIST.
 
-    Raises NoReply if the check is not relaxed, and EpmdError.
+    Raises NoReplyError if the check is not relaxed, and EpmdError.
     """
     packet = bytes((wire.STOP_REQ,)) + name
     return _fixed_answer(target, packet, (wire.STOPPED, wire.NOEXIST))
@@ -268,10 +388,19 @@ def _fixed_answer(target: Target, packet: bytes, known: tuple[bytes, ...]) -> by
     with Call(target, packet) as call:
         answer = call.read(len(known[0]))
     if len(answer) < len(known[0]):
-        raise NoReply(f"{target.title} responded with <>")
+        raise NoReplyError(f"{target.title} responded with <>")
     if answer not in known:
         raise target.not_an_epmd()
     return answer
+
+
+def port_or_default(port: int | None) -> int:
+    """Return the port, or that of ERL_EPMD_PORT, or else 4369. Raises ValueError for an invalid one."""
+    if port is None:
+        return default_port(os.environ)
+    if not 1 <= port <= wire.MOST_PORT:
+        raise ValueError(f"{port} is not a valid TCP port")
+    return port
 
 
 def encoded(text: str) -> bytes:

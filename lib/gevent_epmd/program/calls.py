@@ -50,7 +50,7 @@ def call(ask: Ask) -> int:
     _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
     try:
         return _CALLS[ask.command](ask)
-    except exchange.NoEpmd as error:
+    except exchange.NoEpmdError as error:
         say(2, str(error))
     except exchange.EpmdError as error:
         # C prints errors to stdout. It has no -host, so errors about another host go to stderr.
@@ -67,7 +67,7 @@ def _target(ask: Ask) -> exchange.Target:
 
 
 def _find(target: exchange.Target, seconds: float) -> None:
-    """Look up the host within the time limit of the whole call. Raises NoEpmd.
+    """Look up the host within the time limit of the whole call. Raises NoEpmdError.
 
     The look-up runs in a thread, because getaddrinfo cannot be interrupted: if a name server does not answer,
     it blocks for longer than the time limit.
@@ -82,14 +82,14 @@ def _find(target: exchange.Target, seconds: float) -> None:
     def look_up() -> None:
         try:
             target.found = target.addresses()
-        except exchange.NoEpmd as error:
+        except exchange.NoEpmdError as error:
             problems.append(error)
         finally:
             looking.release()
 
     _thread.start_new_thread(look_up, ())
     if not looking.acquire(timeout=seconds):
-        raise exchange.NoEpmd(f"cannot find the host {target.host} in {seconds:g} s")
+        raise exchange.NoEpmdError(f"cannot find the host {target.host} in {seconds:g} s")
     if problems:
         raise problems[0]
     target.timeout = max(end - time.monotonic(), 0)
@@ -117,17 +117,33 @@ def _list(ask: Ask, tag: int) -> int:
             return _list_json(listing.port, exchange.joined(listing.pieces()), tag)
         text = exchange.joined(_until_the_end_or_a_reset(listing.pieces()))
     write(1, f"epmd: up and running on port {listing.port} with data:\n".encode())
-    write(1, _harmless(text) if ask.host else text)
+    write(1, _harmless(text) if ask.host or os.isatty(1) else text)
     return 0
 
 
-def _harmless(text: bytes | bytearray) -> bytes:
-    """Return a listing with escaped control characters, so that another host cannot control the terminal.
+def _harmless(text: bytes) -> bytes:
+    """Return a listing with escaped control characters, so that a name cannot control the terminal.
 
-    A listing from an epmd of this host is printed byte for byte, as C does.
+    A listing from an epmd of this host that goes to a file or a pipe is printed byte for byte, as C does.
     """
-    lines = text.decode("utf-8", "backslashreplace").split("\n")
+    shown = text.decode("utf-8", "backslashreplace")
+    if "\0" in shown:
+        lines = [line.removesuffix("\n") for line in shown.split("\0")]  # DUMP has a NUL after each line
+    else:
+        lines = _lines_of_names(shown)
     return "\n".join(map(printable, lines)).encode()
+
+
+def _lines_of_names(text: str) -> list[str]:
+    """Return the lines of NAMES. A line end belongs to a name unless another line follows it."""
+    first, *others = text.split("\n")
+    lines = [first]
+    for line in others:
+        if not line or line.startswith("name "):
+            lines.append(line)
+        else:
+            lines[-1] += f"\n{line}"
+    return lines
 
 
 def _until_the_end_or_a_reset(pieces: Iterator[bytes]) -> Iterator[bytes]:
@@ -138,7 +154,7 @@ def _until_the_end_or_a_reset(pieces: Iterator[bytes]) -> Iterator[bytes]:
     """
     try:
         yield from pieces
-    except exchange.Broken:
+    except exchange.BrokenError:
         pass
 
 

@@ -16,8 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from .. import client
-from ..client import exchange
+from ..client import exchange, queries
 from ..client.answers import NamedPort
 from ..conventions import LOOPBACK
 from . import probe, procfs
@@ -252,7 +251,7 @@ def _holders_of(
     names: set[str], port: int, processes: tuple[procfs.Process, ...]
 ) -> dict[str, tuple[int, str]]:
     try:
-        dump = client.dump(port=port, timeout=probe.STEP)
+        dump = queries.dump(exchange.Target("", port, probe.STEP))
     except exchange.EpmdError:
         return {}
     descriptors = {node.name: node.fd for node in dump.active if node.name in names}

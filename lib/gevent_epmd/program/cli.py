@@ -80,13 +80,16 @@ def _is_process_1() -> bool:
 def _do_in_full() -> int:
     """Run any command line. Reads it with docopt."""
     from ..conventions import ValueProblem
-    from .options import USAGE, UsageError, read_options
+    from .options import USAGE, UsageError, UsageWanted, read_options
 
     try:
         options = read_options(sys.argv[1:], os.environ)
+    except UsageWanted:
+        calls.write(2, USAGE.encode())
+        return 1
     except UsageError as error:
-        # The usage text alone fills a screen, so the error comes after it, where it stays visible.
-        return _fail(str(error), f"{USAGE}\n")
+        # The usage text fills a screen, in which the reason would be hard to find.
+        return _fail(f"{error}: see epmd -help")
     except ValueProblem as error:
         return _fail(str(error))
     if options.command:
@@ -99,7 +102,6 @@ def _do_in_full() -> int:
     return start.serve(options)
 
 
-def _fail(text: str, usage: str = "") -> int:
-    calls.write(2, usage.encode())
+def _fail(text: str) -> int:
     calls.say(2, text)
     return 1

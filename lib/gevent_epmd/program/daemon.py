@@ -75,8 +75,8 @@ class Caller:
         return True
 
 
-def detach() -> Caller | str:
-    """Fork a daemon, and return its Caller in the daemon and the text that it reports in the calling process.
+def detach() -> tuple[Caller | None, str]:
+    """Fork a daemon. Return its Caller in the daemon, and in the calling process what the daemon reports.
 
     In the calling process this waits until the daemon reports that it is ready. It raises ChildProcessError
     with the daemon's reason if the daemon ends instead, and OSError if the fork fails.
@@ -90,14 +90,14 @@ def detach() -> Caller | str:
             word = pipe.read()
         if word[:1] != _READY:
             raise ChildProcessError(word.decode() or "the daemon ended before it could serve")
-        return word[1:].decode()
+        return None, word[1:].decode()
     os.close(reading)
     os.setsid()
     # The session leader ends now, and the kernel sends SIGHUP to its session, which would end the daemon.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if os.fork():
         os._exit(0)
-    return Caller(writing)
+    return Caller(writing), ""
 
 
 def _reap(child: int) -> None:

@@ -1,4 +1,5 @@
-"""Protects the standard descriptors 0, 1 and 2 before the program opens anything else."""
+"""Protects the standard descriptors 0, 1 and 2 before the program opens anything else, and makes sure that
+there are enough other ones."""
 
 from __future__ import annotations
 
@@ -18,3 +19,28 @@ def open_standard_descriptors() -> None:
     while descriptor <= 2:
         descriptor = os.dup(descriptor)
     os.close(descriptor)
+
+
+def raise_limit(needed: int) -> None:
+    """Raise the descriptor limit as far as the host allows, because each node takes a descriptor.
+
+    Raises OSError if fewer than `needed` descriptors are free afterwards: libev would abort the process.
+    """
+    try:
+        import resource  # no other command line needs it
+
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (ImportError, OSError, ValueError):
+        pass  # the import needs a descriptor itself; the system may allow less than the limit that it reports
+    free: list[int] = []
+    try:
+        while len(free) < needed:
+            free.append(os.dup(0))
+    except OSError as error:
+        raise OSError(
+            f"{error.strerror}: raise the limit (ulimit -n) by {needed - len(free)} or more"
+        ) from None
+    finally:
+        for descriptor in free:
+            os.close(descriptor)

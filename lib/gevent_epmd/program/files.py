@@ -1,12 +1,76 @@
 """Files that exist only while this process serves, such as a port file or a pid file.
 
-Invariants: a reader sees the whole content or no file. `remove` never removes another process's file. C's
-epmd has no counterpart.
+Root may be asked to write such a file into another user's folder. The invariants hold there too:
+- The last part of a path is never followed if it is a symbolic link: the file takes the link's place.
+- Root follows only those links in the folder's path that are root's own (`resolved`), and no link at all once
+  the path is resolved (`OwnFile.write`).
+- A process that has given up root's rights has no descriptor by which it could write to the file.
+- A reader sees the whole content or no file. `remove` never removes another process's file.
+
+C's epmd has no counterpart.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
+
+#: Enough to find what is inside, and to look at it, but not to read or write it.
+_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
+_ROOT = 0
+#: As in the kernel.
+_MOST_LINKS = 40
+
+
+def resolved(path: str) -> str:
+    """Return the absolute path without symbolic links in its folder. The last part stays as it is.
+
+    Raises OSError if the path is relative and the current folder does not exist any more, and, as root, if
+    the folder's path leads through a link of another user, who could lead root anywhere.
+    """
+    folder, name = os.path.split(path)
+    start = "/" if folder.startswith("/") else os.getcwd()
+    rest = os.path.join(start, folder).split("/")[::-1]
+    done, links = "/", 0
+    while rest:
+        part = rest.pop()
+        if part == "..":
+            done = os.path.dirname(done)
+        elif part not in ("", "."):
+            target = _link(os.path.join(done, part))
+            if target is None:
+                done = os.path.join(done, part)
+                continue
+            links += 1
+            if links > _MOST_LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+            if target.startswith("/"):
+                done = "/"
+            rest += reversed(target.split("/"))
+    return os.path.join(done, name)
+
+
+def _link(path: str) -> str | None:
+    """Return the target of a symbolic link, or None for anything else."""
+    try:
+        descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW)
+    except OSError:
+        return None  # whoever opens the folder reports it
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISLNK(status.st_mode):
+            return None
+        if os.geteuid() == _ROOT and status.st_uid not in _trusted():
+            raise PermissionError(errno.EPERM, f"root does not follow the link {path} of another user")
+        return os.readlink("", dir_fd=descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _trusted() -> tuple[int, int]:
+    # The root of a user namespace sees files of the host's root as those of another user.
+    return _ROOT, os.stat("/").st_uid
 
 
 class OwnFile:
@@ -14,64 +78,96 @@ class OwnFile:
 
     The content is written to a new file with an unpredictable name, which is then renamed. With a predictable
     name, another user who may write to the folder could place a symbolic link there, and this process would
-    overwrite the link's target. The descriptor stays open until `remove`, because no other file can get the
-    same inode while it is open.
+    overwrite the link's target. `path` is absolute, and `resolved` if this process is root.
+
+    A descriptor of the file stays open until `remove`, because no other file can get the same inode while it
+    is open. It is one of O_PATH: after a change of the user, a descriptor for writing would let whoever takes
+    over this process write to a file that others trust because it is root's.
     """
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._descriptor: int | None = None
+        self._name = os.path.basename(path)
+        self._folder: int | None = None
+        self._file: int | None = None
 
     def write(self, content: bytes) -> None:
         """Create the file with mode 0644 minus the umask. Call this once.
 
         Raises OSError, and then leaves no file behind.
         """
-        aside = os.path.join(os.path.dirname(self._path), f".epmd-{os.urandom(16).hex()}")
-        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
+        folder = _open_folder(os.path.dirname(self._path))
         try:
-            os.write(descriptor, content)
-            os.replace(aside, self._path)
+            self._file = _put(folder, self._name, content)
         except BaseException:
-            os.close(descriptor)
-            _unlink(aside)
+            os.close(folder)
             raise
-        self._descriptor = descriptor
+        self._folder = folder
 
     def remove(self) -> None:
         """Remove the file, unless another process has replaced it.
 
-        Raises OSError if this process is not permitted to remove it. The file is then truncated, because its
-        number might later belong to another process.
+        Raises OSError if this process is not permitted to remove it.
         """
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is None:
+        folder, self._folder = self._folder, None
+        file, self._file = self._file, None
+        if folder is None or file is None:
             return
         try:
-            if self._is_in_place(descriptor):
-                _remove(self._path, descriptor)
+            if _is_in_place(folder, self._name, file):
+                os.unlink(self._name, dir_fd=folder)
+        except FileNotFoundError:
+            pass  # another process removed it first
         finally:
-            os.close(descriptor)
+            os.close(file)
+            os.close(folder)
 
-    def _is_in_place(self, descriptor: int) -> bool:
+
+def _open_folder(path: str) -> int:
+    """Return a descriptor of the folder.
+
+    Opens one part after the other: if another user has replaced one by a link since the path was resolved,
+    this fails. Only root needs that, and others may pass a path with links.
+    """
+    if os.geteuid() != _ROOT:
+        return os.open(path, os.O_PATH | os.O_DIRECTORY)
+    folder = os.open("/", _FOLDER)
+    for part in filter(None, path.split("/")):
         try:
-            return os.path.samestat(os.lstat(self._path), os.fstat(descriptor))
-        except OSError:
-            return False  # another process has removed it
+            inner = os.open(part, _FOLDER, dir_fd=folder)
+        finally:
+            os.close(folder)
+        folder = inner
+    return folder
 
 
-def _remove(path: str, descriptor: int) -> None:
+def _put(folder: int, name: str, content: bytes) -> int:
+    """Put a new file into the place of `name`, and return a descriptor by which nobody can write to it."""
+    aside = f".epmd-{os.urandom(16).hex()}"
+    writing = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644, dir_fd=folder)
+    file = None
     try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass  # another process removed it first
-    except OSError:
-        os.ftruncate(descriptor, 0)
+        os.write(writing, content)
+        file = os.open(aside, os.O_PATH | os.O_NOFOLLOW, dir_fd=folder)
+        if not os.path.samestat(os.fstat(file), os.fstat(writing)):
+            raise FileExistsError(errno.EEXIST, "another process has replaced the file")
+        os.replace(aside, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:
+        if file is not None:
+            os.close(file)
+        _unlink(aside, folder)
         raise
+    finally:
+        os.close(writing)
+    return file
 
 
-def _unlink(path: str) -> None:
+def _is_in_place(folder: int, name: str, file: int) -> bool:
+    return os.path.samestat(os.lstat(name, dir_fd=folder), os.fstat(file))
+
+
+def _unlink(name: str, folder: int) -> None:
     try:
-        os.unlink(path)
+        os.unlink(name, dir_fd=folder)
     except OSError:
         pass  # the error of the rename is raised, which is more useful

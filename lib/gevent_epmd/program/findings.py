@@ -78,7 +78,7 @@ def counted(number: int, what: str) -> str:
 _NOBODY = "Start a node, or run `epmd -daemon`. If nodes are running, check their ERL_EPMD_PORT."
 _EPMD_TO_DO = {
     STRANGER: "End that program, or set ERL_EPMD_PORT to another port for the epmd and for all nodes.",
-    MUTE: "Continue the process (kill -CONT) or restart it; nodes register again by themselves.",
+    MUTE: "Continue the process (kill -CONT) or restart it; nodes since OTP 23.3 register again.",
     CLOSED: "If it is an epmd with -allow, add this host. If not, set ERL_EPMD_PORT to another port.",
     TIMEOUT: "Open this TCP port in the firewall between the hosts, and check that the host is up.",
 }

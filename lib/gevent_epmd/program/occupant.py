@@ -1,7 +1,10 @@
 """Opens the listening sockets, and finds out who holds a port that is in use: an epmd or another program.
 
-Invariant: the client is imported only after a port turned out to be in use. Each start of a node after the
-first one comes here.
+Invariants:
+- the client is imported only after a port turned out to be in use, as at each start of a node after the first
+  one, and `procfs` only if no epmd answers there;
+- a port whose holder does not answer is an error after 3 s, with the time that `quick` has waited, because a
+  node, a unit or a probe waits for this start. Only an epmd that /proc shows may take longer.
 
 C's counterpart: the EADDRINUSE case in run() of epmd_srv.c, which exits with status 0 whichever program holds
 the port.
@@ -13,10 +16,18 @@ import _socket
 import time
 from collections.abc import Sequence
 
+from ..conventions import LOOPBACK
 from ..server import listeners
 
-#: Where to ask who holds a port that is bound on all addresses.
-_LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..client import exchange
+    from .procfs import Listener
+
+#: Where to ask who holds a port that is bound on all addresses: at that family's loopback address first.
+_LOOPBACKS_OF = {"0.0.0.0": LOOPBACK, "::": LOOPBACK[::-1]}
+#: How long to wait for an answer of a program that is not known to be an epmd, in seconds.
+_PATIENCE = 2.5
 #: How long a program that does not answer may be an epmd that is starting or shutting down, in seconds. Such
 #: an epmd has bound the port but does not listen yet, or it has closed its connections but still holds the
 #: port.
@@ -28,17 +39,14 @@ def open_listeners(addresses: Sequence[str] | None, port: int) -> list[_socket.s
     """Open the listening sockets as listeners.open_listeners does, but distinguish an epmd from another
     program.
 
-    Raises PortInUse if an epmd answers at the port, and ListenError if another program holds it.
-
-    The time limit for the answer is that of an interactive call. A shorter limit would mistake a slow epmd
-    for another program, for example an epmd with -delay_accept, or one that starts while a hundred others try
-    to start.
+    Raises PortInUseError if an epmd answers at the port, and ListenError if another program holds it, or
+    nobody answers.
     """
     end = time.monotonic() + _MOMENT
     while True:
         try:
             return listeners.open_listeners(addresses, port)
-        except listeners.PortInUse as error:
+        except listeners.PortInUseError as error:
             in_use = error
         met = _met(in_use)
         if not met:
@@ -48,13 +56,62 @@ def open_listeners(addresses: Sequence[str] | None, port: int) -> list[_socket.s
         time.sleep(_PAUSE)
 
 
-def _met(in_use: listeners.PortInUse) -> str:
-    """Return what answered instead of an epmd, or "" if an epmd answered."""
+def _met(in_use: listeners.PortInUseError) -> str:
+    """Return what was found instead of an epmd, or "" if an epmd answered."""
     from ..client import exchange
 
-    host = _LOOPBACK_OF.get(in_use.host, in_use.host)
+    target = _target(in_use, _PATIENCE)
+    # An epmd may be overloaded, stopped for a while, or run with -delay_accept.
+    target.more_time = lambda: exchange.TIMEOUT - _PATIENCE if _is_held_by_an_epmd(in_use) else 0.0
     try:
-        exchange.must_be_an_epmd(exchange.Target(host, in_use.port, exchange.TIMEOUT))
+        exchange.must_be_an_epmd(target)
     except exchange.EpmdError as error:
-        return str(error)
+        return f"{error}{_held_by(in_use)}"
     return ""
+
+
+def _target(in_use: listeners.PortInUseError, timeout: float) -> exchange.Target:
+    from ..client import exchange
+
+    hosts = _LOOPBACKS_OF.get(in_use.host, (in_use.host,))
+    target = exchange.Target(hosts[0], in_use.port, timeout)
+    # A host may have one loopback address only.
+    target.found = [
+        address for host in hosts for address in exchange.Target(host, in_use.port, 0).addresses()
+    ]
+    return target
+
+
+def _holders(in_use: listeners.PortInUseError) -> list[Listener]:
+    """Return the listening sockets that are in the way, as far as /proc can be read."""
+    from . import procfs
+
+    table = procfs.listeners() or {}
+    anywhere = in_use.host in procfs.ANY
+    return [
+        sock for sock in table.get(in_use.port, []) if anywhere or sock.host in (in_use.host, *procfs.ANY)
+    ]
+
+
+def _is_held_by_an_epmd(in_use: listeners.PortInUseError) -> bool:
+    from . import procfs
+
+    return any(process.kind != procfs.OTHER for process in procfs.processes(_holders(in_use)))
+
+
+def _held_by(in_use: listeners.PortInUseError) -> str:
+    """Return which programs hold the port, as the end of a message, or "" if it is unknown."""
+    from . import procfs
+
+    sockets = _holders(in_use)
+    if not sockets:
+        return ""
+    hosts = {sock.inode: f"[{sock.host}]" if ":" in sock.host else sock.host for sock in sockets}
+    names = [
+        f"{process.path or 'a program'} (process {process.pid} of {process.user or 'an unknown user'}) "
+        f"at {', '.join(f'{hosts[inode]}:{in_use.port}' for inode in sorted(process.sockets))}"
+        for process in procfs.processes(sockets)
+    ] or [
+        f"a process of {procfs.user_name(sock.uid)} at {hosts[sock.inode]}:{in_use.port}" for sock in sockets
+    ]
+    return f"; it is held by {' and '.join(names)}"

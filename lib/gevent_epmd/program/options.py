@@ -11,6 +11,7 @@ options.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping, Sequence
 
@@ -30,6 +31,13 @@ else:
 _MOST_PID = 2**31 - 1
 #: The value of -port_file or -pid_file that stands for stdout.
 STDOUT = "-"
+#: The variables of our own options begin with this.
+_OWN_VARIABLES = "ERL_EPMD_"
+_LOOPBACK_VARIABLE = "ERL_EPMD_LOOPBACK"
+ADDRESS_VARIABLE = "ERL_EPMD_ADDRESS"
+#: The values of a variable that is a switch.
+_ON = ("1", "yes", "true", "on")
+_OFF = ("0", "no", "false", "off")
 #: The options that name a file to write.
 _FILES = ("port_file", "pid_file")
 
@@ -52,13 +60,16 @@ Serving:
     -systemd                 Serve the sockets that systemd passes, and notify systemd when ready.
 
 Serving, not in C's epmd (environment variable: ERL_EPMD_ and the name in capitals, as ERL_EPMD_ALLOW):
-    -loopback                Listen on loopback only. ERL_EPMD_LOOPBACK has the same effect.
+    -loopback                Listen on loopback only. ERL_EPMD_LOOPBACK=1 has the same effect.
     -allow List              Answer other hosts only if they are in these networks (separated by commas).
     -allow_register List     Accept registrations, and requests, from hosts in these networks too.
     -takeover                Take the place of the epmd that serves the port, C's or this one; its nodes
                              stay registered. Without one, start as ever.
+    -not_local List          Treat peers with these addresses of this host (separated by commas) as other
+                             hosts, because they are behind a proxy: 127.0.0.6 is that of a service mesh.
     -user Name[:Group]       Bind the port as root, drop root privileges, then serve as this user.
-    -idle_exit Seconds       Shut down when no node has been registered for this many seconds.
+    -idle_exit Seconds       Shut down when for this many seconds no node has been registered, and nobody
+                             of this host has connected.
     -pid_exit Pids           Shut down as soon as one of these processes ends (separated by commas).
     -port_file Path          Write the port to this file once requests are answered, and remove the file
                              at exit; - is stdout. With this option, -port 0 takes any free port.
@@ -67,7 +78,8 @@ Serving, not in C's epmd (environment variable: ERL_EPMD_ and the name in capita
 Debugging:
     -d, -debug               Log each request to stderr, and remember only 5 recently unregistered names.
                              Twice: also log connections and packets. Three times: also log the tables.
-    -packet_timeout Seconds  Close a connection whose request is incomplete after this time. Default: 60.
+    -packet_timeout Seconds  Close a connection whose request is incomplete after this time.
+                             Default: ERL_EPMD_PACKET_TIMEOUT, or else 60.
     -delay_accept Seconds    Simulate a busy server: wait this long before handling a new connection.
     -delay_write Seconds     Simulate a busy server: wait this long before each reply.
 
@@ -93,11 +105,17 @@ Interactive, not in C's epmd:
 #: The options that ask no epmd. An invalid variable must not keep them from working.
 _ABOUT_ITSELF = ("--help", "--version", "--licences")
 _INTERACTIVE = ("-names", "-dump", "-started", "-kill", "-stop", "-check", *_ABOUT_ITSELF)
+#: C's option for the usage text. It is not in USAGE, because it is an error: the text goes to stderr.
+_USAGE_OPTION = "-help"
 _OPTION_LINE = r"(?m)^    (--?\w+)(?:, (-\w+))?(?: ([A-Z][\w:[\]]*))?(?=  )"
 
 
 class UsageError(Exception):
     """The command line does not match USAGE. The text gives the reason."""
+
+
+class UsageWanted(Exception):
+    """The command line asks for the usage text as C's epmd understands it: with -help, as an error."""
 
 
 class Given(NamedTuple):
@@ -115,9 +133,12 @@ class Options(NamedTuple):
     `command` is the interactive option without its dashes, or None for serving. `stop_name` is the name that
     goes with `stop`. `user` is Name or Name:Group, not looked up yet.
 
-    `port_file` and `pid_file` are absolute paths without symbolic links, STDOUT, or "". `must_serve` is True
-    if the command line names one of them. A port in use is then a failure: a program that waits for the file
-    would wait in vain.
+    The values of `port_file` and `pid_file` are absolute paths without symbolic links in the folder, STDOUT,
+    or "". `must_serve` is True if the command line names one of them. A port in use is then a failure: a
+    program that waits for the file would wait in vain.
+
+    `listen_names` are the options and variables that say where to listen, except the port. `port_name` is
+    that of the port, or "" for the default.
     """
 
     settings: Settings = Settings()
@@ -126,30 +147,35 @@ class Options(NamedTuple):
     command: str | None = None
     stop_name: str = ""
     pid_exit: tuple[int, ...] = ()
-    port_file: str = ""
-    pid_file: str = ""
+    port_file: Given = Given("", "")
+    pid_file: Given = Given("", "")
     must_serve: bool = False
     user: Given | None = None
     takeover: bool = False
     host: str = ""
     json: bool = False
+    listen_names: tuple[str, ...] = ()
+    port_name: str = ""
 
 
 def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
     """Return the options of a command line (without the program's name) and an environment.
 
-    Raises UsageError for a command line that does not match USAGE, and ValueProblem for an invalid value.
+    Raises UsageError for a command line that does not match USAGE, UsageWanted for -help, and ValueProblem
+    for an invalid value.
     """
     found = _plain(arguments) or _docopt(_two_dashes(arguments))
     command = next((c for c in _INTERACTIVE if found[_dashes(c)]), None)
     if command in _ABOUT_ITSELF:
         environ = {}
     # An interactive call must not fail because of a variable that is meant for an epmd that serves.
-    own = _Own(found, {} if command else environ)
+    serving = {} if command else environ
+    own = _Own(found, serving)
     daemon = bool(found["--daemon"])
     files = [own.file(name, daemon=daemon) for name in _FILES]
+    place = _Place(found, serving)
     options = Options(
-        settings=_settings(found, environ, own, least_port=0 if files[0] else 1),
+        settings=_settings(found, environ, own, place, least_port=0 if files[0].value else 1),
         daemon=daemon,
         systemd=bool(found["--systemd"]),
         command=command.lstrip("-") if command else None,
@@ -162,19 +188,26 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Option
         takeover=bool(found["--takeover"]),
         host=_host(found["--host"]),
         json=bool(found["--json"]),
+        listen_names=place.names,
+        port_name="-port" if found["--port"] else "ERL_EPMD_PORT" if "ERL_EPMD_PORT" in serving else "",
     )
-    _must_go_together(options, loopback=bool(found["--loopback"]))
+    _must_go_together(options)
+    if not options.systemd:
+        place.must_have_an_effect(own)
     return options
 
 
-def _settings(found: dict[str, Any], environ: Mapping[str, str], own: _Own, least_port: int) -> Settings:
+def _settings(
+    found: dict[str, Any], environ: Mapping[str, str], own: _Own, place: _Place, least_port: int
+) -> Settings:
     return Settings(
         port=_port(found, environ, least_port),
-        addresses=_addresses(found, environ),
+        addresses=place.addresses,
         relaxed=bool(found["--relaxed_command_check"]) or "ERL_EPMD_RELAXED_COMMAND_CHECK" in environ,
         allow=own.networks("allow"),
         allow_register=own.networks("allow_register") or (),
-        packet_timeout=_seconds(found, "packet_timeout") or DEFAULT_PACKET_TIMEOUT,
+        not_local=own.networks("not_local") or (),
+        packet_timeout=own.number("packet_timeout") or DEFAULT_PACKET_TIMEOUT,
         idle_exit=own.number("idle_exit"),
         delay_accept=_seconds(found, "delay_accept"),
         delay_write=_seconds(found, "delay_write"),
@@ -182,25 +215,25 @@ def _settings(found: dict[str, Any], environ: Mapping[str, str], own: _Own, leas
     )
 
 
-def _must_go_together(options: Options, *, loopback: bool) -> None:
+def _must_go_together(options: Options) -> None:
     """Raise ValueProblem for an option of our own that would have no effect."""
     if options.host and options.command not in ("names", "started", "check"):
         raise ValueProblem("-host can be used only with -names, -started and -check")
     if options.json and options.command not in ("names", "dump", "check"):
         raise ValueProblem("-json can be used only with -names, -dump and -check")
-    if loopback and options.systemd:
-        raise ValueProblem("-loopback cannot be used with -systemd: systemd chooses the addresses")
     if options.settings.port == 0 and options.command:
         raise ValueProblem("-port 0 cannot be used with an interactive option")
     _check_files(options)
 
 
 def _check_files(options: Options) -> None:
-    for name, path in zip(_FILES, (options.port_file, options.pid_file), strict=True):
+    files = (options.port_file, options.pid_file)
+    for where, path in files:
         if path and options.command:
-            raise ValueProblem(f"-{name} cannot be used with an interactive option")
-    if options.port_file == options.pid_file not in ("", STDOUT):
-        raise ValueProblem(f"-port_file and -pid_file name the same file: {options.pid_file}")
+            raise ValueProblem(f"{where} cannot be used with an interactive option")
+    (one, path), (other, same) = files
+    if path == same not in ("", STDOUT):
+        raise ValueProblem(f"{one} and {other} name the same file: {path}")
 
 
 def _known_options() -> dict[str, bool]:
@@ -216,13 +249,15 @@ def _known_options() -> dict[str, bool]:
 def _two_dashes(arguments: Sequence[str]) -> list[str]:
     """Translate `-port 5000 -d` to `--port=5000 -d`.
 
-    Raises UsageError for a command line that C's epmd would not accept either.
+    Raises UsageError for a command line that C's epmd would not accept either, and UsageWanted.
     """
     known = _known_options()
     line: list[str] = []
     rest = list(arguments)
     while rest:
         word = rest.pop(0)
+        if word == _USAGE_OPTION:
+            raise UsageWanted
         if word not in known:
             raise UsageError(f'unknown option "{word}"')
         if known[word] and not rest:
@@ -283,17 +318,40 @@ def _port(found: dict[str, Any], environ: Mapping[str, str], least: int) -> int:
     return values[-1] if values else default_port(environ, least)
 
 
-def _addresses(found: dict[str, Any], environ: Mapping[str, str]) -> tuple[str, ...] | None:
-    """Return the addresses to listen on, or None for loopback only.
+class _Place:
+    """Where to listen: `addresses` as in Settings, and `names`, the options and variables that say so.
 
-    The command line takes precedence over the environment; in the environment, loopback takes precedence over
-    a list.
+    The command line takes precedence over the environment. Raises ValueProblem for an invalid variable.
     """
-    if found["--loopback"] and found["--address"]:
-        raise ValueProblem("-loopback and -address cannot be used together")
-    if found["--loopback"] or ("ERL_EPMD_LOOPBACK" in environ and not found["--address"]):
-        return None
-    return _list((found["--address"] or [environ.get("ERL_EPMD_ADDRESS", "")])[-1])
+
+    def __init__(self, found: dict[str, Any], environ: Mapping[str, str]) -> None:
+        line = [option for option in ("-loopback", "-address") if found[_dashes(option)]]
+        loopback = bool(found["--loopback"])
+        text = (found["--address"] or [""])[-1]
+        if not line:
+            loopback, text = _is_on(_LOOPBACK_VARIABLE, environ), environ.get(ADDRESS_VARIABLE, "")
+        variables = [(_LOOPBACK_VARIABLE, loopback), (ADDRESS_VARIABLE, bool(text))]
+        self.names = tuple(line or (name for name, is_set in variables if is_set))
+        self.addresses = None if loopback else _list(text)
+        self._is_on_line = bool(line)
+
+    def must_have_an_effect(self, own: _Own) -> None:
+        """Raise ValueProblem if one of the options keeps another from having an effect."""
+        if len(self.names) > 1:
+            raise ValueProblem(f"{' and '.join(self.names)} cannot be used together")
+        if self.addresses is None:
+            given = own.origin("allow_register")
+            # -loopback on the line takes precedence over a variable.
+            if given and not (self._is_on_line and given.startswith(_OWN_VARIABLES)):
+                raise ValueProblem(f"{given} has no effect with {self.names[0]}")
+
+
+def _is_on(variable: str, environ: Mapping[str, str]) -> bool:
+    """Return whether a variable that is a switch is on: also if set to nothing, as those of C's epmd."""
+    value = environ.get(variable, "no").lower()
+    if value not in ("", *_ON, *_OFF):
+        raise ValueProblem(f'{variable}: "{value}" is none of {", ".join(_ON + _OFF)}')
+    return value not in _OFF
 
 
 def _list(text: str) -> tuple[str, ...]:
@@ -320,11 +378,10 @@ class _Own:
         self._environ = environ
 
     def _given(self, name: str) -> list[Given]:
-        """Return every value on the command line, of which the last one takes effect, or else the
-        variable's."""
+        """Return every value on the command line, or else the variable's."""
         if self._found[f"--{name}"]:
             return [Given(f"-{name}", value) for value in self._found[f"--{name}"]]
-        variable = f"ERL_EPMD_{name.upper()}"
+        variable = _OWN_VARIABLES + name.upper()
         return [Given(variable, value)] if (value := self._environ.get(variable)) else []
 
     def _not_empty(self, name: str, what: str) -> Given | None:
@@ -334,49 +391,73 @@ class _Own:
                 raise ValueProblem(f"{where}: the {what} is empty")
         return given[-1] if given else None
 
+    def origin(self, name: str) -> str:
+        """Return the option or the variable that gives the value, or "" if there is none."""
+        return next((where for where, _ in self._given(name)), "")
+
     def number(self, name: str) -> int:
         """Return a number of seconds, or 0 if the option is absent."""
         return _last_number(self._given(name))
 
     def networks(self, name: str) -> tuple[Network, ...] | None:
+        """Return the networks of every list that is given, or None if the option is absent."""
         given = self._given(name)
         if not given:
             return None
         from ..server.networks import read_network
 
-        where, value = given[-1]
-        try:
-            return tuple(map(read_network, _list(value)))
-        except ValueError as error:
-            raise ValueProblem(f"{where}: {error}") from None
+        networks: list[Network] = []
+        for where, value in given:
+            try:
+                networks += map(read_network, _list(value))
+            except ValueError as error:
+                raise ValueProblem(f"{where}: {error}") from None
+        return tuple(networks)
 
     def processes(self, name: str) -> tuple[int, ...]:
-        given = self._given(name)
-        if not given:
-            return ()
-        where, value = given[-1]
-        return tuple(read_number(where, pid, _MOST_PID) for pid in _list(value) or ("",))
+        """Return the processes of every list that is given."""
+        return tuple(
+            read_number(where, pid, _MOST_PID)
+            for where, value in self._given(name)
+            for pid in _list(value) or ("",)
+        )
 
     def user(self, name: str) -> Given | None:
         return self._not_empty(name, "user")
 
-    def file(self, name: str, *, daemon: bool) -> str:
-        """Return the absolute path of a file to write, STDOUT, or "" if the option is absent."""
+    def file(self, name: str, *, daemon: bool) -> Given:
+        """Return a file to write: its absolute path, STDOUT, or "" if the option is absent."""
         given = self._not_empty(name, "path")
         if given is None:
-            return ""
+            return Given("", "")
         if given.value == STDOUT:
             if daemon:
                 raise ValueProblem(f"{given.where} {STDOUT}: a daemon has no stdout")
-            return STDOUT
-        path = os.path.realpath(given.value)
-        # Check the path here, because a daemon could report the problem only to syslog. Something that is not
-        # a regular file, such as a device, must be neither replaced nor removed.
-        if os.path.exists(path) and not os.path.isfile(path):
-            raise ValueProblem(f"{given.where}: {path} is not a regular file (use - for stdout)")
-        if not os.path.isdir(os.path.dirname(path)):
-            raise ValueProblem(f"{given.where}: the folder of {path} does not exist")
-        return path
+            return given
+        return given._replace(value=_path(*given))
+
+
+def _path(where: str, given: str) -> str:
+    """Return the absolute path of a file to write.
+
+    It is checked here, because a daemon could report the problem only to syslog. Something that is not a
+    regular file, such as a device, must be neither replaced nor removed.
+    """
+    from . import files
+
+    try:
+        path = files.resolved(given)
+    except OSError as error:
+        what = "the current folder does not exist" if error.errno == errno.ENOENT else error.strerror
+        raise ValueProblem(f"{where}: {what}") from None
+    folder, name = os.path.split(path)
+    if name in ("", ".", "..") or (os.path.exists(path) and not os.path.isfile(path)):
+        raise ValueProblem(f"{where}: {path} is not a regular file (use - for stdout)")
+    if os.geteuid() == 0 and os.path.islink(path):
+        raise ValueProblem(f"{where}: {path} is a symbolic link, which root does not follow")
+    if not os.path.isdir(folder):
+        raise ValueProblem(f"{where}: the folder of {path} does not exist")
+    return path
 
 
 def _seconds(found: dict[str, Any], name: str) -> int:

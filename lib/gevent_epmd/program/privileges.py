@@ -99,7 +99,8 @@ class Identity(NamedTuple):
 def look_up(user: Given) -> Identity:
     """Return the user that `Name` or `Name:Group` stands for. Each of the two is a name or a number.
 
-    Raises ValueProblem if the user or group does not exist, or if this process may not change users.
+    Raises ValueProblem if the user or group does not exist, if it has rights of root, or if this process may
+    not change users.
     """
     where, (name, colon, group) = user.where, user.value.partition(":")
     if os.geteuid() != _ROOT:
@@ -112,6 +113,8 @@ def look_up(user: Given) -> Identity:
     gid = _group(where, group) if colon or entry is None else entry.pw_gid
     # As systemd does for User= and Group=: all groups of the user, with this one first.
     groups = os.getgrouplist(entry.pw_name, gid) if entry else [gid]
+    if _ROOT in groups:
+        raise ValueProblem(f"{where}: {user.value} is in the group of root: name an unprivileged group")
     return Identity(where, uid, gid, tuple(groups))
 
 

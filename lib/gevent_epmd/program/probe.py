@@ -15,8 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from .. import client
-from ..client import answers, exchange
+from ..client import answers, exchange, queries
 from ..wire import MOST_PORT, NAMES_REQ
 
 T = TypeVar("T")
@@ -129,10 +128,9 @@ def ask(at: Place, port: int) -> Answer:
 def node_port(name: str, at: Place, port: int) -> int | None:
     """Return the port that the epmd gives in reply to a look-up of the node, or None if it has no such node.
 
-    Raises EpmdError; its subclass NoReply if the epmd closes the connection without an answer.
+    Raises EpmdError; its subclass NoReplyError if the epmd closes the connection without an answer.
     """
-    target = _target(at, port)
-    found = client.port_please(name, target.host, port, STEP)
+    found = queries.look_up(_target(at, port), exchange.encoded(name))
     return None if found is None else found.port
 
 
@@ -161,16 +159,16 @@ def _target(at: Place, port: int) -> exchange.Target:
 
 
 def _code_of(error: exchange.EpmdError) -> str:
-    if isinstance(error, exchange.NoEpmd):
+    if isinstance(error, exchange.NoEpmdError):
         cause = error.__cause__
         return _code_of_os_error(cause) if isinstance(cause, OSError) else ABSENT
-    if isinstance(error, exchange.TooLate):
+    if isinstance(error, exchange.TooLateError):
         return MUTE
-    return CLOSED if isinstance(error, exchange.NoReply | exchange.Broken) else STRANGER
+    return CLOSED if isinstance(error, exchange.NoReplyError | exchange.BrokenError) else STRANGER
 
 
 def _reason_of(error: exchange.EpmdError) -> str:
-    if isinstance(error, exchange.NoEpmd) and isinstance(error.__cause__, OSError):
+    if isinstance(error, exchange.NoEpmdError) and isinstance(error.__cause__, OSError):
         return _words(error.__cause__)
     return {
         MUTE: f"accepts the connection but does not answer in {STEP:g} s",

@@ -13,6 +13,7 @@ C's counterpart: the same options in main() of epmd.c.
 
 from __future__ import annotations
 
+import os
 import sys
 
 from ..client import exchange
@@ -30,11 +31,13 @@ _LAST = {"-names": "names", "-started": "started", "-daemon": "daemon"}
 #: A variable with this prefix can make `-daemon` listen elsewhere, or do more than find the port in use.
 _OF_SERVING = "ERL_EPMD_"
 _HARMLESS = frozenset(("ERL_EPMD_PORT", "ERL_EPMD_RELAXED_COMMAND_CHECK", "ERL_EPMD_USER"))
-#: Harmless if its value is a number.
-_IDLE_EXIT = "ERL_EPMD_IDLE_EXIT"
+#: Harmless if their values are numbers.
+_NUMBERS = frozenset(("ERL_EPMD_IDLE_EXIT", "ERL_EPMD_PACKET_TIMEOUT"))
+#: Set by systemd. If it passed the port's socket, asking this port would only ask this process.
+_OF_SYSTEMD = "LISTEN_PID"
 
-#: Time limit for the running epmd's answer, in seconds. After that the full path asks.
-_PATIENCE = 1.0
+#: Time limit for the running epmd's answer, in seconds. After that the full path asks, and waits for longer.
+_PATIENCE = 0.5
 
 
 def answer(arguments: Sequence[str], environ: Mapping[str, str]) -> int | None:
@@ -72,9 +75,9 @@ def _port(arguments: Sequence[str], environ: Mapping[str, str]) -> int | None:
         return None
 
 
-def _is_number(seconds: str) -> bool:
+def _is_number(name: str, seconds: str) -> bool:
     try:
-        read_number(_IDLE_EXIT, seconds, MOST_SECONDS)
+        read_number(name, seconds, MOST_SECONDS)
     except ValueProblem:
         return False
     return True
@@ -86,8 +89,10 @@ def _is_served(port: int, environ: Mapping[str, str]) -> bool:
     Such a start binds 0.0.0.0 first, and then asks at 127.0.0.1 who holds the port. If a variable is set that
     would change this, or whose value the full path would check first, this returns False.
     """
+    if environ.get(_OF_SYSTEMD) == str(os.getpid()):
+        return False
     for name in environ.keys() - _HARMLESS:
-        if name.startswith(_OF_SERVING) and not (name == _IDLE_EXIT and _is_number(environ[name])):
+        if name.startswith(_OF_SERVING) and not (name in _NUMBERS and _is_number(name, environ[name])):
             return False
     try:
         exchange.must_be_an_epmd(exchange.Target("127.0.0.1", port, _PATIENCE))

@@ -12,12 +12,14 @@ import _socket
 import os
 from functools import partial
 
+import gevent
+
 from ..server.acceptor import new_mapper
 from ..server.events import Events
-from ..server.mapper import Mapper, raise_descriptor_limit
-from . import at_end, bundle, daemon, is_frozen, is_one_file, processes, signals, systemd
+from ..server.mapper import Mapper
+from . import at_end, bundle, daemon, is_frozen, is_one_file, ownport, processes, signals, systemd
 from .files import OwnFile
-from .options import STDOUT, Options
+from .options import STDOUT, Given, Options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,21 +40,20 @@ def run(
     """Serve the sockets until a KILL request or another event shuts the epmd down.
 
     If there is an `identity`, the process changes to that user before it accepts a connection. Raises OSError
-    if a file cannot be written, or the user not changed; BrokenPipeError if the caller has ended.
+    if a file cannot be written, the user not changed, or the port not reached; BrokenPipeError if the caller
+    has ended; InterruptedError if there is a caller and the epmd ends before it is ready.
     """
-    raise_descriptor_limit()
-    if take_over is None:
-        mapper = new_mapper(options.settings, sockets, events, shared=options.systemd)
-    else:
-        at_end.add(take_over.abandon)
-        mapper = take_over.new_mapper(options.settings, events)
+    listening = [sock.getsockname()[0] for sock in sockets]
+    mapper = _new_mapper(options, sockets, events, take_over)
     mapper.start()
-    files = [NumberFile(path, number) for path, number in _numbers(options, mapper.port) if path]
+    at_end.add(events.finish)
+    files = [NumberFile(given, number) for given, number in _numbers(options, mapper.port) if given.value]
     for file in files:
         at_end.add(partial(_remove, file, events))
-    _watch_for_the_end(options, mapper)
     if is_frozen():
         bundle.settle(has_launcher=is_one_file() and not options.daemon)
+    # After `settle`, which resets a signal that the executables use before.
+    _watch_for_the_end(options, mapper)
     events.serving()
     for file in files:
         # Write the files before root privileges are dropped, because only root may be able to write to their
@@ -61,17 +62,60 @@ def run(
     if identity is not None:
         events.losing_rights()
         identity.take_on()
-    happened = ""
     if take_over is not None:
-        happened = take_over.finish()
-        events.took_over(happened)
-    # Without -systemd, NOTIFY_SOCKET belongs to the service whose node started this epmd.
-    if options.systemd:
-        systemd.notify_ready(os.environ)
-    if caller is not None:
-        caller.ready(happened)
+        # Not before everything else is done: from here on only this process serves.
+        events.took_over(take_over.finish())
+    _serve(options, mapper, listening, events, caller, take_over)
+
+
+def _serve(
+    options: Options,
+    mapper: Mapper,
+    listening: list[str],
+    events: Events,
+    caller: daemon.Caller | None,
+    take_over: TakeOver | None,
+) -> None:
+    # The event loop may fail when it starts, and then nobody must be told that it serves.
+    gevent.sleep(0)
+    if not mapper.finished.is_set():
+        if caller is not None and not options.systemd:
+            _must_be_reached(mapper, listening)
+        _tell_that_it_serves(options, events, caller, take_over)
+        mapper.count_idle_time_anew()
+    elif caller is not None:
+        raise InterruptedError(f"the epmd has ended before it was ready: {mapper.end_reason}")
     mapper.finished.wait()
     mapper.report_end()
+
+
+def _new_mapper(
+    options: Options, sockets: list[_socket.socket], events: Events, take_over: TakeOver | None
+) -> Mapper:
+    if take_over is None:
+        return new_mapper(options.settings, sockets, events, shared=options.systemd)
+    at_end.add(take_over.abandon)
+    # An event loop that fails when it starts must fail before the former epmd is stopped.
+    gevent.sleep(0)
+    return take_over.new_mapper(options.settings, events)
+
+
+def _tell_that_it_serves(
+    options: Options, events: Events, caller: daemon.Caller | None, take_over: TakeOver | None
+) -> None:
+    # Without -systemd, NOTIFY_SOCKET belongs to the service whose node started this epmd.
+    if options.systemd and not systemd.notify_ready(os.environ):
+        events.notification_may_be_refused()
+    if caller is not None:
+        caller.ready("" if take_over is None else take_over.report)
+
+
+def _must_be_reached(mapper: Mapper, hosts: list[str]) -> None:
+    try:
+        ownport.must_answer(hosts, mapper.port)
+    except OSError:
+        mapper.close_listeners()  # the caller may start another epmd as soon as it is told
+        raise
 
 
 def _watch_for_the_end(options: Options, mapper: Mapper) -> None:
@@ -82,8 +126,8 @@ def _watch_for_the_end(options: Options, mapper: Mapper) -> None:
         processes.when_gone(mapper.hub.loop, pid, partial(mapper.end, f"process {pid} has ended"))
 
 
-def _numbers(options: Options, port: int) -> tuple[tuple[str, int], ...]:
-    """Return each file's path and the number to write into it.
+def _numbers(options: Options, port: int) -> tuple[tuple[Given, int], ...]:
+    """Return each file, and the number to write into it.
 
     In the one-file form the process ID is that of the process that serves, not of its launcher: that process
     lives on as a daemon, and when it ends, the epmd ends.
@@ -99,23 +143,29 @@ def _remove(file: NumberFile, events: Events) -> None:
 
 
 class NumberFile:
-    """A file with a number that exists while the mapper serves. The path may be STDOUT."""
+    """A file with a number that exists while the mapper serves. Its path may be STDOUT."""
 
-    def __init__(self, path: str, number: int) -> None:
-        self._path = path
+    def __init__(self, given: Given, number: int) -> None:
+        self._where, self._path = given
         self._text = b"%d\n" % number
-        self._file = OwnFile(path)
+        self._file = OwnFile(self._path)
 
     def write(self) -> None:
-        """Write the number. A reader sees all of it or no file. Raises OSError."""
-        if self._path == STDOUT:
-            os.write(1, self._text)
-        else:
-            self._file.write(self._text)
+        """Write the number. A reader sees all of it or no file. Raises OSError, which names the option."""
+        try:
+            if self._path == STDOUT:
+                os.write(1, self._text)
+            else:
+                self._file.write(self._text)
+        except OSError as error:
+            raise OSError(f"{self._where}: cannot write {self._path}: {error.strerror}") from None
 
     def close(self) -> None:
         """Remove the file, unless another mapper has replaced it.
 
-        Raises OSError if this process is not permitted to remove it.
+        Raises OSError, which names the option, if this process is not permitted to remove it.
         """
-        self._file.remove()
+        try:
+            self._file.remove()
+        except OSError as error:
+            raise OSError(f"{self._where}: cannot remove {self._path}: {error.strerror}") from None

@@ -1,10 +1,11 @@
-"""Ends the process by a signal in the two cases in which the default action is not sufficient.
+"""Ends the process by a signal in the two cases in which the default action is not sufficient, and ignores
+SIGUSR1.
 
 - The process is process 1, for example in a container. The kernel does not deliver a signal to process 1
   unless the process handles it. `docker stop` therefore waits in vain for C's epmd. In the one-file
   executable process 1 is the launcher, which handles the signals and passes them on. The launcher cannot end
   by a signal itself: if one ends the child, its status is 1.
-- The process must remove something first, such as a port file.
+- The process must do something first, such as remove a port file.
 
 C's epmd has no counterpart.
 """
@@ -22,6 +23,16 @@ if TYPE_CHECKING:
 
 #: The signals that people and service managers send to end a process.
 _ENDING = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGHUP)
+#: Other signals whose default action ends a process that has not failed. As process 1 it does not get them.
+_ODD = (
+    _signal.SIGUSR2,
+    _signal.SIGALRM,
+    _signal.SIGVTALRM,
+    _signal.SIGPROF,
+    _signal.SIGXCPU,
+    _signal.SIGIO,
+    _signal.SIGPWR,
+)
 
 
 def exit_by_signals() -> None:
@@ -40,7 +51,9 @@ def watch_signals(loop: Any) -> None:
     Without this, Python would call a signal handler only when the loop returns. Call it after everything was
     added to `at_end`.
     """
-    for number in _ENDING:
+    # Who sends it wants to know something, as of many daemons, and must not end this one.
+    _signal.signal(_signal.SIGUSR1, _signal.SIG_IGN)
+    for number in _ENDING if os.getpid() == 1 else _ENDING + _ODD:
         handler = _signal.getsignal(number)
         if handler is _exit or (handler == _signal.SIG_DFL and not at_end.is_empty()):
             watcher = loop.signal(number)

@@ -15,8 +15,20 @@ from ..conventions import ValueProblem
 from ..server import listeners
 from ..server.events import Events
 from ..server.log import Log
-from . import at_end, bundle, calls, daemon, is_one_file, occupant, systemd
-from .options import Options
+from . import at_end, bundle, calls, daemon, descriptors, is_one_file, occupant, systemd
+from .options import ADDRESS_VARIABLE, Options
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .privileges import Identity
+    from .takeover import Former, TakeOver
+
+#: What a start opens besides the sockets: a pipe to the caller, the event loop, the files.
+_NEEDED_DESCRIPTORS = 8
+#: The variables that gevent, greenlet and libev read.
+_GEVENT_PREFIXES = ("GEVENT", "GREENLET_", "LIBEV_", "PURE_PYTHON")
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,19 +40,21 @@ def serve(options: Options) -> int:
 
     The calling process of a daemon returns as soon as the daemon answers requests.
     """
+    is_passed = not options.systemd and systemd.passes_port(os.environ, options.settings.port)
     if options.daemon:
         # Close inherited descriptors before the program opens its own, such as the connection to syslog.
         daemon.close_inherited(keep=systemd.descriptors(os.environ) if options.systemd else ())
     events = Events(Log(options.settings.debug, to_syslog=options.daemon))
     events.starting(daemon=options.daemon)
-    former = None
     try:
-        if options.takeover:
-            from . import takeover
-
-            former = takeover.find(options.settings.port)
+        if is_passed:
+            # The question whether an epmd has the port would start this program again, and so on.
+            raise listeners.ListenError(
+                f"systemd passes the socket for port {options.settings.port}: start with -systemd"
+            )
+        former = _former(options)
         sockets = [] if former else _sockets(options, events)
-    except listeners.PortInUse as error:
+    except listeners.PortInUseError as error:
         events.in_use(str(error), failure=options.must_serve)
         return 1 if options.must_serve else 0
     except listeners.ListenError as error:
@@ -49,12 +63,45 @@ def serve(options: Options) -> int:
     return _serve_sockets(options, sockets, events, former)
 
 
+def _former(options: Options) -> Former | None:
+    """Return the epmd to replace, if there is one and the options ask for it. Raises ListenError."""
+    if not options.takeover:
+        return None
+    from . import takeover
+
+    return takeover.find(options.settings.port)
+
+
+def _take_over(former: Former | None) -> TakeOver | None:
+    if former is None:
+        return None
+    from .takeover import TakeOver
+
+    # It forks, which is faster before the imports.
+    return TakeOver(former)
+
+
 def _sockets(options: Options, events: Events) -> list[_socket.socket]:
     if options.systemd:
         events.taking_sockets()
-        return systemd.take_sockets(os.environ)
+        sockets = systemd.take_sockets(os.environ)
+        _report_no_effect(options, sockets[0].getsockname()[1], events)
+        return sockets
     events.listening(options.settings.port)
-    return occupant.open_listeners(options.settings.addresses, options.settings.port)
+    try:
+        return occupant.open_listeners(options.settings.addresses, options.settings.port)
+    except listeners.AddressError as error:
+        if ADDRESS_VARIABLE not in options.listen_names:
+            raise  # C's words: who has typed the address knows where it is
+        raise listeners.ListenError(f"{ADDRESS_VARIABLE}: {error}") from None
+
+
+def _report_no_effect(options: Options, port: int, events: Events) -> None:
+    names = list(options.listen_names)
+    if options.port_name and options.settings.port != port:
+        names.append(options.port_name)
+    if names:
+        events.no_effect(names)
 
 
 def _serve_sockets(
@@ -63,26 +110,19 @@ def _serve_sockets(
     caller = None
     try:
         if is_one_file():
+            bundle.sweep()
             bundle.unpack_libraries("for-serving")
-        identity = None
-        if options.user:
-            from . import privileges
-
-            identity = privileges.look_up(options.user)
+        descriptors.raise_limit(_NEEDED_DESCRIPTORS + len(options.pid_exit))
+        identity = _identity(options)
         if options.daemon:
+            _must_be_running(options.pid_exit)
             # Fork before the imports: a small process forks 4 ms faster.
-            done = daemon.detach()
-            if isinstance(done, str):
-                if done:
-                    calls.say(2, done)
+            caller, report = daemon.detach()
+            if caller is None:
+                _say(report)
                 return 0
-            caller = done
-        take_over = None
-        if former is not None:
-            from .takeover import TakeOver
-
-            # It forks, which is faster before the imports.
-            take_over = TakeOver(former)
+        _hide_variables_of_gevent()
+        take_over = _take_over(former)
         from .run import run
 
         if options.daemon:
@@ -92,10 +132,44 @@ def _serve_sockets(
         # The caller must find no file left when it is told of the failure.
         at_end.run()
         # The message of a system error is a sentence. Of a programming error, the type matters too.
-        reason = str(error) if isinstance(error, (OSError, ValueProblem)) else repr(error)
+        told = (OSError, ValueProblem, listeners.ListenError)
+        reason = str(error) if isinstance(error, told) else repr(error)
         if caller is None or not caller.failed(reason):
             events.cannot_serve(reason)
         return 1
     finally:
         at_end.run()
     return 0
+
+
+def _identity(options: Options) -> Identity | None:
+    if not options.user:
+        return None
+    from . import privileges
+
+    return privileges.look_up(options.user)
+
+
+def _say(report: str) -> None:
+    """Print what a daemon has reported, if that is anything."""
+    if report:
+        calls.say(2, report)
+
+
+def _must_be_running(pids: Iterable[int]) -> None:
+    """Raise ProcessLookupError if one of the processes has ended: this epmd would end at once."""
+    for pid in pids:
+        from .processes import gone
+
+        if gone(pid):
+            raise ProcessLookupError(f"process {pid}, with which this epmd is to end, has ended already")
+
+
+def _hide_variables_of_gevent() -> None:
+    """Remove the variables that change how gevent and libev work.
+
+    They are the caller's, and meant for programs of its own. Some of them need modules that the executables
+    do not have, and some make an epmd fail after it has reported that it serves.
+    """
+    for name in [name for name in os.environ if name.startswith(_GEVENT_PREFIXES)]:
+        del os.environ[name]

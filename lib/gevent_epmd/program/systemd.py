@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import _socket
 import os
+import struct
 from collections.abc import Mapping, MutableMapping
 from contextlib import closing
 
 from ..conventions import MAX_LISTEN_SOCKETS
 from ..server.listeners import ListenError
-from . import bundle, is_one_file
+from . import bundle, is_one_file, launcher
 
 FIRST_DESCRIPTOR = 3
+_FAMILIES = (_socket.AF_INET, _socket.AF_INET6)
 
 
 def descriptors(environ: Mapping[str, str]) -> range:
@@ -34,6 +36,22 @@ def _for_us(environ: Mapping[str, str]) -> bool:
         # another process.
         return bundle.launcher_environ().get("LISTEN_PID") == str(os.getppid())
     return environ.get("LISTEN_PID") == str(os.getpid())
+
+
+def passes_port(environ: Mapping[str, str], port: int) -> bool:
+    """Return whether systemd passed a socket that listens on this TCP port to this very process."""
+    return any(_port(descriptor) == port for descriptor in descriptors(environ))
+
+
+def _port(descriptor: int) -> int | None:
+    try:
+        sock = _socket.socket(fileno=descriptor)
+    except OSError:
+        return None  # not a socket
+    try:
+        return sock.getsockname()[1] if sock.family in _FAMILIES else None
+    finally:
+        sock.detach()
 
 
 def take_sockets(environ: MutableMapping[str, str]) -> list[_socket.socket]:
@@ -60,25 +78,42 @@ def _adopt(descriptor: int) -> _socket.socket:
         listening = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN)
     except OSError as error:
         raise ListenError(f"cannot obtain sockets from systemd: {error.strerror}") from None
-    if not listening or sock.family not in (_socket.AF_INET, _socket.AF_INET6):
+    if not listening or sock.family not in _FAMILIES:
         raise ListenError(f"descriptor {descriptor} from systemd is not a listening TCP socket")
     sock.setblocking(False)
     return sock
 
 
-def notify_ready(environ: MutableMapping[str, str]) -> None:
+def notify_ready(environ: MutableMapping[str, str]) -> bool:
     """Tell systemd that requests are answered, and the process ID of the server. Removes the variable.
 
-    Does nothing if systemd does not wait for a notification.
+    Does nothing if systemd does not wait for a notification. Returns False if systemd accepts it only from a
+    unit with NotifyAccess=all, which this process cannot find out.
     """
     path = environ.pop("NOTIFY_SOCKET", "")
     if not path:
-        return
+        return True
     # A path that starts with @ names a socket in the abstract namespace.
     address = "\0" + path[1:] if path.startswith("@") else path
-    text = f"READY=1\nSTATUS=Processing port mapping requests...\nMAINPID={os.getpid()}"
+    text = f"READY=1\nSTATUS=Processing port mapping requests...\nMAINPID={os.getpid()}".encode()
     with closing(_socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)) as sock:
+        if is_one_file() and _send_for_launcher(sock, text, address):
+            return True
         try:
-            sock.sendto(text.encode(), address)
+            sock.sendto(text, address)
         except OSError:
-            pass  # nothing listens there; continue to serve, as callers of sd_notify do
+            return True  # nothing listens there; continue to serve, as callers of sd_notify do
+    return not is_one_file()
+
+
+def _send_for_launcher(sock: _socket.socket, text: bytes, address: str) -> bool:
+    """Send a notification as if the launcher sent it, whom systemd takes for the main process of the unit.
+
+    Returns False if that is not possible: the kernel permits it to root only.
+    """
+    credentials = struct.pack("3i", launcher.pid, os.geteuid(), os.getegid())
+    try:
+        sock.sendmsg([text], [(_socket.SOL_SOCKET, _socket.SCM_CREDENTIALS, credentials)], 0, address)
+    except OSError:
+        return False
+    return True

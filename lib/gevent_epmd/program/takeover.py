@@ -62,8 +62,8 @@ _NORMAL_NODE = 77
 
 _INSTEAD = "instead, end it and start this one: nodes since OTP 23.3 register again after two seconds"
 _NOT_PERMITTED = (
-    "only root may copy its sockets, or the user that it runs as, if kernel.yama.ptrace_scope is 0 and it has "
-    f"not changed its user; {_INSTEAD}"
+    "only root may copy its sockets, or the user that it runs as, if kernel.yama.ptrace_scope is 0 and it "
+    f"has not changed its user; {_INSTEAD}"
 )
 
 #: What the guard is told to do. It repeats the word once that is done.
@@ -79,7 +79,7 @@ class _Changed(Exception):
 
 
 class Connection(NamedTuple):
-    """A connection of the former epmd: its descriptor there, the inode of its socket, a copy of the socket."""
+    """A connection of the former epmd: its descriptor there, its socket's inode, and a copy of the socket."""
 
     fd: int
     inode: str
@@ -165,6 +165,8 @@ class TakeOver:
         self._odd: set[tuple[str, int, int]] = set()
         self._stopped_at = 0.0
         self._nodes = 0
+        #: What `finish` has returned.
+        self.report = ""
         self._guard = _Guard(self._pidfd, self._pid)
 
     def new_mapper(self, settings: Settings, events: Events) -> Mapper:
@@ -197,7 +199,9 @@ class TakeOver:
         took = (time.monotonic() - self._stopped_at) * 1000
         os.close(self._pidfd)
         nodes = f"{self._nodes} node{'' if self._nodes == 1 else 's'}"
-        return f"took over {nodes} from {self._former}; no answer was delayed by more than {took:.0f} ms"
+        delay = f"no answer was delayed by more than {took:.0f} ms"
+        self.report = f"took over {nodes} from {self._former}; {delay}"
+        return self.report
 
     def abandon(self) -> None:
         """Let the former epmd go on. Does nothing after `finish`."""
@@ -243,7 +247,7 @@ class TakeOver:
         """Ask for what the node registered with. It may have ended meanwhile; then its socket has changed."""
         try:
             with exchange.Call(self._target(), Port2Request(name).packet()) as call:
-                found = answers.parse_port2_reply(exchange.joined(call.pieces()))
+                found = answers.registration_of(exchange.joined(call.pieces()))
         except ProtocolError:
             found = None
         # C's epmd does not answer a look-up of a name of 255 characters. Nodes speak the versions 5 to 6.
@@ -436,7 +440,7 @@ class _Guard:
 def _guard(pidfd: int, pid: int, orders: int, answering: int) -> NoReturn:
     """Carry out the orders. If there are no more, or none comes in time, let the former epmd go on."""
     try:
-        # Ctrl-C is for the process that takes over. If it ended this one too, nobody would continue the other.
+        # Ctrl-C must end only the process that takes over, because this one has to continue the other.
         os.setsid()
         close_inherited(keep=(pidfd, orders, answering))
         poll = select.poll()

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from gevent.server import StreamServer
 
 from . import unpatched
-from .connection import Connection
+from .connection import Connection, serve
 from .events import Events
 from .mapper import Mapper
 from .settings import Settings
@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 AT_ONCE = 4
 #: How long to stop accepting if no connection can be closed to make room, in seconds.
 _PAUSE = 0.1
+#: For how many seconds the kernel keeps back a connection that has not sent anything. Erlang's client sends
+#: its request some 50 us after it has connected. Accepting before that makes the server wake up twice, which
+#: takes as much CPU time as the look-up itself. One second is the least that Linux offers.
+_DEFER = 1
+#: Linux only.
+_TCP_DEFER_ACCEPT: int | None = getattr(_socket, "TCP_DEFER_ACCEPT", None)
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -59,6 +65,8 @@ class Acceptor(StreamServer):
     def __init__(self, mapper: Mapper, sock: _socket.socket, *, shared: bool) -> None:
         own = _ListeningSocket(sock.family, sock.type, sock.proto, sock.detach())
         own.setblocking(False)  # a new socket inherits the embedding program's default timeout
+        if not mapper.settings.debug:  # the log of -d shows each connection when it is opened, as C's does
+            _keep_back_silent(own)
         super().__init__(own, handle=self._serve)
         self._mapper = mapper
         self._allowed = mapper.settings.may_ask()
@@ -72,30 +80,29 @@ class Acceptor(StreamServer):
         self._stop_waiting()
         super().close()
 
-    def shut_down(self) -> None:
+    def is_pending(self) -> bool:
+        """Return whether a connection waits to be accepted."""
+        return not self.closed and bool(self._poll.poll(0))
+
+    def shut_down(self, *, loop_lives: bool = True) -> None:
         """Close, and stop listening even if forked processes have copies of the socket."""
         if not self.closed and not self._shared:
             try:
                 self.socket.shutdown(_socket.SHUT_RDWR)
             except OSError:
                 pass  # it no longer listens
-        self.close()
+        self.leave_to_parent(loop_is_ours=loop_lives)
 
     def leave_to_parent(self, *, loop_is_ours: bool) -> None:
-        """Close a forked child's copy of the socket."""
+        """Close the socket, or a forked child's copy of it."""
         if loop_is_ours:
             self.close()
         elif not self.closed:
             self.socket.close()
 
     def _do_read(self) -> None:
-        """Accept pending connections. Called by the watcher."""
+        """Accept pending connections. Called by the watcher when there is one."""
         for _ in range(AT_ONCE):
-            # Polling is cheap. An accept with nothing pending takes ten times as long, because the kernel
-            # creates a socket and a file first. If no descriptor is free, Linux reports that even with
-            # nothing pending.
-            if self.closed or not self._poll.poll(0):
-                return
             try:
                 descriptor, peer = self.socket.accept()
             except BlockingIOError:
@@ -105,6 +112,11 @@ class Acceptor(StreamServer):
                     return
             else:
                 self._serve(descriptor, peer)
+            # Polling is cheap. An accept with nothing pending takes ten times as long, because the kernel
+            # creates a socket and a file first. If no descriptor is free, Linux reports that even with
+            # nothing pending.
+            if self.closed or not self._poll.poll(0):
+                return
 
     def _serve(self, descriptor: int, peer: tuple[Any, ...]) -> None:
         # Without all four arguments, the constructor makes three system calls to find them.
@@ -116,13 +128,12 @@ class Acceptor(StreamServer):
             # With the embedding program's default timeout, even a call with MSG_DONTWAIT would wait. Most
             # programs set none, and resetting it costs a system call.
             sock.settimeout(None)
-        mapper = self._mapper
-        connection = Connection(mapper, sock, peer)
-        if self._allowed is not None and connection.is_barred(self._allowed):
-            connection.refuse()
-            return
-        connection.start()
-        mapper.keep_bounded(connection)
+        if self._allowed is not None:
+            connection = Connection(self._mapper, sock, peer)
+            if connection.is_barred(self._allowed):
+                connection.refuse()
+                return
+        serve(self._mapper, sock, peer)
 
     def _may_try_again(self, error: OSError) -> bool:
         events = self._mapper.events
@@ -152,3 +163,15 @@ class Acceptor(StreamServer):
             self._resume.stop()
             self._resume.close()
             self._resume = None
+
+
+def _keep_back_silent(sock: _socket.socket) -> None:
+    """Make a socket accept each connection only once it has sent something, or after _DEFER seconds."""
+    if _TCP_DEFER_ACCEPT is None:
+        return
+    try:
+        # Whoever passed the socket may have chosen a time: DeferAcceptSec= of systemd.
+        if not sock.getsockopt(_socket.IPPROTO_TCP, _TCP_DEFER_ACCEPT):
+            sock.setsockopt(_socket.IPPROTO_TCP, _TCP_DEFER_ACCEPT, _DEFER)
+    except OSError:
+        pass  # not a TCP socket of Linux itself, as in some sandboxes; it serves all the same

@@ -9,7 +9,9 @@
 Both serve from `start` to `close`, or within a `with` block. Errors of peers are logged. An internal error,
 in a connection or in the thread, is raised by `close`.
 
-Invariant: after os.fork() the parent continues to serve, and in the child all mappers are closed.
+Invariants:
+- after os.fork() the parent continues to serve, and in the child all mappers are closed;
+- no mapper's thread runs Python code while the interpreter is torn down.
 
 C has no counterpart.
 """
@@ -17,45 +19,57 @@ C has no counterpart.
 from __future__ import annotations
 
 import _socket
+import atexit
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 from weakref import WeakSet
 
 from gevent import get_hub, monkey
 from gevent.event import Event
 
+from ..conventions import served_by_threads
 from ..protocol import DEFAULT_PORT
 from . import listeners
 from .acceptor import new_mapper
 from .events import Events
-from .listeners import ListenError, PortInUse
+from .listeners import ListenError, PortInUseError
 from .log import Log
 from .mapper import Mapper
 from .networks import Network
 from .settings import DEFAULT_PACKET_TIMEOUT, checked
 
-__all__ = ["ListenError", "PortInUse", "PortMapper", "ThreadedPortMapper"]
+__all__ = ["ListenError", "PortInUseError", "PortMapper", "ThreadedPortMapper"]
+
+if TYPE_CHECKING:
+    from ..client import NamedPort, Registration
 
 Self = TypeVar("Self", bound="PortMapper")
+T = TypeVar("T")
 
 _STARTED = "the mapper is already started: close it first"
+#: How long the end of the program waits for an open mapper in another thread, in seconds. Its hub may be
+#: blocked, or its `log` function may wait for something.
+_PATIENCE_AT_EXIT = 2.0
 
 
 class PortMapper:
-    """An epmd in the gevent hub of the thread that starts it. The same thread must close it.
+    """An epmd for programs that run on gevent: it serves only while the hub of its thread runs.
+
+    In a program without gevent nothing runs the hub: use ThreadedPortMapper. The thread that starts the
+    mapper must also close it.
 
     `port` 0 means any port that is free on all `addresses`; the attribute `port` has its number once the
     mapper serves. The mapper listens on loopback in addition to `addresses`. An empty list means every
     address of this host. None means loopback only: 127.0.0.1, ::1 and 127.0.1.1 (where nodes on Debian look
-    for it), as far as this host has them. `relaxed`, `allow`, `allow_register`, `idle_exit`, `debug` and the
-    delays are the options of `epmd --help`, with times in seconds. `log` is called with each log line,
-    without its line end. It must not block. None means stderr, if Python started with one.
+    for it), as far as this host has them. `relaxed`, `allow`, `allow_register`, `not_local`, `idle_exit`,
+    `debug` and the delays are the options of `epmd --help`, with times in seconds. `log` is called with each
+    log line, without its line end. It must not block. None means stderr, if Python started with one.
 
-    The constructor raises ValueError for an invalid value. `start` raises PortInUse if something already
+    The constructor raises ValueError for an invalid value. `start` raises PortInUseError if something already
     listens on the port, ListenError if it cannot listen on an address, and RuntimeError if the mapper has
     been started and not closed.
     """
@@ -67,7 +81,8 @@ class PortMapper:
         addresses: Iterable[str] | None = None,
         relaxed: bool = False,
         allow: Iterable[str | Network] | None = None,
-        allow_register: Iterable[str | Network] = (),
+        allow_register: Iterable[str | Network] | None = None,
+        not_local: Iterable[str | Network] = (),
         packet_timeout: int = DEFAULT_PACKET_TIMEOUT,
         idle_exit: int = 0,
         delay_accept: int = 0,
@@ -81,6 +96,7 @@ class PortMapper:
             relaxed=relaxed,
             allow=allow,
             allow_register=allow_register,
+            not_local=not_local,
             packet_timeout=packet_timeout,
             idle_exit=idle_exit,
             delay_accept=delay_accept,
@@ -97,10 +113,18 @@ class PortMapper:
         """Start serving."""
         if self._mapper is not None:
             raise RuntimeError(_STARTED)
-        self._open()
+        if _is_in_asyncio():
+            raise RuntimeError(
+                "an asyncio event loop runs in this thread, so no gevent hub does: use ThreadedPortMapper"
+            )
+        mapper = self._open()
+        if not mapper.hub.main_hub:
+            _elsewhere[mapper] = _Alarm(mapper)
 
     def _open(self) -> Mapper:
         sockets = listeners.open_listeners(self._settings.addresses, self._settings.port)
+        # Before anything is accepted: what is at these addresses now is the program's own.
+        self._copies = _Copies(sockets)
         _serving.add(self)
         mapper = self._mapper = new_mapper(self._settings, sockets, Events(self._log))
         stopped = self._stopped = Event()
@@ -108,15 +132,86 @@ class PortMapper:
         mapper.finished.rawlink(lambda _: self._end(mapper, stopped))
         mapper.start()
         self.port = mapper.port
+        self._here = (mapper.hub.thread_ident, mapper.port)
+        served_by_threads.add(self._here)
         return mapper
+
+    def names(self) -> list[NamedPort]:
+        """Return the registered nodes with their ports, newest first."""
+        from ..client import api
+
+        return self._outside(api.names, port=self.port)
+
+    def register(
+        self, name: str, node_port: int, *, hidden: bool = False, extra: bytes = b""
+    ) -> Registration:
+        """Register a node that listens at `node_port`. Raises client.RefusedError if the name is taken."""
+        from ..client import api
+
+        return self._outside(api.register, name, node_port, hidden=hidden, extra=extra, port=self.port)
+
+    @overload
+    def wait_for(self, name: str, /, *, timeout: float = 10.0) -> int: ...
+
+    @overload
+    def wait_for(self, *names: str, timeout: float = 10.0) -> tuple[int, ...]: ...
+
+    def wait_for(self, *names: str, timeout: float = 10.0) -> int | tuple[int, ...]:
+        """Return the port of this node, or a tuple with the port of each, once all of them are registered.
+
+        Raises TimeoutError after `timeout` seconds, and client.EpmdError if the mapper has ended.
+        """
+        from ..client import waiting
+
+        return self._outside(waiting.wait_for, self._ask, names, timeout)
+
+    def wait_gone(self, *names: str, timeout: float = 10.0) -> None:
+        """Return once there is no node of these names. Raises as `wait_for` does."""
+        from ..client import waiting
+
+        self._outside(waiting.wait_gone, self._ask, names, timeout)
+
+    def _ask(self, seconds: float) -> list[NamedPort]:
+        from ..client import api
+
+        return api.names(port=self.port, timeout=seconds)
+
+    def _outside(self, function: Callable[..., T], *given: object, **named: object) -> T:
+        """Call a function that asks the mapper, without blocking the hub that serves it."""
+        mapper = self._mapper
+        if mapper is None or monkey.is_module_patched("socket"):
+            return function(*given, **named)
+        if mapper.hub.thread_ident != monkey.get_original("_thread", "get_ident")():
+            return function(*given, **named)
+        result: T = mapper.hub.threadpool.apply(function, given, named)
+        return result
+
+    def restart(self) -> None:
+        """Close the mapper, and start it again at the same port, without any node."""
+        self.close()
+        self._settings = self._settings._replace(port=self.port)
+        self.start()
+
+    def __repr__(self) -> str:
+        serves = self._stopped is not None and not self._stopped.is_set()
+        return f"<{type(self).__name__} at port {self.port}: {'serves' if serves else 'closed'}>"
 
     def close(self) -> None:
         """End all connections and free the port. Does nothing if the mapper is closed already."""
         mapper, self._mapper = self._mapper, None
-        if mapper is not None:
+        if mapper is None:
+            return
+        if mapper.hub.loop is None:
+            # The program has destroyed the hub, and whoever waits for it would wait forever.
+            _left.append(mapper)
+            _elsewhere.pop(mapper, None)
+            served_by_threads.discard(self._here)
+            mapper.close_without_hub()
+            self._stopped = None
+        else:
             mapper.finished.set()
             self.wait()
-            self._log.raise_failure()
+        self._log.raise_failure()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the mapper ends, by `-kill`, by `idle_exit` or by `close`.
@@ -131,7 +226,10 @@ class PortMapper:
         except Exception as error:  # noqa: BLE001 - the hub would only print it
             self._log.failed(error)
         finally:
+            served_by_threads.discard(self._here)
             stopped.set()
+            if mapper in _elsewhere:
+                _elsewhere.pop(mapper).close()
 
     def _leave_to_parent(self) -> None:
         """In a forked child: close without sending anything to the peers, which belong to the parent."""
@@ -140,11 +238,13 @@ class PortMapper:
         if mapper is None:
             return
         _left.append(mapper)
+        _elsewhere.pop(mapper, None)
+        served_by_threads.discard(self._here)
         loop_is_ours = mapper.hub.thread_ident == monkey.get_original("_thread", "get_ident")()
         mapper.leave_to_parent(loop_is_ours=loop_is_ours)
         self._log = self._new_log()
         if not loop_is_ours:
-            _close_copies(mapper.port)
+            self._copies.close()
         elif stopped is not None:
             stopped.set()
 
@@ -178,10 +278,13 @@ class ThreadedPortMapper(PortMapper):
         started, ended = threading.Event(), threading.Event()
         thread = threading.Thread(target=self._run, args=(started, ended), name="epmd", daemon=True)
         with self._lock:
+            if _at_exit:
+                raise RuntimeError("the program is ending: a mapper cannot be started any more")
             if self._thread is not None:
                 raise RuntimeError(_STARTED)
             thread.start()
             self._thread, self._ended, self._closing = thread, ended, False
+            _threaded.add(self)
         started.wait()
         if ended.is_set():
             self.close()  # raises what made the start fail
@@ -191,20 +294,27 @@ class ThreadedPortMapper(PortMapper):
 
         Does nothing if the mapper is closed already.
         """
-        with self._lock:
-            thread, self._thread = self._thread, None
-            self._closing = True
-            if self._asked is not None:
-                self._asked.send()
+        thread = self._ask_to_end()
         if thread is not None:
             thread.join()
             self._log.raise_failure()
+
+    def _ask_to_end(self) -> threading.Thread | None:
+        """Make the thread end. Returns it, unless that was done before."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+            _threaded.discard(self)
+            self._closing = True
+            if self._asked is not None:
+                self._asked.send()
+        return thread
 
     def wait(self, timeout: float | None = None) -> bool:
         """Like PortMapper.wait, but callable from any thread."""
         return self._ended is None or self._ended.wait(timeout)
 
     def _leave_to_parent(self) -> None:
+        _threaded.discard(self)
         self._thread = self._ended = self._asked = None
         self._closing = False
         super()._leave_to_parent()
@@ -250,9 +360,40 @@ class ThreadedPortMapper(PortMapper):
         hub.handle_error = handle_error
 
 
+class _Alarm:
+    """Ends a mapper from another thread than that of its hub."""
+
+    def __init__(self, mapper: Mapper) -> None:
+        self._ended = monkey.get_original("_thread", "allocate_lock")()
+        self._ended.acquire()
+        self._thread_ident = mapper.hub.thread_ident
+        self._wakes = mapper.loop.async_()
+        self._wakes.start(mapper.finished.set)
+
+    def ring(self) -> None:
+        """End the mapper. Returns when that is done, or if its hub does not run."""
+        self._wakes.send()
+        if self._ended.acquire(timeout=_PATIENCE_AT_EXIT):
+            for thread in threading.enumerate():
+                if thread.ident == self._thread_ident:
+                    thread.join(_PATIENCE_AT_EXIT)  # it has nothing else to do, if all is well
+
+    def close(self) -> None:
+        """Tell `ring` that the mapper has ended. Call from the hub only."""
+        self._wakes.close()
+        self._ended.release()
+
+
+#: The mappers whose threads may run. Guarded by the lock of ThreadedPortMapper.
+_threaded: set[ThreadedPortMapper] = set()
+#: The open mappers in hubs of other threads than the main thread.
+_elsewhere: dict[Mapper, _Alarm] = {}
+#: Whether the interpreter ends, so that no thread may be started any more.
+_at_exit = False
 #: The mappers that may have open sockets.
 _serving: WeakSet[PortMapper] = WeakSet()
-#: A forked child's copies of its parent's mappers, kept because deleting them would resume their greenlets.
+#: Mappers whose hub does not run any more: a forked child's copies of its parent's, and those of hubs that
+#: were destroyed. They are kept because deleting them would resume their greenlets.
 _left: list[Mapper] = []
 
 
@@ -267,34 +408,86 @@ def _leave_all_to_parent() -> None:
 os.register_at_fork(after_in_child=_leave_all_to_parent)
 
 
-def _close_copies(port: int) -> None:
-    """Close accepted connections at this port that no table lists.
+@atexit.register
+def _end_all_threads() -> None:
+    """End the mappers that the program has left open in other threads.
 
-    In the parent, a thread was about to serve them. A forked child does not have that thread.
+    An event loop that calls Python code while the interpreter is torn down crashes the process.
     """
+    global _at_exit
+    with ThreadedPortMapper._lock:
+        _at_exit = True
+        open_ones = list(_threaded)
+    threads = [mapper._ask_to_end() for mapper in open_ones]
+    for thread in threads:
+        if thread is not None:
+            thread.join(_PATIENCE_AT_EXIT)
+    for alarm in list(_elsewhere.values()):
+        alarm.ring()
+
+
+def _is_in_asyncio() -> bool:
+    """Return whether an asyncio event loop runs in this thread, which keeps a gevent hub from running."""
+    if monkey.is_module_patched("select"):
+        return False  # then it waits in the hub
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and asyncio._get_running_loop() is not None
+
+
+class _Copies:
+    """A forked child's copies of connections that a mapper has accepted and that no table lists.
+
+    In the parent, a thread was about to serve them, or had just served them. The child does not have that
+    thread. Create this after the mapper's sockets listen, and before it accepts: until then, sockets with the
+    same address are the program's own, such as connections that it accepted there earlier.
+    """
+
+    def __init__(self, listening: Iterable[_socket.socket]) -> None:
+        self._places = {(sock.family, *sock.getsockname()[:2]) for sock in listening}
+        self._not_ours = {os.fstat(sock.fileno()).st_ino for sock in _sockets() if self._may_be(sock)}
+
+    def close(self) -> None:
+        for sock in _sockets():
+            if self._may_be(sock) and os.fstat(sock.fileno()).st_ino not in self._not_ours:
+                os.close(sock.fileno())
+
+    def _may_be(self, sock: _socket.socket) -> bool:
+        """Return whether the socket is like one that the mapper has accepted."""
+        try:
+            if not sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN) and _is_tcp(sock):
+                host, port = sock.getsockname()[:2]
+                return any((sock.family, h, port) in self._places for h in (host, "0.0.0.0", "::"))
+        except OSError:
+            pass  # it is closed
+        return False
+
+
+def _is_tcp(sock: _socket.socket) -> bool:
+    if sock.family not in (_socket.AF_INET, _socket.AF_INET6) or sock.type != _socket.SOCK_STREAM:
+        return False
+    return sock.proto in (0, _socket.IPPROTO_TCP)  # only some systems tell the protocol
+
+
+def _sockets() -> Iterator[_socket.socket]:
+    """Yield an object for each socket of this process. It does not close the socket."""
+    try:
+        names = os.listdir("/dev/fd")
+    except OSError:
+        return  # no /proc
     default = _socket.getdefaulttimeout()
     _socket.setdefaulttimeout(None)  # else a socket object would change the mode of the program's socket
     try:
-        for name in os.listdir("/dev/fd"):
+        for name in names:
             try:
                 sock = _socket.socket(fileno=int(name))
             except OSError:
                 continue  # not a socket, or the descriptor of the listing itself
-            if _is_accepted(sock, port):
-                sock.close()
-            else:
+            try:
+                yield sock
+            finally:
                 sock.detach()
-    except OSError:
-        pass  # no /proc
     finally:
         _socket.setdefaulttimeout(default)
-
-
-def _is_accepted(sock: _socket.socket, port: int) -> bool:
-    try:
-        return sock.family in (_socket.AF_INET, _socket.AF_INET6) and sock.getsockname()[1] == port
-    except OSError:
-        return False
 
 
 def _discard(_line: str) -> None:

@@ -20,7 +20,7 @@ from .registry import Node, Registry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Protocol
+    from typing import Any, Protocol
 
     class Peer(Protocol):
         """A connection, as log lines show it. str() gives the peer's address, ADDRESS:PORT."""
@@ -50,6 +50,19 @@ class Events:
         """Log nothing from now on."""
         self._log.level = _SILENT
 
+    def count_in(self, loop: Any) -> None:
+        """Log in time how many complaints were dropped, by timers of this event loop, until `finish`."""
+        self._log.count_in(loop)
+
+    def finish(self) -> None:
+        """Log how many complaints were dropped, and use the event loop no more."""
+        self._log.finish()
+
+    @property
+    def shows_packets(self) -> bool:
+        """Whether the bytes that were sent are logged."""
+        return self._log.level >= 2
+
     # --- Start-up ---
 
     def starting(self, *, daemon: bool) -> None:
@@ -57,6 +70,15 @@ class Events:
 
     def taking_sockets(self) -> None:
         self._log.say(2, "try to obtain sockets from systemd")
+
+    def no_effect(self, names: Iterable[str]) -> None:
+        """With -systemd, these options and variables say in vain where to listen."""
+        for name in names:
+            self._log.say(0, f"{name} has no effect with -systemd: systemd chooses where to listen")
+
+    def notification_may_be_refused(self) -> None:
+        """systemd may take the notification of this process for that of a stranger."""
+        self._log.say(0, "the one-file form tells systemd that it is ready only with NotifyAccess=all")
 
     def listening(self, port: int) -> None:
         self._log.say(2, f"try to initiate listening port {port}")
@@ -80,7 +102,7 @@ class Events:
 
     def file_stays(self, reason: str) -> None:
         """A file of this process cannot be removed at the end."""
-        self._log.say(0, f"cannot remove a file, emptied it instead: {reason}")
+        self._log.say(0, reason)
 
     def took_over(self, text: str) -> None:
         """This process has taken the place of another epmd."""
@@ -244,6 +266,10 @@ class Events:
 
     def crowded(self, peer: Peer, most: int) -> None:
         self._complain(peer, "more than %s connections without a node: making room for a connection", most)
+
+    def unread(self, peer: Peer, most: int) -> None:
+        """Too many bytes of replies are unread, and this peer has been the slowest to read."""
+        self._complain(peer, "more than %s MB of replies are unread: closing the connection", most >> 20)
 
     def no_room(self, error: OSError) -> None:
         self._log.complain("no room for a connection: %s", error.strerror)

@@ -14,7 +14,7 @@ import _socket
 import errno
 from collections.abc import Iterable, Sequence
 
-from ..conventions import LOOPBACK, LOOPBACK_ALONE, MAX_LISTEN_SOCKETS
+from ..conventions import LOOPBACK, LOOPBACK_ALONE, MAX_LISTEN_SOCKETS, EpmdError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,17 +31,25 @@ _TRIES = 20
 _ANY = ("0.0.0.0", "::")
 
 
-class PortInUse(Exception):
+class PortInUseError(EpmdError, OSError):
     """The port of this address is in use, most likely by an epmd. That is not an error for most callers."""
 
     def __init__(self, host: str, port: int) -> None:
         super().__init__(f"there is already a epmd running at port {port} on ipaddr {host}")
+        self.errno = errno.EADDRINUSE
         self.host = host
         self.port = port
 
+    def __reduce__(self) -> tuple[type[PortInUseError], tuple[str, int]]:
+        return type(self), (self.host, self.port)
 
-class ListenError(Exception):
+
+class ListenError(EpmdError):
     """Listening as configured is not possible. The message gives the reason."""
+
+
+class AddressError(ListenError):
+    """The list of addresses is invalid."""
 
 
 class Place(NamedTuple):
@@ -56,13 +64,13 @@ def open_listeners(addresses: Sequence[str] | None, port: int) -> list[_socket.s
     """Listen on the addresses and on both loopback addresses. Returns non-blocking sockets.
 
     An empty sequence means every address; None means the loopback addresses that this host has. With port 0
-    the system chooses one free port for all sockets. Raises PortInUse and ListenError, and then leaves no
-    socket open.
+    the system chooses one free port for all sockets. Raises PortInUseError and ListenError, and then leaves
+    no socket open.
     """
     for _ in range(_TRIES if port == 0 else 0):
         try:
             return _open_all(addresses, 0)
-        except PortInUse:
+        except PortInUseError:
             pass  # free on the first address, but not on all
     return _open_all(addresses, port)
 
@@ -106,7 +114,7 @@ def places(addresses: Iterable[str] | None) -> list[Place]:
         if place.host in _ANY or place.family not in wild:
             chosen.setdefault((place.family, place.host), place)
     if len(chosen) > MAX_LISTEN_SOCKETS:
-        raise ListenError(f"cannot listen on more than {_MOST_ADDRESSES} IP addresses")
+        raise AddressError(f"cannot listen on more than {_MOST_ADDRESSES} IP addresses")
     return list(chosen.values())
 
 
@@ -118,7 +126,7 @@ def _canonical(family: int, address: str) -> str:
     try:
         return _socket.inet_ntop(family, _socket.inet_pton(family, address))
     except (OSError, ValueError):
-        raise ListenError(f'cannot parse IP address "{address}"') from None
+        raise AddressError(f'cannot parse IP address "{address}"') from None
 
 
 def _open(place: Place, port: int) -> _socket.socket | None:
@@ -128,7 +136,7 @@ def _open(place: Place, port: int) -> _socket.socket | None:
         return _listen(place, port)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise PortInUse(place.host, port) from None
+            raise PortInUseError(place.host, port) from None
         if place.asked:
             raise ListenError(f"failed to bind on ipaddr {place.host}: {error.strerror}") from None
         return None

@@ -6,7 +6,7 @@ never go to syslog.
 Invariants:
 - A peer cannot forge log lines: control characters are escaped.
 - Errors that a peer can trigger repeatedly go through `complain`, which is rate-limited to one line per
-  second and kind.
+  second and kind. The number of the lines that were dropped is logged when the second is over, or at the end.
 - Logging never blocks for long: a line for which stderr or syslog has no room is dropped.
 
 C's counterpart: dbg_printf, dbg_tty_printf, dbg_print_buf and print_names of epmd.c and epmd_srv.c.
@@ -14,12 +14,17 @@ C's counterpart: dbg_printf, dbg_tty_printf, dbg_print_buf and print_names of ep
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from ..conventions import printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _DUMPED = 1024
 _ROW = 16
@@ -27,7 +32,27 @@ _SECONDS_BETWEEN_COMPLAINTS = 1.0
 
 _SYSLOG = "/dev/log"
 _LOG_USER_ERR = 1 << 3 | 3
-_PATIENCE_IN_US = 10_000
+_TRIES = 3
+#: For a slow logger, 10 ms.
+_PATIENCE = struct.pack("ll", 0, 10_000)
+
+
+class _Complaint:
+    """What is known of one kind of complaint: when the next line may be logged, and what was dropped since.
+
+    `details` are those of the last one that was dropped.
+    """
+
+    __slots__ = ("details", "kind", "missed", "next")
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.next = float("-inf")
+        self.missed = 0
+        self.details: tuple[object, ...] = ()
+
+    def text(self, details: tuple[object, ...]) -> str:
+        return self.kind % tuple(shown(d) if isinstance(d, bytes) else d for d in details)
 
 
 class Log:
@@ -35,8 +60,10 @@ class Log:
 
     def __init__(self, level: int = 0, *, to_syslog: bool = False) -> None:
         self.level = level
-        self._complaints: dict[str, tuple[float, int]] = {}
-        self._syslog = _open_syslog() if to_syslog else None
+        self._complaints: dict[str, _Complaint] = {}
+        self._loop: Any = None
+        self._timer: Any = None
+        self._syslog = _Syslog() if to_syslog else None
 
     def say(self, level: int, text: str) -> None:
         """Log to stderr or syslog (C: dbg_printf)."""
@@ -74,17 +101,62 @@ class Log:
     def complain(self, kind: str, *details: object) -> None:
         """Log at level 0 what a peer did: `kind` is a text with a %s for each detail; bytes are a name.
 
-        Without -d, each kind is rate-limited to one line per second, and the next line counts the dropped
-        ones. Use few kinds, because each is remembered.
+        Without -d, each kind is rate-limited to one line per second. Use few kinds, because each is
+        remembered.
         """
         now = time.monotonic()
-        last, missed = self._complaints.get(kind, (float("-inf"), 0))
-        if not self.level and now - last < _SECONDS_BETWEEN_COMPLAINTS:
-            self._complaints[kind] = (last, missed + 1)
+        complaint = self._complaints.setdefault(kind, _Complaint(kind))
+        if self.level or now >= complaint.next:
+            complaint.next = now + _SECONDS_BETWEEN_COMPLAINTS
+            # Not 0 if there is no timer, or if it is late.
+            more = f" (and {complaint.missed} more like this)" if complaint.missed else ""
+            complaint.missed, complaint.details = 0, ()
+            self.say(0, complaint.text(details) + more)
             return
-        self._complaints[kind] = (now, 0)
-        more = f" (and {missed} more like this)" if missed else ""
-        self.say(0, kind % tuple(shown(d) if isinstance(d, bytes) else d for d in details) + more)
+        complaint.missed += 1
+        complaint.details = details
+        if self._timer is None and self._loop is not None:
+            self._start_timer(complaint.next - now)
+
+    def count_in(self, loop: Any) -> None:
+        """Use a timer of this event loop, until `finish`, to log how many complaints were dropped."""
+        self._loop = loop
+
+    def finish(self) -> None:
+        """Log how many complaints were dropped, and use no timer from now on."""
+        self._loop = None
+        self._stop_timer()
+        self._count(float("inf"))
+
+    def _start_timer(self, seconds: float) -> None:
+        # An embedding program that waits for its event loop to have nothing to do must not wait for this.
+        self._timer = self._loop.timer(seconds, ref=False)
+        self._timer.start(self._second_is_over, update=True)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer.close()
+            self._timer = None
+
+    def _second_is_over(self) -> None:
+        self._stop_timer()
+        now = time.monotonic()
+        self._count(now)
+        waiting = [complaint.next for complaint in self._complaints.values() if complaint.missed]
+        if waiting:
+            self._start_timer(max(min(waiting) - now, 0))
+
+    def _count(self, now: float) -> None:
+        """Log each number of dropped complaints whose second is over."""
+        # In a copy, because an embedding program's log may cause another complaint.
+        for complaint in list(self._complaints.values()):
+            if complaint.missed and now >= complaint.next:
+                complaint.next = now + _SECONDS_BETWEEN_COMPLAINTS
+                text = f"{complaint.missed} more like this: {complaint.text(complaint.details)}"
+                # The details refer to a connection, which must not stay in memory.
+                complaint.missed, complaint.details = 0, ()
+                self.say(0, text)
 
     def failed(self, error: BaseException) -> None:
         """Log at level 0 an internal error."""
@@ -117,7 +189,7 @@ class Log:
 
     def hold_terminal(self) -> None:
         """Open the terminal that is stderr now, for a process that will lose the right to open it."""
-        _terminal()
+        _way_out()
 
     def _line(self, text: str) -> None:
         self._put(f"epmd: {time.ctime()}: {printable(text)}")
@@ -126,71 +198,126 @@ class Log:
         self._put(f"***** {text}")
 
     def _put(self, text: str) -> None:
-        from select import PIPE_BUF, POLLOUT
+        try:
+            from select import PIPE_BUF, POLLOUT
 
-        from . import unpatched
-
+            from . import unpatched
+        except ImportError:  # no descriptor is left, and the process ends for that reason
+            os.write(2, text.encode("utf-8", "surrogateescape") + b"\r\n")
+            return
         # A full or closed stderr must neither end the process nor block it. A pipe that is ready for writing
         # takes PIPE_BUF bytes without blocking.
-        line = text.encode("utf-8", "surrogateescape")[: PIPE_BUF - 2]
+        line = text.encode("utf-8", "surrogateescape")[: PIPE_BUF - 2] + b"\r\n"
+        descriptor, size = _way_out()
         poll = unpatched.poll()
         poll.register(2, POLLOUT)
         try:
-            if poll.poll(0):
-                os.write(_terminal() or 2, line + b"\r\n")
+            while line and poll.poll(0) and (written := os.write(descriptor, line[:size])):
+                line = line[written:]
         except OSError:
             pass
 
 
-#: The terminal that is stderr: its device, and our own descriptor of it.
-_way_to_terminal: tuple[int, int] | None = None
+#: The terminal that is stderr: its device, and our own descriptor of it, or None if it cannot be opened.
+_way_to_terminal: tuple[int, int | None] | None = None
+
+
+def _way_out() -> tuple[int, int]:
+    """Return the descriptor for log lines, and how many bytes it surely takes when it is ready for writing.
+
+    A terminal that is ready for writing may take less than a line, and then blocks. Descriptor 2 cannot be
+    made non-blocking, because it is shared with the shell, so this opens the terminal again. A user to whom
+    it does not belong may not do that. One byte has room, whatever the terminal makes of it.
+    """
+    from select import PIPE_BUF
+
+    if not os.isatty(2):
+        return 2, PIPE_BUF
+    descriptor = _terminal()
+    return (2, 1) if descriptor is None else (descriptor, PIPE_BUF)
 
 
 def _terminal() -> int | None:
-    """Return a non-blocking descriptor of the terminal that is stderr, or None if stderr is not a terminal.
-
-    A terminal that is ready for writing may take less than a line. Descriptor 2 cannot be made non-blocking,
-    because it is shared with the shell.
-    """
+    """Return a non-blocking descriptor of the terminal that is stderr, or None if it cannot be opened."""
     global _way_to_terminal
-    if not os.isatty(2):
-        return None
     device = os.fstat(2).st_rdev
     if _way_to_terminal is None or _way_to_terminal[0] != device:
-        if _way_to_terminal is not None:
+        if _way_to_terminal is not None and _way_to_terminal[1] is not None:
             os.close(_way_to_terminal[1])
-            _way_to_terminal = None
         try:
             descriptor = os.open("/proc/self/fd/2", os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
         except OSError:
-            return None  # the terminal belongs to another user
+            descriptor = None
         _way_to_terminal = device, descriptor
     return _way_to_terminal[1]
 
 
-def _open_syslog() -> Callable[[str], None]:
-    """Return a function that sends a line as syslog(3) does, but waits only briefly for a slow logger."""
-    import _socket  # only a detached daemon needs it
+class _Syslog:
+    """Sends lines as syslog(3) does, but waits only briefly for a slow logger.
 
-    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
-    sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, struct.pack("ll", 0, _PATIENCE_IN_US))
-    impatient_until = 0.0
+    The logger's socket is one for datagrams, or a stream in which a NUL ends each line.
+    """
 
-    def send(text: str) -> None:
-        nonlocal impatient_until
-        line = f"<{_LOG_USER_ERR}>{time.strftime('%b %e %T')} epmd: {text}"
-        # The socket has room for net.unix.max_dgram_qlen lines. A logger that reads frees it immediately. For
-        # one that does not, wait at most once a second.
-        flags = _socket.MSG_DONTWAIT if time.monotonic() < impatient_until else 0
-        try:
+    def __init__(self) -> None:
+        import _socket  # only a detached daemon needs it
+
+        self._socket = _socket
+        self._kind: int = _socket.SOCK_DGRAM
+        self._impatient_until = 0.0
+        # Now, because there may be no descriptor left when there is something to log.
+        self._sock: Any = self._open()
+
+    def __call__(self, text: str) -> None:
+        """Send a line. It is lost if no logger takes it."""
+        line = f"<{_LOG_USER_ERR}>{time.strftime('%b %e %T')} epmd: {text}".encode("utf-8", "surrogateescape")
+        # A connection may be broken, and the logger that is there now may have a socket of the other kind.
+        for _ in range(_TRIES):
+            was_connected = self._kind == self._socket.SOCK_STREAM and self._sock is not None
+            try:
+                self._send(line)
+            except BlockingIOError:
+                self._impatient_until = time.monotonic() + 1
+            except OSError as error:
+                self._close()
+                if error.errno == errno.EPROTOTYPE:
+                    is_stream = self._kind == self._socket.SOCK_STREAM
+                    self._kind = self._socket.SOCK_DGRAM if is_stream else self._socket.SOCK_STREAM
+                    continue
+                if was_connected:
+                    continue
+            return
+
+    def _send(self, line: bytes) -> None:
+        if self._sock is None:
+            self._sock = self._open()
+        # A socket has room for some lines only. A logger that reads frees it immediately. For one that does
+        # not, wait at most once a second.
+        is_impatient = time.monotonic() < self._impatient_until
+        flags = self._socket.MSG_NOSIGNAL | (self._socket.MSG_DONTWAIT if is_impatient else 0)
+        if self._kind == self._socket.SOCK_DGRAM:
             # By path each time, so that lines reach a logger that was restarted.
-            sock.sendto(line.encode("utf-8", "surrogateescape"), flags, _SYSLOG)
-        except BlockingIOError:
-            impatient_until = time.monotonic() + 1
-        except OSError:
-            pass  # no logger is running
+            self._sock.sendto(line, flags, _SYSLOG)
+        elif self._sock.send(line + b"\0", flags) <= len(line):
+            # The next line would become the end of this one.
+            self._close()
 
-    return send
+    def _open(self) -> Any:
+        sock = self._socket.socket(self._socket.AF_UNIX, self._kind)
+        sock.setsockopt(self._socket.SOL_SOCKET, self._socket.SO_SNDTIMEO, _PATIENCE)
+        try:
+            if self._kind == self._socket.SOCK_STREAM:
+                if time.monotonic() < self._impatient_until:
+                    raise BlockingIOError
+                sock.connect(_SYSLOG)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def _close(self) -> None:
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
 
 
 def shown(name: bytes) -> str:

@@ -5,7 +5,8 @@ neither: it closes both through the methods that they have in common.
 
 Invariants:
 - `end` and `stop` may be called in any state, and any number of times;
-- at most MOST_UNREGISTERED connections wait without a registered node.
+- at most MOST_UNREGISTERED connections wait without a registered node;
+- at most MOST_UNSENT bytes of replies wait for their readers after each turn of the event loop.
 
 C's counterpart: EpmdVars, and run() of epmd_srv.c.
 """
@@ -25,9 +26,11 @@ from .events import Events
 from .registry import CREATIONS_NAME, REMEMBERED, REMEMBERED_WHEN_DEBUGGING, Node, Registry
 from .settings import Settings
 from .timers import Deadlines, IdleExit, Unregistered
+from .unsent import MOST_UNSENT, Unsent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import _socket
     from typing import Any, Protocol
 
     from .events import Peer
@@ -39,8 +42,14 @@ if TYPE_CHECKING:
         def start(self) -> None:
             """Start accepting connections."""
 
-        def shut_down(self) -> None:
-            """Stop, and free the port."""
+        def is_pending(self) -> bool:
+            """Return whether a connection waits to be accepted."""
+
+        def serve_socket(self, sock: _socket.socket, peer: tuple[Any, ...]) -> None:
+            """Serve an accepted connection."""
+
+        def shut_down(self, *, loop_lives: bool = True) -> None:
+            """Stop, and free the port. If the event loop was destroyed, leave its watchers as they are."""
 
         def leave_to_parent(self, *, loop_is_ours: bool) -> None:
             """Close a forked child's copy of the socket."""
@@ -49,9 +58,9 @@ if TYPE_CHECKING:
 #: The most connections without a registered node. A container runs out of memory before descriptors.
 MOST_UNREGISTERED = 4096
 
-#: Descriptors that nodes may not take: for the process itself, and for peers that ask. With a low limit, half
-#: of it.
-_SPARE_DESCRIPTORS = 64
+#: Descriptors that nodes may not take, with two listening sockets. The process itself has 7 to 10 open; the
+#: others are for peers that ask, for files and for the log. With a very low limit, half of it.
+_SPARE_DESCRIPTORS = 24
 _LEAST_SPARE_DESCRIPTORS = 16
 
 
@@ -62,16 +71,23 @@ class Mapper:
         self.settings = settings
         self.port = port
         self.events = events
+        #: Whether a request that succeeds is neither logged, nor delayed, nor counted.
+        self.is_undisturbed = not (
+            settings.debug or settings.delay_accept or settings.delay_write or settings.idle_exit
+        )
         self.hub = get_hub()
+        self.loop = self.hub.loop
         self.finished = Event()
+        #: Why `end` was called, for whoever has waited for the mapper to serve.
+        self.end_reason = "a request"
         self._record = Record()
         self.registry = Registry(
-            remembered=REMEMBERED_WHEN_DEBUGGING if settings.debug else REMEMBERED,
-            limit=_most_nodes(),
-            record=self._record,
+            remembered=REMEMBERED_WHEN_DEBUGGING if settings.debug else REMEMBERED, record=self._record
         )
         self.deadlines = Deadlines(self.hub.loop, settings.packet_timeout)
         self.unregistered = Unregistered()
+        #: What slow readers have not read yet.
+        self.unsent = Unsent()
         #: The connections that simulate a busy server. `registry` may not list them any more: a node among
         #: them may have been unregistered meanwhile.
         self.sleeping: set[Holder] = set()
@@ -81,19 +97,30 @@ class Mapper:
         self._names_reply = b""
         #: The acceptors, which the caller adds before `start`.
         self.listeners: list[Listener] = []
-        self._idle_exit: IdleExit | None = None
+        self.idle_exit: IdleExit | None = None
         if settings.idle_exit:
-            reason = f"no node for {settings.idle_exit} seconds"
-            self._idle_exit = IdleExit(self.hub.loop, settings.idle_exit, partial(self.end, reason))
+            reason = f"no node for {settings.idle_exit} second{'s' if settings.idle_exit > 1 else ''}"
+            self.idle_exit = IdleExit(
+                self.hub.loop, settings.idle_exit, partial(self.end, reason), self._is_connection_pending
+            )
 
     def start(self) -> None:
         """Start accepting connections."""
+        self.events.count_in(self.hub.loop)
+        self.registry.limit = _most_nodes(len(self.listeners))
         for listener in self.listeners:
             listener.start()
         self._look_whether_idle()
 
+    def count_idle_time_anew(self) -> None:
+        """Count the time of `idle_exit` from now on: the start of a process may take longer."""
+        if self.idle_exit:
+            self.idle_exit.stop()
+            self._look_whether_idle()
+
     def end(self, reason: str) -> None:
         """Shut down. `reason` is for the log."""
+        self.end_reason = reason
         self.events.ending(reason)
         self.close_listeners()
         self.finished.set()
@@ -115,6 +142,18 @@ class Mapper:
             self.idle_greenlets.pop().throw()
         self._record.close()
 
+    def close_without_hub(self) -> None:
+        """Close everything after the hub was destroyed, and perhaps its event loop as well."""
+        self.events.silence()
+        loop_lives = bool(self.loop.ptr)
+        for connection in self._connections():
+            connection.hang_up()
+            connection.leave_to_parent(loop_is_ours=loop_lives)
+        for listener in self.listeners:
+            listener.shut_down(loop_lives=loop_lives)
+        if loop_lives:
+            self._stop_timers()
+
     def leave_to_parent(self, *, loop_is_ours: bool) -> None:
         """In a forked child: close the copies of its parent's sockets, without the peers noticing.
 
@@ -129,10 +168,11 @@ class Mapper:
             self._stop_timers()
 
     def _stop_timers(self) -> None:
+        self.events.finish()
         self.deadlines.stop()
-        if self._idle_exit:
-            self._idle_exit.stop()
-            self._idle_exit = None
+        if self.idle_exit:
+            self.idle_exit.stop()
+            self.idle_exit = None
 
     def report_end(self) -> None:
         """Log the close of each open connection when the process ends, as C closes one after the other."""
@@ -159,6 +199,23 @@ class Mapper:
         if len(self.unregistered) > MOST_UNREGISTERED:
             self.events.crowded(newcomer, MOST_UNREGISTERED)
             self.make_room()
+
+    def keep_unsent(self, connection: Holder, reply: bytes, sent: int) -> None:
+        """Keep a reply in `unsent` whose peer has only taken the first `sent` bytes."""
+        self.unsent.put(connection, reply, sent)
+        if self.unsent.total > MOST_UNSENT:
+            # Not here, because connections may be aborted in the hub only.
+            self.hub.loop.run_callback(self._bound_unsent)
+
+    def _bound_unsent(self) -> None:
+        """Close the slowest readers until the replies that wait are few enough."""
+        while self.unsent.total > MOST_UNSENT:
+            slowest = self.unsent.slowest(self._names_reply)
+            if slowest is None:
+                return
+            self.events.unread(slowest, MOST_UNSENT)
+            self.unsent.discard(slowest)
+            slowest.abort("closing because too much is unread")
 
     def node_reg(self, request: Alive2Request, holder: Holder) -> Node:
         """Register a node. Raises NodeRefused."""
@@ -209,9 +266,12 @@ class Mapper:
             self.registry.drop_gone()
         return self.settings.relaxed or len(self.registry) == 0
 
+    def _is_connection_pending(self) -> bool:
+        return any(listener.is_pending() for listener in self.listeners)
+
     def _look_whether_idle(self) -> None:
-        if self._idle_exit:
-            self._idle_exit.look(len(self.registry))
+        if self.idle_exit:
+            self.idle_exit.look(len(self.registry))
 
 
 class Record:
@@ -234,17 +294,9 @@ class Record:
             os.close(descriptor)
 
 
-def raise_descriptor_limit() -> None:
-    """Raise the descriptor limit as far as the host allows, because each node takes a descriptor."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (OSError, ValueError):
-        pass  # the system allows less than the hard limit that it reports
-
-
-def _most_nodes() -> int | None:
+def _most_nodes(listeners: int) -> int | None:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return None
-    return max(1, soft - min(_SPARE_DESCRIPTORS, max(_LEAST_SPARE_DESCRIPTORS, soft // 2)))
+    spare = _SPARE_DESCRIPTORS + max(listeners - 2, 0)
+    return max(1, soft - min(spare, max(_LEAST_SPARE_DESCRIPTORS, soft // 2)))

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from .. import protocol
-from ..protocol import Alive2Request, Complaint
+from ..protocol import Alive2Request, BareRequest, Complaint, Port2Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ REMEMBERED_WHEN_DEBUGGING = 5
 
 #: The name of the memory file in which an epmd records its greatest creation, for one that takes its place.
 CREATIONS_NAME = "epmd-creations"
+#: The size of the greatest reply to keep, in bytes. The buffer of every new socket has room for it.
+_MOST_KEPT = 2048
 
 #: The first creation in the 32-bit form. 1 to 3 would look like the old form.
 _FIRST_CREATION = 4
@@ -121,7 +123,7 @@ class Registry:
     ) -> None:
         self._clock = clock
         self._remember = remembered
-        self._limit = limit
+        self.limit = limit
         self._record = record
         self._greatest = 0
         self._live: dict[bytes, Node] = {}
@@ -132,6 +134,8 @@ class Registry:
         #: The lines of NAMES. Rebuilt, not changed, when a node comes or goes: a slow reply logs the list
         #: later.
         self._lines: list[bytes] | None = None
+        #: Replies to look-ups and NAMES, by the bytes of the request. See `keep_reply`.
+        self.replies: dict[bytes, bytes] = {}
 
     def __len__(self) -> int:
         """Return how many nodes are live."""
@@ -173,7 +177,7 @@ class Registry:
                 self._record(count)
         node = Node(request, count, holder, holder.fd)
         self._live[request.name] = node
-        self._lines = None
+        self._changed()
         return node
 
     def unregister(self, node: Node) -> bool:
@@ -183,7 +187,7 @@ class Registry:
         del self._live[node.name]
         node.holder = None
         self._late[node.name] = node
-        self._lines = None
+        self._changed()
         return True
 
     def follow(self, greatest: int) -> None:
@@ -211,11 +215,24 @@ class Registry:
             self._names = b"".join(self._lines)
         return self._lines
 
+    def keep_reply(self, request: Port2Request | BareRequest, reply: bytes) -> None:
+        """Keep a short reply in `replies` until a node comes or goes. Until then, the request has no other.
+
+        At most one is kept for each live node, and one for NAMES: a request that is not in its usual form, or
+        whose node is unknown, is not kept.
+        """
+        if len(reply) <= _MOST_KEPT:
+            self.replies[protocol.frame(request.packet())] = reply
+
     def dump_lines(self) -> list[bytes]:
         """Return the lines of DUMP."""
         active, unused = protocol.dump_active_line, protocol.dump_unused_line
         lines = [active(node.name, node.port, node.fd) for node in self.live()]
         return lines + [unused(node.name, node.port, node.fd) for node in self.late()]
+
+    def _changed(self) -> None:
+        self._lines = None
+        self.replies.clear()
 
     def _obstacle(self, name: bytes) -> Complaint | None:
         owner = self._live.get(name)
@@ -223,7 +240,7 @@ class Registry:
         # refuses the registration in this case.
         if owner is not None and not self._drop_if_gone(owner):
             return Complaint("node name already occupied %s", name)
-        if self._limit is not None and len(self._live) >= self._limit:
+        if self.limit is not None and len(self._live) >= self.limit:
             return Complaint("no descriptor is left for another node")
         return None
 

@@ -22,8 +22,9 @@ class Settings(NamedTuple):
     `port` 0 means any free port. `addresses` are the IP addresses to listen on, in addition to loopback; an
     empty tuple means every address of this host, None loopback only. `relaxed` is C's relaxed_command_check.
     `allow` lists the networks whose hosts may connect; None means all. `allow_register` lists networks whose
-    hosts may connect and also register nodes, which otherwise only this host may. `debug` is how often -d was
-    given.
+    hosts may connect and also register nodes, which otherwise only this host may. `not_local` lists networks
+    whose peers count as other hosts, although their addresses are local: those of a proxy on this host.
+    `debug` is how often -d was given.
     """
 
     port: int = DEFAULT_PORT
@@ -31,6 +32,7 @@ class Settings(NamedTuple):
     relaxed: bool = False
     allow: tuple[Network, ...] | None = None
     allow_register: tuple[Network, ...] = ()
+    not_local: tuple[Network, ...] = ()
     packet_timeout: int = DEFAULT_PACKET_TIMEOUT
     idle_exit: int = 0
     delay_accept: int = 0
@@ -50,17 +52,20 @@ def checked(
     *,
     addresses: Iterable[str] | None,
     allow: Iterable[str | Network] | None,
-    allow_register: Iterable[str | Network],
+    allow_register: Iterable[str | Network] | None,
+    not_local: Iterable[str | Network],
     relaxed: bool,
     **numbers: int,
 ) -> Settings:
     """Build Settings from a program's arguments. Raises ValueError for a value that is out of range."""
-    if isinstance(addresses, str):
-        raise ValueError(f'addresses: "{addresses}" is a string, not a list of addresses')
+    for name, value in (("addresses", addresses), ("allow", allow), ("allow_register", allow_register)):
+        if isinstance(value, str):
+            raise ValueError(f'{name}: "{value}" is a string, not a list of strings')
     settings = Settings(
         addresses=None if addresses is None else tuple(addresses),
         allow=None if allow is None else tuple(map(read_network, allow)),
-        allow_register=tuple(map(read_network, allow_register)),
+        allow_register=tuple(map(read_network, allow_register or ())),
+        not_local=tuple(map(read_network, not_local)),
         relaxed=relaxed,
         **numbers,
     )

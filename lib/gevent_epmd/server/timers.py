@@ -24,7 +24,8 @@ if TYPE_CHECKING:
             """End the connection now."""
 
 
-#: How long a deadline is extended after the process was suspended, in seconds.
+#: How long a deadline is extended after the process was suspended, and the idle exit before it ends the
+#: process, in seconds.
 _GRACE = 0.1
 #: A timer that is this late, in seconds, shows that the process or its host was suspended.
 _STOPPED = 1.0
@@ -110,13 +111,24 @@ class Unregistered(OrderedDict["Any", None]):
 
 
 class IdleExit:
-    """Calls `end` once no node has been registered for `seconds`."""
+    """Calls `end` once, for `seconds`, no node has been registered and nobody of this host has connected.
 
-    def __init__(self, loop: Any, seconds: float, end: Callable[[], None]) -> None:
+    Whoever has just been told that there is an epmd may need a moment to connect again. `is_pending` returns
+    whether a connection waits to be accepted.
+    """
+
+    def __init__(
+        self, loop: Any, seconds: float, end: Callable[[], None], is_pending: Callable[[], bool]
+    ) -> None:
         self._loop = loop
         self._seconds = seconds
         self._end = end
+        self._is_pending = is_pending
         self._timer: Any = None
+        #: When the last node went or the last peer came, and when the timer is due.
+        self._since = self._due = 0.0
+        #: Whether the time is over, and what has arrived meanwhile is being served.
+        self._is_last_look = False
 
     def look(self, nodes: int) -> None:
         """Start or stop the timer. Call this with the number of live nodes at the start and at every
@@ -124,9 +136,13 @@ class IdleExit:
         if nodes:
             self.stop()
         elif self._timer is None:
-            self._timer = self._loop.timer(self._seconds)
-            # Without `update`, time counts from the start of the loop's iteration, and the timer fires early.
-            self._timer.start(self._end, update=True)
+            self.renew()
+            self._start(self._seconds)
+
+    def renew(self) -> None:
+        """Start the count again, without the cost of another timer."""
+        self._since = time.monotonic()
+        self._is_last_look = False
 
     def stop(self) -> None:
         """Stop the timer until the next `look`."""
@@ -134,3 +150,23 @@ class IdleExit:
             self._timer.stop()
             self._timer.close()
             self._timer = None
+
+    def _start(self, seconds: float) -> None:
+        self._due = time.monotonic() + seconds
+        self._timer = self._loop.timer(seconds)
+        # Without `update`, time counts from the start of the loop's iteration, and the timer fires early.
+        self._timer.start(self._over, update=True)
+
+    def _over(self) -> None:
+        self.stop()
+        now = time.monotonic()
+        left = self._since + self._seconds - now
+        if left > 0:
+            self._start(left)
+        elif not self._is_last_look or now - self._due > _GRACE or self._is_pending():
+            # The event loop runs timers before it reads, and the process may have been suspended since a node
+            # connected or sent its request.
+            self._is_last_look = True
+            self._start(_GRACE)
+        else:
+            self._end()

@@ -7,16 +7,26 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from .process import EpmdProcess, MapperFailedError
+    from .watch import EpmdFactory
 
-    from .process import EpmdProcess, MapperFailed
-
-__all__ = ["EpmdProcess", "MapperFailed"]
+__all__ = ["EpmdFactory", "EpmdProcess", "MapperFailedError"]
 
 
-def __getattr__(name: str) -> Any:
-    if name in __all__:
-        from . import process
+if not TYPE_CHECKING:  # checkers would take every other name for one that exists
 
-        return getattr(process, name)
-    raise AttributeError(f"module {__name__} has no attribute {name}")
+    def __getattr__(name):  # noqa: ANN001, ANN202
+        if name not in __all__:
+            raise AttributeError(f"module {__name__} has no attribute {name}")
+        try:
+            if name == "EpmdFactory":  # it needs pytest
+                from . import watch as module
+            else:
+                from . import process as module
+        except AttributeError as error:
+            # Python would take it for a name that does not exist.
+            raise ImportError(f"cannot import what has {__name__}.{name}: {error}") from error
+        return getattr(module, name)
+
+    def __dir__():  # noqa: ANN202
+        return [*__all__]

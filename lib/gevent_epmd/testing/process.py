@@ -14,33 +14,22 @@ Invariants:
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
-import re
-import select
+import signal
 import socket
 import subprocess
 import sys
-import tempfile
-import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Self, overload
 
 from .. import client
-from ..client import Registration
-from ..client.answers import NamedPort
+from ..client import NamedPort, Registration, exchange, queries, waiting
 from ..conventions import LOOPBACK, LOOPBACK_ALONE, MAX_LISTEN_SOCKETS
+from .running import MapperFailedError as MapperFailedError, Running
 
-#: How long the mapper may take to start, and to end when asked to, in seconds.
-_PATIENCE = 30.0
-_PATIENCE_AT_END = 2.0
-_LOOK_EVERY = 0.01
-
-#: What the mapper logs for an internal error, and what Python prints for one that ends the process.
-_FAILURE = re.compile(r"^(?:epmd: [\w :]+: (?:internal error|cannot serve):|Traceback )", re.MULTILINE)
-
-
-class MapperFailed(AssertionError):
-    """Something failed inside the mapper. The message includes the mapper's log."""
+_OURS = (sys.executable, "-m", "gevent_epmd")
 
 
 class EpmdProcess:
@@ -49,26 +38,59 @@ class EpmdProcess:
     `options` are further options of `epmd --help`, and take precedence over those set here. The mapper serves
     `port`, which stays the same for every start, on 127.0.0.1, 127.0.1.1, ::1 and the addresses of this
     host's name.
+
+    `command` is another program to run, such as C's epmd: `command=["epmd"]`. A program that is not this one
+    gets only options that C's epmd knows. If the process that started it is killed, it is ended by a shell.
     """
 
-    #: The command to run. A subclass may set another one.
-    command: tuple[str, ...] = (sys.executable, "-m", "gevent_epmd")
+    #: The command to run if no other one is given. A subclass may set another one.
+    command: tuple[str, ...] = _OURS
+    #: An address of the mapper. It serves others too.
+    host = "127.0.0.1"
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, command: Sequence[str] | None = None) -> None:
+        if isinstance(command, str):
+            raise TypeError("command: a list of str is needed, not a str")
+        if command is not None:
+            self.command = tuple(command)
         self.port = 0
         self._options = options
-        self._running: _Running | None = None
+        self._running: Running | None = None
+        self._is_paused = False
         self._registrations: set[Registration] = set()
 
     def start(self) -> None:
-        """Start the mapper, and return once it answers. Raises MapperFailed."""
+        """Start the mapper, and return once it answers. Raises MapperFailedError."""
         if self._running is not None:
             raise RuntimeError("this epmd is already running")
-        own = ("-d", "-relaxed_command_check", "-port", str(self.port), "-port_file", "-")
-        lives_with = ("-pid_exit", str(os.getpid()))
-        self._running = _Running([*self.command, *own, *lives_with, *_where(), *self._options])
+        if _is_ours(self.command):
+            self._start_ours()
+        else:
+            self._start_another()
+
+    def _start_ours(self) -> None:
+        options = ("-port_file", "-", "-pid_exit", str(os.getpid()), *_where())
+        running = self._running = Running(self._line(self.port, *options))
+        with self._starting():
+            self.port = running.read_port()
+
+    def _start_another(self) -> None:
+        with _free_port(self.port) as port:
+            running = self._running = Running(
+                self._line(port, "-address", _addresses_for_c()), ends_itself=False
+            )
+            with self._starting():
+                running.wait_for_answer(port)
+                self.port = port
+
+    def _line(self, port: int, *options: str) -> list[str]:
+        common = ("-d", "-relaxed_command_check", "-port", str(port))
+        return [*self.command, *common, *options, *self._options]
+
+    @contextmanager
+    def _starting(self) -> Iterator[None]:
         try:
-            self.port = self._running.read_port()
+            yield
         except BaseException:
             self._forget().kill()
             raise
@@ -76,18 +98,48 @@ class EpmdProcess:
     def close(self) -> None:
         """Shut down the mapper and close its registrations. Does nothing if it is not running.
 
-        Raises MapperFailed as `check` does, but not if a test shut down the mapper.
+        Raises MapperFailedError as `check` does.
         """
+        self._close()
+
+    def _close(self) -> None:
         if self._running is not None:
-            for registration in list(self._registrations):
-                registration.close()
-            self._forget().end(self.port)
+            self.resume()
+            self._forget().end(self.port, is_busy=self._is_busy)
 
     def restart(self) -> None:
         """Shut down the mapper, and start it again at the same port, without any node. Raises
-        MapperFailed."""
-        self.close()
+        MapperFailedError."""
+        self._close()
         self.start()
+
+    def crash(self) -> None:
+        """Kill the mapper, as if it had crashed. `start` starts it again, at the same port."""
+        self._must_run()
+        self._forget().kill()
+
+    def pause(self) -> None:
+        """Stop the mapper until `resume`: it accepts connections, and does not answer."""
+        self._must_run().pause()
+        self._is_paused = True
+
+    def resume(self) -> None:
+        """Let the mapper run again after `pause`. Otherwise this does nothing."""
+        if self._is_paused:
+            self._is_paused = False
+            self._must_run().signal(signal.SIGCONT)
+
+    def wait_ended(self, timeout: float = 10.0) -> int:
+        """Return the exit status, once the mapper has ended by itself, for example by a KILL request.
+
+        A test calls this if the end is what it wants. Raises TimeoutError after `timeout` seconds.
+        """
+        running = self._must_run()
+        if not running.ends_in(timeout):
+            raise TimeoutError(f"the epmd at port {self.port} has not ended after {timeout:g} s")
+        status = running.status()
+        self._forget().kill()
+        return status
 
     @property
     def serves(self) -> bool:
@@ -98,6 +150,11 @@ class EpmdProcess:
     def pid(self) -> int:
         """The process id of the mapper. Raises RuntimeError if it is not running."""
         return self._must_run().pid
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """An address of the mapper, and its port, as socket.create_connection takes them."""
+        return self.host, self.port
 
     @property
     def environ(self) -> dict[str, str]:
@@ -113,49 +170,55 @@ class EpmdProcess:
         """Return the registered nodes with their ports, newest first."""
         return client.names(port=self.port)
 
-    def register(self, name: str, port: int, *, hidden: bool = False, extra: bytes = b"") -> Registration:
+    def register(
+        self, name: str, node_port: int, *, hidden: bool = False, extra: bytes = b""
+    ) -> Registration:
         """Simulate a node that listens at this port.
 
         The node stays registered until the returned registration, a context manager, or the mapper is closed.
-        Raises client.Refused if the name is taken or invalid.
+        Raises client.RefusedError if the name is taken.
         """
-        registration = client.register(name, port, hidden=hidden, extra=extra, port=self.port)
+        registration = client.register(name, node_port, hidden=hidden, extra=extra, port=self.port)
         registration.on_close = self._registrations.discard
         self._registrations.add(registration)
         return registration
 
-    def wait_for(self, name: str, timeout: float = 10.0) -> int:
-        """Return the port of this node, once it is registered.
+    @overload
+    def wait_for(self, name: str, /, *, timeout: float = 10.0) -> int: ...
+
+    @overload
+    def wait_for(self, *names: str, timeout: float = 10.0) -> tuple[int, ...]: ...
+
+    def wait_for(self, *names: str, timeout: float = 10.0) -> int | tuple[int, ...]:
+        """Return the port of this node, or a tuple with the port of each, once all of them are registered.
 
         Raises TimeoutError after `timeout` seconds, and client.EpmdError if the mapper has ended.
         """
-        end = time.monotonic() + timeout
-        while (found := client.port_please(name, port=self.port)) is None:
-            self._pause(end, f"{name} is not registered after {timeout} s")
-        return found.port
+        return waiting.wait_for(self._names, names, timeout)
 
-    def wait_gone(self, name: str, timeout: float = 10.0) -> None:
-        """Return once there is no node of this name. Raises as `wait_for` does."""
-        end = time.monotonic() + timeout
-        while client.port_please(name, port=self.port) is not None:
-            self._pause(end, f"{name} is still registered after {timeout} s")
+    def wait_gone(self, *names: str, timeout: float = 10.0) -> None:
+        """Return once there is no node of these names. Raises as `wait_for` does."""
+        waiting.wait_gone(self._names, names, timeout)
 
-    def _pause(self, end: float, text: str) -> None:
-        if time.monotonic() >= end:
-            raise TimeoutError(f"{text}; registered nodes: {self._listed()}")
-        time.sleep(_LOOK_EVERY)
-
-    def _listed(self) -> str:
-        return ", ".join(node.name for node in self.names()) or "none"
+    def _names(self, seconds: float) -> list[NamedPort]:
+        return client.names(port=self.port, timeout=seconds)
 
     def kill_node(self, name: str) -> None:
         """Unregister this node by force and close its connection, as if the node had died.
 
-        The node itself keeps running. A node since OTP 23 registers again after 2 s. Raises LookupError if
+        The node itself keeps running. A node since OTP 23.3 registers again after 2 s. Raises LookupError if
         there is no such node.
         """
         if not client.stop(name, port=self.port):
-            raise LookupError(f"no node {name} is registered; registered nodes: {self._listed()}")
+            listed = ", ".join(node.name for node in self.names()) or "none"
+            raise LookupError(f"no node {name} is registered; registered nodes: {listed}")
+
+    def clear(self) -> None:
+        """Unregister all nodes, as between two tests that share the mapper."""
+        for node in self.names():
+            queries.stop(exchange.Target("", self.port, client.TIMEOUT), exchange.encoded(node.name))
+        for registration in list(self._registrations):
+            registration.close()
 
     def log(self) -> str:
         """Return what the mapper has logged since its start: every request, and all errors."""
@@ -166,137 +229,88 @@ class EpmdProcess:
         return self._must_run().news()
 
     def check(self) -> None:
-        """Raise MapperFailed if the mapper has ended by itself, or if it has failed internally since the last
-        check.
+        """Raise MapperFailedError if the mapper has ended or is stopped, and no method here did that;
+        if it does not answer; or if it has failed internally since the last check.
 
-        A mapper that has ended may be started again.
+        A mapper that has ended, or is stopped, is closed. It may be started again.
         """
         running = self._must_run()
-        if running.ended() or (not self._answers() and running.ends_soon()):
-            self.close()
-            raise MapperFailed("the epmd was shut down, for example by a KILL request")
-        running.check()
-
-    def _answers(self) -> bool:
-        """Return whether the mapper answers.
-
-        A complete answer also means that it has handled, and logged, all earlier requests.
-        """
+        if self._is_paused:
+            return
         try:
-            self.names()
-        except client.EpmdError:
-            return False
-        return True
+            # A complete answer also means that the mapper has handled, and logged, all earlier requests.
+            running.must_be_well(self._ask)
+            running.check()
+        finally:
+            if running.ended():
+                self._forget().kill()
 
-    def _must_run(self) -> _Running:
+    def _ask(self, seconds: float) -> None:
+        if not self._is_busy:
+            self._names(seconds)
+
+    @property
+    def _is_busy(self) -> bool:
+        """Whether the mapper simulates a busy server, so that it need not answer in time."""
+        return any(option.startswith("-delay") for option in self._options)
+
+    def _must_run(self) -> Running:
         if self._running is None:
             raise RuntimeError("this epmd is not running")
         return self._running
 
-    def _forget(self) -> _Running:
+    def _forget(self) -> Running:
+        """Return the process, and make this object one that is not running."""
         running, self._running = self._must_run(), None
+        self._is_paused = False
+        for registration in list(self._registrations):
+            registration.close(timeout=0)
         return running
 
-    def __enter__(self) -> EpmdProcess:
-        self.start()
+    def __repr__(self) -> str:
+        state = "not running" if self._running is None else f"running with pid {self.pid}"
+        if self._is_paused:
+            state = f"paused with pid {self.pid}"
+        return f"<{type(self).__name__} at port {self.port}: {state}>"
+
+    def __enter__(self) -> Self:
+        if self._running is None:  # epmd_factory has started it
+            self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        self._close()
 
 
-class _Running:
-    """A mapper's process and its output."""
-
-    def __init__(self, command: list[str]) -> None:
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
-        self._checked = 0
-        try:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=self._log,
-                env=_mapper_environ(),
-                cwd="/",  # modules in the current folder could shadow the program's own
-                start_new_session=True,
-            )
-        except BaseException:
-            self._log.close()
-            raise
-        self.pid = self._process.pid
-
-    def read_port(self) -> int:
-        """Return the port, once the mapper serves it. Raises MapperFailed."""
-        assert self._process.stdout is not None
-        with self._process.stdout as pipe:
-            poll = select.poll()
-            poll.register(pipe, select.POLLIN)
-            line = pipe.readline() if poll.poll(_PATIENCE * 1000) else b""
-        if not line:
-            raise MapperFailed(f"the epmd did not start:\n{self.log()}")
-        return int(line)
-
-    def ended(self) -> bool:
-        return self._process.poll() is not None
-
-    def ends_soon(self) -> bool:
-        try:
-            self._process.wait(_PATIENCE_AT_END)
-        except subprocess.TimeoutExpired:
-            return False
+@functools.cache
+def _is_ours(command: tuple[str, ...]) -> bool:
+    """Return whether the command runs this program. C's epmd does not have the option."""
+    if command == _OURS:
         return True
-
-    def log(self) -> str:
-        # Not by seeking, which would move the offset at which the mapper writes.
-        descriptor = self._log.fileno()
-        return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode(errors="replace")
-
-    def news(self) -> str:
-        return self.log()[self._checked :]
-
-    def check(self) -> None:
-        """Raise MapperFailed for failures since the last check."""
-        news = self.news()
-        self._checked += len(news)
-        status = self._process.poll()
-        if status:
-            raise MapperFailed(f"the epmd exited with status {status}:\n{news}")
-        if _FAILURE.search(news):
-            raise MapperFailed(f"internal error in the epmd:\n{news}")
-
-    def end(self, port: int) -> None:
-        """Shut down the mapper by a KILL request, so that it handles earlier requests first.
-
-        A mapper that does not end in time, because it simulates a busy server, is killed. Raises MapperFailed
-        as `check` does.
-        """
-        try:
-            if not self.ended():  # another process may have the port by now
-                with contextlib.suppress(client.EpmdError):
-                    client.kill(port, _PATIENCE_AT_END)
-            self.ends_soon()
-            self.check()
-        finally:
-            self.kill()
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        self._log.close()
+    asked = subprocess.run(
+        [*command, "--version"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        timeout=client.TIMEOUT,
+        check=False,
+    )
+    return asked.returncode == 0 and asked.stdout.startswith(b"epmd ")
 
 
-def _mapper_environ() -> dict[str, str]:
-    """Return this process's environment without the variables that an epmd reads.
+@contextmanager
+def _free_port(port: int) -> Iterator[int]:
+    """Reserve this port, or a free one for 0, by a socket that does not listen."""
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("127.0.0.1", port))
+        yield sock.getsockname()[1]
 
-    It works in every folder, and limits the mapper to loopback unless options set addresses.
-    """
-    unwanted = ("ERL_", "LISTEN_", "NOTIFY_SOCKET")
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
-    environ["ERL_EPMD_LOOPBACK"] = "1"
-    if "PYTHONPATH" in environ:
-        environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, environ["PYTHONPATH"].split(os.pathsep)))
-    return environ
+
+def _addresses_for_c() -> str:
+    """Return the addresses of this host's name. Loopback is implied, and C serves everybody at the others."""
+    own = {address for address in _addresses_of_the_name() if _is_an_own_address(address)}
+    return ",".join(sorted(own.difference(LOOPBACK))[: MAX_LISTEN_SOCKETS - len(LOOPBACK)]) or LOOPBACK[0]
 
 
 @functools.cache
@@ -305,7 +319,7 @@ def _where() -> tuple[str, ...]:
 
     Nodes with short names look for each other at the latter. Peers on other hosts are not served.
     """
-    own = {address for address in _addresses_of_the_name() if _is_ours(address)}
+    own = {address for address in _addresses_of_the_name() if _is_an_own_address(address)}
     if own.issubset(LOOPBACK_ALONE):
         return ()
     # A host with many bridges may have more addresses than an epmd accepts. Both loopbacks are implied.
@@ -321,7 +335,7 @@ def _addresses_of_the_name() -> set[str]:
     return {str(address[0]) for *_, address in found}
 
 
-def _is_ours(address: str) -> bool:
+def _is_an_own_address(address: str) -> bool:
     try:
         with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as sock:
             sock.bind((address, 0))

@@ -22,11 +22,11 @@ def test_look_up(epmd) -> None:
     assert look_up(epmd.port, b"rabbit") is None
     with epmd.register("rabbit", 25672):
         assert look_up(epmd.port, b"rabbit") == 25672
-    epmd.wait_gone("rabbit")
+    assert epmd.names() == []
 
 
 def test_name_is_taken(epmd) -> None:
-    with epmd.register("rabbit", 25672), pytest.raises(client.Refused):
+    with epmd.register("rabbit", 25672), pytest.raises(client.RefusedError):
         client.register("rabbit", 1, port=epmd.port)
 
 

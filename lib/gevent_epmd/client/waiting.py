@@ -1,0 +1,60 @@
+"""Waits for nodes to come or go, for objects that have an epmd of their own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from ..conventions import EpmdError
+from .answers import NamedPort
+
+_LOOK_EVERY = 0.01
+#: The time that is left for a last look, in seconds.
+_LAST_LOOK = 0.05
+
+
+def wait_for(
+    ask: Callable[[float], list[NamedPort]], names: Sequence[str], timeout: float
+) -> int | tuple[int, ...]:
+    """Return the port of this node, or a tuple with the port of each, once all of them are registered.
+
+    `ask` asks for the nodes, with a time limit in seconds. Raises TimeoutError after `timeout` seconds, and
+    what `ask` raises before.
+    """
+    nodes = _wait(ask, names, is_there=True, timeout=timeout)
+    ports = tuple(nodes[name] for name in names)
+    return ports[0] if len(ports) == 1 else ports
+
+
+def wait_gone(ask: Callable[[float], list[NamedPort]], names: Sequence[str], timeout: float) -> None:
+    """Return once there is no node of these names. Raises as `wait_for` does."""
+    _wait(ask, names, is_there=False, timeout=timeout)
+
+
+def _wait(
+    ask: Callable[[float], list[NamedPort]], names: Sequence[str], *, is_there: bool, timeout: float
+) -> dict[str, int]:
+    """Return all nodes and their ports, once each name `is_there`, or is not."""
+    end = time.monotonic() + timeout
+    while True:
+        nodes = _nodes_until(end, ask)
+        others = names if nodes is None else [name for name in names if (name in nodes) != is_there]
+        if nodes is not None and not others:
+            return nodes
+        if time.monotonic() >= end:
+            wrong = f"{', '.join(others)}: {'not' if is_there else 'still'} registered after {timeout:g} s"
+            known = "the epmd does not answer"
+            if nodes is not None:
+                known = f"registered nodes: {', '.join(nodes) or 'none'}"
+            raise TimeoutError(f"{wrong}; {known}")
+        time.sleep(_LOOK_EVERY)
+
+
+def _nodes_until(end: float, ask: Callable[[float], list[NamedPort]]) -> dict[str, int] | None:
+    """Return the nodes and their ports, or None if the epmd does not answer until then."""
+    try:
+        return dict(ask(max(end - time.monotonic(), _LAST_LOOK)))
+    except EpmdError:
+        if time.monotonic() < end:
+            raise
+        return None

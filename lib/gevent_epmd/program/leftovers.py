@@ -1,0 +1,88 @@
+"""Removes the folders that one-file executables of this user could not remove.
+
+A signal in the first milliseconds ends the launcher before it handles signals, and SIGKILL ends it at any
+time; its folder stays. The next start that serves calls `sweep`; other starts have no time for it.
+
+Invariants: only folders of this user, that one of our launchers made, which are old and used by no process;
+no link is followed. C's epmd has no counterpart.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import time
+
+#: The first file that the launcher unpacks (build/epmd.spec). Other programs of PyInstaller have folders of
+#: the same names.
+MARK = "gevent-epmd.mark"
+#: "_MEI", the launcher's process ID, and letters and digits at random.
+_NAME = re.compile(r"_MEI([0-9a-f]{8})[0-9A-Za-z]{6}")
+#: In seconds. A launcher unpacks in milliseconds, and its child loads everything within a second. In a
+#: container that shares the folder for temporary files, processes of this host cannot be seen.
+_OLD = 600
+
+
+def sweep(own: str) -> None:
+    """Remove what is left in the folder for temporary files, where `own` is the folder of this process."""
+    parent = os.path.dirname(own)
+    try:
+        names = os.listdir(parent)
+    except OSError:
+        return
+    left = [folder for name in names if _is_left(name, folder := os.path.join(parent, name))]
+    if left:
+        used = _used()
+        for folder in left:
+            if f"{folder}/" not in used:
+                _remove(folder)
+
+
+def _is_left(name: str, folder: str) -> bool:
+    found = _NAME.fullmatch(name)
+    if not found or os.path.exists(f"/proc/{int(found[1], 16)}"):
+        return False
+    try:
+        status, mark = os.lstat(folder), os.lstat(os.path.join(folder, MARK))
+    except OSError:
+        return False
+    return _is_ours(status) and status.st_mtime < time.time() - _OLD and stat.S_ISREG(mark.st_mode)
+
+
+def _is_ours(status: os.stat_result) -> bool:
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+
+
+def _used() -> str:
+    """Return the paths of all files that processes have loaded or opened, as far as this user may see."""
+    texts = []
+    for process in filter(str.isdigit, os.listdir("/proc")):
+        folder = f"/proc/{process}"
+        try:
+            with open(f"{folder}/maps") as maps:
+                texts.append(maps.read())
+            texts += [os.readlink(f"{folder}/fd/{number}") for number in os.listdir(f"{folder}/fd")]
+        except (OSError, ValueError):
+            pass  # it has ended, or is another user's
+    return "\n".join(texts)
+
+
+def _remove(folder: str) -> None:
+    """Remove the folder by its descriptor: in the meantime, its path may lead elsewhere."""
+    try:
+        top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            if not _is_ours(os.fstat(top)):
+                return
+            for _, folders, files, here in os.fwalk(".", topdown=False, dir_fd=top):
+                # The mark goes last: what is removed in part is found again.
+                for name in sorted(files, key=MARK.__eq__):
+                    os.unlink(name, dir_fd=here)
+                for name in folders:
+                    os.rmdir(name, dir_fd=here)
+        finally:
+            os.close(top)
+        os.rmdir(folder)
+    except OSError:
+        pass
