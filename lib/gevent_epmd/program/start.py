@@ -69,7 +69,7 @@ def _former(options: Options) -> Former | None:
         return None
     from . import takeover
 
-    return takeover.find(options.settings.port)
+    return takeover.find(options)
 
 
 def _take_over(former: Former | None) -> TakeOver | None:

@@ -28,9 +28,10 @@ import sys
 import time
 from typing import NamedTuple
 
+from .. import __version__
 from ..client import answers, exchange
 from ..protocol import DUMP_REQ, Alive2Request, Port2Request, ProtocolError
-from ..server.listeners import ListenError, close_all
+from ..server.listeners import ListenError, close_all, places
 from ..server.registry import CREATIONS_NAME
 from . import procfs
 from .daemon import close_inherited
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from ..server.inherit import Inheritance
     from ..server.mapper import Mapper
     from ..server.settings import Settings
+    from .options import Options
 
 #: How long the former epmd may be stopped, in seconds.
 _MOST_STOPPED = 1.0
@@ -92,18 +94,38 @@ class Former:
     def __init__(self, process: procfs.Process, port: int) -> None:
         self.process = process
         self.port = port
-        #: Whether systemd listens on its sockets too.
-        self.shares_its_sockets = "-systemd" in procfs.command_line(process.pid)
 
-    def must_not_be_process_1(self) -> None:
-        """Raise TakeOverError if a container would end together with it, or with its launcher."""
+    def runs_this_program(self) -> bool:
+        """Return whether it runs the same program file and version as this process."""
+        same_version = self.process.kind == procfs.OURS and self.process.version == __version__
+        return same_version and self.process.path == procfs.program(os.getpid())
+
+    def must_be_replaceable(self) -> None:
+        """Raise TakeOverError if its end would have other consequences: of a container, or of a unit."""
         pid = self.process.pid
+        if "-systemd" in procfs.command_line(pid):
+            # The unit's end makes systemd accept connections at the same sockets, and start another epmd.
+            raise TakeOverError(
+                f"cannot take over from {self}: it serves systemd's sockets; restart its unit"
+            )
         parent = procfs.parent(pid)
         if procfs.program(parent) != self.process.path:
             parent = pid  # it has no launcher
         if procfs.innermost_pid(parent) == 1:
             raise TakeOverError(
                 f"cannot take over from {self}: it is process 1 of a container, which ends with it"
+            )
+
+    def must_listen_on(self, options: Options, hosts: list[str]) -> None:
+        """Raise TakeOverError if the options name other addresses than the `hosts` on which it listens."""
+        if not options.listen_names:
+            return
+        wanted = places(options.settings.addresses)
+        asked = {place.host for place in wanted if place.asked}
+        if not asked <= {*hosts} <= {place.host for place in wanted}:
+            names = " and ".join(options.listen_names)
+            raise TakeOverError(
+                f"cannot take over from {self}: it listens on {', '.join(hosts)}, not as {names} says"
             )
 
     def __str__(self) -> str:
@@ -115,27 +137,37 @@ class Former:
         return f"process {self.process.pid} ({whose}{version.rstrip()}{path})"
 
 
-def find(port: int) -> Former | None:
-    """Return the epmd of this host that serves the port, or None if nothing that is an epmd listens there.
+def find(options: Options) -> Former | None:
+    """Return the epmd of this host that is to be replaced, or None if the start goes on as ever.
 
     Raises TakeOverError if there is one that cannot be replaced.
     """
+    port = options.settings.port
     listening = (procfs.listeners() or {}).get(port, [])
     if not listening:
         return None
     holders = procfs.processes(listening)
     epmds = [process for process in holders if process.kind != procfs.OTHER]
-    if len(epmds) == 1:
-        former = Former(epmds[0], port)
-        former.must_not_be_process_1()
-        return former
-    if epmds:
+    if len(epmds) > 1:
         pids = " and ".join(str(process.pid) for process in epmds)
         raise TakeOverError(f"cannot take over: processes {pids} both listen at port {port}")
+    if not epmds:
+        _must_be_no_epmd(port, holders)
+        return None
+    former = Former(epmds[0], port)
+    if options.takeover == "other" and former.runs_this_program():
+        return None
+    former.must_be_replaceable()
+    former.must_listen_on(options, [sock.host for sock in listening if sock.inode in epmds[0].sockets])
+    return former
+
+
+def _must_be_no_epmd(port: int, holders: list[procfs.Process]) -> None:
+    """Raise TakeOverError if an epmd answers at the port, whose process is hidden or is another program."""
     try:
         exchange.must_be_an_epmd(exchange.Target("", port, exchange.TIMEOUT))
     except exchange.EpmdError:
-        return None  # the start says what it found instead
+        return  # the start says what it found instead
     if not holders:
         raise TakeOverError(f"cannot take over: only root can see which process serves port {port}")
     raise TakeOverError(
@@ -180,7 +212,7 @@ class TakeOver:
 
         try:
             listeners, left = self._take()
-            mapper = acceptor.new_mapper(settings, listeners, events, shared=self._former.shares_its_sockets)
+            mapper = acceptor.new_mapper(settings, listeners, events)
             self._nodes = len(left.nodes)
             inherit(mapper, left, mapper.listeners[0].serve_socket)
             return mapper
