@@ -141,8 +141,8 @@ def measure(
     core: int,
     patience: float,
 ) -> dict[str, float]:
-    """`server` is the process that serves, `core` where the generator runs, `patience` the seconds it may
-    take beyond what it was asked to take.  Latencies are in us, CPU times in us for a request.  Raises
+    """`server` is the process that serves, `core` where the generator runs, `patience` the seconds that it
+    may take beyond what it was asked to take.  Latencies are in us, CPU times in us for a request.  Raises
     WrongReplyError and NoCompilerError."""
     numbers = (port, connections, int(seconds * 1e9), int(PAUSE * 1e9), server)
     asked = subprocess.run(

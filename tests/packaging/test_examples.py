@@ -16,7 +16,7 @@ import yaml
 
 from gevent_epmd.program.options import read_options
 from support.erlang import exunit_passed
-from support.paths import FOLDER, ROOT
+from support.paths import FOLDER, ROOT, SOURCE
 from support.patience import LONG, PATIENCE, wait_until
 from support.ports import answers
 from support.procfs import children
@@ -92,6 +92,56 @@ def test_with_epmd_that_is_ended(environ: dict[str, str], tmp_path: Path, number
     assert process.wait(PATIENCE) == status
     wait_until(lambda: not answers(int(port_file.read_text())), "the epmd to end")
     wait_until(lambda: not list((tmp_path / "temporary").iterdir()), "its folder to go")
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_with_epmd_and_an_epmd_that_is_not_ours(found: bool, tmp_path: Path) -> None:  # noqa: FBT001
+    """As C's, which knows no such option."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "sh").symlink_to("/bin/sh")
+    if found:
+        (programs / "epmd").write_text("#!/bin/sh\nexit 1\n")
+        (programs / "epmd").chmod(0o755)
+    done = run(["/bin/sh", WITH_EPMD, "true"], environ={"PATH": str(programs)})
+    what = f"{programs}/epmd" if found else "no epmd on PATH"
+    said = f"with-epmd: {what} is not gevent-epmd: put that first on PATH\n"
+    assert (done.returncode, done.stderr.decode()) == (1, said)
+
+
+#: Two tests that would clash in one epmd, and one that shows when a peer is gone.
+EPMD_CASE = """
+ExUnit.start()
+Code.require_file({helper!r})
+
+for number <- 1..2 do
+  defmodule Module.concat(["Cluster#{{number}}Test"]) do
+    use EpmdCase, async: true
+
+    test "two peers find each other", %{{epmd: epmd}} do
+      {{one, _}} = EpmdCase.start_peer(epmd, :one)
+      {{_, two}} = EpmdCase.start_peer(epmd, :two)
+      assert :peer.call(one, :net_adm, :ping, [two]) == :pong
+      {{:ok, names}} = :peer.call(one, :net_adm, :names, [{{127, 0, 0, 1}}])
+      assert names |> Enum.map(&to_string(elem(&1, 0))) |> Enum.sort() == ["one", "two"]
+    end
+  end
+end
+"""
+
+
+def test_epmd_case(tmp_path: Path) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "epmd").write_text(f'#!/bin/sh\nexec {shlex.join(SOURCE)} "$@"\n')
+    (programs / "epmd").chmod(0o755)
+    environ = {"PATH": f"{programs}:{os.environ['PATH']}"}
+    helper = str(EXAMPLES / "epmd_case.exs").replace("'", '"')
+    text = EPMD_CASE.format(helper="HELPER").replace("'HELPER'", f'"{helper}"')
+    (tmp_path / "cluster.exs").write_text(text)
+    done = run([real("elixir"), "cluster.exs"], environ=environ, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
+    assert exunit_passed(2, done.stdout)
 
 
 def test_two_nodes_of_a_test(environ: dict[str, str]) -> None:

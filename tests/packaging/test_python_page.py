@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 
 import pytest
 
@@ -11,6 +12,7 @@ import gevent_epmd
 from gevent_epmd import aio, client, testing
 from support import markdown
 from support.paths import ROOT
+from support.programs import run
 
 PYTHON = ROOT / "docs" / "python.md"
 #: The tables of names, by their sections: what they are of.
@@ -115,3 +117,10 @@ def test_errors_and_constants_of_the_client() -> None:
         for name, value in zip(re.findall(r"\w+", row[0]), re.findall(r"`(\S+)`", row[1]), strict=True)
     }
     assert shown == {name: repr(getattr(client, name)) for name in client.__all__ if name.isupper()}
+
+
+def test_examples_are_typed() -> None:
+    mypy = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--explicit-package-bases"]
+    folder = ROOT / "tests" / "examples" / "pytest_project"
+    done = run([*mypy, *(str(path) for path in sorted(folder.glob("*.py")))], cwd=folder)
+    assert done.returncode == 0, done.stdout.decode()

@@ -195,6 +195,12 @@ _TABLES: dict[str, list[_Row]] = {
     ],
     f"{_LIB}/server/registry.py": [
         (
+            "a reply outlives what it says",
+            "        self.replies.clear()\n",
+            "",
+            f"{_REGISTRY}: kept_until",
+        ),
+        (
             "who has lost a name takes it from its next owner",
             "if self._live.get(node.name) is not node:",
             "if node.name not in self._live:",
@@ -269,6 +275,12 @@ _TABLES: dict[str, list[_Row]] = {
         ),
     ],
     f"{_LIB}/server/connection.py": [
+        (
+            "the beginning of a reply is sent twice",
+            "sent = self._sent or self._send_some(data)",
+            "sent = self._send_some(data)",
+            "unit/test_acceptor.py: rest_of_a_reply",
+        ),
         (
             "other hosts may DUMP",
             "frozenset((protocol.PORT2_REQ, protocol.NAMES_REQ))",
@@ -361,6 +373,12 @@ _TABLES: dict[str, list[_Row]] = {
         ),
     ],
     f"{_LIB}/server/acceptor.py": [
+        (
+            "a connection is accepted before its request",
+            "\n_DEFER = 1\n",
+            "\n_DEFER = 0\n",
+            "unit/test_acceptor.py: accepted_with",
+        ),
         (
             "out of descriptors is an error like others",
             "_NO_ROOM = (errno.EMFILE, ",

@@ -163,7 +163,6 @@ with EpmdProcess() as epmd:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-@pytest.mark.usefixtures("unmeasured")
 def test_sockets_of_the_program_stay_open_in_the_child() -> None:
     """Whatever they have in common with the mapper's: its port, or even its address."""
     script = """

@@ -8,8 +8,6 @@ import pytest
 
 from support.programs import run
 
-pytestmark = pytest.mark.usefixtures("unmeasured")
-
 #: `last` runs after everything else that is registered with atexit, just before the interpreter ends.
 LAST = """
 import atexit, os, socket, sys, threading, time

@@ -71,6 +71,7 @@ TWICE = {
     "delay_write": ("1", "2"),
     "allow": ("192.0.2.0/24", "10.0.0.0/8"),
     "allow_register": ("192.0.2.0/24", "10.0.0.0/8"),
+    "not_local": ("127.0.0.6", "127.0.0.7"),
     "user": ("daemon", "nobody:nogroup"),
     "idle_exit": ("1", "60"),
     "pid_exit": ("3", "1,2"),
@@ -80,7 +81,7 @@ TWICE = {
 
 
 #: The options of which each value adds to those before.
-MERGED = ("allow", "allow_register", "pid_exit")
+MERGED = ("allow", "allow_register", "not_local", "pid_exit")
 
 
 def test_last_one_counts_of_each_option() -> None:

@@ -175,7 +175,7 @@ def scenes_of_trouble(port: int) -> None:
     refused = Peer(port)
     refused.send(frame(node("ж\n\u2028").packet()))
     refused.read(6)
-    idle = [Peer(port) for _ in range(300)]
+    idle = [begun(port) for _ in range(300)]
     barrier(port)
     assert kept.is_open()
     for peer in (kept, refused, *idle):

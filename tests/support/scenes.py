@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 
-from comparison.settled import listening_inodes
 from gevent_epmd.protocol import PORT2_NOT_FOUND
 from support.activation import DualStack
 from support.erlang import Node
@@ -23,7 +22,7 @@ from support.neighbour import HERE_V4, HERE_V6, THERE_V4, THERE_V6, Neighbour, f
 from support.paths import ROOT, TESTS
 from support.patience import IN_VAIN, PATIENCE, wait_until
 from support.peer import Peer, ask, names, node, register, try_to_register
-from support.ports import answers, reserved_port
+from support.ports import answers, listening_inodes, reserved_port
 from support.programs import clean_environment, real, run
 
 #: Addresses that are this host's but no loopback.

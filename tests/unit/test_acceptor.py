@@ -233,3 +233,23 @@ def test_acceptor_that_waits_for_room_can_be_closed(mapper: Mapper, no_descripto
         acceptor.close()
     assert acceptor.closed
     assert mapper.hub.loop.activecnt == before
+
+
+def test_own_connection_is_taken_back_and_those_before_it_are_served(mapper: Mapper) -> None:
+    acceptor = acceptor_of(mapper)
+    acceptor.stop_accepting()
+    before, own, after = (blocking.create_connection(acceptor.address) for _ in range(3))
+    with before, own, after:
+        for sock in (before, after):
+            sock.sendall(frame(b"n"))
+        acceptor.take_back(own.getsockname())
+        assert own.recv(1) == b""
+        acceptor.start_accepting()
+        gevent.sleep(0.05)  # turns of the loop
+        for sock in (before, after):
+            sock.settimeout(PATIENCE)
+            assert len(sock.recv(4)) == 4
+
+
+def test_connection_that_is_not_there_is_not_taken_back(mapper: Mapper) -> None:
+    acceptor_of(mapper).take_back(("127.0.0.1", 1))

@@ -31,6 +31,10 @@ TIMEOUT = 10.0
 MOST_LISTING = 16 << 20
 
 _BUFFER = 65536
+#: Without it, SIGPIPE would end this process if the peer has closed already.
+_NO_SIGNAL: int = getattr(_socket, "MSG_NOSIGNAL", 0)
+#: The option that macOS has instead. The module socket does not name it. Source: sys/socket.h of Darwin.
+_SO_NOSIGPIPE = 0x1022
 
 #: How long one address is tried before the next one is tried too, in seconds. RFC 8305, section 5, recommends
 #: this. With little time left, each address gets an equal share.
@@ -41,10 +45,6 @@ _LOOK = 0.02
 
 class NoEpmdError(EpmdError, ConnectionError):
     """No connection to an epmd can be made."""
-
-
-class ConnectTimeoutError(NoEpmdError, TimeoutError):
-    """No address has accepted or refused a connection in time."""
 
 
 class TooLateError(EpmdError, TimeoutError):
@@ -128,8 +128,9 @@ class Call:
         self.sock = self._connect()
         try:
             self._limit_wait(self.sock)
-            # Without MSG_NOSIGNAL, SIGPIPE would end this process if the peer has closed already.
-            self.sock.sendall(framed, _socket.MSG_NOSIGNAL)
+            if sys.platform == "darwin":
+                self.sock.setsockopt(_socket.SOL_SOCKET, _SO_NOSIGPIPE, 1)
+            self.sock.sendall(framed, _NO_SIGNAL)
         except TimeoutError:
             self.sock.close()
             raise self._too_late() from None
@@ -177,10 +178,10 @@ class Call:
     def _has_more_time(self) -> bool:
         target = self._target
         more_time, target.more_time = target.more_time, None
-        if more_time is None or target.timeout is None:
+        if more_time is None or target.limit is None:
             return False
         more = more_time()
-        target.timeout += more
+        target.limit += more
         self._end = time.monotonic() + more
         return more > 0
 
@@ -212,7 +213,7 @@ class Call:
             return sock
         failed = race.failed
         if isinstance(failed, TimeoutError):
-            raise ConnectTimeoutError(f"connection to {self._target.title} timed out") from failed
+            raise NoEpmdError(f"connection to {self._target.title} timed out") from failed
         reason = f": {failed.strerror or failed}" if failed and self._target.host else ""
         raise NoEpmdError(f"Cannot connect to {self._target.title}{reason}") from failed
 
@@ -304,7 +305,7 @@ def connect(sock: Any, address: tuple[Any, ...]) -> None:
 def _finish(sock: Any, address: tuple[Any, ...]) -> None:
     """Continue with a `connect` that has timed out."""
     # To send nothing waits until the socket can be written to, which it can once it is connected.
-    sock.send(b"", _socket.MSG_NOSIGNAL)
+    sock.send(b"", _NO_SIGNAL)
     _refuse_itself(sock, address)
 
 

@@ -34,9 +34,11 @@ def close_inherited(keep: Container[int] = ()) -> None:
 
 def _descriptors() -> Iterable[int]:
     try:
-        return [int(name) for name in os.listdir("/dev/fd")]
+        listed = [int(name) for name in os.listdir("/dev/fd")]
     except OSError:  # no /proc, as in a bare chroot
-        return range(1024)
+        listed = []
+    # FreeBSD lists the standard ones alone, where no fdescfs is mounted.
+    return listed if max(listed, default=0) > 2 else range(1024)
 
 
 class Caller:

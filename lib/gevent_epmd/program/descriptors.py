@@ -4,6 +4,10 @@ there are enough other ones."""
 from __future__ import annotations
 
 import os
+import sys
+
+#: Source: sys/syslimits.h of Darwin.
+_OPEN_MAX = 10240
 
 
 def open_standard_descriptors() -> None:
@@ -30,6 +34,8 @@ def raise_limit(needed: int) -> None:
         import resource  # no other command line needs it
 
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if sys.platform == "darwin" and not 0 <= hard <= _OPEN_MAX:
+            hard = _OPEN_MAX  # the system reports no limit, and allows no more than this
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     except (ImportError, OSError, ValueError):
         pass  # the import needs a descriptor itself; the system may allow less than the limit that it reports

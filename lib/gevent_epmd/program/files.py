@@ -16,8 +16,10 @@ import errno
 import os
 import stat
 
-#: Enough to find what is inside, and to look at it, but not to read or write it.
-_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
+#: Enough to look at a file, or to find what is inside a folder, but not to read or write it. Systems without
+#: it have nothing that is less than reading.
+_PATH: int = getattr(os, "O_PATH", os.O_RDONLY)
+_FOLDER = _PATH | os.O_DIRECTORY | os.O_NOFOLLOW
 _ROOT = 0
 #: As in the kernel.
 _MOST_LINKS = 40
@@ -54,7 +56,9 @@ def resolved(path: str) -> str:
 def _link(path: str) -> str | None:
     """Return the target of a symbolic link, or None for anything else."""
     try:
-        descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW)
+        if not hasattr(os, "O_PATH"):
+            return os.readlink(path)
+        descriptor = os.open(path, _PATH | os.O_NOFOLLOW)
     except OSError:
         return None  # whoever opens the folder reports it
     try:
@@ -130,7 +134,7 @@ def _open_folder(path: str) -> int:
     this fails. Only root needs that, and others may pass a path with links.
     """
     if os.geteuid() != _ROOT:
-        return os.open(path, os.O_PATH | os.O_DIRECTORY)
+        return os.open(path, _PATH | os.O_DIRECTORY)
     folder = os.open("/", _FOLDER)
     for part in filter(None, path.split("/")):
         try:
@@ -148,7 +152,7 @@ def _put(folder: int, name: str, content: bytes) -> int:
     file = None
     try:
         os.write(writing, content)
-        file = os.open(aside, os.O_PATH | os.O_NOFOLLOW, dir_fd=folder)
+        file = os.open(aside, _PATH | os.O_NOFOLLOW, dir_fd=folder)
         if not os.path.samestat(os.fstat(file), os.fstat(writing)):
             raise FileExistsError(errno.EEXIST, "another process has replaced the file")
         os.replace(aside, name, src_dir_fd=folder, dst_dir_fd=folder)

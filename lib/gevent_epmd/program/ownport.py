@@ -9,11 +9,14 @@ C has no counterpart.
 from __future__ import annotations
 
 import _socket
+import contextlib
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator, Sequence
 
-from ..wire import NAMES_REQ, frame
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 #: How long to wait for each address, in seconds. The kernel of this host accepts a connection at once.
 _PATIENCE = 1.0
@@ -22,18 +25,21 @@ _LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 _ABSENT = (errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
-def must_answer(hosts: Iterable[str], port: int) -> None:
+def must_answer(hosts: Sequence[str], port: int, take_back: Callable[[int, tuple[Any, ...]], None]) -> None:
     """Raise OSError if a port that listens on loopback can be reached at no loopback address.
 
     `hosts` are the addresses that it listens on. One address that can be reached is enough, because many
-    hosts block IPv6.
+    hosts block IPv6. `take_back` is called with its number and the address of this end of the connection,
+    which is to leave no trace in the log.
     """
     problem = None
-    for host in dict.fromkeys(_LOOPBACK_OF.get(host, host) for host in hosts):
+    for number, listening in enumerate(hosts):
+        host = _LOOPBACK_OF.get(listening, listening)
         if not host.startswith("127.") and host != "::1":
             continue
         try:
-            _connect(host, port)
+            with _connected(host, port) as sock:
+                take_back(number, sock.getsockname())
         except OSError as error:
             if error.errno not in _ABSENT:
                 problem = error
@@ -44,16 +50,15 @@ def must_answer(hosts: Iterable[str], port: int) -> None:
         raise OSError(f"port {port} does not answer on loopback ({reason}): does a firewall block it?")
 
 
-def _connect(host: str, port: int) -> None:
-    """Connect and leave. Raises OSError.
-
-    The kernel completes the connection, even if the server is made to look busy. Without a request, the
-    server would log a complaint.
-    """
+@contextlib.contextmanager
+def _connected(host: str, port: int) -> Iterator[_socket.socket]:
+    """Yield a connection. Raises OSError. The kernel completes it, even if nobody accepts it yet."""
     sock = _socket.socket(_socket.AF_INET6 if ":" in host else _socket.AF_INET, _socket.SOCK_STREAM)
     try:
         sock.settimeout(_PATIENCE)
         sock.connect((host, port))
-        sock.send(frame(bytes((NAMES_REQ,))), _socket.MSG_NOSIGNAL)
+        # A listening socket of `acceptor` holds back a connection that has sent nothing.
+        sock.send(b"\0")
+        yield sock
     finally:
         sock.close()

@@ -16,6 +16,7 @@ import grp
 import os
 import pwd
 import struct
+import sys
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -67,6 +68,8 @@ class Identity(NamedTuple):
 
         Raises OSError if some privilege cannot be given up.
         """
+        if sys.platform != "linux":
+            raise NotImplementedError("only Linux can do this")
         # Only root may drop capabilities from the bounding set. Some containers forbid even that; the set
         # then stays.
         for capability in range(_MOST_CAPABILITIES):
@@ -89,6 +92,8 @@ class Identity(NamedTuple):
             raise PermissionError(f"{self.where}: cannot drop {left}")
 
     def _left_of_root(self) -> Iterator[str]:
+        if sys.platform != "linux":
+            raise NotImplementedError("only Linux can do this")
         if os.getresuid() != (self.uid,) * 3 or _works(os.seteuid, _ROOT):
             yield "the user ID of root"
         if os.getresgid() != (self.gid,) * 3 or {self.gid, *os.getgroups()} != {self.gid, *self.groups}:
@@ -103,6 +108,8 @@ def look_up(user: Given) -> Identity:
     not change users.
     """
     where, (name, colon, group) = user.where, user.value.partition(":")
+    if sys.platform != "linux":
+        raise ValueProblem(f"{where}: this works on Linux only")
     if os.geteuid() != _ROOT:
         raise ValueProblem(f"{where}: only root can serve as another user")
     uid, entry = _user(where, name)

@@ -213,7 +213,8 @@ def own_places() -> list[Place]:
     header = _HEADER.pack(_HEADER.size + len(request), _RTM_GETADDR, _REQUEST_ALL, 1, 0)
     found: list[Place] = []
     try:
-        sock = _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW, 0)  # NETLINK_ROUTE
+        # NETLINK_ROUTE. Only Linux has the family.
+        sock = _socket.socket(getattr(_socket, "AF_NETLINK", -1), _socket.SOCK_RAW, 0)
     except OSError:
         return found
     try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 
 TYPE_CHECKING = False
@@ -30,16 +31,32 @@ def when_gone(loop: Any, pid: int, call: Callable[[], object]) -> None:
             end()
 
     try:
-        watcher = loop.io(os.pidfd_open(pid), 1)
+        watcher = loop.io(_descriptor_of(pid), 1)
     except ProcessLookupError:
         call()
         return
-    except (AttributeError, OSError):  # Python or the kernel lacks pidfd_open, or a sandbox forbids it
+    except (AttributeError, OSError):  # Python or the kernel lacks all of it, or a sandbox forbids it
         watcher = loop.timer(_LOOK_EVERY, _LOOK_EVERY)
         watcher.start(look)
     else:
         watcher.start(end)
     _watchers.append(watcher)
+
+
+def _descriptor_of(pid: int) -> int:
+    """Return a descriptor that becomes readable when the process ends. Nobody closes it.
+
+    Raises ProcessLookupError if it has ended, and AttributeError and OSError if the system has no such thing.
+    """
+    if sys.platform == "linux":
+        return os.pidfd_open(pid)
+    import select
+
+    queue = select.kqueue()  # of macOS and the BSDs; it tells of a zombie, too
+    _watchers.append(queue)
+    event = select.kevent(pid, select.KQ_FILTER_PROC, select.KQ_EV_ADD, select.KQ_NOTE_EXIT)
+    queue.control([event], 0)
+    return queue.fileno()
 
 
 #: Without this reference a watcher would be garbage-collected, which stops it.

@@ -251,7 +251,9 @@ def _stat(stat: bytes) -> tuple[str, float | None]:
     """Return the state of a process and its start time in seconds since the epoch, or "" and None."""
     fields = stat.rpartition(b")")[2].split()
     try:
-        age = time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
+        age = time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) - int(
+            fields[19]
+        ) / os.sysconf("SC_CLK_TCK")
         return fields[0].decode(), time.time() - age
     except (IndexError, ValueError, OSError):
         return "", None

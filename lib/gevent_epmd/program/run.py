@@ -100,6 +100,16 @@ def _new_mapper(
     return take_over.new_mapper(options.settings, events)
 
 
+def _must_be_reached(mapper: Mapper, hosts: list[str]) -> None:
+    try:
+        ownport.must_answer(
+            hosts, mapper.port, lambda number, address: mapper.listeners[number].take_back(address)
+        )
+    except OSError:
+        mapper.close_listeners()  # the caller may start another epmd as soon as it is told
+        raise
+
+
 def _tell_that_it_serves(
     options: Options, events: Events, caller: daemon.Caller | None, take_over: TakeOver | None
 ) -> None:
@@ -108,14 +118,6 @@ def _tell_that_it_serves(
         events.notification_may_be_refused()
     if caller is not None:
         caller.ready("" if take_over is None else take_over.report)
-
-
-def _must_be_reached(mapper: Mapper, hosts: list[str]) -> None:
-    try:
-        ownport.must_answer(hosts, mapper.port)
-    except OSError:
-        mapper.close_listeners()  # the caller may start another epmd as soon as it is told
-        raise
 
 
 def _watch_for_the_end(options: Options, mapper: Mapper) -> None:

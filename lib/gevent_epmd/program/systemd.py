@@ -19,6 +19,10 @@ FIRST_DESCRIPTOR = 3
 _FAMILIES = (_socket.AF_INET, _socket.AF_INET6)
 
 
+#: Only Linux has it, and systemd.
+_SCM_CREDENTIALS: int = getattr(_socket, "SCM_CREDENTIALS", 2)
+
+
 def descriptors(environ: Mapping[str, str]) -> range:
     """Return the descriptors that systemd passed to this very process.
 
@@ -113,7 +117,7 @@ def _send_for_launcher(sock: _socket.socket, text: bytes, address: str) -> bool:
     """
     credentials = struct.pack("3i", launcher.pid, os.geteuid(), os.getegid())
     try:
-        sock.sendmsg([text], [(_socket.SOL_SOCKET, _socket.SCM_CREDENTIALS, credentials)], 0, address)
+        sock.sendmsg([text], [(_socket.SOL_SOCKET, _SCM_CREDENTIALS, credentials)], 0, address)
     except OSError:
         return False
     return True

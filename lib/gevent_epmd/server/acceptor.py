@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import _socket
 import errno
+import os
 import select
 from collections.abc import Iterable
 
@@ -36,6 +37,8 @@ _PAUSE = 0.1
 _DEFER = 1
 #: Linux only.
 _TCP_DEFER_ACCEPT: int | None = getattr(_socket, "TCP_DEFER_ACCEPT", None)
+#: How long `take_back` waits, in milliseconds.
+_MOMENT_IN_MS = 1000
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -83,6 +86,23 @@ class Acceptor(StreamServer):
     def is_pending(self) -> bool:
         """Return whether a connection waits to be accepted."""
         return not self.closed and bool(self._poll.poll(0))
+
+    def take_back(self, peer: tuple[Any, ...]) -> None:
+        """Close the connection of this peer, which waits to be accepted. Others before it are served.
+
+        For a connection that this process has made itself: it must not be logged.
+        """
+        try:
+            # On a busy machine it may arrive a moment later.
+            while self._poll.poll(_MOMENT_IN_MS):
+                descriptor, other = self.socket.accept()
+                if other[:2] == peer[:2]:
+                    os.close(descriptor)
+                    return
+                # Connections are served from the hub only.
+                self.loop.run_callback(self._serve, descriptor, other)
+        except OSError:
+            pass  # no descriptor is free: it is served, and the log has a line of it
 
     def shut_down(self, *, loop_lives: bool = True) -> None:
         """Close, and stop listening even if forked processes have copies of the socket."""

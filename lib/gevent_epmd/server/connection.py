@@ -48,7 +48,8 @@ _READ, _WRITE = 1, 2
 #: Passed to each call, because making the socket itself non-blocking takes another system call.
 _NOW = _socket.MSG_DONTWAIT
 #: Without MSG_NOSIGNAL, a peer that closed could kill an embedding program that does not ignore SIGPIPE.
-_SEND_NOW = _NOW | _socket.MSG_NOSIGNAL
+#: macOS does not have it, and there a program must ignore the signal, as Python does.
+_SEND_NOW: int = _NOW | getattr(_socket, "MSG_NOSIGNAL", 0)
 #: Errors that do not mean that the peer has gone. Treating one as EOF would free the name of a live node.
 #: None is the errno of Python's own timeout.
 _TRANSIENT = (None, errno.EAGAIN, errno.EINTR, errno.ENOMEM, errno.ENOBUFS)
@@ -56,7 +57,8 @@ _TRANSIENT = (None, errno.EAGAIN, errno.EINTR, errno.ENOMEM, errno.ENOBUFS)
 #: apart.
 _KEEPALIVE = (
     (_socket.SOL_SOCKET, _socket.SO_KEEPALIVE, 1),
-    (_socket.IPPROTO_TCP, _socket.TCP_KEEPIDLE, 60),
+    # macOS has another name for it.
+    (_socket.IPPROTO_TCP, getattr(_socket, "TCP_KEEPIDLE", getattr(_socket, "TCP_KEEPALIVE", 0x10)), 60),
     (_socket.IPPROTO_TCP, _socket.TCP_KEEPINTVL, 15),
     (_socket.IPPROTO_TCP, _socket.TCP_KEEPCNT, 4),
 )

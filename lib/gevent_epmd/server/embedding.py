@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 Self = TypeVar("Self", bound="PortMapper")
 T = TypeVar("T")
 
+#: How many descriptors are looked at where the system does not list those that are open.
+_MOST_DESCRIPTORS = 4096
 _STARTED = "the mapper is already started: close it first"
 #: How long the end of the program waits for an open mapper in another thread, in seconds. Its hub may be
 #: blocked, or its `log` function may wait for something.
@@ -468,18 +470,24 @@ def _is_tcp(sock: _socket.socket) -> bool:
     return sock.proto in (0, _socket.IPPROTO_TCP)  # only some systems tell the protocol
 
 
+def _descriptors() -> Iterable[int]:
+    """Return the descriptors that are open, and perhaps others."""
+    try:
+        listed = [int(name) for name in os.listdir("/dev/fd")]
+    except OSError:
+        listed = []  # no /proc
+    # FreeBSD lists the standard ones alone, where no fdescfs is mounted.
+    return listed if max(listed, default=0) > 2 else range(_MOST_DESCRIPTORS)
+
+
 def _sockets() -> Iterator[_socket.socket]:
     """Yield an object for each socket of this process. It does not close the socket."""
-    try:
-        names = os.listdir("/dev/fd")
-    except OSError:
-        return  # no /proc
     default = _socket.getdefaulttimeout()
     _socket.setdefaulttimeout(None)  # else a socket object would change the mode of the program's socket
     try:
-        for name in names:
+        for descriptor in _descriptors():
             try:
-                sock = _socket.socket(fileno=int(name))
+                sock = _socket.socket(fileno=descriptor)
             except OSError:
                 continue  # not a socket, or the descriptor of the listing itself
             try:

@@ -50,6 +50,11 @@ class Events:
         """Log nothing from now on."""
         self._log.level = _SILENT
 
+    @property
+    def shows_packets(self) -> bool:
+        """Whether the bytes that were sent are logged."""
+        return self._log.level >= 2
+
     def count_in(self, loop: Any) -> None:
         """Log in time how many complaints were dropped, by timers of this event loop, until `finish`."""
         self._log.count_in(loop)
@@ -57,11 +62,6 @@ class Events:
     def finish(self) -> None:
         """Log how many complaints were dropped, and use the event loop no more."""
         self._log.finish()
-
-    @property
-    def shows_packets(self) -> bool:
-        """Whether the bytes that were sent are logged."""
-        return self._log.level >= 2
 
     # --- Start-up ---
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import _socket
 import errno
+import os
+import sys
 from collections.abc import Iterable, Sequence
 
 from ..conventions import LOOPBACK, LOOPBACK_ALONE, MAX_LISTEN_SOCKETS, EpmdError
@@ -29,6 +31,9 @@ _MOST_ADDRESSES = 14
 _TRIES = 20
 
 _ANY = ("0.0.0.0", "::")
+_LOOPBACK_OF_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+#: How long an address of this host may take to accept a connection, in seconds.
+_PATIENCE = 1.0
 
 
 class PortInUseError(EpmdError, OSError):
@@ -143,6 +148,8 @@ def _open(place: Place, port: int) -> _socket.socket | None:
 
 
 def _listen(place: Place, port: int) -> _socket.socket:
+    if sys.platform != "linux" and port and _is_served(place, port):
+        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
     sock = _socket.socket(place.family, _socket.SOCK_STREAM)
     try:
         sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
@@ -156,3 +163,25 @@ def _listen(place: Place, port: int) -> _socket.socket:
         sock.close()
         raise
     return sock
+
+
+def _is_served(place: Place, port: int) -> bool:
+    """Return whether somebody accepts connections there.
+
+    With SO_REUSEADDR, the BSDs and macOS let one socket listen on an address while another one listens on all
+    addresses, so the port would seem to be free. Without it, connections that ended recently would block the
+    port.
+    """
+    host = _LOOPBACK_OF_ANY.get(place.host, place.host)
+    try:
+        sock = _socket.socket(place.family, _socket.SOCK_STREAM)
+    except OSError:
+        return False  # the kernel does not have the family
+    try:
+        sock.settimeout(_PATIENCE)
+        sock.connect((host, port))
+    except OSError:
+        return False
+    finally:
+        sock.close()
+    return True

@@ -17,6 +17,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
+import sys
 import time
 from collections.abc import Iterable
 
@@ -30,7 +31,8 @@ _DUMPED = 1024
 _ROW = 16
 _SECONDS_BETWEEN_COMPLAINTS = 1.0
 
-_SYSLOG = "/dev/log"
+#: Where the logger listens; FreeBSD's in the last place.
+_SYSLOG = {"linux": "/dev/log", "darwin": "/var/run/syslog"}.get(sys.platform, "/var/run/log")
 _LOG_USER_ERR = 1 << 3 | 3
 _TRIES = 3
 #: For a slow logger, 10 ms.
@@ -293,7 +295,7 @@ class _Syslog:
         # A socket has room for some lines only. A logger that reads frees it immediately. For one that does
         # not, wait at most once a second.
         is_impatient = time.monotonic() < self._impatient_until
-        flags = self._socket.MSG_NOSIGNAL | (self._socket.MSG_DONTWAIT if is_impatient else 0)
+        flags = getattr(self._socket, "MSG_NOSIGNAL", 0) | (self._socket.MSG_DONTWAIT if is_impatient else 0)
         if self._kind == self._socket.SOCK_DGRAM:
             # By path each time, so that lines reach a logger that was restarted.
             self._sock.sendto(line, flags, _SYSLOG)

@@ -48,6 +48,9 @@ if TYPE_CHECKING:
         def serve_socket(self, sock: _socket.socket, peer: tuple[Any, ...]) -> None:
             """Serve an accepted connection."""
 
+        def take_back(self, peer: tuple[Any, ...]) -> None:
+            """Close the connection of this peer before it is served."""
+
         def shut_down(self, *, loop_lives: bool = True) -> None:
             """Stop, and free the port. If the event loop was destroyed, leave its watchers as they are."""
 
@@ -115,8 +118,7 @@ class Mapper:
     def count_idle_time_anew(self) -> None:
         """Count the time of `idle_exit` from now on: the start of a process may take longer."""
         if self.idle_exit:
-            self.idle_exit.stop()
-            self._look_whether_idle()
+            self.idle_exit.renew()
 
     def end(self, reason: str) -> None:
         """Shut down. `reason` is for the log."""

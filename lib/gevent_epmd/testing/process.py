@@ -63,6 +63,8 @@ class EpmdProcess:
         """Start the mapper, and return once it answers. Raises MapperFailedError."""
         if self._running is not None:
             raise RuntimeError("this epmd is already running")
+        if sys.platform == "win32":
+            raise RuntimeError("no epmd can be run for tests on Windows")
         if _is_ours(self.command):
             self._start_ours()
         else:
@@ -103,7 +105,11 @@ class EpmdProcess:
         self._close()
 
     def _close(self) -> None:
-        if self._running is not None:
+        if self._running is None:
+            return
+        if self._running.is_of_the_parent():
+            self._running = None  # this process was forked meanwhile, and the mapper belongs to its parent
+        else:
             self.resume()
             self._forget().end(self.port, is_busy=self._is_busy)
 
@@ -125,7 +131,7 @@ class EpmdProcess:
 
     def resume(self) -> None:
         """Let the mapper run again after `pause`. Otherwise this does nothing."""
-        if self._is_paused:
+        if self._is_paused and sys.platform != "win32":
             self._is_paused = False
             self._must_run().signal(signal.SIGCONT)
 

@@ -12,6 +12,7 @@ import re
 import select
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -43,6 +44,7 @@ class Running:
     def __init__(self, command: list[str], *, ends_itself: bool = True) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
         self._checked = 0
+        self._owner = os.getpid()
         try:
             self._process = subprocess.Popen(
                 command,
@@ -59,8 +61,14 @@ class Running:
         self.pid = self._process.pid
         self._ender = None if ends_itself else _Ender(self.pid)
 
+    def is_of_the_parent(self) -> bool:
+        """Return whether this process was forked after it had started the mapper."""
+        return os.getpid() != self._owner
+
     def read_port(self) -> int:
         """Return the port, once the mapper serves it. Raises MapperFailedError."""
+        if sys.platform == "win32":
+            raise NotImplementedError("no epmd can be run for tests on Windows")
         assert self._process.stdout is not None
         with self._process.stdout as pipe:
             poll = select.poll()
@@ -90,11 +98,15 @@ class Running:
 
     def ends_in(self, seconds: float) -> bool:
         """Wait for the end of the process. Returns False if that takes longer."""
-        # Popen.wait would look again only after a while, and then after a longer one.
-        with contextlib.suppress(AttributeError, OSError), open(os.pidfd_open(self.pid), "rb") as descriptor:
-            poll = select.poll()
-            poll.register(descriptor, select.POLLIN)
-            seconds = _PATIENCE_IF_BUSY if poll.poll(seconds * 1000) else 0
+        if sys.platform == "linux":
+            # Popen.wait would look again only after a while, and then after a longer one.
+            with (
+                contextlib.suppress(AttributeError, OSError),
+                open(os.pidfd_open(self.pid), "rb") as descriptor,
+            ):
+                poll = select.poll()
+                poll.register(descriptor, select.POLLIN)
+                seconds = _PATIENCE_IF_BUSY if poll.poll(seconds * 1000) else 0
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -108,14 +120,21 @@ class Running:
                 return stat.read().rpartition(b")")[2].split()[0] in b"Tt"
         except OSError:
             pass  # it has ended, or there is no /proc
-        with contextlib.suppress(AttributeError, ChildProcessError):
-            # With WNOWAIT the answer is the same for every call, until the process continues.
-            state = os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT)
-            return state is not None and state.si_code == os.CLD_STOPPED
-        return False
+        return self._ps_says_stopped()
+
+    def _ps_says_stopped(self) -> bool:
+        """Return whether the process is stopped, on a system without /proc."""
+        try:
+            line = ["ps", "-o", "state=", "-p", str(self.pid)]
+            state = subprocess.run(line, capture_output=True, check=False, timeout=_PATIENCE_IF_BUSY).stdout
+        except (OSError, subprocess.TimeoutExpired):
+            return False
+        return state.strip()[:1] == b"T"
 
     def pause(self) -> None:
         """Stop the process, and return when it is stopped."""
+        if sys.platform == "win32":
+            raise NotImplementedError("no epmd can be run for tests on Windows")
         self.signal(signal.SIGSTOP)
         end = time.monotonic() + _PATIENCE_IF_BUSY
         while not self.is_stopped() and not self.ended() and time.monotonic() < end:
@@ -126,6 +145,9 @@ class Running:
         self._process.send_signal(number)
 
     def log(self) -> str:
+        """Return all that was logged."""
+        if sys.platform == "win32":
+            raise NotImplementedError("no epmd can be run for tests on Windows")
         # Not by seeking, which would move the offset at which the mapper writes.
         descriptor = self._log.fileno()
         return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode(errors="replace")

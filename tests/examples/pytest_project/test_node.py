@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+
+from gevent_epmd.testing import EpmdProcess
 
 pytestmark = pytest.mark.skipif(shutil.which("erl") is None, reason="erl is not installed")
 
@@ -16,7 +19,7 @@ def erl(name: str, code: str) -> list[str]:
 
 
 @contextmanager
-def node(epmd, name: str, last: str = "halt()."):
+def node(epmd: EpmdProcess, name: str, last: str = "halt().") -> Iterator[subprocess.Popen[bytes]]:
     """A node that lives until its stdin is closed, so that it ends with the tests, too; then it does this."""
     command = erl(name, f"io:get_line(''), {last}")
     with subprocess.Popen(command, env=epmd.environ, stdin=subprocess.PIPE) as process:
@@ -25,24 +28,25 @@ def node(epmd, name: str, last: str = "halt()."):
 
 
 @pytest.mark.parametrize("answer", ["pong", "pang"])
-def test_node_is_found(epmd, answer: str) -> None:
+def test_node_is_found(epmd: EpmdProcess, answer: str) -> None:
     ping = f"{answer} = net_adm:ping('sample@127.0.0.1'), halt()."
     with node(epmd, "sample"), node(epmd, "other", ping) as other:
         if answer == "pang":
             # Until it registers again, which is 2 s later: whoever is to ask must be there already.
             epmd.kill_node("sample")
+        assert other.stdin is not None
         other.stdin.close()
         assert other.wait(timeout=60) == 0
     epmd.wait_gone("sample")
 
 
-def test_node_comes_back(epmd) -> None:
+def test_node_comes_back(epmd: EpmdProcess) -> None:
     with node(epmd, "sample"):
         epmd.restart()
         epmd.wait_for("sample", timeout=60)
 
 
-def test_node_and_one_that_is_played(epmd) -> None:
+def test_node_and_one_that_is_played(epmd: EpmdProcess) -> None:
     with epmd.register("played", 4711), node(epmd, "sample"):
         ask = (
             '{ok, Names} = net_adm:names({127,0,0,1}), {_, 4711} = lists:keyfind("played", 1, Names), halt().'
@@ -50,7 +54,7 @@ def test_node_and_one_that_is_played(epmd) -> None:
         subprocess.run(erl("other", ask), env=epmd.environ, check=True, timeout=60)
 
 
-def test_no_epmd_is_started_behind_our_back(epmd) -> None:
+def test_no_epmd_is_started_behind_our_back(epmd: EpmdProcess) -> None:
     epmd.close()
     done = subprocess.run(erl("sample", "halt()."), env=epmd.environ, capture_output=True, timeout=60)
     assert done.returncode != 0
