@@ -23,6 +23,7 @@ import fcntl
 import os
 import select
 import signal
+import stat
 import struct
 import sys
 import time
@@ -88,12 +89,54 @@ class Connection(NamedTuple):
     sock: _socket.socket
 
 
+class File(NamedTuple):
+    """A pid file or port file of the former epmd."""
+
+    path: str
+    identity: tuple[int, int]
+
+    def remove(self) -> None:
+        """Remove the file, unless another process has replaced it."""
+        try:
+            found = os.lstat(self.path)
+            if (found.st_dev, found.st_ino) == self.identity:
+                os.unlink(self.path)
+        except OSError:
+            pass  # it is gone, or not ours to remove
+
+
 class Former:
     """The epmd that serves the port, and is to be replaced."""
 
     def __init__(self, process: procfs.Process, port: int) -> None:
         self.process = process
         self.port = port
+
+    def files(self) -> list[File]:
+        """Return its pid file and its port file, which it keeps open. C's epmd has none."""
+        if self.process.kind != procfs.OURS:
+            return []
+        folder = f"/proc/{self.process.pid}"
+        user = os.stat(folder).st_uid
+        found = []
+        for name in os.listdir(f"{folder}/fd"):
+            try:
+                descriptor = f"{folder}/fd/{name}"
+                about = os.stat(descriptor)
+                if stat.S_ISREG(about.st_mode) and self._is_own(descriptor, about, user):
+                    found.append(File(os.readlink(descriptor), (about.st_dev, about.st_ino)))
+            except OSError:
+                continue  # closed meanwhile
+        return found
+
+    def _is_own(self, descriptor: str, about: os.stat_result, user: int) -> bool:
+        with open(descriptor, "rb") as file:  # the path may lead elsewhere by now
+            content = file.read(16)
+        # Any user can run an epmd that keeps some file open. A number that only root or that user has written
+        # there proves that the file is about this process.
+        return content == b"%d\n" % self.process.pid or (
+            content == b"%d\n" % self.port and about.st_uid == user
+        )
 
     def runs_this_program(self) -> bool:
         """Return whether it runs the same program file and version as this process."""
@@ -199,7 +242,7 @@ class TakeOver:
         self._nodes = 0
         #: What `finish` has returned.
         self.report = ""
-        self._guard = _Guard(self._pidfd, self._pid)
+        self._guard = _Guard(self._pidfd, self._pid, former.files())
 
     def new_mapper(self, settings: Settings, events: Events) -> Mapper:
         """Stop the former epmd, and return a mapper with its sockets and nodes, which may start at once.
@@ -414,13 +457,13 @@ def _waiting(sock: _socket.socket, request: int) -> int:
 class _Guard:
     """The process that stops, continues and kills the former epmd, as seen from this process."""
 
-    def __init__(self, pidfd: int, pid: int) -> None:
+    def __init__(self, pidfd: int, pid: int, files: list[File]) -> None:
         self._pidfd = pidfd
         theirs, ours = os.pipe()
         self._answers, answering = os.pipe()
         self._child = os.fork()
         if not self._child:
-            _guard(pidfd, pid, theirs, answering)
+            _guard(pidfd, pid, theirs, answering, files)
         os.close(theirs)
         os.close(answering)
         self._orders: int | None = ours
@@ -469,8 +512,12 @@ class _Guard:
             pass  # SIGCHLD is ignored, so the kernel has reaped it
 
 
-def _guard(pidfd: int, pid: int, orders: int, answering: int) -> NoReturn:
-    """Carry out the orders. If there are no more, or none comes in time, let the former epmd go on."""
+def _guard(pidfd: int, pid: int, orders: int, answering: int, files: list[File]) -> NoReturn:
+    """Carry out the orders. If there are no more, or none comes in time, let the former epmd go on.
+
+    This process keeps the rights that the other one gives up for -user, so it removes the `files` that the
+    former epmd cannot remove any more.
+    """
     try:
         # Ctrl-C must end only the process that takes over, because this one has to continue the other.
         os.setsid()
@@ -484,6 +531,9 @@ def _guard(pidfd: int, pid: int, orders: int, answering: int) -> NoReturn:
                 _wait_until_stopped(pid)
             else:
                 _send(pidfd, signal.SIGKILL if word == _KILL else signal.SIGCONT)
+            if word == _KILL:
+                for file in files:
+                    file.remove()
             os.write(answering, word)
             patience = _MOST_STOPPED if word == _STOP else None
             if word == _KILL:
@@ -509,8 +559,8 @@ def _wait_until_stopped(pid: int) -> None:
 
 
 def _is_stopped(thread: str) -> bool:
-    with open(f"{thread}/stat", "rb") as stat:
-        return stat.read().rpartition(b")")[2].split()[0] in (b"T", b"t")
+    with open(f"{thread}/stat", "rb") as file:
+        return file.read().rpartition(b")")[2].split()[0] in (b"T", b"t")
 
 
 def _has_ended(pidfd: int) -> bool:
