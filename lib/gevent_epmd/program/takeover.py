@@ -19,6 +19,7 @@ Needs Linux 5.6.
 from __future__ import annotations
 
 import _socket
+import errno
 import fcntl
 import os
 import select
@@ -299,9 +300,15 @@ class TakeOver:
         raise TakeOverError(f"cannot take over from {self._former}: {changed}, {_TRIES} times in a row")
 
     def _must_be_permitted(self) -> None:
+        """Raise OSError if this process cannot copy the sockets."""
         for fd, _ in self._sockets():
-            os.close(self._get_fd(self._pidfd, fd))
-            return
+            try:
+                os.close(self._get_fd(self._pidfd, fd))
+            except OSError as error:
+                if error.errno != errno.EBADF:  # closed meanwhile
+                    raise
+            else:
+                return
         raise OSError("it has no sockets")
 
     # --- Before the stop ---
