@@ -32,7 +32,15 @@ from typing import NamedTuple
 
 from .. import __version__
 from ..client import answers, exchange
-from ..protocol import DUMP_REQ, Alive2Request, Port2Request, ProtocolError
+from ..protocol import (
+    DUMP_REQ,
+    HEADER,
+    LISTING_PORT_SIZE,
+    Alive2Request,
+    Port2Request,
+    ProtocolError,
+    names_line,
+)
 from ..server.listeners import ListenError, close_all, places
 from ..server.registry import CREATIONS_NAME
 from . import procfs
@@ -52,17 +60,21 @@ if TYPE_CHECKING:
 #: How long the former epmd may be stopped, in seconds.
 _MOST_STOPPED = 1.0
 #: How often to ask the former epmd anew if it changed between its answer and its stop.
-_TRIES = 10
+_TRIES = 50
+#: At how many tries in a row a connection may be found that is not finished.
+_PATIENCE = 10
 #: Time between two of these tries, in seconds: it lets the former epmd finish what it has begun.
 _PAUSE = 0.02
 #: The system call pidfd_getfd has the same number on every architecture.
 _PIDFD_GETFD = 438
-#: ioctl requests of linux/sockios.h and asm-generic/ioctls.h: the bytes that wait to be read, and to be sent.
-_FIONREAD, _SIOCOUTQ = 0x541B, 0x5411
+#: The ioctl request of asm-generic/ioctls.h for the bytes that wait to be read.
+_FIONREAD = 0x541B
 #: In struct tcp_info: the state, bytes_received and bytes_sent.
 _STATE, _BYTES_RECEIVED, _BYTES_SENT, _TCP_INFO_SIZE = 0, 128, 200, 208
 _CLOSE_WAIT = 8
 _NORMAL_NODE = 77
+#: The sizes of the replies to ALIVE2 with a creation of 16 and of 32 bits, and of the smallest such request.
+_ALIVE2_REPLIES, _LEAST_ALIVE2 = (4, 6), 16
 
 _INSTEAD = "instead, end it and start this one: nodes since OTP 23.3 register again after two seconds"
 _NOT_PERMITTED = (
@@ -237,8 +249,8 @@ class TakeOver:
             raise TakeOverError(f"cannot take over from {former}: {error}; {_INSTEAD}") from None
         #: What is known of the nodes, by name, descriptor and inode.
         self._known: dict[tuple[bytes, int, str], Alive2Request] = {}
-        #: The connections that were neither a node's nor unread at the last try.
-        self._odd: set[tuple[str, int, int]] = set()
+        #: The inodes of connections that were neither a node's nor unread, and at how many tries in a row.
+        self._odd: dict[str, int] = {}
         self._stopped_at = 0.0
         self._nodes = 0
         #: What `finish` has returned.
@@ -284,13 +296,13 @@ class TakeOver:
         self._guard.release()
 
     def _take(self) -> tuple[list[_socket.socket], Inheritance]:
-        for tries_left in reversed(range(_TRIES)):
+        for _ in range(_TRIES):
             asked = self._ask()
             self._guard.stop()
             self._stopped_at = time.monotonic()
             copies: list[_socket.socket] = []
             try:
-                return self._copy(asked, copies, last=not tries_left)
+                return self._copy(asked, copies)
             except _Changed as error:
                 changed = str(error)
                 # A copy that stays open would keep a connection open that the former epmd closes.
@@ -355,9 +367,7 @@ class TakeOver:
 
     # --- While it is stopped ---
 
-    def _copy(
-        self, asked: _Asked, copies: list[_socket.socket], *, last: bool
-    ) -> tuple[list[_socket.socket], Inheritance]:
+    def _copy(self, asked: _Asked, copies: list[_socket.socket]) -> tuple[list[_socket.socket], Inheritance]:
         """Copy the sockets of the stopped epmd to `copies`, and account for each. Raises _Changed."""
         connections = {}
         for fd, inode in sorted(self._sockets()):
@@ -373,7 +383,10 @@ class TakeOver:
             nodes.append((self._known[key], connection.sock))
         listeners = [c.sock for c in connections.values() if _listens(c.sock)]
         rest = [c for c in connections.values() if not _listens(c.sock)]
-        unread, answered = self._sorted(rest, last=last)
+        listing = LISTING_PORT_SIZE + sum(
+            len(names_line(key[0], self._known[key].port)) for key in asked.nodes
+        )
+        unread, answered = self._sorted(rest, listing)
         from ..server.inherit import Inheritance
 
         return listeners, Inheritance(nodes, unread, answered, asked.former_names, self._creation())
@@ -391,28 +404,28 @@ class TakeOver:
         return None
 
     def _sorted(
-        self, connections: Iterable[Connection], *, last: bool
+        self, connections: Iterable[Connection], listing: int
     ) -> tuple[list[_socket.socket], list[_socket.socket]]:
         """Return the connections whose request is unread, and those that wait for their peer to close.
 
-        A connection of another state is being served, or has sent half a request, or does not read its
-        reply. The former epmd may finish it if it is continued. One that does not change for so long has no
-        claim: it is closed. Raises _Changed.
+        `listing` is the size of the reply to NAMES. A connection with a complete reply is in neither list: it
+        is closed, as the former epmd was about to do. One of another state is being served, or has sent half
+        a request, or does not read its reply. The former epmd may finish it if it is continued. One that is
+        still there after `_PATIENCE` tries has no claim: it is closed. Raises _Changed.
         """
-        unread, answered, odd = [], [], set()
-        for connection in connections:
-            received, sent = _traffic(connection.sock)
-            state = (connection.inode, received, sent)
-            if received == _waiting(connection.sock, _FIONREAD):
-                unread.append(connection.sock)
-            elif state in self._odd and sent and not _waiting(connection.sock, _SIOCOUTQ):
-                # It was as now before the last DUMP, which did not list it: its node was refused.
-                answered.append(connection.sock)
-            else:
-                odd.add(state)
-        known = odd <= self._odd and last
+        unread, answered, odd = [], [], {}
+        for inode, sock in ((each.inode, each.sock) for each in connections):
+            received, sent = _traffic(sock)
+            if received == _waiting(sock):
+                unread.append(sock)
+            elif sent in _ALIVE2_REPLIES and received >= _LEAST_ALIVE2 and inode in self._odd:
+                # The last DUMP, which came after its reply, did not list it: its node was refused.
+                answered.append(sock)
+                odd[inode] = _PATIENCE
+            elif not _is_answered(received, sent, listing):
+                odd[inode] = self._odd.get(inode, 0) + 1
         self._odd = odd
-        if odd and not known:
+        if any(tries < _PATIENCE for tries in odd.values()):
             raise _Changed("it is serving requests")
         return unread, answered
 
@@ -442,6 +455,16 @@ def _request(name: bytes, port: int) -> Alive2Request:
     return Alive2Request(port, _NORMAL_NODE, 0, 6, 5, name)
 
 
+def _is_answered(received: int, sent: int, listing: int) -> bool:
+    """Return whether a connection of these counts of bytes has got its whole reply, and is to be closed.
+
+    Requests of 3 bytes are NAMES, DUMP and KILL. Every other reply but that to ALIVE2 is sent at once.
+    """
+    if received == HEADER + 1:
+        return sent == listing
+    return sent > 0 and sent not in _ALIVE2_REPLIES
+
+
 def _listens(sock: _socket.socket) -> bool:
     return bool(sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN))
 
@@ -456,9 +479,9 @@ def _traffic(sock: _socket.socket) -> tuple[int, int]:
     return received - (info[_STATE] == _CLOSE_WAIT), sent
 
 
-def _waiting(sock: _socket.socket, request: int) -> int:
-    """Return how many bytes wait to be read (_FIONREAD), or to be acknowledged by the peer (_SIOCOUTQ)."""
-    return int(struct.unpack("i", fcntl.ioctl(sock.fileno(), request, bytes(4)))[0])
+def _waiting(sock: _socket.socket) -> int:
+    """Return how many bytes wait to be read."""
+    return int(struct.unpack("i", fcntl.ioctl(sock.fileno(), _FIONREAD, bytes(4)))[0])
 
 
 class _Guard:
