@@ -17,10 +17,11 @@ ASKING = (
     "program.signals",
     "program.check",
     "program.report",
+    "program.takeover",
 )
 #: For -allow, -json, -check, and the lines that docopt reads.
 OPTIONAL = ("ipaddress", "json", "pwd", "docopt")
-SERVING = ("program.run", "program.privileges")
+SERVING = ("program.run", "program.privileges", "server.inherit")
 
 
 def load(*modules: str) -> None:

@@ -15,6 +15,8 @@ VARIABLES = {
     "ERL_EPMD_LOOPBACK": "1, yes, true, on, or set to nothing: the same as -loopback. 0, no, false, off: no "
     "effect. Any other value is an error, and so is ERL_EPMD_ADDRESS beside it. -address on the command line "
     "takes precedence.",
+    "ERL_EPMD_TAKEOVER": "1, yes, true, on: the same as -takeover, but an epmd that runs this program file "
+    "already stays. 0, no, false, off, or set to nothing: no effect.",
     "ERL_EPMD_ALLOW, ERL_EPMD_ALLOW_REGISTER, ERL_EPMD_NOT_LOCAL, ERL_EPMD_USER, ERL_EPMD_IDLE_EXIT, "
     "ERL_EPMD_PID_EXIT, ERL_EPMD_PORT_FILE, ERL_EPMD_PID_FILE, ERL_EPMD_PACKET_TIMEOUT": "The defaults of "
     "the options of these names, for an epmd that is to serve. A variable that is set to nothing counts as "

@@ -172,6 +172,7 @@ NOT_PLAYED = {
     ".venv/bin/python -m pytest": "is this",
     "scripts/soak": "takes minutes; tests/program/test_reliability.py plays a short form",
     "PYTHONPATH=tests .venv/bin/python -m soak.guided": "takes hours, and needs atheris",
+    "epmd -takeover": "needs an epmd with nodes; test_takeover.py plays it",
     "epmd -check": "has status 1 where something is wrong; test_check.py plays it",
     "useradd": "would change this host",
     "install -d -o epmd": "needs the user that useradd adds",

@@ -13,6 +13,7 @@ import time
 from gevent_epmd.protocol import frame
 from soak.crowd import quick
 from soak.measure import held_back
+from support.patience import PATIENCE
 from support.peer import node, try_to_register
 
 
@@ -70,6 +71,36 @@ def come_back(port: int, name: str, times: int, keeper: str) -> dict:
             with quick(port, number) as peer:
                 displaced += try_to_register(peer, node(keeper))[:2] != b"v\1"
     return {"refused": refused, "repeated": times - refused - len(creations), "displaced": displaced}
+
+
+def ask_on(port: int, name: str) -> dict:
+    """Look a node up without pause, until stdin ends."""
+    asked = failed = 0
+    worst = 0.0
+    print("ready", flush=True)
+    while not select.select([sys.stdin], [], [], 0)[0]:
+        asked += 1
+        start = time.monotonic()
+        try:
+            _look_up(port, name, PATIENCE)
+        except (OSError, AssertionError):
+            failed += 1
+        worst = max(worst, time.monotonic() - start)
+    return {"asked": asked, "failed": failed, "worst": round(worst * 1000, 1)}
+
+
+def come_and_go(port: int, name: str, every: float) -> dict:
+    """Register, close, and register again at once, until stdin ends."""
+    came = refused = 0
+    creations = set()
+    print("ready", flush=True)
+    while not select.select([sys.stdin], [], [], every)[0]:
+        came += 1
+        with quick(port, came, patience=PATIENCE) as peer:
+            reply = try_to_register(peer, node(name))
+        refused += reply[:2] != b"v\0"
+        creations.add(reply[2:])
+    return {"came": came, "refused": refused, "repeated": came - refused - len(creations)}
 
 
 def storm(port: int, kind: str, times: int) -> float:

@@ -92,6 +92,11 @@ DIFFERENCES = (
         "closes the connection that has been unused longest, but never a node's",
     ),
     Difference(
+        "a running epmd that is to be replaced while nodes are registered",
+        "cannot be replaced: `-kill` is refused, and if its process is ended, all nodes must register again",
+        "takes its place with `-takeover`: the sockets are copied, and no node notices",
+    ),
+    Difference(
         "thousands of connections that are not a node's",
         "runs out of its 1,024 descriptors, then answers nobody or exits",
         "keeps at most 4,096; a new connection replaces the one that has been unused longest",

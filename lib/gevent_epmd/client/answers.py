@@ -105,13 +105,23 @@ def is_listing(text: bytes) -> bool:
 
 def parse_port2_reply(reply: bytes) -> NodeInfo | None:
     """Return what the node registered, or None if there is no such node. Raises ProtocolError."""
+    node = registration_of(reply)
+    if node is None:
+        return None
+    numbers = (node.port, node.node_type, node.protocol, node.highest, node.lowest)
+    return NodeInfo(_text(node.name), *numbers, node.extra)
+
+
+def registration_of(reply: bytes) -> Alive2Request | None:
+    """Return the request by which the node of a look-up was registered, or None if there is no such node.
+
+    Raises ProtocolError.
+    """
     if reply[:1] != bytes((PORT2_RESP,)) or len(reply) < 2:
         raise ProtocolError("not a PORT2_RESP")
     if reply[1]:
         return None
-    node = Alive2Request.parse(bytes((ALIVE2_REQ,)) + reply[2:])
-    numbers = (node.port, node.node_type, node.protocol, node.highest, node.lowest)
-    return NodeInfo(_text(node.name), *numbers, node.extra)
+    return Alive2Request.parse(bytes((ALIVE2_REQ,)) + reply[2:])
 
 
 def parse_alive2_reply(reply: bytes) -> int | None:

@@ -47,8 +47,8 @@ class Caller:
     def __init__(self, descriptor: int) -> None:
         self._descriptor: int | None = descriptor
 
-    def ready(self) -> None:
-        """Report that requests are answered.
+    def ready(self, text: str = "") -> None:
+        """Report that requests are answered, with a text for whoever called.
 
         Raises BrokenPipeError if the caller has ended: a caller that is killed while it waits must not leave
         a daemon behind.
@@ -57,7 +57,7 @@ class Caller:
         from .processes import gone
 
         # In the one-file executable the caller notices only after a delay that its launcher was killed.
-        if (is_one_file() and gone(launcher.pid)) or not self._tell(_READY):
+        if (is_one_file() and gone(launcher.pid)) or not self._tell(_READY + text.encode()):
             raise BrokenPipeError("the process that started the daemon was killed while it waited")
 
     def failed(self, reason: str) -> bool:
@@ -77,8 +77,8 @@ class Caller:
         return True
 
 
-def detach() -> Caller | None:
-    """Fork a daemon, and return its Caller in the daemon and None in the calling process.
+def detach() -> tuple[Caller | None, str]:
+    """Fork a daemon. Return its Caller in the daemon, and in the calling process what the daemon reports.
 
     In the calling process this waits until the daemon reports that it is ready. It raises ChildProcessError
     with the daemon's reason if the daemon ends instead, and OSError if the fork fails.
@@ -90,16 +90,16 @@ def detach() -> Caller | None:
         _reap(intermediate)
         with os.fdopen(reading, "rb") as pipe:
             word = pipe.read()
-        if word != _READY:
+        if word[:1] != _READY:
             raise ChildProcessError(word.decode() or "the daemon ended before it could serve")
-        return None
+        return None, word[1:].decode()
     os.close(reading)
     os.setsid()
     # The session leader ends now, and the kernel sends SIGHUP to its session, which would end the daemon.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if os.fork():
         os._exit(0)
-    return Caller(writing)
+    return Caller(writing), ""
 
 
 def _reap(child: int) -> None:

@@ -63,6 +63,8 @@ Serving, not in C's epmd (environment variable: ERL_EPMD_ and the name in capita
     -loopback                Listen on loopback only. ERL_EPMD_LOOPBACK=1 has the same effect.
     -allow List              Answer other hosts only if they are in these networks (separated by commas).
     -allow_register List     Accept registrations, and requests, from hosts in these networks too.
+    -takeover                Take the place of the epmd that serves the port, C's or this one; its nodes
+                             stay registered. Without one, start as ever.
     -not_local List          Treat peers with these addresses of this host (separated by commas) as other
                              hosts, because they are behind a proxy: 127.0.0.6 is that of a service mesh.
     -user Name[:Group]       Bind the port as root, drop root privileges, then serve as this user.
@@ -135,6 +137,8 @@ class Options(NamedTuple):
     or "". `must_serve` is True if the command line names one of them. A port in use is then a failure: a
     program that waits for the file would wait in vain.
 
+    `takeover` is "any" to take over from any epmd, "other" from one that runs another program, or "".
+
     `listen_names` are the options and variables that say where to listen, except the port. `port_name` is
     that of the port, or "" for the default.
     """
@@ -149,6 +153,7 @@ class Options(NamedTuple):
     pid_file: Given = Given("", "")
     must_serve: bool = False
     user: Given | None = None
+    takeover: str = ""
     host: str = ""
     json: bool = False
     listen_names: tuple[str, ...] = ()
@@ -182,6 +187,7 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Option
         pid_file=files[1],
         must_serve=any(found[f"--{name}"] for name in _FILES),
         user=own.user("user"),
+        takeover=own.takeover(),
         host=_host(found["--host"]),
         json=bool(found["--json"]),
         listen_names=place.names,
@@ -219,6 +225,10 @@ def _must_go_together(options: Options) -> None:
         raise ValueProblem("-json can be used only with -names, -dump and -check")
     if options.settings.port == 0 and options.command:
         raise ValueProblem("-port 0 cannot be used with an interactive option")
+    if options.takeover == "any" and options.systemd:
+        raise ValueProblem("-takeover cannot be used with -systemd: systemd passes the sockets")
+    if options.takeover == "any" and options.command:
+        raise ValueProblem("-takeover cannot be used with an interactive option")
     _check_files(options)
 
 
@@ -420,6 +430,16 @@ class _Own:
 
     def user(self, name: str) -> Given | None:
         return self._not_empty(name, "user")
+
+    def takeover(self) -> str:
+        """Return "any" to take over from any epmd, "other" from one of another program, or "".
+
+        Each node that starts its epmd passes the variable on: it must not replace this program by itself.
+        """
+        if self._found["--takeover"]:
+            return "any"
+        variable = "ERL_EPMD_TAKEOVER"
+        return "other" if self._environ.get(variable) and _is_on(variable, self._environ) else ""
 
     def file(self, name: str, *, daemon: bool) -> Given:
         """Return a file to write: its absolute path, STDOUT, or "" if the option is absent."""

@@ -166,7 +166,7 @@ def _sockets_of(pid: int) -> set[int]:
 
 def _process(pid: int, sockets: frozenset[int]) -> Process:
     folder = f"/proc/{pid}"
-    path = _link(f"{folder}/exe").removesuffix(" (deleted)")
+    path = program(pid)
     kind, version = _kind(pid, path)
     environ = _words(f"{folder}/environ")
     state, since = _stat(_read(f"{folder}/stat"))
@@ -257,6 +257,31 @@ def _stat(stat: bytes) -> tuple[str, float | None]:
         return fields[0].decode(), time.time() - age
     except (IndexError, ValueError, OSError):
         return "", None
+
+
+def innermost_pid(pid: int) -> int:
+    """Return the process ID in the innermost PID namespace of the process, or 0 if it is unknown."""
+    return _number_in_status(pid, rb"NSpid:.*\s([0-9]+)$")
+
+
+def program(pid: int) -> str:
+    """Return the path of the program that a process runs, or "" if it is unknown."""
+    return _link(f"/proc/{pid}/exe").removesuffix(" (deleted)")
+
+
+def parent(pid: int) -> int:
+    """Return the process ID of the parent, or 0 if it is unknown."""
+    return _number_in_status(pid, rb"PPid:\s+([0-9]+)$")
+
+
+def _number_in_status(pid: int, pattern: bytes) -> int:
+    found = re.search(pattern, _read(f"/proc/{pid}/status"), re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
+def command_line(pid: int) -> list[str]:
+    """Return the words of a process's command line, or [] if it cannot be read."""
+    return _words(f"/proc/{pid}/cmdline") or []
 
 
 def _words(path: str) -> list[str] | None:

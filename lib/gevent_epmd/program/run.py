@@ -24,6 +24,7 @@ from .options import STDOUT, Given, Options
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .privileges import Identity
+    from .takeover import TakeOver
 
 bundle.import_everything()
 
@@ -34,6 +35,7 @@ def run(
     events: Events,
     caller: daemon.Caller | None,
     identity: Identity | None,
+    take_over: TakeOver | None = None,
 ) -> None:
     """Serve the sockets until a KILL request or another event shuts the epmd down.
 
@@ -42,7 +44,7 @@ def run(
     has ended; InterruptedError if there is a caller and the epmd ends before it is ready.
     """
     listening = [sock.getsockname()[0] for sock in sockets]
-    mapper = new_mapper(options.settings, sockets, events, shared=options.systemd)
+    mapper = _new_mapper(options, sockets, events, take_over)
     mapper.start()
     at_end.add(events.finish)
     files = [NumberFile(given, number) for given, number in _numbers(options, mapper.port) if given.value]
@@ -60,17 +62,42 @@ def run(
     if identity is not None:
         events.losing_rights()
         identity.take_on()
+    if take_over is not None:
+        # Not before everything else is done: from here on only this process serves.
+        events.took_over(take_over.finish())
+    _serve(options, mapper, listening, events, caller, take_over)
+
+
+def _serve(
+    options: Options,
+    mapper: Mapper,
+    listening: list[str],
+    events: Events,
+    caller: daemon.Caller | None,
+    take_over: TakeOver | None,
+) -> None:
     # The event loop may fail when it starts, and then nobody must be told that it serves.
     gevent.sleep(0)
     if not mapper.finished.is_set():
         if caller is not None and not options.systemd:
             _must_be_reached(mapper, listening)
-        _tell_that_it_serves(options, events, caller)
+        _tell_that_it_serves(options, events, caller, take_over)
         mapper.count_idle_time_anew()
     elif caller is not None:
         raise InterruptedError(f"the epmd has ended before it was ready: {mapper.end_reason}")
     mapper.finished.wait()
     mapper.report_end()
+
+
+def _new_mapper(
+    options: Options, sockets: list[_socket.socket], events: Events, take_over: TakeOver | None
+) -> Mapper:
+    if take_over is None:
+        return new_mapper(options.settings, sockets, events, shared=options.systemd)
+    at_end.add(take_over.abandon)
+    # An event loop that fails when it starts must fail before the former epmd is stopped.
+    gevent.sleep(0)
+    return take_over.new_mapper(options.settings, events)
 
 
 def _must_be_reached(mapper: Mapper, hosts: list[str]) -> None:
@@ -83,12 +110,14 @@ def _must_be_reached(mapper: Mapper, hosts: list[str]) -> None:
         raise
 
 
-def _tell_that_it_serves(options: Options, events: Events, caller: daemon.Caller | None) -> None:
+def _tell_that_it_serves(
+    options: Options, events: Events, caller: daemon.Caller | None, take_over: TakeOver | None
+) -> None:
     # Without -systemd, NOTIFY_SOCKET belongs to the service whose node started this epmd.
     if options.systemd and not systemd.notify_ready(os.environ):
         events.notification_may_be_refused()
     if caller is not None:
-        caller.ready()
+        caller.ready("" if take_over is None else take_over.report)
 
 
 def _watch_for_the_end(options: Options, mapper: Mapper) -> None:

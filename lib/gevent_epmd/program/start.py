@@ -15,17 +15,24 @@ from ..conventions import ValueProblem
 from ..server import listeners
 from ..server.events import Events
 from ..server.log import Log
-from . import at_end, bundle, daemon, descriptors, is_one_file, occupant, systemd
+from . import at_end, bundle, calls, daemon, descriptors, is_one_file, occupant, systemd
 from .options import ADDRESS_VARIABLE, Options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from .privileges import Identity
+    from .takeover import Former, TakeOver
+
 #: What a start opens besides the sockets: a pipe to the caller, the event loop, the files.
 _NEEDED_DESCRIPTORS = 8
 #: The variables that gevent, greenlet and libev read.
 _GEVENT_PREFIXES = ("GEVENT", "GREENLET_", "LIBEV_", "PURE_PYTHON")
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .takeover import Former
 
 
 def serve(options: Options) -> int:
@@ -45,14 +52,33 @@ def serve(options: Options) -> int:
             raise listeners.ListenError(
                 f"systemd passes the socket for port {options.settings.port}: start with -systemd"
             )
-        sockets = _sockets(options, events)
+        former = _former(options)
+        sockets = [] if former else _sockets(options, events)
     except listeners.PortInUseError as error:
         events.in_use(str(error), failure=options.must_serve)
         return 1 if options.must_serve else 0
     except listeners.ListenError as error:
         events.cannot_listen(str(error))
         return 1
-    return _serve_sockets(options, sockets, events)
+    return _serve_sockets(options, sockets, events, former)
+
+
+def _former(options: Options) -> Former | None:
+    """Return the epmd to replace, if there is one and the options ask for it. Raises ListenError."""
+    if not options.takeover:
+        return None
+    from . import takeover
+
+    return takeover.find(options)
+
+
+def _take_over(former: Former | None) -> TakeOver | None:
+    if former is None:
+        return None
+    from .takeover import TakeOver
+
+    # It forks, which is faster before the imports.
+    return TakeOver(former)
 
 
 def _sockets(options: Options, events: Events) -> list[_socket.socket]:
@@ -78,41 +104,56 @@ def _report_no_effect(options: Options, port: int, events: Events) -> None:
         events.no_effect(names)
 
 
-def _serve_sockets(options: Options, sockets: list[_socket.socket], events: Events) -> int:
+def _serve_sockets(
+    options: Options, sockets: list[_socket.socket], events: Events, former: Former | None
+) -> int:
     caller = None
     try:
         if is_one_file():
             bundle.sweep()
             bundle.unpack_libraries("for-serving")
         descriptors.raise_limit(_NEEDED_DESCRIPTORS + len(options.pid_exit))
-        identity = None
-        if options.user:
-            from . import privileges
-
-            identity = privileges.look_up(options.user)
+        identity = _identity(options)
         if options.daemon:
             _must_be_running(options.pid_exit)
             # Fork before the imports: a small process forks 4 ms faster.
-            caller = daemon.detach()
+            caller, report = daemon.detach()
             if caller is None:
+                _say(report)
                 return 0
         _hide_variables_of_gevent()
+        take_over = _take_over(former)
         from .run import run
 
         if options.daemon:
             daemon.leave()
-        run(options, sockets, events, caller, identity)
+        run(options, sockets, events, caller, identity, take_over)
     except Exception as error:  # noqa: BLE001 - a daemon has no stderr for a traceback
         # The caller must find no file left when it is told of the failure.
         at_end.run()
         # The message of a system error is a sentence. Of a programming error, the type matters too.
-        reason = str(error) if isinstance(error, (OSError, ValueProblem)) else repr(error)
+        told = (OSError, ValueProblem, listeners.ListenError)
+        reason = str(error) if isinstance(error, told) else repr(error)
         if caller is None or not caller.failed(reason):
             events.cannot_serve(reason)
         return 1
     finally:
         at_end.run()
     return 0
+
+
+def _identity(options: Options) -> Identity | None:
+    if not options.user:
+        return None
+    from . import privileges
+
+    return privileges.look_up(options.user)
+
+
+def _say(report: str) -> None:
+    """Print what a daemon has reported, if that is anything."""
+    if report:
+        calls.say(2, report)
 
 
 def _must_be_running(pids: Iterable[int]) -> None:

@@ -140,7 +140,10 @@ class Acceptor(StreamServer):
 
     def _serve(self, descriptor: int, peer: tuple[Any, ...]) -> None:
         # Without all four arguments, the constructor makes three system calls to find them.
-        sock = _socket.socket(self.family, _socket.SOCK_STREAM, 0, descriptor)
+        self.serve_socket(_socket.socket(self.family, _socket.SOCK_STREAM, 0, descriptor), peer)
+
+    def serve_socket(self, sock: _socket.socket, peer: tuple[Any, ...]) -> None:
+        """Serve an accepted connection. Call from the hub only."""
         if sock.gettimeout() is not None:
             # With the embedding program's default timeout, even a call with MSG_DONTWAIT would wait. Most
             # programs set none, and resetting it costs a system call.

@@ -224,12 +224,7 @@ class Connection:
     def _run(self) -> None:
         events = self._events
         try:
-            events.connected(self)
-            if self._mapper.settings.delay_accept:
-                self._sleep(self._mapper.settings.delay_accept)
-            packet = self._do_read()
-            if packet is not None:
-                self._do_request(packet)
+            self._serve()
         except ProtocolError as error:
             events.rejected(self, error)
         except Aborted as reason:
@@ -242,6 +237,15 @@ class Connection:
             self._stop_reading()
             self.sock.close()
             self._greenlet = None
+
+    def _serve(self) -> None:
+        """Read the request of a new connection, and answer it."""
+        self._events.connected(self)
+        if self._mapper.settings.delay_accept:
+            self._sleep(self._mapper.settings.delay_accept)
+        packet = self._do_read()
+        if packet is not None:
+            self._do_request(packet)
 
     def _do_read(self) -> bytes | None:
         """Return the one packet of this connection, or None if the connection ends before the packet is
@@ -338,6 +342,20 @@ class Connection:
         if sent:
             self._wait_for_close()
             self._events.unknown_closed(self)
+
+    def hold(self, node: Node) -> None:
+        """Keep the name of a node registered whose connection another process has accepted and answered."""
+        self._is_node = True
+        try:
+            self._wait_for_close()
+        finally:
+            self._mapper.node_unreg(node)
+
+    def hold_refused(self) -> None:
+        """Keep the connection of a refused node that another process has answered."""
+        self._mapper.unregistered.renew(self)
+        self._wait_for_close()
+        self._events.unknown_closed(self)
 
     def _wait_for_close(self) -> None:
         """Wait for EOF, a reset, or any byte. Each of them ends a node's connection."""

@@ -104,6 +104,10 @@ class Events:
         """A file of this process cannot be removed at the end."""
         self._log.say(0, reason)
 
+    def took_over(self, text: str) -> None:
+        """This process has taken the place of another epmd."""
+        self._log.say(0, text)
+
     def serving(self) -> None:
         self._log.tty(2, "entering the main select() loop")
 

@@ -13,6 +13,7 @@ C's counterpart: EpmdVars, and run() of epmd_srv.c.
 
 from __future__ import annotations
 
+import os
 import resource
 from functools import partial
 from operator import attrgetter
@@ -22,13 +23,14 @@ from gevent.event import Event
 
 from ..protocol import Alive2Request, listing_reply
 from .events import Events
-from .registry import REMEMBERED, REMEMBERED_WHEN_DEBUGGING, Node, Registry
+from .registry import CREATIONS_NAME, REMEMBERED, REMEMBERED_WHEN_DEBUGGING, Node, Registry
 from .settings import Settings
 from .timers import Deadlines, IdleExit, Unregistered
 from .unsent import MOST_UNSENT, Unsent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import _socket
     from typing import Any, Protocol
 
     from .events import Peer
@@ -42,6 +44,9 @@ if TYPE_CHECKING:
 
         def is_pending(self) -> bool:
             """Return whether a connection waits to be accepted."""
+
+        def serve_socket(self, sock: _socket.socket, peer: tuple[Any, ...]) -> None:
+            """Serve an accepted connection."""
 
         def take_back(self, peer: tuple[Any, ...]) -> None:
             """Close the connection of this peer before it is served."""
@@ -78,7 +83,10 @@ class Mapper:
         self.finished = Event()
         #: Why `end` was called, for whoever has waited for the mapper to serve.
         self.end_reason = "a request"
-        self.registry = Registry(remembered=REMEMBERED_WHEN_DEBUGGING if settings.debug else REMEMBERED)
+        self._record = Record()
+        self.registry = Registry(
+            remembered=REMEMBERED_WHEN_DEBUGGING if settings.debug else REMEMBERED, record=self._record
+        )
         self.deadlines = Deadlines(self.hub.loop, settings.packet_timeout)
         self.unregistered = Unregistered()
         #: What slow readers have not read yet.
@@ -134,6 +142,7 @@ class Mapper:
         self._stop_timers()
         while self.idle_greenlets:
             self.idle_greenlets.pop().throw()
+        self._record.close()
 
     def close_without_hub(self) -> None:
         """Close everything after the hub was destroyed, and perhaps its event loop as well."""
@@ -265,6 +274,26 @@ class Mapper:
     def _look_whether_idle(self) -> None:
         if self.idle_exit:
             self.idle_exit.look(len(self.registry))
+
+
+class Record:
+    """Records the greatest creation where an epmd that takes this one's place finds it: in a memory file."""
+
+    def __init__(self) -> None:
+        self._descriptor = -1
+
+    def __call__(self, creation: int) -> None:
+        try:
+            if self._descriptor < 0:
+                self._descriptor = os.memfd_create(CREATIONS_NAME)
+            os.pwrite(self._descriptor, creation.to_bytes(8, "big"), 0)
+        except (AttributeError, OSError):
+            pass  # not Linux, or no descriptor is left: a clock that runs makes creations unique too
+
+    def close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 def _most_nodes(listeners: int) -> int | None:

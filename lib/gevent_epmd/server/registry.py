@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 REMEMBERED = 1000
 REMEMBERED_WHEN_DEBUGGING = 5
 
+#: The name of the memory file in which an epmd records its greatest creation, for one that takes its place.
+CREATIONS_NAME = "epmd-creations"
 #: The size of the greatest reply to keep, in bytes. The buffer of every new socket has room for it.
 _MOST_KEPT = 2048
 
@@ -67,11 +69,11 @@ class Node:
 
     __slots__ = ("_names_line", "_port2_reply", "count", "fd", "holder", "request")
 
-    def __init__(self, request: Alive2Request, count: int, holder: Holder) -> None:
+    def __init__(self, request: Alive2Request, count: int, holder: Holder | None, fd: int) -> None:
         self.request = request
         self.count = count
-        self.holder: Holder | None = holder
-        self.fd = holder.fd
+        self.holder = holder
+        self.fd = fd
         # Built on first use, because some nodes end before anyone asks for them.
         self._port2_reply: bytes | None = None
         self._names_line: bytes | None = None
@@ -108,7 +110,8 @@ class Registry:
     """The nodes of one port mapper.
 
     `clock` returns seconds since the epoch. `remembered` is how many former names to remember. `limit` is how
-    many nodes may be live at once (None: no limit).
+    many nodes may be live at once (None: no limit). `record` is called with each count that is greater than
+    all before.
     """
 
     def __init__(
@@ -116,10 +119,13 @@ class Registry:
         clock: Callable[[], float] = time.time,
         remembered: int = REMEMBERED,
         limit: int | None = None,
+        record: Callable[[int], object] | None = None,
     ) -> None:
         self._clock = clock
         self._remember = remembered
         self.limit = limit
+        self._record = record
+        self._greatest = 0
         self._live: dict[bytes, Node] = {}
         self._late: dict[bytes, Node] = {}
         # An epmd that was killed within this second may have assigned the second itself as a creation.
@@ -164,7 +170,12 @@ class Registry:
         reason = request.refusal() or self._obstacle(request.name)
         if reason:
             raise NodeRefused(reason.kind, *reason.details)
-        node = Node(request, self._next_count(request.name), holder)
+        count = self._next_count(request.name)
+        if count > self._greatest:
+            self._greatest = count
+            if self._record is not None:
+                self._record(count)
+        node = Node(request, count, holder, holder.fd)
         self._live[request.name] = node
         self._changed()
         return node
@@ -178,6 +189,14 @@ class Registry:
         self._late[node.name] = node
         self._changed()
         return True
+
+    def follow(self, greatest: int) -> None:
+        """Assign only creations above this count, which is the greatest of the epmd before this one."""
+        self._floor = max(self._floor, greatest + 1)
+
+    def remember(self, request: Alive2Request, fd: int) -> None:
+        """Remember a name that the epmd before this one remembered. `fd` is for DUMP."""
+        self._late[request.name] = Node(request, self._floor, None, fd)
 
     def drop_gone(self) -> None:
         """Unregister every node whose peer has closed, even if its EOF has not been read yet."""

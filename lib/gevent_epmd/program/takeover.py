@@ -1,0 +1,631 @@
+"""Takes the place of a running epmd, C's or this one, while its nodes stay registered.
+
+The epmd that serves the port, the former one, is asked for its nodes (DUMP, and PORT2 for each). Then it is
+stopped (SIGSTOP), its listening sockets and its nodes' connections are copied into this process
+(pidfd_getfd), and it is killed. A copied socket is the same connection: the peers notice nothing, and
+connections that wait to be accepted still wait.
+
+Invariants:
+- Whatever can be slow or can fail is done before the former epmd is stopped, or while it can be continued.
+- A guard, which is a process of its own, is the only one that continues or kills the former epmd once it is
+  stopped. It continues it if this process ends, or takes longer than `_MOST_STOPPED`.
+- Every connection of the former epmd is accounted for: it is a node's, its request has not been read yet, it
+  waits for its peer to close, or the former epmd is continued and asked again.
+
+C's epmd has no counterpart. Source: pidfd_open(2), pidfd_getfd(2), tcp(7) and linux/tcp.h (struct tcp_info).
+Needs Linux 5.6.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import fcntl
+import os
+import select
+import signal
+import stat
+import struct
+import sys
+import time
+from typing import NamedTuple
+
+from .. import __version__
+from ..client import answers, exchange
+from ..protocol import (
+    DUMP_REQ,
+    HEADER,
+    LISTING_PORT_SIZE,
+    Alive2Request,
+    Port2Request,
+    ProtocolError,
+    names_line,
+)
+from ..server.listeners import ListenError, close_all, places
+from ..server.registry import CREATIONS_NAME
+from . import procfs
+from .daemon import close_inherited
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import NoReturn
+
+    from ..server.events import Events
+    from ..server.inherit import Inheritance
+    from ..server.mapper import Mapper
+    from ..server.settings import Settings
+    from .options import Options
+
+#: How long the former epmd may be stopped, in seconds.
+_MOST_STOPPED = 1.0
+#: How often to ask the former epmd anew if it changed between its answer and its stop.
+_TRIES = 50
+#: At how many tries in a row a connection may be found that is not finished.
+_PATIENCE = 10
+#: Time between two of these tries, in seconds: it lets the former epmd finish what it has begun.
+_PAUSE = 0.02
+#: The system call pidfd_getfd has the same number on every architecture.
+_PIDFD_GETFD = 438
+#: The ioctl request of asm-generic/ioctls.h for the bytes that wait to be read.
+_FIONREAD = 0x541B
+#: In struct tcp_info: the state, bytes_received and bytes_sent.
+_STATE, _BYTES_RECEIVED, _BYTES_SENT, _TCP_INFO_SIZE = 0, 128, 200, 208
+_CLOSE_WAIT = 8
+_NORMAL_NODE = 77
+#: The sizes of the replies to ALIVE2 with a creation of 16 and of 32 bits, and of the smallest such request.
+_ALIVE2_REPLIES, _LEAST_ALIVE2 = (4, 6), 16
+
+_INSTEAD = "instead, end it and start this one: nodes since OTP 23.3 register again after two seconds"
+_NOT_PERMITTED = (
+    "only root may copy its sockets, or the user that it runs as, if kernel.yama.ptrace_scope is 0 and it "
+    f"has not changed its user; {_INSTEAD}"
+)
+
+#: What the guard is told to do. It repeats the word once that is done.
+_STOP, _GO_ON, _KILL = b"s", b"c", b"k"
+
+
+class TakeOverError(ListenError):
+    """The former epmd cannot be replaced, and goes on as before. The message gives the reason."""
+
+
+class _Changed(Exception):
+    """The former epmd did something between its answer and its stop: ask again."""
+
+
+class Connection(NamedTuple):
+    """A connection of the former epmd: its descriptor there, its socket's inode, and a copy of the socket."""
+
+    fd: int
+    inode: str
+    sock: _socket.socket
+
+
+class File(NamedTuple):
+    """A pid file or port file of the former epmd."""
+
+    path: str
+    identity: tuple[int, int]
+
+    def remove(self) -> None:
+        """Remove the file, unless another process has replaced it."""
+        try:
+            found = os.lstat(self.path)
+            if (found.st_dev, found.st_ino) == self.identity:
+                os.unlink(self.path)
+        except OSError:
+            pass  # it is gone, or not ours to remove
+
+
+class Former:
+    """The epmd that serves the port, and is to be replaced."""
+
+    def __init__(self, process: procfs.Process, port: int) -> None:
+        self.process = process
+        self.port = port
+
+    def files(self) -> list[File]:
+        """Return its pid file and its port file, which it keeps open. C's epmd has none."""
+        if self.process.kind != procfs.OURS:
+            return []
+        folder = f"/proc/{self.process.pid}"
+        user = os.stat(folder).st_uid
+        found = []
+        for name in os.listdir(f"{folder}/fd"):
+            try:
+                descriptor = f"{folder}/fd/{name}"
+                about = os.stat(descriptor)
+                if stat.S_ISREG(about.st_mode) and self._is_own(descriptor, about, user):
+                    found.append(File(os.readlink(descriptor), (about.st_dev, about.st_ino)))
+            except OSError:
+                continue  # closed meanwhile
+        return found
+
+    def _is_own(self, descriptor: str, about: os.stat_result, user: int) -> bool:
+        with open(descriptor, "rb") as file:  # the path may lead elsewhere by now
+            content = file.read(16)
+        # Any user can run an epmd that keeps some file open. A number that only root or that user has written
+        # there proves that the file is about this process.
+        return content == b"%d\n" % self.process.pid or (
+            content == b"%d\n" % self.port and about.st_uid == user
+        )
+
+    def runs_this_program(self) -> bool:
+        """Return whether it runs the same program file and version as this process."""
+        same_version = self.process.kind == procfs.OURS and self.process.version == __version__
+        return same_version and self.process.path == procfs.program(os.getpid())
+
+    def must_be_replaceable(self) -> None:
+        """Raise TakeOverError if its end would have other consequences: of a container, or of a unit."""
+        pid = self.process.pid
+        if "-systemd" in procfs.command_line(pid):
+            # The unit's end makes systemd accept connections at the same sockets, and start another epmd.
+            raise TakeOverError(
+                f"cannot take over from {self}: it serves systemd's sockets; restart its unit"
+            )
+        parent = procfs.parent(pid)
+        if procfs.program(parent) != self.process.path:
+            parent = pid  # it has no launcher
+        if procfs.innermost_pid(parent) == 1:
+            raise TakeOverError(
+                f"cannot take over from {self}: it is process 1 of a container, which ends with it"
+            )
+
+    def must_listen_on(self, options: Options, hosts: list[str]) -> None:
+        """Raise TakeOverError if the options name other addresses than the `hosts` on which it listens."""
+        if not options.listen_names:
+            return
+        wanted = places(options.settings.addresses)
+        asked = {place.host for place in wanted if place.asked}
+        if not asked <= {*hosts} <= {place.host for place in wanted}:
+            names = " and ".join(options.listen_names)
+            raise TakeOverError(
+                f"cannot take over from {self}: it listens on {', '.join(hosts)}, not as {names} says"
+            )
+
+    def __str__(self) -> str:
+        whose = "C's epmd" if self.process.kind == procfs.C else "gevent-epmd"
+        version = (
+            f" of {self.process.version}" if self.process.kind == procfs.C else f" {self.process.version}"
+        )
+        path = f", {self.process.path}" if self.process.path else ""
+        return f"process {self.process.pid} ({whose}{version.rstrip()}{path})"
+
+
+def find(options: Options) -> Former | None:
+    """Return the epmd of this host that is to be replaced, or None if the start goes on as ever.
+
+    Raises TakeOverError if there is one that cannot be replaced.
+    """
+    port = options.settings.port
+    listening = (procfs.listeners() or {}).get(port, [])
+    if not listening:
+        return None
+    holders = procfs.processes(listening)
+    epmds = [process for process in holders if process.kind != procfs.OTHER]
+    if len(epmds) > 1:
+        pids = " and ".join(str(process.pid) for process in epmds)
+        raise TakeOverError(f"cannot take over: processes {pids} both listen at port {port}")
+    if not epmds:
+        _must_be_no_epmd(port, holders)
+        return None
+    former = Former(epmds[0], port)
+    if options.takeover == "other" and former.runs_this_program():
+        return None
+    former.must_be_replaceable()
+    former.must_listen_on(options, [sock.host for sock in listening if sock.inode in epmds[0].sockets])
+    return former
+
+
+def _must_be_no_epmd(port: int, holders: list[procfs.Process]) -> None:
+    """Raise TakeOverError if an epmd answers at the port, whose process is hidden or is another program."""
+    try:
+        exchange.must_be_an_epmd(exchange.Target("", port, exchange.TIMEOUT))
+    except exchange.EpmdError:
+        return  # the start says what it found instead
+    if not holders:
+        raise TakeOverError(f"cannot take over: only root can see which process serves port {port}")
+    raise TakeOverError(
+        f"cannot take over: the epmd at port {port} is part of another program, process {holders[0].pid}"
+        f" ({holders[0].path})"
+    )
+
+
+class TakeOver:
+    """One take-over. Create it before gevent is imported, call `take`, then `finish`, or else `abandon`."""
+
+    def __init__(self, former: Former) -> None:
+        """Start the guard. Raises TakeOverError if this process may not copy the sockets."""
+        self._former = former
+        self._pid = former.process.pid
+        try:
+            self._pidfd = os.pidfd_open(self._pid)
+            self._get_fd = _get_fd_function()
+            self._must_be_permitted()
+        except PermissionError:
+            raise TakeOverError(f"cannot take over from {former}: {_NOT_PERMITTED}") from None
+        except (AttributeError, ImportError, OSError) as error:
+            raise TakeOverError(f"cannot take over from {former}: {error}; {_INSTEAD}") from None
+        #: What is known of the nodes, by name, descriptor and inode.
+        self._known: dict[tuple[bytes, int, str], Alive2Request] = {}
+        #: The inodes of connections that were neither a node's nor unread, and at how many tries in a row.
+        self._odd: dict[str, int] = {}
+        self._stopped_at = 0.0
+        self._nodes = 0
+        #: What `finish` has returned.
+        self.report = ""
+        self._guard = _Guard(self._pidfd, self._pid, former.files())
+
+    def new_mapper(self, settings: Settings, events: Events) -> Mapper:
+        """Stop the former epmd, and return a mapper with its sockets and nodes, which may start at once.
+
+        Raises TakeOverError, and lets the former epmd go on then. Call this with gevent imported.
+        """
+        # These import gevent, and the guard was to be forked before that.
+        from ..server import acceptor
+        from ..server.inherit import inherit
+
+        try:
+            listeners, left = self._take()
+            mapper = acceptor.new_mapper(settings, listeners, events)
+            self._nodes = len(left.nodes)
+            inherit(mapper, left, mapper.listeners[0].serve_socket)
+            return mapper
+        except BaseException as error:
+            self.abandon()
+            if isinstance(error, TakeOverError) or not isinstance(error, Exception):
+                raise
+            raise TakeOverError(f"cannot take over from {self._former}: {error}") from error
+
+    def finish(self) -> str:
+        """Kill the former epmd, and return a line for the log. From now on this process must serve.
+
+        Raises TakeOverError if the former epmd was continued meanwhile.
+        """
+        self._guard.kill()
+        took = (time.monotonic() - self._stopped_at) * 1000
+        os.close(self._pidfd)
+        nodes = f"{self._nodes} node{'' if self._nodes == 1 else 's'}"
+        delay = f"no answer was delayed by more than {took:.0f} ms"
+        self.report = f"took over {nodes} from {self._former}; {delay}"
+        return self.report
+
+    def abandon(self) -> None:
+        """Let the former epmd go on. Does nothing after `finish`."""
+        self._guard.release()
+
+    def _take(self) -> tuple[list[_socket.socket], Inheritance]:
+        for _ in range(_TRIES):
+            asked = self._ask()
+            self._guard.stop()
+            self._stopped_at = time.monotonic()
+            copies: list[_socket.socket] = []
+            try:
+                return self._copy(asked, copies)
+            except _Changed as error:
+                changed = str(error)
+                # A copy that stays open would keep a connection open that the former epmd closes.
+                close_all(copies)
+            self._guard.go_on()
+            time.sleep(_PAUSE)
+        raise TakeOverError(f"cannot take over from {self._former}: {changed}, {_TRIES} times in a row")
+
+    def _must_be_permitted(self) -> None:
+        """Raise OSError if this process cannot copy the sockets."""
+        for fd, _ in self._sockets():
+            try:
+                os.close(self._get_fd(self._pidfd, fd))
+            except OSError as error:
+                if error.errno != errno.EBADF:  # closed meanwhile
+                    raise
+            else:
+                return
+        raise OSError("it has no sockets")
+
+    # --- Before the stop ---
+
+    def _ask(self) -> _Asked:
+        """Ask the former epmd for its nodes, with the inodes of their sockets."""
+        dump = answers.parse_dump(self._listing())
+        inodes = dict(self._sockets())
+        nodes = []
+        for node in reversed(dump.active):
+            key = (os.fsencode(node.name), node.fd, inodes.get(node.fd, ""))
+            if key not in self._known:
+                self._known[key] = self._look_up(key[0], node.port)
+            nodes.append(key)
+        return _Asked(nodes, [(_request(os.fsencode(n.name), n.port), n.fd) for n in dump.unused])
+
+    def _look_up(self, name: bytes, port: int) -> Alive2Request:
+        """Ask for what the node registered with. It may have ended meanwhile; then its socket has changed."""
+        try:
+            with exchange.Call(self._target(), Port2Request(name).packet()) as call:
+                found = answers.registration_of(exchange.joined(call.pieces()))
+        except ProtocolError:
+            found = None
+        # C's epmd does not answer a look-up of a name of 255 characters. Nodes speak the versions 5 to 6.
+        return found or _request(name, port)
+
+    def _listing(self) -> bytes:
+        with exchange.Listing(self._target(), DUMP_REQ) as listing:
+            return exchange.joined(listing.pieces())
+
+    def _target(self) -> exchange.Target:
+        return exchange.Target("", self._former.port, exchange.TIMEOUT)
+
+    def _sockets(self) -> Iterator[tuple[int, str]]:
+        """Yield the descriptors of the former epmd's sockets, with their inodes."""
+        folder = f"/proc/{self._pid}/fd"
+        for name in os.listdir(folder):
+            try:
+                link = os.readlink(f"{folder}/{name}")
+            except FileNotFoundError:
+                continue  # closed meanwhile
+            if link.startswith("socket:["):
+                yield int(name), link
+
+    # --- While it is stopped ---
+
+    def _copy(self, asked: _Asked, copies: list[_socket.socket]) -> tuple[list[_socket.socket], Inheritance]:
+        """Copy the sockets of the stopped epmd to `copies`, and account for each. Raises _Changed."""
+        connections = {}
+        for fd, inode in sorted(self._sockets()):
+            connection = self._copied(fd, inode)
+            if connection is not None:
+                connections[(fd, inode)] = connection
+                copies.append(connection.sock)
+        nodes = []
+        for key in asked.nodes:
+            connection = connections.pop(key[1:], None)
+            if connection is None:
+                raise _Changed(f"node {key[0]!r} comes and goes")
+            nodes.append((self._known[key], connection.sock))
+        listeners = [c.sock for c in connections.values() if _listens(c.sock)]
+        rest = [c for c in connections.values() if not _listens(c.sock)]
+        listing = LISTING_PORT_SIZE + sum(
+            len(names_line(key[0], self._known[key].port)) for key in asked.nodes
+        )
+        unread, answered = self._sorted(rest, listing)
+        from ..server.inherit import Inheritance
+
+        return listeners, Inheritance(nodes, unread, answered, asked.former_names, self._creation())
+
+    def _copied(self, fd: int, inode: str) -> Connection | None:
+        """Copy a socket of the former epmd. Returns None if it is not of its port, such as one to syslog."""
+        sock = _socket.socket(fileno=self._get_fd(self._pidfd, fd))
+        if sock.family in (_socket.AF_INET, _socket.AF_INET6):
+            try:
+                if sock.getsockname()[1] == self._former.port:
+                    return Connection(fd, inode, sock)
+            except OSError:
+                pass  # closed by both ends
+        sock.close()
+        return None
+
+    def _sorted(
+        self, connections: Iterable[Connection], listing: int
+    ) -> tuple[list[_socket.socket], list[_socket.socket]]:
+        """Return the connections whose request is unread, and those that wait for their peer to close.
+
+        `listing` is the size of the reply to NAMES. A connection with a complete reply is in neither list: it
+        is closed, as the former epmd was about to do. One of another state is being served, or has sent half
+        a request, or does not read its reply. The former epmd may finish it if it is continued. One that is
+        still there after `_PATIENCE` tries has no claim: it is closed. Raises _Changed.
+        """
+        unread, answered, odd = [], [], {}
+        for inode, sock in ((each.inode, each.sock) for each in connections):
+            received, sent = _traffic(sock)
+            if received == _waiting(sock):
+                unread.append(sock)
+            elif sent in _ALIVE2_REPLIES and received >= _LEAST_ALIVE2 and inode in self._odd:
+                # The last DUMP, which came after its reply, did not list it: its node was refused.
+                answered.append(sock)
+                odd[inode] = _PATIENCE
+            elif not _is_answered(received, sent, listing):
+                odd[inode] = self._odd.get(inode, 0) + 1
+        self._odd = odd
+        if any(tries < _PATIENCE for tries in odd.values()):
+            raise _Changed("it is serving requests")
+        return unread, answered
+
+    def _creation(self) -> int:
+        """Return the greatest creation that the former epmd has recorded, or 0. C's epmd records none."""
+        folder = f"/proc/{self._pid}/fd"
+        for name in os.listdir(folder) if self._former.process.kind == procfs.OURS else ():
+            if os.readlink(f"{folder}/{name}").startswith(f"/memfd:{CREATIONS_NAME}"):
+                copy = self._get_fd(self._pidfd, int(name))
+                try:
+                    return int.from_bytes(os.pread(copy, 8, 0), "big")
+                finally:
+                    os.close(copy)
+        return 0
+
+
+class _Asked(NamedTuple):
+    """What the former epmd has answered: the nodes, oldest first, as (name, descriptor, inode), and the
+    remembered names with their descriptors."""
+
+    nodes: list[tuple[bytes, int, str]]
+    former_names: list[tuple[Alive2Request, int]]
+
+
+def _request(name: bytes, port: int) -> Alive2Request:
+    """Return what a node has probably registered with, if only its name and port are known."""
+    return Alive2Request(port, _NORMAL_NODE, 0, 6, 5, name)
+
+
+def _is_answered(received: int, sent: int, listing: int) -> bool:
+    """Return whether a connection of these counts of bytes has got its whole reply, and is to be closed.
+
+    Requests of 3 bytes are NAMES, DUMP and KILL. Every other reply but that to ALIVE2 is sent at once.
+    """
+    if received == HEADER + 1:
+        return sent == listing
+    return sent > 0 and sent not in _ALIVE2_REPLIES
+
+
+def _listens(sock: _socket.socket) -> bool:
+    return bool(sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN))
+
+
+def _traffic(sock: _socket.socket) -> tuple[int, int]:
+    """Return how many bytes have been received and sent on a connection."""
+    info = sock.getsockopt(_socket.IPPROTO_TCP, _socket.TCP_INFO, _TCP_INFO_SIZE)
+    received, sent = (
+        int.from_bytes(info[at : at + 8], sys.byteorder) for at in (_BYTES_RECEIVED, _BYTES_SENT)
+    )
+    # The kernel counts the end of the peer's data as a byte.
+    return received - (info[_STATE] == _CLOSE_WAIT), sent
+
+
+def _waiting(sock: _socket.socket) -> int:
+    """Return how many bytes wait to be read."""
+    return int(struct.unpack("i", fcntl.ioctl(sock.fileno(), _FIONREAD, bytes(4)))[0])
+
+
+class _Guard:
+    """The process that stops, continues and kills the former epmd, as seen from this process."""
+
+    def __init__(self, pidfd: int, pid: int, files: list[File]) -> None:
+        self._pidfd = pidfd
+        theirs, ours = os.pipe()
+        self._answers, answering = os.pipe()
+        self._child = os.fork()
+        if not self._child:
+            _guard(pidfd, pid, theirs, answering, files)
+        os.close(theirs)
+        os.close(answering)
+        self._orders: int | None = ours
+
+    def stop(self) -> None:
+        """Stop the former epmd. Raises TakeOverError."""
+        self._order(_STOP)
+
+    def go_on(self) -> None:
+        """Let the former epmd go on. Raises TakeOverError."""
+        self._order(_GO_ON)
+
+    def kill(self) -> None:
+        """Kill the former epmd. Raises TakeOverError if it was continued meanwhile."""
+        self._order(_KILL)
+        self._end()
+
+    def release(self) -> None:
+        """End the guard, which lets the former epmd go on unless that was killed."""
+        if self._orders is not None:
+            self._end()
+
+    def _order(self, word: bytes) -> None:
+        assert self._orders is not None
+        try:
+            os.write(self._orders, word)
+            done = os.read(self._answers, 1)
+        except BrokenPipeError:
+            done = b""
+        if done == word:
+            return
+        if not done and _has_ended(self._pidfd):
+            return  # the guard was killed after it had killed the former epmd
+        # A guard that was killed cannot continue it.
+        _send(self._pidfd, signal.SIGCONT)
+        raise TakeOverError(f"cannot take over: this took longer than {_MOST_STOPPED:g} s, so it goes on")
+
+    def _end(self) -> None:
+        assert self._orders is not None
+        os.close(self._orders)
+        os.close(self._answers)
+        self._orders = None
+        try:
+            os.waitpid(self._child, 0)
+        except ChildProcessError:
+            pass  # SIGCHLD is ignored, so the kernel has reaped it
+
+
+def _guard(pidfd: int, pid: int, orders: int, answering: int, files: list[File]) -> NoReturn:
+    """Carry out the orders. If there are no more, or none comes in time, let the former epmd go on.
+
+    This process keeps the rights that the other one gives up for -user, so it removes the `files` that the
+    former epmd cannot remove any more.
+    """
+    try:
+        # Ctrl-C must end only the process that takes over, because this one has to continue the other.
+        os.setsid()
+        close_inherited(keep=(pidfd, orders, answering))
+        poll = select.poll()
+        poll.register(orders, select.POLLIN)
+        patience: float | None = None
+        while poll.poll(patience and patience * 1000) and (word := os.read(orders, 1)):
+            if word == _STOP:
+                _send(pidfd, signal.SIGSTOP)
+                _wait_until_stopped(pid)
+            else:
+                _send(pidfd, signal.SIGKILL if word == _KILL else signal.SIGCONT)
+            if word == _KILL:
+                for file in files:
+                    file.remove()
+            os.write(answering, word)
+            patience = _MOST_STOPPED if word == _STOP else None
+            if word == _KILL:
+                os._exit(0)
+    except OSError:
+        pass  # whatever it was, the former epmd goes on
+    finally:
+        try:
+            _send(pidfd, signal.SIGCONT)
+        finally:
+            os._exit(1)
+
+
+def _wait_until_stopped(pid: int) -> None:
+    """Wait until all threads of the process are stopped: a signal takes effect a moment after it was sent."""
+    end = time.monotonic() + _MOST_STOPPED
+    while not all(
+        map(_is_stopped, [f"/proc/{pid}/task/{thread}" for thread in os.listdir(f"/proc/{pid}/task")])
+    ):
+        if time.monotonic() > end:
+            raise TimeoutError
+        time.sleep(0.0002)
+
+
+def _is_stopped(thread: str) -> bool:
+    with open(f"{thread}/stat", "rb") as file:
+        return file.read().rpartition(b")")[2].split()[0] in (b"T", b"t")
+
+
+def _has_ended(pidfd: int) -> bool:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _send(pidfd: int, number: int) -> None:
+    try:
+        signal.pidfd_send_signal(pidfd, number)
+    except ProcessLookupError:
+        pass  # it has ended by itself
+
+
+def _get_fd_function() -> Callable[[int, int], int]:
+    """Return pidfd_getfd(2), which Python does not have, as a function of a pidfd and a descriptor there.
+
+    Raises ImportError without `_ctypes`. The package ctypes is not in the executables, see `privileges`.
+    """
+    from _ctypes import FUNCFLAG_CDECL, FUNCFLAG_USE_ERRNO, CFuncPtr, _SimpleCData, dlopen, dlsym, get_errno
+
+    class Int(_SimpleCData):  # type: ignore[type-arg]
+        _type_ = "i"
+
+    class Call(CFuncPtr):
+        _flags_ = FUNCFLAG_CDECL | FUNCFLAG_USE_ERRNO
+        _restype_ = Int
+
+    system_call = Call(dlsym(dlopen(None, 0), "syscall"))  # type: ignore[arg-type]
+
+    def get_fd(pidfd: int, descriptor: int) -> int:
+        copy: int = system_call(_PIDFD_GETFD, pidfd, descriptor, 0)
+        if copy < 0:
+            raise OSError(get_errno(), os.strerror(get_errno()))
+        return copy
+
+    return get_fd

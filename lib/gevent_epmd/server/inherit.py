@@ -1,0 +1,80 @@
+"""Makes a mapper go on with the nodes and connections of another process, whose sockets this process has.
+
+C's epmd has no counterpart.
+"""
+
+from __future__ import annotations
+
+import _socket
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+from ..protocol import Alive2Request
+from .connection import Connection
+from .mapper import Mapper
+from .registry import Node
+
+
+class Inheritance(NamedTuple):
+    """What another process has left: connected sockets, and what it knew.
+
+    `nodes` are registrations with their connections, the oldest first. `unread` are connections whose request
+    nobody has read. `answered` are connections of refused nodes, which stay open until the peer closes.
+    `former_names` are names that the other process remembered, with the descriptors for DUMP. `creation` is
+    its greatest creation, or 0.
+    """
+
+    nodes: list[tuple[Alive2Request, _socket.socket]]
+    unread: list[_socket.socket]
+    answered: list[_socket.socket]
+    former_names: list[tuple[Alive2Request, int]]
+    creation: int
+
+
+class _OfNode(Connection):
+    """The connection of a node that is registered already."""
+
+    __slots__ = ("node",)
+    node: Node
+
+    def _serve(self) -> None:
+        self.hold(self.node)
+
+
+class _OfRefused(Connection):
+    """The connection of a node that was refused already."""
+
+    __slots__ = ()
+
+    def _serve(self) -> None:
+        self.hold_refused()
+
+
+def inherit(mapper: Mapper, left: Inheritance, serve: Callable[[_socket.socket, Any], object]) -> None:
+    """Register the nodes in the mapper, and continue with all connections once its event loop runs.
+
+    `serve` serves a new connection. Raises NodeRefused if the mapper cannot have so many nodes.
+    """
+    mapper.registry.follow(left.creation)
+    for request, fd in left.former_names:
+        mapper.registry.remember(request, fd)
+    connections: list[Connection] = []
+    for request, sock in left.nodes:
+        holder = _OfNode(mapper, sock, _peer(sock))
+        holder.node = mapper.node_reg(request, holder)
+        connections.append(holder)
+    connections += (_OfRefused(mapper, sock, _peer(sock)) for sock in left.answered)
+    later = mapper.hub.loop.run_callback
+    for connection in connections:
+        later(connection.start)
+    for sock in left.unread:
+        later(partial(serve, sock, _peer(sock)))
+
+
+def _peer(sock: _socket.socket) -> tuple[Any, ...]:
+    try:
+        peer: tuple[Any, ...] = sock.getpeername()
+    except OSError:
+        return ("", 0)  # it has disconnected
+    return peer

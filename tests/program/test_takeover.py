@@ -1,0 +1,221 @@
+"""-takeover: one epmd takes the place of another, and the nodes notice nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gevent_epmd import ThreadedPortMapper, client
+from gevent_epmd.program.processes import gone
+from gevent_epmd.protocol import frame
+from support.daemons import listening_at
+from support.forms import Built, C, Folder, Process, Source
+from support.patience import PATIENCE, wait_until
+from support.peer import Peer, ask, barrier, names, node, register
+from support.ports import reserved_port
+from support.procfs import processes_at, state
+from support.programs import clean_environment, outcome, real, run
+
+#: Which form takes the place of which: each is replaced, and each replaces.
+PAIRS = [(Source, Folder), (Built, Folder), (Folder, Built), (C, Source), (C, Built), (C, Folder)]
+each_pair = pytest.mark.parametrize(("old", "new"), PAIRS, ids=lambda form: form.__name__)
+LINE = re.compile(
+    rb"^epmd: took over (\d+) nodes? from process (\d+) \(.*\); no answer was delayed by more than \d+ ms\n$"
+)
+
+
+@contextlib.contextmanager
+def taker(new: type[Process], port: int, *options: str) -> Iterator[bytes]:
+    """Take over as a daemon, and give what it says. Ends the daemon."""
+    real(new.command[0])
+    done = run([*new.command, "-port", str(port), "-takeover", "-daemon", *options])
+    try:
+        assert (done.returncode, done.stdout) == (0, b""), done.stderr
+        yield done.stderr
+    finally:
+        for pid in listening_at(port):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+            wait_until(lambda pid=pid: gone(pid), "the daemon to end")
+
+
+@contextlib.contextmanager
+def former(old: type[Process], *options: str) -> Iterator[Process]:
+    """An epmd that is to be replaced, so its end is not an error."""
+    server = old(*options)
+    try:
+        yield server
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.process.pid, signal.SIGKILL)
+        server.stop()
+
+
+@each_pair
+def test_nodes_stay(old, new):
+    with former(old, "-d", "-d") as server, contextlib.ExitStack() as stack:
+        port, replaced = server.port, server.pid
+        requests = [node(f"n{i}", 4000 + i, highest=5 + i % 2, extra=b"e" * i) for i in range(4)]
+        held = [stack.enter_context(register(port, request)[0]) for request in requests]
+        register(port, node("late"))[0].close()
+        wait_until(lambda: "late" not in names(port)[0], "the name to be free")
+        idle, refused = stack.enter_context(Peer(port)), stack.enter_context(Peer(port))
+        refused.send(frame(node("n0").packet()))
+        assert refused.read(6)[1] == 1
+        before = answers_of(port)
+        inodes = sockets_of(replaced)
+        said = stack.enter_context(taker(new, port))
+        matched = LINE.match(said)
+        assert matched, said
+        assert (int(matched[1]), int(matched[2])) == (4, replaced)
+        wait_until(lambda: gone(replaced), "the former epmd to end")
+        assert answers_of(port) == before
+        [serving] = listening_at(port)
+        # The very same sockets: nobody has connected again.
+        assert sockets_of(serving) >= inodes
+        assert b"old/unused name <late>" in ask(port, b"d")
+        assert refused.is_open()
+        idle.send(frame(b"zn1"))
+        assert idle.read_all() == before[1]
+        held[1].close()
+        wait_until(lambda: len(names(port)) == 3, "the node that ended to be gone")
+        again = stack.enter_context(register(port, node("n1"))[0])
+        assert again.is_open()
+        for peer in (*held, again):
+            peer.close()
+        wait_until(lambda: not names(port), "all nodes to be gone")
+
+
+def answers_of(port: int) -> list[bytes]:
+    """What it answers to NAMES, and to a look-up of each node of `test_nodes_stay`."""
+    return [ask(port, packet) for packet in (b"n", b"zn1", b"zn0", b"zn2", b"zn3")]
+
+
+def sockets_of(pid: int) -> set[str]:
+    """The sockets of the process that are TCP connections or listen."""
+    known = {
+        f"socket:[{line.split()[9]}]"
+        for table in ("tcp", "tcp6")
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]
+    }
+    links = set()
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(OSError):
+            links.add(os.readlink(f"/proc/{pid}/fd/{name}"))
+    return links & known
+
+
+def test_nobody_serves_the_port():
+    with reserved_port() as port, taker(Source, port) as said:
+        assert said == b""
+        assert names(port) == []
+
+
+def test_foreground_logs_it(tmp_path):
+    with former(C) as server:
+        held = register(server.port, node("n"))[0]
+        taking = start(Source, server.port, "-takeover", stderr=tmp_path / "log")
+        try:
+            wait_until(
+                lambda: b"took over 1 node from process" in (tmp_path / "log").read_bytes(), "the line"
+            )
+            assert held.is_open()
+            assert names(server.port) == ["n at port 4711"]
+        finally:
+            held.close()
+            taking.terminate()
+            taking.wait(PATIENCE)
+
+
+def test_embedded_one_is_refused():
+    with ThreadedPortMapper(port=0) as mapper:
+        held = client.register("n", 4711, port=mapper.port)
+        _, err, status = outcome([*Source.command], "-port", str(mapper.port), "-takeover")
+        assert status == 1
+        assert b"is part of another program" in err
+        assert not held.lost()
+        held.close()
+
+
+def test_request_that_arrives_in_two_parts_is_answered():
+    """A connection that the former epmd has half read is finished by it."""
+    with former(C) as server, Peer(server.port) as slow:
+        slow.send(b"\0\2z")
+        barrier(server.port)
+        taking = start(Source, server.port, "-takeover", "-daemon")
+        wait_until(lambda: len(processes_at(server.port)) > 1, "the other to start")
+        slow.send(b"n")
+        assert slow.read_all() == b"w\1"
+        assert taking.wait(PATIENCE) == 0
+        end_all(server.port)
+
+
+def test_half_a_request_does_not_prevent_it():
+    with former(C) as server, Peer(server.port) as slow:
+        slow.send(b"\0\3z")
+        barrier(server.port)
+        with taker(Source, server.port):
+            assert slow.read_all() == b""
+
+
+def start(new: type[Process], port: int, *options: str, stderr: Path = Path(os.devnull)) -> subprocess.Popen:
+    with stderr.open("wb") as log:
+        return subprocess.Popen(
+            [*new.command, "-port", str(port), *options],
+            env=clean_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def end_all(port: int) -> None:
+    for pid in processes_at(port):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda pid=pid: gone(pid), "it to end")
+
+
+def goes_on_or_is_gone(pid: int) -> bool:
+    return gone(pid) or state(pid) != "T"
+
+
+@pytest.mark.slow
+def test_someone_serves_whenever_the_new_one_is_killed():
+    """SIGKILL at 20 moments of the take-over: the former epmd goes on, or the new one has its place."""
+    with former(C) as server, contextlib.ExitStack() as stack:
+        held = [stack.enter_context(register(server.port, node(f"n{i}"))[0]) for i in range(3)]
+        took = 0.0
+        for turn in range(20):
+            [replaced] = listening_at(server.port)
+            began = time.monotonic()
+            taking = start(Source, server.port, "-takeover")
+            stack.callback(end, taking)
+            if not turn:
+                wait_until(lambda pid=replaced: gone(pid), "the first take-over")
+                took = time.monotonic() - began
+                continue
+            # The moment is what is tested: they are spread over the time that a take-over takes.
+            time.sleep(took * random.Random(turn).uniform(0.4, 0.95))
+            taking.kill()
+            taking.wait(PATIENCE)
+            wait_until(lambda pid=replaced: goes_on_or_is_gone(pid), "the former epmd to go on")
+            if gone(replaced):
+                return  # it was killed when it served already
+            assert len(names(server.port)) == 3
+            assert all(peer.is_open() for peer in held)
+
+
+def end(process: subprocess.Popen) -> None:
+    process.kill()
+    process.wait(PATIENCE)

@@ -1,0 +1,53 @@
+"""One epmd takes the place of the other again and again, while nodes come and go and others ask."""
+
+from __future__ import annotations
+
+import re
+from contextlib import ExitStack
+
+from soak.measure import Worker
+from soak.play import Figures, Form, Scale, scene
+from support.patience import LONG
+from support.peer import names, node, register
+from support.programs import run
+
+_HELD = 100
+_LINE = re.compile(rb"took over \d+ nodes? .* more than (\d+) ms")
+
+
+@scene("one -takeover after the other, beside 4 who ask and 2 nodes that come and go")
+def take_overs(form: Form, scale: Scale) -> Figures:
+    delays = []
+    with ExitStack() as stack:
+        server = stack.enter_context(form())
+        port = server.port
+        held = [stack.enter_context(register(port, node(f"n{number}"))[0]) for number in range(_HELD)]
+        before = names(port)
+        asking = [stack.enter_context(Worker("ask_on", port=port, name=f"n{n}")) for n in range(4)]
+        coming = [
+            stack.enter_context(Worker("come_and_go", port=port, name=f"comes{n}", every=0.002))
+            for n in range(2)
+        ]
+        for worker in (*asking, *coming):
+            worker.wait_until_it_works()
+        for _ in range(scale.of(200, 5)):
+            done = run([*form.command, "-port", str(port), "-takeover", "-daemon"], timeout=LONG)
+            said = _LINE.search(done.stderr)
+            assert done.returncode == 0, done.stderr
+            assert said, done.stderr
+            delays.append(int(said[1]))
+        seen = [worker.result() for worker in asking]
+        came = [worker.result() for worker in coming]
+        assert [line for line in names(port) if not line.startswith("comes")] == before
+        assert all(peer.is_open() for peer in held)
+    worst = max(each["worst"] for each in seen)
+    assert sum(each["failed"] for each in seen) == 0, seen
+    assert sum(each["refused"] + each["repeated"] for each in came) == 0, came
+    assert worst < scale.promised(0.25) * 1000, f"a look-up took {worst} ms"
+    return {
+        "take-overs": len(delays),
+        "stopped for at most ms": max(delays),
+        "look-ups": sum(each["asked"] for each in seen),
+        "slowest look-up ms": worst,
+        "registrations": sum(each["came"] for each in came),
+    }
