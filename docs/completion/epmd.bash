@@ -23,7 +23,7 @@ _epmd() {
         option=
     done
     case ${option-} in
-    "") mapfile -t COMPREPLY < <(compgen -W "-address -port -daemon -relaxed_command_check -systemd -loopback -allow -allow_register -not_local -user -idle_exit -pid_exit -port_file -pid_file -d -debug -packet_timeout -delay_accept -delay_write -names -dump -started -kill -stop -check -host -json --help --version --licences" -- "$word") ;;
+    "") mapfile -t COMPREPLY < <(compgen -W "-address -port -daemon -relaxed_command_check -systemd -loopback -allow -allow_register -takeover -not_local -user -idle_exit -pid_exit -port_file -pid_file -d -debug -packet_timeout -delay_accept -delay_write -names -dump -started -kill -stop -check -host -json --help --version --licences" -- "$word") ;;
     -port_file | -pid_file) mapfile -t COMPREPLY < <(compgen -f -- "$word") ;;
     -user) mapfile -t COMPREPLY < <(compgen -u -- "$word") ;;
     -host) mapfile -t COMPREPLY < <(compgen -A hostname -- "$word") ;;

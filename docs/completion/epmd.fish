@@ -39,6 +39,7 @@ complete -c epmd -n __epmd_goes_on -o systemd -d 'Serve the sockets that systemd
 complete -c epmd -n __epmd_goes_on -o loopback -d 'Listen on loopback only'
 complete -c epmd -n __epmd_goes_on -o allow -x -d 'Answer other hosts only if they are in these networks (separated by commas)'
 complete -c epmd -n __epmd_goes_on -o allow_register -x -d 'Accept registrations, and requests, from hosts in these networks too'
+complete -c epmd -n __epmd_goes_on -o takeover -d 'Take the place of the epmd that serves the port, C\'s or this one; its nodes stay registered'
 complete -c epmd -n __epmd_goes_on -o not_local -x -d 'Treat peers with these addresses of this host (separated by commas) as other hosts, because they are behind a proxy: 127.0.0.6 is that of a service mesh'
 complete -c epmd -n __epmd_goes_on -o user -xa '(__fish_complete_users)' -d 'Bind the port as root, drop root privileges, then serve as this user'
 complete -c epmd -n __epmd_goes_on -o idle_exit -x -d 'Shut down when for this many seconds no node has been registered, and nobody of this host has connected'
