@@ -893,7 +893,7 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "a failure is told without its type",
-            "str(error) if isinstance(error, (OSError, ValueProblem)) else repr(error)",
+            "str(error) if isinstance(error, told) else repr(error)",
             "str(error)",
             "program/test_daemon.py: after_it_has_detached and KeyError",
         ),
@@ -922,6 +922,32 @@ _TABLES: dict[str, list[_Row]] = {
             "(options.pid_file, os.getpid())",
             "(options.pid_file, os.getppid())",
             "program/test_pid_file.py: until_its_end and Source and TERM",
+        ),
+    ],
+    f"{_LIB}/program/takeover.py": [
+        (
+            "a program in which an epmd is embedded is taken over",
+            "process.kind != procfs.OTHER]",
+            "process.kind]",
+            "program/test_takeover.py: embedded",
+        ),
+        (
+            "half a request keeps an epmd for ever",
+            "any(tries < _PATIENCE for tries in odd.values())",
+            "odd",
+            "program/test_takeover.py: half_a_request",
+        ),
+        (
+            "the former epmd stays stopped if the new one is killed",
+            "            _send(pidfd, signal.SIGCONT)\n        finally:",
+            "            pass\n        finally:",
+            "program/test_takeover.py: killed",
+        ),
+        (
+            "nodes are listed in another order",
+            "for node in reversed(dump.active)",
+            "for node in dump.active",
+            "program/test_takeover.py: nodes_stay and C and Source",
         ),
     ],
     f"{_LIB}/program/daemon.py": [
@@ -958,8 +984,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "a daemon that dies before it serves is no failure",
-            "if word != _READY:",
-            "if word and word != _READY:",
+            "if word[:1] != _READY:",
+            "if word and word[:1] != _READY:",
             "program/test_daemon.py: after_it_has_detached and SystemExit",
         ),
     ],
