@@ -185,12 +185,15 @@ class Former:
             )
 
     def __str__(self) -> str:
-        whose = "C's epmd" if self.process.kind == procfs.C else "gevent-epmd"
-        version = (
-            f" of {self.process.version}" if self.process.kind == procfs.C else f" {self.process.version}"
+        process = self.process
+        what = (
+            f"C's epmd of {process.version}" if process.kind == procfs.C else f"gevent-epmd {process.version}"
         )
-        path = f", {self.process.path}" if self.process.path else ""
-        return f"process {self.process.pid} ({whose}{version.rstrip()}{path})"
+        if not process.version:
+            what = "an epmd"
+        # Any user can have served the port: whoever takes over must see whose it was.
+        facts = [what, process.path, f"user {process.user}" if process.user else ""]
+        return f"process {process.pid} ({', '.join(filter(None, facts))})"
 
 
 def find(options: Options) -> Former | None:
@@ -233,7 +236,7 @@ def _must_be_no_epmd(port: int, holders: list[procfs.Process]) -> None:
 
 
 class TakeOver:
-    """One take-over. Create it before gevent is imported, call `take`, then `finish`, or else `abandon`."""
+    """One take-over. Create it before gevent is imported, call `new_mapper`, then `finish` or else `abandon`."""
 
     def __init__(self, former: Former) -> None:
         """Start the guard. Raises TakeOverError if this process may not copy the sockets."""
