@@ -186,11 +186,8 @@ class Former:
 
     def __str__(self) -> str:
         process = self.process
-        what = (
-            f"C's epmd of {process.version}" if process.kind == procfs.C else f"gevent-epmd {process.version}"
-        )
-        if not process.version:
-            what = "an epmd"
+        kinds = {procfs.C: "C's epmd of ", procfs.OURS: "gevent-epmd "}
+        what = kinds[process.kind] + process.version if process.version else "an epmd"
         # Any user can have served the port: whoever takes over must see whose it was.
         facts = [what, process.path, f"user {process.user}" if process.user else ""]
         return f"process {process.pid} ({', '.join(filter(None, facts))})"
@@ -236,7 +233,7 @@ def _must_be_no_epmd(port: int, holders: list[procfs.Process]) -> None:
 
 
 class TakeOver:
-    """One take-over. Create it before gevent is imported, call `new_mapper`, then `finish` or else `abandon`."""
+    """One take-over. Create it before gevent is imported, call `new_mapper`, then `finish` or `abandon`."""
 
     def __init__(self, former: Former) -> None:
         """Start the guard. Raises TakeOverError if this process may not copy the sockets."""
