@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import _socket
 import os
+import sys
 
 from ..conventions import ValueProblem
 from ..server import listeners
@@ -67,6 +68,8 @@ def _former(options: Options) -> Former | None:
     """Return the epmd to replace, if there is one and the options ask for it. Raises ListenError."""
     if not options.takeover:
         return None
+    if sys.platform != "linux":
+        raise listeners.ListenError("-takeover needs Linux")
     from . import takeover
 
     return takeover.find(options)

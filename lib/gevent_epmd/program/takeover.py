@@ -46,6 +46,9 @@ from ..server.registry import CREATIONS_NAME
 from . import procfs
 from .daemon import close_inherited
 
+# Type checkers for other systems stop here. `start` says on those that this needs Linux.
+assert sys.platform == "linux"
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 from functools import partial
 from operator import attrgetter
 
@@ -284,10 +285,10 @@ class Record:
 
     def __call__(self, creation: int) -> None:
         try:
-            if self._descriptor < 0:
+            if self._descriptor < 0 and sys.platform == "linux":
                 self._descriptor = os.memfd_create(CREATIONS_NAME)
             os.pwrite(self._descriptor, creation.to_bytes(8, "big"), 0)
-        except (AttributeError, OSError):
+        except OSError:
             pass  # not Linux, or no descriptor is left: a clock that runs makes creations unique too
 
     def close(self) -> None:
