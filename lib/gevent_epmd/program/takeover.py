@@ -46,9 +46,6 @@ from ..server.registry import CREATIONS_NAME
 from . import procfs
 from .daemon import close_inherited
 
-# Type checkers for other systems stop here. `start` says on those that this needs Linux.
-assert sys.platform == "linux"
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -243,7 +240,7 @@ class TakeOver:
         self._former = former
         self._pid = former.process.pid
         try:
-            self._pidfd = os.pidfd_open(self._pid)
+            self._pidfd = _pidfd_of(self._pid)
             self._get_fd = _get_fd_function()
             self._must_be_permitted()
         except PermissionError:
@@ -474,6 +471,8 @@ def _listens(sock: _socket.socket) -> bool:
 
 def _traffic(sock: _socket.socket) -> tuple[int, int]:
     """Return how many bytes have been received and sent on a connection."""
+    if sys.platform != "linux":
+        return 0, 0  # for type checkers: only Linux comes here
     info = sock.getsockopt(_socket.IPPROTO_TCP, _socket.TCP_INFO, _TCP_INFO_SIZE)
     received, sent = (
         int.from_bytes(info[at : at + 8], sys.byteorder) for at in (_BYTES_RECEIVED, _BYTES_SENT)
@@ -596,6 +595,12 @@ def _is_stopped(thread: str) -> bool:
         return file.read().rpartition(b")")[2].split()[0] in (b"T", b"t")
 
 
+def _pidfd_of(pid: int) -> int:
+    if sys.platform != "linux":
+        raise OSError("this needs Linux")  # for type checkers: `start` refuses other systems
+    return os.pidfd_open(pid)
+
+
 def _has_ended(pidfd: int) -> bool:
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
@@ -603,6 +608,8 @@ def _has_ended(pidfd: int) -> bool:
 
 
 def _send(pidfd: int, number: int) -> None:
+    if sys.platform != "linux":
+        return  # for type checkers: only Linux comes here
     try:
         signal.pidfd_send_signal(pidfd, number)
     except ProcessLookupError:
