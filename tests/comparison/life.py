@@ -106,7 +106,8 @@ def _belongings(title: str, started: int, pid: int, folder: str) -> Iterator[See
     status = dict(line.split(":\t", 1) for line in (process / "status").read_text().splitlines())
     _, _, _, session, terminal, terminal_group = (process / "stat").read_text().rsplit(")", 1)[1].split()[:6]
     descriptors = {int(fd.name): os.readlink(fd) for fd in (process / "fd").iterdir()}
-    files = [what for fd, what in descriptors.items() if fd > 2 and what.startswith("/")]
+    # A memory file is never the caller's: ours records the greatest creation in one.
+    files = [what for fd, what in descriptors.items() if fd > 2 and re.match("/(?!memfd:)", what)]
     group = os.getpgid(pid)
     for what, seen in {
         "working directory": os.readlink(process / "cwd").replace(folder, "the caller's"),

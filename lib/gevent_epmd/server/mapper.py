@@ -111,6 +111,7 @@ class Mapper:
     def start(self) -> None:
         """Start accepting connections."""
         self.events.count_in(self.hub.loop)
+        self._record.open()
         self.registry.limit = _most_nodes(len(self.listeners))
         for listener in self.listeners:
             listener.start()
@@ -283,13 +284,20 @@ class Record:
     def __init__(self) -> None:
         self._descriptor = -1
 
-    def __call__(self, creation: int) -> None:
-        try:
-            if self._descriptor < 0 and sys.platform == "linux":
+    def open(self) -> None:
+        """Create the file, so that the number of descriptors does not grow while the mapper serves."""
+        if self._descriptor < 0 and sys.platform == "linux":
+            try:
                 self._descriptor = os.memfd_create(CREATIONS_NAME)
+            except OSError:
+                pass  # no descriptor is left, or the kernel forbids it
+
+    def __call__(self, creation: int) -> None:
+        self.open()
+        try:
             os.pwrite(self._descriptor, creation.to_bytes(8, "big"), 0)
         except OSError:
-            pass  # not Linux, or no descriptor is left: a clock that runs makes creations unique too
+            pass  # there is no file: a clock that runs makes creations unique too
 
     def close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
