@@ -27,6 +27,8 @@ from support.scenes import (
     second_start_without_ipv4,
 )
 
+pytestmark = pytest.mark.measured
+
 
 @contextlib.contextmanager
 def blocked_at(*hosts: str) -> Iterator[int]:

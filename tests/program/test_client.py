@@ -173,11 +173,6 @@ def test_asyncio_tries_the_next_address() -> None:
     asyncio.run(scene())
 
 
-def test_clients_import_no_gevent() -> None:
-    script = "import sys; from gevent_epmd import aio, client; client.Client; print('gevent' in sys.modules)"
-    assert run([sys.executable, "-c", script]).stdout == b"False\n"
-
-
 def test_closed_registration_tells_once() -> None:
     with Source() as server:
         registration = client.register("foo", 1, port=server.port)

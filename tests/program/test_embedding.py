@@ -20,6 +20,8 @@ from support.peer import Peer, node, try_to_register
 from support.ports import answers, reserved_port
 from support.programs import run
 
+pytestmark = pytest.mark.measured
+
 BOTH = [PortMapper, ThreadedPortMapper]
 each = pytest.mark.parametrize("kind", BOTH)
 

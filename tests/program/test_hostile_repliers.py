@@ -24,6 +24,8 @@ from support.paths import SOURCE
 from support.patience import PATIENCE
 from support.programs import run
 
+pytestmark = pytest.mark.measured
+
 #: Of a call, in seconds.
 TIMEOUT = 0.2
 

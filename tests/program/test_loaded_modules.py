@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from support.paths import ROOT
+from support.programs import run
 
 NO_IO = ("socket", "_socket", "gevent", "select", "asyncio")
 
@@ -44,3 +45,8 @@ def bare_path() -> dict[str, str]:
     # The executables have these in the place of modules that gevent imports and never uses there.
     stand_ins = ROOT / "build" / "stand-ins"
     return {"PYTHONPATH": f"{stand_ins}:{ROOT / 'lib'}:{packages}"}
+
+
+def test_clients_import_no_gevent() -> None:
+    script = "import sys; from gevent_epmd import aio, client; client.Client; print('gevent' in sys.modules)"
+    assert run([sys.executable, "-c", script]).stdout == b"False\n"

@@ -23,6 +23,8 @@ from support.ports import answers
 from support.programs import clean_environment, real, run
 from support.scenes import run_apart
 
+pytestmark = pytest.mark.measured
+
 PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v"]
 
 #: A mapper that fails at every DUMP.

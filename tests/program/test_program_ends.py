@@ -8,6 +8,8 @@ import pytest
 
 from support.programs import run
 
+pytestmark = pytest.mark.measured
+
 #: `last` runs after everything else that is registered with atexit, just before the interpreter ends.
 LAST = """
 import atexit, os, socket, sys, threading, time

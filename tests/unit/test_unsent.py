@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from gevent_epmd.server.unsent import Unsent
+
+pytestmark = pytest.mark.measured
 
 KB = bytes(1024)
 
