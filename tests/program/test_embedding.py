@@ -317,6 +317,7 @@ except RuntimeError as error: print(error)
     assert done.stdout.startswith(b"foo\ngevent has patched the module threading"), done.stderr
 
 
+@pytest.mark.measured(False)
 def test_package_imports_gevent_only_where_it_serves() -> None:
     script = """
 import sys, gevent_epmd

@@ -23,6 +23,8 @@ from support.marks import forms
 from support.patience import PATIENCE, wait_until
 from support.peer import Peer, ask, barrier, look_up, names, node, register, try_to_register
 
+pytestmark = pytest.mark.measured
+
 LINE = re.compile(r"epmd: \w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}: (.*)")
 
 

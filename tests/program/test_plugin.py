@@ -583,6 +583,7 @@ def test_it(epmd_session, epmd, worker_id, number):
         assert gone(int(mapper.split()[1]))
 
 
+@pytest.mark.measured(False)
 def test_it_costs_nothing_where_it_is_not_used(project) -> None:
     project.write(
         "test_it.py",

@@ -10,6 +10,8 @@ import pytest
 from gevent_epmd.server import listeners
 from support.programs import run
 
+pytestmark = pytest.mark.measured
+
 #: What macOS or FreeBSD have not, for all that the program uses; None stands for all of them together.
 MISSING = [
     "_socket.TCP_KEEPIDLE",
