@@ -48,7 +48,7 @@ from .daemon import close_inherited
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from typing import NoReturn
 
     from ..server.events import Events
@@ -92,14 +92,6 @@ class TakeOverError(ListenError):
 
 class _Changed(Exception):
     """The former epmd did something between its answer and its stop: ask again."""
-
-
-class Connection(NamedTuple):
-    """A connection of the former epmd: its descriptor there, its socket's inode, and a copy of the socket."""
-
-    fd: int
-    inode: str
-    sock: _socket.socket
 
 
 class File(NamedTuple):
@@ -369,20 +361,24 @@ class TakeOver:
 
     def _copy(self, asked: _Asked, copies: list[_socket.socket]) -> tuple[list[_socket.socket], Inheritance]:
         """Copy the sockets of the stopped epmd to `copies`, and account for each. Raises _Changed."""
-        connections = {}
+        found = {}
         for fd, inode in sorted(self._sockets()):
-            connection = self._copied(fd, inode)
-            if connection is not None:
-                connections[(fd, inode)] = connection
-                copies.append(connection.sock)
+            sock = self._copied(fd)
+            if sock is not None:
+                found[(fd, inode)] = sock
+                copies.append(sock)
         nodes = []
         for key in asked.nodes:
-            connection = connections.pop(key[1:], None)
-            if connection is None:
+            sock = found.pop(key[1:], None)
+            if sock is None:
                 raise _Changed(f"node {key[0]!r} comes and goes")
-            nodes.append((self._known[key], connection.sock))
-        listeners = [c.sock for c in connections.values() if _listens(c.sock)]
-        rest = [c for c in connections.values() if not _listens(c.sock)]
+            nodes.append((self._known[key], sock))
+        listeners, rest = [], {}
+        for (_, inode), sock in found.items():
+            if _listens(sock):
+                listeners.append(sock)
+            else:
+                rest[inode] = sock
         listing = LISTING_PORT_SIZE + sum(
             len(names_line(key[0], self._known[key].port)) for key in asked.nodes
         )
@@ -391,30 +387,32 @@ class TakeOver:
 
         return listeners, Inheritance(nodes, unread, answered, asked.former_names, self._creation())
 
-    def _copied(self, fd: int, inode: str) -> Connection | None:
+    def _copied(self, fd: int) -> _socket.socket | None:
         """Copy a socket of the former epmd. Returns None if it is not of its port, such as one to syslog."""
         sock = _socket.socket(fileno=self._get_fd(self._pidfd, fd))
         if sock.family in (_socket.AF_INET, _socket.AF_INET6):
             try:
                 if sock.getsockname()[1] == self._former.port:
-                    return Connection(fd, inode, sock)
+                    return sock
             except OSError:
                 pass  # closed by both ends
         sock.close()
         return None
 
     def _sorted(
-        self, connections: Iterable[Connection], listing: int
+        self, connections: dict[str, _socket.socket], listing: int
     ) -> tuple[list[_socket.socket], list[_socket.socket]]:
         """Return the connections whose request is unread, and those that wait for their peer to close.
 
-        `listing` is the size of the reply to NAMES. A connection with a complete reply is in neither list: it
-        is closed, as the former epmd was about to do. One of another state is being served, or has sent half
-        a request, or does not read its reply. The former epmd may finish it if it is continued. One that is
-        still there after `_PATIENCE` tries has no claim: it is closed. Raises _Changed.
+        The keys of `connections` are the inodes of the sockets. `listing` is the size of the reply to NAMES.
+
+        A connection with a complete reply is in neither list: it is closed, as the former epmd was about to
+        do. One of another state is being served, or has sent half a request, or does not read its reply. The
+        former epmd may finish it if it is continued. One that is still there after `_PATIENCE` tries has no
+        claim: it is closed. Raises _Changed.
         """
         unread, answered, odd = [], [], {}
-        for inode, sock in ((each.inode, each.sock) for each in connections):
+        for inode, sock in connections.items():
             received, sent = _traffic(sock)
             if received == _waiting(sock):
                 unread.append(sock)
