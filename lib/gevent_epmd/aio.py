@@ -42,27 +42,8 @@ _BUFFER = 65536
 _Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-class Client:
+class Client(api.Asker):
     """Asks the epmd of one host. The arguments and the methods are those of `client.Client`."""
-
-    def __init__(self, host: str = "", port: int | None = None, timeout: float | None = TIMEOUT) -> None:
-        asked = api.Client(host, port, timeout)
-        self._host, self._port, self._timeout = asked.host, asked.port, asked.timeout
-
-    @property
-    def host(self) -> str:
-        """The host, or "" for this host."""
-        return self._host
-
-    @property
-    def port(self) -> int:
-        """The epmd's port."""
-        return self._port
-
-    @property
-    def timeout(self) -> float | None:
-        """The limit for a whole call in seconds, or None for no limit."""
-        return self._timeout
 
     def __repr__(self) -> str:
         return f"<aio.Client of {api.place_of(self._host, self._port)}>"

@@ -40,13 +40,8 @@ class ConnectTimeoutError(NoEpmdError, TooLateError):
     """No connection was made within the time limit of the whole call."""
 
 
-class Client:
-    """Asks the epmd of one host. Each call makes a connection of its own, so threads may share the object.
-
-    `host` is a host's name or IP address; "" means this host (::1 and 127.0.0.1). `port` is the epmd's port;
-    None means ERL_EPMD_PORT, or else 4369. `timeout` is the limit for a whole call in seconds, over all
-    addresses; None means no limit.
-    """
+class Asker:
+    """Which epmd a client asks, and for how long. `Client` explains the arguments."""
 
     def __init__(self, host: str = "", port: int | None = None, timeout: float | None = TIMEOUT) -> None:
         self._host = checks.host_of(host)
@@ -67,6 +62,15 @@ class Client:
     def timeout(self) -> float | None:
         """The limit for a whole call in seconds, or None for no limit."""
         return self._timeout
+
+
+class Client(Asker):
+    """Asks the epmd of one host. Each call makes a connection of its own, so threads may share the object.
+
+    `host` is a host's name or IP address; "" means this host (::1 and 127.0.0.1). `port` is the epmd's port;
+    None means ERL_EPMD_PORT, or else 4369. `timeout` is the limit for a whole call in seconds, over all
+    addresses; None means no limit.
+    """
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {place_of(self._host, self._port)}>"
