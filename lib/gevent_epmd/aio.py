@@ -21,6 +21,7 @@ from . import wire
 from .client import answers, api, checks, queries
 from .client.answers import Dump, NamedPort, NodeInfo
 from .client.exchange import (
+    HEAD_START,
     MOST_LISTING,
     TIMEOUT,
     BadAnswerError,
@@ -35,8 +36,6 @@ from .protocol import Port2Request
 
 __all__ = ["Client", "Registration", "dump", "kill", "names", "port_please", "register", "started", "stop"]
 
-#: How long one address is tried before the next one is tried too, in seconds.
-_HEAD_START = 0.25
 _BUFFER = 65536
 
 _Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -228,7 +227,7 @@ async def _first_of(addresses: list[tuple[int, Any]]) -> _Streams:
         while waiting or running:
             if waiting:
                 running.add(asyncio.create_task(_connected_to(*waiting.pop(0))))
-            patience = _HEAD_START if waiting else None
+            patience = HEAD_START if waiting else None
             done, running = await asyncio.wait(running, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
             for attempt in done:
                 if attempt.exception() is None:

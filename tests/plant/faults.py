@@ -1210,7 +1210,7 @@ _TABLES: dict[str, list[_Row]] = {
     f"{_LIB}/aio.py": [
         (
             "the first address takes the whole time limit",
-            "patience = _HEAD_START if waiting else None",
+            "patience = HEAD_START if waiting else None",
             "patience = None",
             f"{_CLIENT}: next_address",
         ),

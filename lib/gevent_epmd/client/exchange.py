@@ -38,7 +38,7 @@ _SO_NOSIGPIPE = 0x1022
 
 #: How long one address is tried before the next one is tried too, in seconds. RFC 8305, section 5, recommends
 #: this. With little time left, each address gets an equal share.
-_HEAD_START = 0.25
+HEAD_START = 0.25
 #: How long to wait for one of several addresses before looking at the next one, in seconds.
 _LOOK = 0.02
 
@@ -266,7 +266,7 @@ class _Race:
         """Return when to try the next one of so many `others` too, or None for never."""
         turn = self._left()
         if others:
-            turn = _HEAD_START if turn is None else min(_HEAD_START, turn / (others + 2))
+            turn = HEAD_START if turn is None else min(HEAD_START, turn / (others + 2))
         return None if turn is None else time.monotonic() + turn
 
     def _has_won(self, runner: tuple[Any, Any], step: Callable[[Any, Any], None], end: float | None) -> bool:
