@@ -10,7 +10,7 @@ import sys
 from collections import Counter
 from typing import NamedTuple
 
-from imports import PACKAGE, SOURCES, own_imports, part
+from imports import PACKAGES, SOURCES, own_imports, part
 
 ROW, TITLE, ARCS, NAMES, GAP, MARGIN, TOP = 18, 28, 74, 136, 110, 16, 56
 WIDTH = ARCS + NAMES
@@ -113,9 +113,9 @@ def in_order(modules: list[str], imports: Imports) -> list[str]:
 
 def short(module: str) -> str:
     """The name of its file, in the folder of the wing."""
-    name = module.rpartition(".")[2]
-    is_package = any(other.startswith(f"{module}.") for other in SOURCES)
-    return "__init__" if is_package or module == PACKAGE else name
+    if module in PACKAGES:
+        return "/".join([*module.split(".")[2:], "__init__"])
+    return "/".join(module.split(".")[2:]) or module.rpartition(".")[2]
 
 
 def _box(box: Box, imports: Imports) -> list[str]:

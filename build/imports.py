@@ -36,7 +36,9 @@ def read_sources() -> Sources:
 
 SOURCES = read_sources()
 #: Modules whose relative imports start at themselves.
-PACKAGES = {PACKAGE, *(f"{PACKAGE}.{wing}" for wing in WINGS)}
+PACKAGES = {module for module in SOURCES if any(other.startswith(f"{module}.") for other in SOURCES)}
+#: The rooms of the command, from top to bottom: each imports only what is below it.
+ROOMS = ("program", "check", "executable", "process")
 
 
 def imports(module: str, tree: ast.AST, known: Sources) -> Iterator[str]:
@@ -69,6 +71,14 @@ def part(module: str) -> str:
     if module == AIO:
         return "client"
     return module.split(".")[1]
+
+
+def room(module: str) -> str:
+    """The room that a module of the command is in. What every room may import is on the lowest floor."""
+    inside = module.removeprefix(f"{PACKAGE}.program").strip(".").split(".")[0]
+    if inside in ("", "options"):
+        return ROOMS[-1]
+    return inside if inside in ROOMS else ROOMS[0]
 
 
 def own_imports(sources: Sources) -> dict[str, set[str]]:

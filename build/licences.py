@@ -16,8 +16,8 @@ from importlib.metadata import Distribution, distribution
 from pathlib import Path
 from typing import NamedTuple
 
-from gevent_epmd.program import licences
-from gevent_epmd.program.licences import Part
+from gevent_epmd.program.executable import licences
+from gevent_epmd.program.executable.licences import Part
 
 ROOT = Path(__file__).parents[1]
 TEXTS = ROOT / "build" / "licence-texts"

@@ -10,18 +10,18 @@ import sys
 ASKING = (
     "program.cli",
     "program.calls",
-    "program.licences",
-    "program.leftovers",
+    "program.executable.licences",
+    "program.executable.leftovers",
     "client.answers",
     "program.start",
-    "program.signals",
-    "program.check",
-    "program.report",
+    "program.process.signals",
+    "program.check.look",
+    "program.check.report",
     "program.takeover",
 )
 #: For -allow, -json, -check, and the lines that docopt reads.
 OPTIONAL = ("ipaddress", "json", "pwd", "docopt")
-SERVING = ("program.run", "program.privileges", "server.inherit")
+SERVING = ("program.run", "program.process.privileges", "server.inherit")
 
 
 def load(*modules: str) -> None:

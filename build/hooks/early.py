@@ -48,7 +48,7 @@ def run(form, modules):
     from gevent_epmd.program import is_one_file
 
     if is_one_file():
-        from gevent_epmd.program import launcher
+        from gevent_epmd.program.executable import launcher
 
         # At once: if the launcher is killed, this process has another parent a moment later.
         launcher.watch()

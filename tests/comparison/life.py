@@ -20,7 +20,7 @@ from comparison.masks import masked
 from comparison.rows import Form, Row, Seen, at_once, seen_in
 from comparison.settled import settle, stay_on_one_processor
 from gevent_epmd.client import TIMEOUT
-from gevent_epmd.program.processes import gone
+from gevent_epmd.program.process.watch import gone
 from support.daemons import daemon, serving_pid
 from support.forms import Built
 from support.orphans import zombies_under_process_1

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from gevent_epmd import client
-from gevent_epmd.program.processes import gone
+from gevent_epmd.program.process.watch import gone
 from support.daemons import end, serving_pid
 from support.erlang import Node
 from support.paths import BUILT, C_EPMD, FOLDER, SOURCE

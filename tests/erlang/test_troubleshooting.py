@@ -26,7 +26,7 @@ SESSIONS = sessions(TEXT)
 UNPLAYED = {
     "docker stop",
     "{error,timeout}",
-    # tests/program/test_strangers.py and test_addresses.py play these.
+    # tests/program/serving/test_strangers.py and test_addresses.py play these.
     "port 4369 is in use, but no epmd answers there",
     "port 4369 does not answer on loopback",
     "epmd: connection to local epmd timed out",
@@ -74,14 +74,15 @@ def test_topics_and_codes_are_listed() -> None:
 def made_by_the_rules() -> set[str]:
     """Every word that is a topic or a code in the sources: a constant of `probe` or `procfs`, or a string
     where a Finding is made."""
-    from gevent_epmd.program import probe, procfs
+    from gevent_epmd.program.check import probe
+    from gevent_epmd.program.process import procfs
 
     words = {
         value
         for name, value in vars(probe).items()
         if name.isupper() and isinstance(value, str) and name[0] != "_"
     } | {procfs.OURS, procfs.C, procfs.OTHER}
-    source = ast.parse((ROOT / "lib/gevent_epmd/program/findings.py").read_text())
+    source = ast.parse((ROOT / "lib/gevent_epmd/program/check/findings.py").read_text())
     for node in ast.walk(source):
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("Finding", "finding", "partial"):
             constants = [

@@ -210,7 +210,7 @@ def test_sdist_installs_and_its_tests_run(python: str, unpacked: Path, tmp_path:
     if python == sys.executable:
         # Its unit tests run here anyway.
         packages = [f"{unpacked}[test]"]
-        tests = ["tests/program/test_client.py", "tests/program/test_embedding.py"]
+        tests = ["tests/program/library/test_client.py", "tests/program/library/test_embedding.py"]
     bin_folder = environment(python, tmp_path / "venv", *packages)
     # In CI what is not there must be there; here it must not be needed.
     environ = {"PATH": str(bin_folder), "CI": ""}

@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from gevent_epmd.program.options import read_options
-from gevent_epmd.program.processes import gone
+from gevent_epmd.program.process.watch import gone
 from support import markdown
 from support.erlang import exunit_passed
 from support.markdown import Block, Command, all_blocks, documents, name_of
@@ -66,7 +66,7 @@ def test_readme_is_short() -> None:
 @pytest.mark.parametrize("folder", ["program", "support"])
 def test_every_module_of_the_tests_is_told(folder: str) -> None:
     told = set(re.findall(r"`(\w+)`", markdown.section(ROOT / "tests" / "README.md", "What is where")))
-    modules = {path.stem for path in (ROOT / "tests" / folder).glob("*.py")} - {"__init__"}
+    modules = {path.stem for path in (ROOT / "tests" / folder).rglob("*.py")} - {"__init__"}
     assert modules - told == set()
     assert {name for name in told if name.startswith("test_")} - {
         path.stem for path in (ROOT / "tests").rglob("*.py")
@@ -170,7 +170,7 @@ NOT_PLAYED = {
     "scripts/build": "takes a minute; what it makes is played",
     "scripts/test": "is this",
     ".venv/bin/python -m pytest": "is this",
-    "scripts/soak": "takes minutes; tests/program/test_reliability.py plays a short form",
+    "scripts/soak": "takes minutes; tests/program/serving/test_reliability.py plays a short form",
     "PYTHONPATH=tests .venv/bin/python -m soak.guided": "takes hours, and needs atheris",
     "epmd -takeover": "needs an epmd with nodes; test_takeover.py plays it",
     "epmd -check": "has status 1 where something is wrong; test_check.py plays it",

@@ -99,14 +99,16 @@ def test_every_module_and_wing_is_in_the_picture() -> None:
 
 
 def test_every_module_is_explained() -> None:
-    """In the tables of docs/architecture.md, under the heading of its wing."""
+    """In the tables of docs/architecture.md, under the heading of its folder."""
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").partition("\n## The way of")[0]
-    told = dict(re.findall(r"^\| (?:`(\w+)/`|shared) \|.*\n\|[-|]+\n((?:\|.*\n)+)", text, re.MULTILINE))
+    told = dict(re.findall(r"^\| (?:`([\w/]+)/`|shared) \|.*\n\|[-|]+\n((?:\|.*\n)+)", text, re.MULTILINE))
+    files = set()
     for module in imports.SOURCES:
-        wing, name = imports.part(module), architecture.short(module)
+        folder, _, name = architecture.short(module).rpartition("/")
+        wing = "" if (part := imports.part(module)) == "ground" else part
+        files.add(f"{name}.py")
         if not name.startswith("__"):
-            assert f"`{name}.py`" in told["" if wing == "ground" else wing], module
-    files = {f"{architecture.short(module)}.py" for module in imports.SOURCES}
+            assert f"`{name}.py`" in told[f"{wing}/{folder}".strip("/")], module
     assert {*re.findall(r"`(\w+\.py)`", "".join(told.values()))} <= files
 
 

@@ -15,16 +15,16 @@ _Row = tuple[str, str, str, str]
 _LIB = "lib/gevent_epmd"
 
 _PROTOCOL = "unit/test_protocol.py"
-_WIRE = "program/test_wire.py: InProcess and whole"
-_LIFE = "program/test_life.py: InProcess"
+_WIRE = "program/serving/test_wire.py: InProcess and whole"
+_LIFE = "program/serving/test_life.py: InProcess"
 _REGISTRY = "unit/test_registry.py"
 _TIMERS = "unit/test_timers.py"
 _MAPPER = "unit/test_mapper.py"
-_LISTENING = "program/test_listening.py"
-_CLIENT = "program/test_client.py"
-_LINE = "program/test_command_line.py: source"
-_DAEMON = "program/test_daemon.py: source"
-_OWN = "program/test_own_options.py: source"
+_LISTENING = "program/serving/test_listening.py"
+_CLIENT = "program/library/test_client.py"
+_LINE = "program/command/test_command_line.py: source"
+_DAEMON = "program/process/test_daemon.py: source"
+_OWN = "program/command/test_own_options.py: source"
 _INSTALL = "packaging/test_install.py"
 
 _TABLES: dict[str, list[_Row]] = {
@@ -190,7 +190,7 @@ _TABLES: dict[str, list[_Row]] = {
             "the end of a line gets into the log as it is",
             "if c.isprintable() else repr(c)",
             'if c.isprintable() or c == "\\n" else repr(c)',
-            "program/test_log.py: test_printable",
+            "program/serving/test_log.py: test_printable",
         ),
     ],
     f"{_LIB}/server/registry.py": [
@@ -291,7 +291,7 @@ _TABLES: dict[str, list[_Row]] = {
             "who may register may also KILL",
             "return tag == protocol.ALIVE2_REQ and is_in(",
             "return is_in(",
-            "program/test_own_options.py: allow_register and InProcess",
+            "program/command/test_own_options.py: allow_register and InProcess",
         ),
         (
             "everybody may STOP nodes",
@@ -303,7 +303,7 @@ _TABLES: dict[str, list[_Row]] = {
             "-allow bars this host",
             "return not is_in(self._peer[0], allowed) and not self.is_local()",
             "return not is_in(self._peer[0], allowed)",
-            "program/test_embedding.py: options_are_those and not Threaded",
+            "program/library/test_embedding.py: options_are_those and not Threaded",
         ),
         (
             "a node that is there loses its name",
@@ -333,19 +333,19 @@ _TABLES: dict[str, list[_Row]] = {
             "a node makes room for others",
             "self._is_node = True\n        self._mapper.unregistered.discard(self)",
             "self._is_node = True",
-            "program/test_unregistered.py: which_connection",
+            "program/serving/test_unregistered.py: which_connection",
         ),
         (
             "a refused node that was there first makes room first",
             "self._mapper.unregistered.renew(self)\n        sent = self._reply(protocol.alive2_refusal",
             "self._mapper.unregistered.add(self)\n        sent = self._reply(protocol.alive2_refusal",
-            "program/test_unregistered.py: which_connection",
+            "program/serving/test_unregistered.py: which_connection",
         ),
         (
             "a node of a host that has lost its power stays for ever",
             "if self._mapper.settings.allow_register and not self.is_local():",
             "if self._mapper.settings.allow_register and self.is_local():",
-            "program/test_own_options.py: allow_register and InProcess",
+            "program/command/test_own_options.py: allow_register and InProcess",
         ),
         (
             "STOP always says STOPPED",
@@ -363,7 +363,7 @@ _TABLES: dict[str, list[_Row]] = {
             "the close of a connection is logged twice",
             "        self._hung_up = True\n",
             "",
-            "program/test_log.py: opens_and_closes_once and InProcess",
+            "program/serving/test_log.py: opens_and_closes_once and InProcess",
         ),
         (
             "a greenlet is left for each connection",
@@ -421,7 +421,7 @@ _TABLES: dict[str, list[_Row]] = {
             "STOP leaves the connection of the node open",
             "        if holder is not None:\n            holder.hang_up()\n",
             "",
-            "program/test_plugin.py: killed_node",
+            "program/library/test_plugin.py: killed_node",
         ),
         (
             "NAMES is as old as another listing of its size",
@@ -445,13 +445,13 @@ _TABLES: dict[str, list[_Row]] = {
             "nodes leave fewer descriptors for those who ask",
             "_SPARE_DESCRIPTORS = 24\n_LEAST",
             "_SPARE_DESCRIPTORS = 20\n_LEAST",
-            "program/test_life.py: nodes_leave_room and 128 and Source",
+            "program/serving/test_life.py: nodes_leave_room and 128 and Source",
         ),
         (
             "the end leaves greenlets behind",
             '            connection.abort("the mapper ends")\n',
             "",
-            "program/test_embedding.py: left_in_the_hub and not Threaded",
+            "program/library/test_embedding.py: left_in_the_hub and not Threaded",
         ),
         (
             "a forked child keeps the connections of its parent's mapper",
@@ -609,55 +609,55 @@ _TABLES: dict[str, list[_Row]] = {
             "a flood is logged ten lines a second",
             "_SECONDS_BETWEEN_COMPLAINTS = 1.0",
             "_SECONDS_BETWEEN_COMPLAINTS = 0.1",
-            "program/test_log.py: left_out",
+            "program/serving/test_log.py: left_out",
         ),
         (
             "a flood is as good as not logged",
             "_SECONDS_BETWEEN_COMPLAINTS = 1.0",
             "_SECONDS_BETWEEN_COMPLAINTS = 3600.0",
-            "program/test_log.py: left_out",
+            "program/serving/test_log.py: left_out",
         ),
         (
             "what was left out of the log is not told",
             'missed else ""',
             'missed > 9 else ""',
-            "program/test_log.py: left_out",
+            "program/serving/test_log.py: left_out",
         ),
         (
             "a reader of stderr that has gone ends a connection",
             "except OSError:\n            pass\n\n\n#: The terminal",
             "except BlockingIOError:\n            pass\n\n\n#: The terminal",
-            "program/test_log.py: stderr_that_is_full",
+            "program/serving/test_log.py: stderr_that_is_full",
         ),
         (
             "why a daemon does not start is in syslog alone",
             "        self.say(0, text)\n        if self._syslog:\n            self._line(text)",
             "        self.say(0, text)",
-            "program/test_daemon.py: failure_is_on_stderr and Source and none",
+            "program/process/test_daemon.py: failure_is_on_stderr and Source and none",
         ),
         (
             "a byte that controls the terminal is shown as it is",
             "if 32 <= byte <= 126",
             "if 32 <= byte <= 127",
-            "program/test_log.py: hex_rows",
+            "program/serving/test_log.py: hex_rows",
         ),
         (
             "a line may block a pipe that has room for less",
             "[: PIPE_BUF - 2]",
             "",
-            "program/test_log.py: no_longer_than_a_pipe",
+            "program/serving/test_log.py: no_longer_than_a_pipe",
         ),
         (
             "-d dumps each packet",
             "if self.level < 2 or self._syslog:",
             "if self.level < 1 or self._syslog:",
-            "program/test_log.py: test_levels and Source and 1",
+            "program/serving/test_log.py: test_levels and Source and 1",
         ),
         (
             "a dump of a packet is too long",
             "_DUMPED = 1024",
             "_DUMPED = 1040",
-            "program/test_log.py: cut_short and Source",
+            "program/serving/test_log.py: cut_short and Source",
         ),
     ],
     f"{_LIB}/server/events.py": [
@@ -671,13 +671,13 @@ _TABLES: dict[str, list[_Row]] = {
             "-d does not name each request",
             'self._log.say(1, f"** got {title}")',
             'self._log.say(2, f"** got {title}")',
-            "program/test_log.py: test_levels and Source and 1",
+            "program/serving/test_log.py: test_levels and Source and 1",
         ),
         (
             "a complaint does not say whose",
             'self._log.complain(f"{kind} from %s", *details, peer)',
             "self._log.complain(kind, *details)",
-            "program/test_log.py: ends_with_the_peer",
+            "program/serving/test_log.py: ends_with_the_peer",
         ),
     ],
     f"{_LIB}/server/settings.py": [
@@ -685,13 +685,13 @@ _TABLES: dict[str, list[_Row]] = {
             "who may register may not look up",
             "self.allow + self.allow_register",
             "self.allow",
-            "program/test_own_options.py: allow_register and InProcess",
+            "program/command/test_own_options.py: allow_register and InProcess",
         ),
         (
             "a packet timeout of 0 is taken",
             '_check("packet_timeout", settings.packet_timeout, 1)',
             '_check("packet_timeout", settings.packet_timeout, 0)',
-            "program/test_embedding.py: what_cannot_be and not Threaded",
+            "program/library/test_embedding.py: what_cannot_be and not Threaded",
         ),
     ],
     f"{_LIB}/server/embedding.py": [
@@ -699,19 +699,19 @@ _TABLES: dict[str, list[_Row]] = {
             "a failure inside is lost",
             "        self.keep(error)\n        super().failed(error)",
             "        super().failed(error)",
-            "program/test_embedding.py: failures_inside and not Threaded",
+            "program/library/test_embedding.py: failures_inside and not Threaded",
         ),
         (
             "a forked child serves its parent's peers",
             "        _serving.add(self)\n",
             "",
-            "program/test_forks.py: serves_on_alone and loop and runs",
+            "program/library/test_forks.py: serves_on_alone and loop and runs",
         ),
         (
             "a mapper at any port is started twice",
             "if self._mapper is not None:\n            raise RuntimeError(_STARTED)",
             "if self._mapper is not None and self._settings.port:\n            raise RuntimeError(_STARTED)",
-            "program/test_embedding.py: serves_from_start and not Threaded",
+            "program/library/test_embedding.py: serves_from_start and not Threaded",
         ),
     ],
     f"{_LIB}/program/options.py": [
@@ -725,25 +725,25 @@ _TABLES: dict[str, list[_Row]] = {
             "a bad variable of a server keeps others from asking",
             "{} if command else environ",
             "environ",
-            "program/test_variables.py: who_asks and source and dump",
+            "program/command/test_variables.py: who_asks and source and dump",
         ),
         (
             "a variable that is set to nothing counts",
             "if (value := self._environ.get(variable)) else []",
             "if (value := self._environ.get(variable)) is not None else []",
-            "program/test_variables.py: nothing_counts",
+            "program/command/test_variables.py: nothing_counts",
         ),
         (
             "the first of two files counts",
             "return given[-1] if given else None",
             "return given[0] if given else None",
-            "program/test_variables.py: last_one_counts",
+            "program/command/test_variables.py: last_one_counts",
         ),
         (
             "the first of two ports counts",
             "return values[-1] if values else default_port",
             "return values[0] if values else default_port",
-            "program/test_variables.py: last_one_counts",
+            "program/command/test_variables.py: last_one_counts",
         ),
         (
             "something may follow -names",
@@ -761,13 +761,13 @@ _TABLES: dict[str, list[_Row]] = {
             "a daemon may write its port to the stdout that it has not",
             "            if daemon:\n                raise ValueProblem",
             "            if not daemon:\n                raise ValueProblem",
-            "program/test_variables.py: has_no_stdout",
+            "program/command/test_variables.py: has_no_stdout",
         ),
         (
             "a daemon cannot tell that there is no folder for its file",
             "if not os.path.isdir(",
             "if False and not os.path.isdir(",
-            "program/test_variables.py: fault_names_the_variable",
+            "program/command/test_variables.py: fault_names_the_variable",
         ),
         (
             "blanks do not separate addresses",
@@ -779,13 +779,13 @@ _TABLES: dict[str, list[_Row]] = {
             "who waits for a file waits in vain where an epmd runs",
             'must_serve=any(found[f"--{name}"] for name in _FILES)',
             "must_serve=bool(files[0])",
-            "program/test_pid_file.py: port_in_use and source",
+            "program/process/test_pid_file.py: port_in_use and source",
         ),
         (
             "a long line is read without docopt, and in part",
             'case ["-port", port, "-daemon"]:',
             'case ["-port", port, "-daemon", *_]:',
-            "program/test_quick.py: as_docopt_reads",
+            "program/command/test_quick.py: as_docopt_reads",
         ),
     ],
     f"{_LIB}/program/quick.py": [
@@ -793,19 +793,19 @@ _TABLES: dict[str, list[_Row]] = {
             "-daemon with another address finds the epmd that is there",
             '(("ERL_EPMD_PORT", ',
             '(("ERL_EPMD_ADDRESS", "ERL_EPMD_PORT", ',
-            "program/test_quick.py: listen_elsewhere and ADDRESS",
+            "program/command/test_quick.py: listen_elsewhere and ADDRESS",
         ),
         (
             "a bad number is not told",
             "except ValueProblem:\n        return False",
             "except ValueProblem:\n        return True",
-            "program/test_quick.py: bad_number and soon",
+            "program/command/test_quick.py: bad_number and soon",
         ),
         (
             "-daemon beside another program fails with a traceback",
             "except exchange.EpmdError:\n        return False",
             "except exchange.NoEpmdError:\n        return False",
-            "program/test_strangers.py: who_has_its_port and ClosesAtOnce and Source and not file",
+            "program/serving/test_strangers.py: who_has_its_port and ClosesAtOnce and Source and not file",
         ),
         (
             "-port -names fails with a traceback",
@@ -825,13 +825,13 @@ _TABLES: dict[str, list[_Row]] = {
             "another host controls the terminal",
             "_harmless(text) if ask.host or os.isatty(1) else text",
             "text",
-            "program/test_hostile_lines.py: other_hosts_cannot and source",
+            "program/command/test_hostile_lines.py: other_hosts_cannot and source",
         ),
         (
             "-json controls the terminal",
             "if not line.isprintable():",
             "if line.isascii() and not line.isprintable():",
-            "program/test_hostile_lines.py: json_cannot and source",
+            "program/command/test_hostile_lines.py: json_cannot and source",
         ),
         (
             "a name longer than C's buffer is sent",
@@ -843,7 +843,7 @@ _TABLES: dict[str, list[_Row]] = {
             "a full pipe loses a part of the output",
             "        time.sleep(_PAUSE)\n        return 0",
             "        return len(view)",
-            "program/test_hostile_lines.py: does_not_block_is_whole and source",
+            "program/command/test_hostile_lines.py: does_not_block_is_whole and source",
         ),
         (
             "an error about another host is on stdout",
@@ -883,19 +883,19 @@ _TABLES: dict[str, list[_Row]] = {
             "a daemon closes systemd's sockets",
             "keep=systemd.descriptors(os.environ) if options.systemd else ()",
             "",
-            "program/test_systemd.py: daemon_keeps and source",
+            "program/process/test_systemd.py: daemon_keeps and source",
         ),
         (
             "a file is left when the caller hears of a failure",
             "is told of the failure.\n        at_end.run()",
             "is told of the failure.",
-            "program/test_user.py: nothing_is_left",
+            "program/process/test_user.py: nothing_is_left",
         ),
         (
             "a failure is told without its type",
             "str(error) if isinstance(error, told) else repr(error)",
             "str(error)",
-            "program/test_daemon.py: after_it_has_detached and KeyError",
+            "program/process/test_daemon.py: after_it_has_detached and KeyError",
         ),
     ],
     f"{_LIB}/program/run.py": [
@@ -903,13 +903,13 @@ _TABLES: dict[str, list[_Row]] = {
             "it tells a systemd that waits for another service",
             "if options.systemd",
             "if True",
-            "program/test_systemd.py: nothing_is_said and source",
+            "program/process/test_systemd.py: nothing_is_said and source",
         ),
         (
             "it serves systemd's sockets as its own",
             "shared=options.systemd",
             "shared=False",
-            "program/test_systemd.py: end_leaves_the_sockets",
+            "program/process/test_systemd.py: end_leaves_the_sockets",
         ),
         (
             "the port file stays",
@@ -921,7 +921,7 @@ _TABLES: dict[str, list[_Row]] = {
             "the pid file has another number",
             "(options.pid_file, os.getpid())",
             "(options.pid_file, os.getppid())",
-            "program/test_pid_file.py: until_its_end and Source and TERM",
+            "program/process/test_pid_file.py: until_its_end and Source and TERM",
         ),
     ],
     f"{_LIB}/program/takeover.py": [
@@ -929,28 +929,28 @@ _TABLES: dict[str, list[_Row]] = {
             "a program in which an epmd is embedded is taken over",
             "process.kind != procfs.OTHER]",
             "process.kind]",
-            "program/test_takeover.py: embedded",
+            "program/command/test_takeover.py: embedded",
         ),
         (
             "half a request keeps an epmd for ever",
             "any(tries < _PATIENCE for tries in odd.values())",
             "odd",
-            "program/test_takeover.py: half_a_request",
+            "program/command/test_takeover.py: half_a_request",
         ),
         (
             "the former epmd stays stopped if the new one is killed",
             "            _send(pidfd, signal.SIGCONT)\n        finally:",
             "            pass\n        finally:",
-            "program/test_takeover.py: killed",
+            "program/command/test_takeover.py: killed",
         ),
         (
             "nodes are listed in another order",
             "for node in reversed(dump.active)",
             "for node in dump.active",
-            "program/test_takeover.py: nodes_stay and C and Source",
+            "program/command/test_takeover.py: nodes_stay and C and Source",
         ),
     ],
-    f"{_LIB}/program/daemon.py": [
+    f"{_LIB}/program/process/daemon.py": [
         (
             "a daemon stays in its caller's session",
             "    os.setsid()\n",
@@ -980,13 +980,13 @@ _TABLES: dict[str, list[_Row]] = {
             "a zombie is left to process 1",
             "        _reap(intermediate)\n",
             "",
-            "program/test_daemon.py: no_zombie and Source",
+            "program/process/test_daemon.py: no_zombie and Source",
         ),
         (
             "a daemon that dies before it serves is no failure",
             "if word[:1] != _READY:",
             "if word and word[:1] != _READY:",
-            "program/test_daemon.py: after_it_has_detached and SystemExit",
+            "program/process/test_daemon.py: after_it_has_detached and SystemExit",
         ),
     ],
     f"{_LIB}/program/descriptors.py": [
@@ -994,7 +994,7 @@ _TABLES: dict[str, list[_Row]] = {
             "it serves as few nodes as its caller's limit allows",
             "setrlimit(resource.RLIMIT_NOFILE, (hard, hard))",
             "getrlimit(resource.RLIMIT_NOFILE)",
-            "program/test_life.py: 2000_nodes and Source",
+            "program/serving/test_life.py: 2000_nodes and Source",
         ),
         (
             "a closed stderr becomes a socket",
@@ -1009,7 +1009,7 @@ _TABLES: dict[str, list[_Row]] = {
             "unit/test_descriptors.py",
         ),
     ],
-    f"{_LIB}/program/files.py": [
+    f"{_LIB}/program/process/files.py": [
         (
             "the file of a successor is removed",
             "return os.path.samestat(os.lstat(",
@@ -1026,10 +1026,10 @@ _TABLES: dict[str, list[_Row]] = {
             "others may not read the port file",
             "0o644",
             "0o600",
-            "program/test_own_options.py: mode_of_the_port_file",
+            "program/command/test_own_options.py: mode_of_the_port_file",
         ),
     ],
-    f"{_LIB}/program/at_end.py": [
+    f"{_LIB}/program/process/at_end.py": [
         (
             "what was made first is removed first",
             "_stack.pop()()",
@@ -1037,56 +1037,56 @@ _TABLES: dict[str, list[_Row]] = {
             "unit/test_at_end.py",
         ),
     ],
-    f"{_LIB}/program/processes.py": [
+    f"{_LIB}/program/process/watch.py": [
         (
             "a process that has ended is taken for a live one",
             "except ProcessLookupError:\n        return True",
             "except ProcessLookupError:\n        return False",
-            "program/test_own_options.py: test_gone",
+            "program/command/test_own_options.py: test_gone",
         ),
     ],
-    f"{_LIB}/program/privileges.py": [
+    f"{_LIB}/program/process/privileges.py": [
         (
             "programs may get root's rights back",
             "        _prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)\n",
             "",
-            "program/test_user.py: whom_it_serves_as and mapper and other",
+            "program/process/test_user.py: whom_it_serves_as and mapper and other",
         ),
         (
             "some capabilities stay in the bounding set",
             "_MOST_CAPABILITIES = 64",
             "_MOST_CAPABILITIES = 32",
-            "program/test_user.py: whom_it_serves_as and mapper and other",
+            "program/process/test_user.py: whom_it_serves_as and mapper and other",
         ),
         (
             "inheritable capabilities stay",
             "        _capset(_CAPABILITY_HEADER, _NO_CAPABILITIES)\n",
             "",
-            "program/test_user.py: odd_roots and inheritable",
+            "program/process/test_user.py: odd_roots and inheritable",
         ),
         (
             "the way back to root stays open",
             "os.setresuid(self.uid, self.uid, self.uid)",
             "os.setresuid(self.uid, self.uid, _ROOT)",
-            "program/test_user.py: whom_it_serves_as and mapper and other",
+            "program/process/test_user.py: whom_it_serves_as and mapper and other",
         ),
         (
             "root's groups stay",
             "            os.setgroups(self.groups)\n",
             "",
-            "program/test_user.py: odd_roots and groups",
+            "program/process/test_user.py: odd_roots and groups",
         ),
         (
             "the user's other groups are missing",
             "os.getgrouplist(entry.pw_name, gid) if entry else [gid]",
             "[gid]",
-            "program/test_user.py: whom_it_serves_as and mapper and other",
+            "program/process/test_user.py: whom_it_serves_as and mapper and other",
         ),
         (
             "a number without a user needs no group",
             "if not colon and entry is None:",
             "if not colon and not name:",
-            "program/test_user.py: cannot_be_meant and 12345",
+            "program/process/test_user.py: cannot_be_meant and 12345",
         ),
     ],
     f"{_LIB}/program/occupant.py": [
@@ -1094,30 +1094,30 @@ _TABLES: dict[str, list[_Row]] = {
             "another program at the port is taken for an epmd",
             "        if not met:\n            raise in_use",
             "        if met:\n            raise in_use",
-            "program/test_strangers.py: who_has_its_port and ClosesAtOnce and Source and not file",
+            "program/serving/test_strangers.py: who_has_its_port and ClosesAtOnce and Source and not file",
         ),
         (
             "an epmd that is just ending is a failure",
             "if time.monotonic() >= end:",
             "if time.monotonic() < end:",
-            "program/test_strangers.py: leaves_at_once and source and full",
+            "program/serving/test_strangers.py: leaves_at_once and source and full",
         ),
     ],
-    f"{_LIB}/program/systemd.py": [
+    f"{_LIB}/program/process/systemd.py": [
         (
             "sockets for another process are taken",
             'return environ.get("LISTEN_PID") == str(os.getpid())',
             'return "LISTEN_PID" in environ',
-            "program/test_systemd.py: no_sockets_for_this_process and source",
+            "program/process/test_systemd.py: no_sockets_for_this_process and source",
         ),
         (
             "systemd is told of another process",
             "MAINPID={os.getpid()}",
             "MAINPID={os.getppid()}",
-            "program/test_systemd.py: sockets_and_notification and source",
+            "program/process/test_systemd.py: sockets_and_notification and source",
         ),
     ],
-    f"{_LIB}/program/signals.py": [
+    f"{_LIB}/program/process/signals.py": [
         (
             "a signal leaves the files behind",
             "    at_end.run()\n",
@@ -1131,7 +1131,7 @@ _TABLES: dict[str, list[_Row]] = {
             f"{_OWN} and any_port and HUP",
         ),
     ],
-    f"{_LIB}/program/launcher.py": [
+    f"{_LIB}/program/executable/launcher.py": [
         (
             "an emulated launcher is none",
             'return own != _command_line(f"self/task/{os.getpid()}")',
@@ -1139,7 +1139,7 @@ _TABLES: dict[str, list[_Row]] = {
             "unit/test_launcher.py: test_parent",
         ),
     ],
-    f"{_LIB}/program/findings.py": [
+    f"{_LIB}/program/check/findings.py": [
         (
             "-check ends with 1 for a warning",
             "return int(any(finding.state == WRONG for finding in found))",
@@ -1182,7 +1182,7 @@ _TABLES: dict[str, list[_Row]] = {
             "the longest listing is refused",
             "if len(whole) + len(piece) > most:",
             "if len(whole) + len(piece) >= most:",
-            "program/test_hostile_repliers.py: longest_listing",
+            "program/command/test_hostile_repliers.py: longest_listing",
         ),
         (
             "a STOP that is not allowed is another error",
@@ -1204,7 +1204,7 @@ _TABLES: dict[str, list[_Row]] = {
             "a wait takes longer than its limit",
             "if time.monotonic() < end:\n            raise",
             "raise",
-            "program/test_plugin.py: keeps_its_limit and wait_for",
+            "program/library/test_plugin.py: keeps_its_limit and wait_for",
         ),
     ],
     f"{_LIB}/aio.py": [
@@ -1234,19 +1234,19 @@ _TABLES: dict[str, list[_Row]] = {
             "a forked child ends its parent's registration",
             "if os.getpid() == self._owner:",
             "if self._owner:",
-            "program/test_forks.py: owner_alone",
+            "program/library/test_forks.py: owner_alone",
         ),
         (
             "a registration lives on in a forked child",
             "self._sock.shutdown(_socket.SHUT_WR)",
             "return",
-            "program/test_forks.py: owner_alone",
+            "program/library/test_forks.py: owner_alone",
         ),
         (
             "a name is taken for a while after its registration was closed",
             "if not self._sock.recv(1):",
             "if True:",
-            "program/test_plugin.py: name_is_free",
+            "program/library/test_plugin.py: name_is_free",
         ),
         (
             "a time-out of the connection is no TimeoutError",
@@ -1268,13 +1268,13 @@ _TABLES: dict[str, list[_Row]] = {
             "a name that contains the end of a line is cut",
             r"\n(?=name |\Z)",
             r"\n",
-            "program/test_hostile_repliers.py: read_as_they_were",
+            "program/command/test_hostile_repliers.py: read_as_they_were",
         ),
         (
             "thousands of digits are an error inside",
             "if len(end[1]) <= _MOST_DIGITS:",
             "if len(end[1]):",
-            "program/test_hostile_repliers.py: digits_without_end and json",
+            "program/command/test_hostile_repliers.py: digits_without_end and json",
         ),
         (
             "a refused node counts as registered",
@@ -1288,37 +1288,37 @@ _TABLES: dict[str, list[_Row]] = {
             "a mapper comes back at another port",
             "Running(self._line(self.port, *options))",
             "Running(self._line(0, *options))",
-            "program/test_plugin.py: restart",
+            "program/library/test_plugin.py: restart",
         ),
         (
             "a closed mapper's registrations stay open",
             "            registration.close(timeout=0)\n",
             "            pass\n",
-            "program/test_plugin.py: holds_nothing",
+            "program/library/test_plugin.py: holds_nothing",
         ),
         (
             "closed registrations are kept for ever",
             "        registration.on_close = self._registrations.discard\n",
             "",
-            "program/test_plugin.py: is_forgotten",
+            "program/library/test_plugin.py: is_forgotten",
         ),
         (
             "nodes lose their other flags",
             "f\"{os.environ.get('ERL_ZFLAGS', '')} -start_epmd false\"",
             'f" -start_epmd false"',
-            "program/test_plugin.py: test_environment",
+            "program/library/test_plugin.py: test_environment",
         ),
         (
             "a node that is not there is killed",
             "if not client.stop(name, port=self.port):",
             "if client.stop(name, port=self.port) is None:",
-            "program/test_plugin.py: killed_node",
+            "program/library/test_plugin.py: killed_node",
         ),
         (
             "a mapper listens at more addresses than it may",
             "some = sorted(own.difference(LOOPBACK))[: MAX_LISTEN_SOCKETS - len(LOOPBACK)]",
             "some = sorted(own.difference(LOOPBACK))[:MAX_LISTEN_SOCKETS]",
-            "program/test_plugin.py: more_addresses",
+            "program/library/test_plugin.py: more_addresses",
         ),
     ],
     f"{_LIB}/testing/plugin.py": [
@@ -1326,7 +1326,7 @@ _TABLES: dict[str, list[_Row]] = {
             "an old pytest fails with a traceback",
             "< _LEAST_PYTEST:",
             "< 0:",
-            "program/test_plugin.py: old_pytest",
+            "program/library/test_plugin.py: old_pytest",
         ),
     ],
     f"{_LIB}/testing/running.py": [
@@ -1334,7 +1334,7 @@ _TABLES: dict[str, list[_Row]] = {
             "a mapper that is stopped is waited for",
             'in b"Tt"',
             'in b"t"',
-            "program/test_plugin.py: not_want and stopped and check",
+            "program/library/test_plugin.py: not_want and stopped and check",
         ),
     ],
     f"{_LIB}/testing/watch.py": [
@@ -1342,13 +1342,13 @@ _TABLES: dict[str, list[_Row]] = {
             "a failed test does not show its mapper's log",
             "if mapper.serves and mapper.news():",
             "if not mapper.serves and mapper.news():",
-            "program/test_plugin.py: log_is_shown",
+            "program/library/test_plugin.py: log_is_shown",
         ),
         (
             "fixtures ignore the options of the project",
             "with _watched(EpmdProcess(*_exit_options(config), *options), config)",
             "with _watched(EpmdProcess(*_exit_options(config)), config)",
-            "program/test_plugin.py: overridden",
+            "program/library/test_plugin.py: overridden",
         ),
     ],
     "scripts/install": [

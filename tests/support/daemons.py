@@ -8,7 +8,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-from gevent_epmd.program.processes import gone
+from gevent_epmd.program.process.watch import gone
 from support.patience import wait_until
 from support.peer import ask
 from support.ports import answers, listening_inodes, reserved_port

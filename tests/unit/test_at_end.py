@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gevent_epmd.program import at_end
+from gevent_epmd.program.process import at_end
 
 pytestmark = pytest.mark.measured
 

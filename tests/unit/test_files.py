@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gevent_epmd.program.files import OwnFile, resolved
+from gevent_epmd.program.process.files import OwnFile, resolved
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root must mind whose link it is")
 

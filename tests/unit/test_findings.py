@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 
 from gevent_epmd.client.answers import NamedPort
-from gevent_epmd.program import report
-from gevent_epmd.program.check import Node, Sight
-from gevent_epmd.program.findings import OK, WARNING, WRONG, Finding, findings, status
-from gevent_epmd.program.options import Options
-from gevent_epmd.program.probe import (
+from gevent_epmd.program.check import report
+from gevent_epmd.program.check.findings import OK, WARNING, WRONG, Finding, findings, status
+from gevent_epmd.program.check.look import Node, Sight
+from gevent_epmd.program.check.probe import (
     ABSENT,
     ANSWERS,
     CLOSED,
@@ -22,7 +21,8 @@ from gevent_epmd.program.probe import (
     Found,
     place,
 )
-from gevent_epmd.program.procfs import OTHER, OURS, C, Listener, Process
+from gevent_epmd.program.options import Options
+from gevent_epmd.program.process.procfs import OTHER, OURS, C, Listener, Process
 from gevent_epmd.server.networks import read_network
 from gevent_epmd.server.settings import Settings
 

@@ -11,7 +11,19 @@ from collections.abc import Iterator
 
 import pytest
 
-from imports import COMMAND, GROUND, PACKAGE, SOURCES, Sources, imports, own_imports, parsed, part
+from imports import (
+    COMMAND,
+    GROUND,
+    PACKAGE,
+    ROOMS,
+    SOURCES,
+    Sources,
+    imports,
+    own_imports,
+    parsed,
+    part,
+    room,
+)
 
 MAY_IMPORT = {
     "program": {"program", "server", "client", "ground"},
@@ -82,6 +94,7 @@ def faults(sources: Sources) -> list[str]:
     return [
         *_places(sources),
         *_arrows(ours, trees[PACKAGE], sources),
+        *_rooms(ours),
         *(f"circle: {' -> '.join(circle)}" for circle in _circles(ours)),
         *_io(found, trees),
         *_process(trees),
@@ -105,6 +118,17 @@ def _arrows(ours: dict[str, set[str]], package: ast.Module, sources: Sources) ->
     for name in imports(PACKAGE, at_import(package), sources):
         if name in sources and part(name) == "server":
             yield f"{PACKAGE} imports {name} before anybody wants to serve"
+
+
+def _rooms(ours: dict[str, set[str]]) -> Iterator[str]:
+    for module, names in ours.items():
+        if part(module) != "program" or module == COMMAND:
+            continue
+        for name in sorted(names):
+            if part(name) == "program" and ROOMS.index(room(name)) < ROOMS.index(room(module)):
+                yield f"{module} imports {name}, which is above it"
+        if room(module) == ROOMS[0] and not module.endswith(".calls"):
+            yield from (f"{module} imports {name}" for name in names if room(name) == "check")
 
 
 def _circles(ours: dict[str, set[str]]) -> Iterator[list[str]]:
@@ -202,7 +226,16 @@ BREAKS = {
     "conventions": {
         "import os; os.environ": ["conventions imports os, and does", "conventions touches environ"]
     },
-    "program.cli": {"from ..testing import process": ["cli imports gevent_epmd.testing.process"]},
+    "program.cli": {
+        "from ..testing import process": ["cli imports gevent_epmd.testing.process"],
+        "from .check import report": ["cli imports gevent_epmd.program.check.report"],
+    },
+    "program.process.daemon": {
+        "from ..executable import launcher": [
+            "daemon imports gevent_epmd.program.executable.launcher, which"
+        ],
+        "from .. import calls": ["daemon imports gevent_epmd.program.calls, which is above it"],
+    },
     "": {
         "from .server import embedding": ["gevent_epmd imports gevent_epmd.server.embedding before anybody"],
         "def f():\n    from .client import exchange": ["gevent_epmd imports gevent_epmd.client.exchange"],

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from gevent_epmd.program import launcher
+from gevent_epmd.program.executable import launcher
 
 pytestmark = pytest.mark.measured
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gevent_epmd.program.leftovers import MARK, sweep
+from gevent_epmd.program.executable.leftovers import MARK, sweep
 
 pytestmark = pytest.mark.measured
 

@@ -10,8 +10,9 @@ import time
 
 import pytest
 
-from gevent_epmd.program import probe, procfs
-from gevent_epmd.program.probe import place
+from gevent_epmd.program.check import probe
+from gevent_epmd.program.check.probe import place
+from gevent_epmd.program.process import procfs
 from support.firewall import blocked_port
 from support.patience import PATIENCE, whole_seconds
 from support.strangers import BoundOnly, ClosesAtOnce, Dripping, Http, Mute

@@ -199,10 +199,10 @@ def _stop(ask: Ask) -> int:
 
 
 def _check(ask: Ask) -> int:
-    from . import check, findings, report
+    from .check import findings, look, report
 
     progress = report.Progress()
-    sight = check.look(ask.host, ask.port, progress.tell)
+    sight = look.look(ask.host, ask.port, progress.tell)
     progress.clear()
     found = findings.findings(sight)
     if ask.json:
@@ -227,7 +227,7 @@ def _version(_ask: Ask) -> int:
 
 
 def _licences(_ask: Ask) -> int:
-    from . import licences
+    from .executable import licences
 
     try:
         text = licences.text()

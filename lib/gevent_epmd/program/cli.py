@@ -41,7 +41,7 @@ def answer_quickly() -> int | None:
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     if _is_process_1():
-        from . import signals
+        from .process import signals
 
         signals.exit_by_signals()
     status = quick.answer(sys.argv[1:], os.environ)
@@ -52,7 +52,7 @@ def answer_quickly() -> int | None:
 
 def _unpack() -> int | None:
     """Unpack what a command line that is not quick needs to be read. Return the exit status if this fails."""
-    from . import bundle
+    from .executable import bundle
 
     try:
         bundle.unpack_libraries("for-any-line")
@@ -63,7 +63,7 @@ def _unpack() -> int | None:
 
 def _end(status: int) -> int:
     if is_one_file():
-        from . import launcher
+        from .executable import launcher
 
         launcher.tidy_up()
     if is_frozen():

@@ -22,7 +22,7 @@ from ..server import listeners
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..client import exchange
-    from .procfs import Listener
+    from .process.procfs import Listener
 
 #: Where to ask who holds a port that is bound on all addresses: at that family's loopback address first.
 _LOOPBACKS_OF = {"0.0.0.0": LOOPBACK, "::": LOOPBACK[::-1]}
@@ -84,7 +84,7 @@ def _target(in_use: listeners.PortInUseError, timeout: float) -> exchange.Target
 
 def _holders(in_use: listeners.PortInUseError) -> list[Listener]:
     """Return the listening sockets that are in the way, as far as /proc can be read."""
-    from . import procfs
+    from .process import procfs
 
     table = procfs.listeners() or {}
     anywhere = in_use.host in procfs.ANY
@@ -94,14 +94,14 @@ def _holders(in_use: listeners.PortInUseError) -> list[Listener]:
 
 
 def _is_held_by_an_epmd(in_use: listeners.PortInUseError) -> bool:
-    from . import procfs
+    from .process import procfs
 
     return any(process.kind != procfs.OTHER for process in procfs.processes(_holders(in_use)))
 
 
 def _held_by(in_use: listeners.PortInUseError) -> str:
     """Return which programs hold the port, as the end of a message, or "" if it is unknown."""
-    from . import procfs
+    from .process import procfs
 
     sockets = _holders(in_use)
     if not sockets:

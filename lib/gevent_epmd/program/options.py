@@ -459,7 +459,7 @@ def _path(where: str, given: str) -> str:
     It is checked here, because a daemon could report the problem only to syslog. Something that is not a
     regular file, such as a device, must be neither replaced nor removed.
     """
-    from . import files
+    from .process import files
 
     try:
         path = files.resolved(given)

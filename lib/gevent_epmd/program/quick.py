@@ -4,9 +4,9 @@ These are `[-port N] -names`, `[-port N] -started`, and `[-port N] -daemon` if a
 other command line, and each of these with an invalid value, is left to `cli`.
 
 Invariants: the results and messages are the same as on the full path, because both use
-`conventions.read_number`, `calls.call` and `exchange.must_be_an_epmd`; tests/program/test_quick.py compares
-them. Besides our own modules this imports only os, `_socket` and time: every start of every Erlang node pays
-for each further module.
+`conventions.read_number`, `calls.call` and `exchange.must_be_an_epmd`;
+tests/program/command/test_quick.py compares them. Besides our own modules this imports only os, `_socket` and
+time: every start of every Erlang node pays for each further module.
 
 C's counterpart: the same options in main() of epmd.c.
 """
@@ -60,7 +60,7 @@ def _empty_folder() -> None:
     If a waiting call is killed together with its launcher, nothing else removes these files.
     """
     if is_one_file():
-        from . import launcher
+        from .executable import launcher
 
         launcher.empty(sys._MEIPASS)  # type: ignore[attr-defined]
 

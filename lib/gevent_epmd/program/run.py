@@ -17,13 +17,15 @@ import gevent
 from ..server.acceptor import new_mapper
 from ..server.events import Events
 from ..server.mapper import Mapper
-from . import at_end, bundle, daemon, is_frozen, is_one_file, ownport, processes, signals, systemd
-from .files import OwnFile
+from . import is_frozen, is_one_file, ownport
+from .executable import bundle, launcher
 from .options import STDOUT, Given, Options
+from .process import at_end, daemon, signals, systemd, watch
+from .process.files import OwnFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .privileges import Identity
+    from .process.privileges import Identity
     from .takeover import TakeOver
 
 bundle.import_everything()
@@ -113,19 +115,20 @@ def _must_be_reached(mapper: Mapper, hosts: list[str]) -> None:
 def _tell_that_it_serves(
     options: Options, events: Events, caller: daemon.Caller | None, take_over: TakeOver | None
 ) -> None:
+    launched_by = launcher.pid if is_one_file() else None
     # Without -systemd, NOTIFY_SOCKET belongs to the service whose node started this epmd.
-    if options.systemd and not systemd.notify_ready(os.environ):
+    if options.systemd and not systemd.notify_ready(os.environ, launched_by):
         events.notification_may_be_refused()
     if caller is not None:
-        caller.ready("" if take_over is None else take_over.report)
+        caller.ready("" if take_over is None else take_over.report, launcher=launched_by)
 
 
 def _watch_for_the_end(options: Options, mapper: Mapper) -> None:
     signals.watch_signals(mapper.hub.loop)
     if os.getpid() == 1:
-        processes.reap_orphans(mapper.hub.loop)
+        watch.reap_orphans(mapper.hub.loop)
     for pid in options.pid_exit:
-        processes.when_gone(mapper.hub.loop, pid, partial(mapper.end, f"process {pid} has ended"))
+        watch.when_gone(mapper.hub.loop, pid, partial(mapper.end, f"process {pid} has ended"))
 
 
 def _numbers(options: Options, port: int) -> tuple[tuple[Given, int], ...]:

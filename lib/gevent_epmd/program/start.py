@@ -16,24 +16,22 @@ from ..conventions import ValueProblem
 from ..server import listeners
 from ..server.events import Events
 from ..server.log import Log
-from . import at_end, bundle, calls, daemon, descriptors, is_one_file, occupant, systemd
+from . import calls, descriptors, is_one_file, occupant
+from .executable import bundle
 from .options import ADDRESS_VARIABLE, Options
+from .process import at_end, daemon, systemd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .privileges import Identity
+    from .process.privileges import Identity
     from .takeover import Former, TakeOver
 
 #: What a start opens besides the sockets: a pipe to the caller, the event loop, the files.
 _NEEDED_DESCRIPTORS = 8
 #: The variables that gevent, greenlet and libev read.
 _GEVENT_PREFIXES = ("GEVENT", "GREENLET_", "LIBEV_", "PURE_PYTHON")
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from .takeover import Former
 
 
 def serve(options: Options) -> int:
@@ -148,7 +146,7 @@ def _serve_sockets(
 def _identity(options: Options) -> Identity | None:
     if not options.user:
         return None
-    from . import privileges
+    from .process import privileges
 
     return privileges.look_up(options.user)
 
@@ -162,7 +160,7 @@ def _say(report: str) -> None:
 def _must_be_running(pids: Iterable[int]) -> None:
     """Raise ProcessLookupError if one of the processes has ended: this epmd would end at once."""
     for pid in pids:
-        from .processes import gone
+        from .process.watch import gone
 
         if gone(pid):
             raise ProcessLookupError(f"process {pid}, with which this epmd is to end, has ended already")

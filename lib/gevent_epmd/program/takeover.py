@@ -43,8 +43,8 @@ from ..protocol import (
 )
 from ..server.listeners import ListenError, close_all, places
 from ..server.registry import CREATIONS_NAME
-from . import procfs
-from .daemon import close_inherited
+from .process import procfs
+from .process.daemon import close_inherited
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from . import is_frozen, is_one_file
+from .. import is_frozen, is_one_file
 
 #: The name of the file in the executables.
 FILE = "licences.txt"

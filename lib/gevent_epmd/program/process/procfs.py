@@ -16,8 +16,8 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from ..conventions import ValueProblem
-from .options import Options, UsageError, read_options
+from ...conventions import ValueProblem
+from ..options import Options, UsageError, read_options
 
 #: build/epmd.spec puts this text into the executables, in front of the version.
 MARK = b"\ngevent-epmd version "

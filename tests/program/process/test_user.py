@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from gevent_epmd.program.processes import gone
+from gevent_epmd.program.process.watch import gone
 from support.activation import launched, listening
 from support.daemons import daemon, listening_at
 from support.forms import Built, Source

@@ -28,19 +28,6 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 
-def launcher_environ() -> dict[str, str]:
-    """Return the environment in which the launcher was started, or {} if it cannot be read.
-
-    The launcher changes the environment that it passes to its child.
-    """
-    try:
-        with open(f"/proc/{os.getppid()}/environ", "rb") as environ:
-            pairs = (pair.partition(b"=") for pair in environ.read().split(b"\0"))
-            return {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs}
-    except OSError:
-        return {}
-
-
 def unpack_libraries(purpose: str) -> None:
     """Unpack libraries into the launcher's folder: those "for-any-line", or those "for-serving" in addition.
 
@@ -115,7 +102,7 @@ class _NoMoreImports:
 def _end_with_launcher() -> None:
     from gevent import get_hub
 
-    from .processes import when_gone
+    from ..process.watch import when_gone
 
     when_gone(get_hub().loop, launcher.pid, launcher.end)
     # The launcher may have ended before it was watched, and another process may have its process ID now.

@@ -15,8 +15,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from ..client import answers, exchange, queries
-from ..wire import MOST_PORT, NAMES_REQ
+from ...client import answers, exchange, queries
+from ...wire import MOST_PORT, NAMES_REQ
 
 T = TypeVar("T")
 

@@ -47,17 +47,16 @@ class Caller:
     def __init__(self, descriptor: int) -> None:
         self._descriptor: int | None = descriptor
 
-    def ready(self, text: str = "") -> None:
+    def ready(self, text: str = "", *, launcher: int | None = None) -> None:
         """Report that requests are answered, with a text for whoever called.
 
-        Raises BrokenPipeError if the caller has ended: a caller that is killed while it waits must not leave
-        a daemon behind.
+        `launcher` is the process ID of the caller's launcher, if it has one. Raises BrokenPipeError if either
+        has ended: a caller that is killed while it waits must not leave a daemon behind.
         """
-        from . import is_one_file, launcher  # interactive calls must not pay for it
-        from .processes import gone
+        from .watch import gone  # interactive calls must not pay for it
 
-        # In the one-file executable the caller notices only after a delay that its launcher was killed.
-        if (is_one_file() and gone(launcher.pid)) or not self._tell(_READY + text.encode()):
+        # The caller notices only after a delay that its launcher was killed.
+        if (launcher is not None and gone(launcher)) or not self._tell(_READY + text.encode()):
             raise BrokenPipeError("the process that started the daemon was killed while it waited")
 
     def failed(self, reason: str) -> bool:

@@ -11,9 +11,9 @@ import struct
 from collections.abc import Mapping, MutableMapping
 from contextlib import closing
 
-from ..conventions import MAX_LISTEN_SOCKETS
-from ..server.listeners import ListenError
-from . import bundle, is_one_file, launcher
+from ...conventions import MAX_LISTEN_SOCKETS
+from ...server.listeners import ListenError
+from .. import is_one_file
 
 FIRST_DESCRIPTOR = 3
 _FAMILIES = (_socket.AF_INET, _socket.AF_INET6)
@@ -38,8 +38,18 @@ def _for_us(environ: Mapping[str, str]) -> bool:
     if is_one_file():
         # The launcher overwrites LISTEN_PID with its child's process ID, even if the sockets were meant for
         # another process.
-        return bundle.launcher_environ().get("LISTEN_PID") == str(os.getppid())
+        return _environ_of(os.getppid()).get("LISTEN_PID") == str(os.getppid())
     return environ.get("LISTEN_PID") == str(os.getpid())
+
+
+def _environ_of(pid: int) -> dict[str, str]:
+    """Return the environment in which a process was started, or {} if it cannot be read."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as environ:
+            pairs = (pair.partition(b"=") for pair in environ.read().split(b"\0"))
+            return {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs}
+    except OSError:
+        return {}
 
 
 def passes_port(environ: Mapping[str, str], port: int) -> bool:
@@ -88,11 +98,12 @@ def _adopt(descriptor: int) -> _socket.socket:
     return sock
 
 
-def notify_ready(environ: MutableMapping[str, str]) -> bool:
+def notify_ready(environ: MutableMapping[str, str], launcher: int | None) -> bool:
     """Tell systemd that requests are answered, and the process ID of the server. Removes the variable.
 
-    Does nothing if systemd does not wait for a notification. Returns False if systemd accepts it only from a
-    unit with NotifyAccess=all, which this process cannot find out.
+    `launcher` is the process ID of the launcher of the one-file executable, which systemd takes for the main
+    process. Does nothing if systemd does not wait for a notification. Returns False if systemd accepts it
+    only from a unit with NotifyAccess=all, which this process cannot find out.
     """
     path = environ.pop("NOTIFY_SOCKET", "")
     if not path:
@@ -101,21 +112,21 @@ def notify_ready(environ: MutableMapping[str, str]) -> bool:
     address = "\0" + path[1:] if path.startswith("@") else path
     text = f"READY=1\nSTATUS=Processing port mapping requests...\nMAINPID={os.getpid()}".encode()
     with closing(_socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)) as sock:
-        if is_one_file() and _send_for_launcher(sock, text, address):
+        if launcher is not None and _send_for(launcher, sock, text, address):
             return True
         try:
             sock.sendto(text, address)
         except OSError:
             return True  # nothing listens there; continue to serve, as callers of sd_notify do
-    return not is_one_file()
+    return launcher is None
 
 
-def _send_for_launcher(sock: _socket.socket, text: bytes, address: str) -> bool:
-    """Send a notification as if the launcher sent it, whom systemd takes for the main process of the unit.
+def _send_for(pid: int, sock: _socket.socket, text: bytes, address: str) -> bool:
+    """Send a notification as if another process sent it.
 
     Returns False if that is not possible: the kernel permits it to root only.
     """
-    credentials = struct.pack("3i", launcher.pid, os.geteuid(), os.getegid())
+    credentials = struct.pack("3i", pid, os.geteuid(), os.getegid())
     try:
         sock.sendmsg([text], [(_socket.SOL_SOCKET, _SCM_CREDENTIALS, credentials)], 0, address)
     except OSError:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from gevent_epmd.program.processes import gone
+from gevent_epmd.program.process.watch import gone
 from gevent_epmd.protocol import frame
 from support.daemons import daemon, end, serving_pid
 from support.forms import Folder, Source
@@ -260,8 +260,9 @@ def test_pid_exit_of_a_daemon_where_the_process_is_gone(ours, others, tmp_path: 
 
 NOT_SEEN = """
 import sys
-from gevent_epmd.program import cli, processes
-processes.gone = lambda pid: False
+from gevent_epmd.program import cli
+from gevent_epmd.program.process import watch
+watch.gone = lambda pid: False
 sys.exit(cli.main())
 """
 
@@ -290,7 +291,8 @@ def test_pid_exit_that_is_given_twice(which: int, others) -> None:
 
 SLOW_TO_START = """
 import sys, time
-from gevent_epmd.program import cli, files
+from gevent_epmd.program import cli
+from gevent_epmd.program.process import files
 write = files.OwnFile.write
 files.OwnFile.write = lambda self, content: time.sleep({seconds}) or write(self, content)
 sys.exit(cli.main())

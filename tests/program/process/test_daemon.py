@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gevent_epmd.program.processes import gone
+from gevent_epmd.program.process.watch import gone
 from support.daemons import daemon, end, serving_pid
 from support.differences import is_listed
 from support.forms import Built, C, Folder, Source
@@ -417,7 +417,8 @@ def test_syslog_that_was_full_or_away_is_found_again(ours, syslog, tmp_path: Pat
 def test_caller_that_is_killed_while_it_waits_leaves_nothing(tmp_path: Path) -> None:
     impatient = """
 import os, select, sys
-from gevent_epmd.program import cli, daemon
+from gevent_epmd.program import cli
+from gevent_epmd.program.process import daemon
 daemon._reap = lambda child: os._exit(3)
 ready = daemon.Caller.ready
 def when_the_caller_has_ended(self):
@@ -433,7 +434,7 @@ sys.exit(cli.main())
         reading, writing = os.pipe()
         os.set_blocking(reading, False)
         # Whoever it has started holds this pipe open; a daemon would close it.
-        keep = "from gevent_epmd.program import daemon; daemon.close_inherited = lambda keep: None\n"
+        keep = "from gevent_epmd.program.process import daemon; daemon.close_inherited = lambda keep: None\n"
         done = run([SOURCE[0], "-c", keep + impatient, *options], pass_fds=[writing])
         os.close(writing)
         try:

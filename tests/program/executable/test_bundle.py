@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from gevent_epmd.program.processes import gone
+from gevent_epmd.program.process.watch import gone
 from support.daemons import daemon
 from support.forms import Built, Source
 from support.paths import BUILT, SOURCE
@@ -41,7 +41,7 @@ if "CHILD" not in os.environ:
 sys.frozen = "one-file"
 sys.executable = sys.argv.pop(1)
 sys._MEIPASS = sys.argv.pop(1)
-from gevent_epmd.program import launcher
+from gevent_epmd.program.executable import launcher
 launcher.watch()
 """
 PROGRAM = """
@@ -52,7 +52,7 @@ sys.exit(main())
 #: folder for extension modules, and the first import that looks there finds none.
 ALL_BUILT_IN = """
 import importlib.util, ipaddress, json
-import gevent_epmd.program.calls, gevent_epmd.program.signals, gevent_epmd.program.start
+import gevent_epmd.program.calls, gevent_epmd.program.process.signals, gevent_epmd.program.start
 [dynload] = [path for path in sys.path if path.endswith("/lib-dynload")]
 sys.path[sys.path.index(dynload)] = sys._MEIPASS + "/lib-dynload"
 assert importlib.util.find_spec("resource") is None

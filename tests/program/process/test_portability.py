@@ -10,8 +10,6 @@ import pytest
 from gevent_epmd.server import listeners
 from support.programs import run
 
-pytestmark = pytest.mark.measured
-
 #: What macOS or FreeBSD have not, for all that the program uses; None stands for all of them together.
 MISSING = [
     "_socket.TCP_KEEPIDLE",
@@ -69,6 +67,7 @@ subprocess.run([*program, "-port", port, "-kill"], check=True)
 """
 
 
+# Not under coverage, which sometimes spins for ever in a process with threads, as -check has them.
 @pytest.mark.parametrize("missing", MISSING)
 def test_without_what_other_systems_lack(missing: str | None, tmp_path: Path) -> None:
     (tmp_path / "site").mkdir()
@@ -83,6 +82,7 @@ def test_without_what_other_systems_lack(missing: str | None, tmp_path: Path) ->
     assert said[-1] == b"Killed"
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_port_in_use_is_found_where_binding_succeeds(host: str) -> None:
     """As on the BSDs: this asks for the port before it is bound."""

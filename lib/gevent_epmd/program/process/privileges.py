@@ -20,8 +20,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from ..conventions import ValueProblem, read_number
-from .options import Given
+from ...conventions import ValueProblem, read_number
+from ..options import Given
 
 #: (uid_t)-1 means "unchanged" to the kernel.
 _MOST_ID = 2**32 - 2

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from . import findings
-from .check import Sight
 from .findings import Finding
+from .look import Sight
 
 #: A longer subject does not widen the column.
 _WIDEST = 30

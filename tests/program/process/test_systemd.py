@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from gevent_epmd.program.processes import gone
+from gevent_epmd.program.process.watch import gone
 from support.activation import DualStack, launched, listening
 from support.daemons import end, serving_pid
 from support.paths import BUILT, SOURCE

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gevent_epmd.program.processes import gone
+from gevent_epmd.program.process.watch import gone
 from support.daemons import end, serving_pid
 from support.forms import Source
 from support.marks import forms

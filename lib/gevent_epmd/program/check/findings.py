@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
-from ..conventions import printable
-from ..server.networks import plain_host
-from ..server.settings import Settings
-from ..wire import MOST_PORT
-from . import procfs
-from .check import LOOPBACKS, Node, Sight
+from ...conventions import printable
+from ...server.networks import plain_host
+from ...server.settings import Settings
+from ...wire import MOST_PORT
+from ..process import procfs
+from .look import LOOPBACKS, Node, Sight
 from .probe import (
     ABSENT,
     ANSWERS,

@@ -16,10 +16,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from ..client import exchange, queries
-from ..client.answers import NamedPort
-from ..conventions import LOOPBACK
-from . import probe, procfs
+from ...client import exchange, queries
+from ...client.answers import NamedPort
+from ...conventions import LOOPBACK
+from ..process import procfs
+from . import probe
 from .probe import ANSWERS, MUTE, REFUSED, Answer, Found, Place
 
 #: Time limit for connecting to all nodes together, in seconds.

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from gevent_epmd import ThreadedPortMapper, client
-from gevent_epmd.program.processes import gone
+from gevent_epmd.program.process.watch import gone
 from gevent_epmd.protocol import frame
 from support.daemons import listening_at
 from support.forms import Built, C, Folder, Process, Source

@@ -11,7 +11,7 @@ import _signal  # type: ignore[import-not-found]  # the module signal imports en
 import os
 import sys
 
-from . import at_end
+from ..process import at_end
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

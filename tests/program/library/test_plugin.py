@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from gevent_epmd import client
-from gevent_epmd.program.processes import gone
+from gevent_epmd.program.process.watch import gone
 from gevent_epmd.testing import EpmdProcess, MapperFailedError, process, running
 from support.forms import C
 from support.patience import LONG, PATIENCE, wait_until
