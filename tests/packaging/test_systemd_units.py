@@ -113,14 +113,18 @@ until epmd -names | grep 'name a at port'; do sleep 0.05; done
 host=$(hostname)
 node b "{ok, {127,0,1,1}} = inet:getaddr('$host', inet), pong = net_adm:ping('a@$host'), halt()."
 
-: it comes back after a restart
+: it is there at the first answer after a restart, and keeps its connection
+connected() { ss -tnHe state established 'dport = 4369' | sed 's/.*ino:\([0-9]*\).*/\1/'; }
+inode=$(connected)
+[ "$inode" ]
 systemctl restart epmd.service
-until epmd -names | grep 'name a at port'; do sleep 0.05; done
+epmd -names | grep 'name a at port'
 [ "$(systemctl show epmd.service -p MainPID --value)" != "$main" ]
 
-: it takes the place of what is killed
+: and after a kill
 kill -KILL "$(systemctl show epmd.service -p MainPID --value)"
-until epmd -names | grep 'name a at port'; do sleep 0.05; done
+epmd -names | grep 'name a at port'
+[ "$(connected)" = "$inode" ]
 kill %1
 wait %1 || true
 

@@ -38,6 +38,8 @@ ADDRESS_VARIABLE = "ERL_EPMD_ADDRESS"
 #: The values of a variable that is a switch.
 _ON = ("1", "yes", "true", "on")
 _OFF = ("0", "no", "false", "off")
+#: How many descriptors an older systemd keeps, if the unit says nothing: the next limit is smaller.
+_MOST_STORED = 1 << 20
 #: The options that name a file to write.
 _FILES = ("port_file", "pid_file")
 
@@ -139,6 +141,8 @@ class Options(NamedTuple):
 
     `takeover` is "any" to take over from any epmd, "other" from one that runs another program, or "".
 
+    `store` is how many descriptors the unit's descriptor store keeps, or 0 if it is not to be used.
+
     `listen_names` are the options and variables that say where to listen, except the port. `port_name` is
     that of the port, or "" for the default.
     """
@@ -154,6 +158,7 @@ class Options(NamedTuple):
     must_serve: bool = False
     user: Given | None = None
     takeover: str = ""
+    store: int = 0
     host: str = ""
     json: bool = False
     listen_names: tuple[str, ...] = ()
@@ -188,6 +193,7 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Option
         must_serve=any(found[f"--{name}"] for name in _FILES),
         user=own.user("user"),
         takeover=own.takeover(),
+        store=own.store() if found["--systemd"] else 0,
         host=_host(found["--host"]),
         json=bool(found["--json"]),
         listen_names=place.names,
@@ -440,6 +446,14 @@ class _Own:
             return "any"
         variable = "ERL_EPMD_TAKEOVER"
         return "other" if self._environ.get(variable) and _is_on(variable, self._environ) else ""
+
+    def store(self) -> int:
+        """Return how many descriptors systemd keeps. Before version 254, it does not say that it does."""
+        variable = "ERL_EPMD_FDSTORE"
+        most = self._environ.get("FDSTORE", "")
+        if self._environ.get(variable):
+            return int(most or _MOST_STORED) if _is_on(variable, self._environ) else 0
+        return int(most) if most.isdecimal() else 0
 
     def file(self, name: str, *, daemon: bool) -> Given:
         """Return a file to write: its absolute path, STDOUT, or "" if the option is absent."""

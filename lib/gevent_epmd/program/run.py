@@ -26,6 +26,7 @@ from .process.files import OwnFile
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .process.privileges import Identity
+    from .process.store import Store
     from .takeover import TakeOver
 
 bundle.import_everything()
@@ -34,6 +35,7 @@ bundle.import_everything()
 def run(
     options: Options,
     sockets: list[_socket.socket],
+    stored: list[systemd.Stored],
     events: Events,
     caller: daemon.Caller | None,
     identity: Identity | None,
@@ -41,12 +43,15 @@ def run(
 ) -> None:
     """Serve the sockets until a KILL request or another event shuts the epmd down.
 
+    `stored` is what an epmd before this one has left in the descriptor store of systemd.
+
     If there is an `identity`, the process changes to that user before it accepts a connection. Raises OSError
     if a file cannot be written, the user not changed, or the port not reached; BrokenPipeError if the caller
     has ended; InterruptedError if there is a caller and the epmd ends before it is ready.
     """
     listening = [sock.getsockname()[0] for sock in sockets]
     mapper = _new_mapper(options, sockets, events, take_over)
+    store = _store(options, mapper, stored, events) if options.store or stored else None
     mapper.start()
     at_end.add(events.finish)
     files = [NumberFile(given, number) for given, number in _numbers(options, mapper.port) if given.value]
@@ -67,7 +72,7 @@ def run(
     if take_over is not None:
         # Not before everything else is done: from here on only this process serves.
         events.took_over(take_over.finish())
-    _serve(options, mapper, listening, events, caller, take_over)
+    _serve(options, mapper, listening, events, caller, take_over, store)
 
 
 def _serve(
@@ -77,6 +82,7 @@ def _serve(
     events: Events,
     caller: daemon.Caller | None,
     take_over: TakeOver | None,
+    store: Store | None,
 ) -> None:
     # The event loop may fail when it starts, and then nobody must be told that it serves.
     gevent.sleep(0)
@@ -84,6 +90,10 @@ def _serve(
         if caller is not None and not options.systemd:
             _must_be_reached(mapper, listening)
         _tell_that_it_serves(options, events, caller, take_over)
+        if store is not None:
+            # Not before: systemd listens to the main process only, and this one may have just become that.
+            mapper.store = store
+            store.start()
         mapper.count_idle_time_anew()
     elif caller is not None:
         raise InterruptedError(f"the epmd has ended before it was ready: {mapper.end_reason}")
@@ -100,6 +110,20 @@ def _new_mapper(
     # An event loop that fails when it starts must fail before the former epmd is stopped.
     gevent.sleep(0)
     return take_over.new_mapper(options.settings, events)
+
+
+def _store(options: Options, mapper: Mapper, stored: list[systemd.Stored], events: Events) -> Store | None:
+    """Go on with the nodes that an epmd before this one has stored. Returns what stores them from now on."""
+    from ..server.inherit import inherit
+    from .process.store import Store, take_back
+
+    taken = take_back(stored)
+    inherit(mapper, taken.left, mapper.listeners[0].serve_socket)
+    if taken.names:
+        events.took_back(len(taken.names))
+    path = os.environ.get("NOTIFY_SOCKET")
+    # What was taken back must be removed at its end, even if nothing else is to be stored.
+    return Store(mapper, events, systemd.address_of(path), taken, options.store) if path else None
 
 
 def _must_be_reached(mapper: Mapper, hosts: list[str]) -> None:

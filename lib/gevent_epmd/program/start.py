@@ -52,14 +52,14 @@ def serve(options: Options) -> int:
                 f"systemd passes the socket for port {options.settings.port}: start with -systemd"
             )
         former = _former(options)
-        sockets = [] if former else _sockets(options, events)
+        sockets, stored = ([], []) if former else _sockets(options, events)
     except listeners.PortInUseError as error:
         events.in_use(str(error), failure=options.must_serve)
         return 1 if options.must_serve else 0
     except listeners.ListenError as error:
         events.cannot_listen(str(error))
         return 1
-    return _serve_sockets(options, sockets, events, former)
+    return _serve_sockets(options, sockets, stored, events, former)
 
 
 def _former(options: Options) -> Former | None:
@@ -82,15 +82,15 @@ def _take_over(former: Former | None) -> TakeOver | None:
     return TakeOver(former)
 
 
-def _sockets(options: Options, events: Events) -> list[_socket.socket]:
+def _sockets(options: Options, events: Events) -> tuple[list[_socket.socket], list[systemd.Stored]]:
     if options.systemd:
         events.taking_sockets()
-        sockets = systemd.take_sockets(os.environ)
+        sockets, stored = systemd.take_descriptors(os.environ)
         _report_no_effect(options, sockets[0].getsockname()[1], events)
-        return sockets
+        return sockets, stored
     events.listening(options.settings.port)
     try:
-        return occupant.open_listeners(options.settings.addresses, options.settings.port)
+        return occupant.open_listeners(options.settings.addresses, options.settings.port), []
     except listeners.AddressError as error:
         if ADDRESS_VARIABLE not in options.listen_names:
             raise  # C's words: who has typed the address knows where it is
@@ -106,7 +106,11 @@ def _report_no_effect(options: Options, port: int, events: Events) -> None:
 
 
 def _serve_sockets(
-    options: Options, sockets: list[_socket.socket], events: Events, former: Former | None
+    options: Options,
+    sockets: list[_socket.socket],
+    stored: list[systemd.Stored],
+    events: Events,
+    former: Former | None,
 ) -> int:
     caller = None
     try:
@@ -128,7 +132,7 @@ def _serve_sockets(
 
         if options.daemon:
             daemon.leave()
-        run(options, sockets, events, caller, identity, take_over)
+        run(options, sockets, stored, events, caller, identity, take_over)
     except Exception as error:  # noqa: BLE001 - a daemon has no stderr for a traceback
         # The caller must find no file left when it is told of the failure.
         at_end.run()

@@ -318,9 +318,11 @@ class Connection:
             sent = self._reply(protocol.alive2_reply(request.highest, node.creation))
             if sent:
                 self._events.replied("EPMD_ALIVE2_RESP", request.name, sent=True)
+                if self._mapper.store is not None:
+                    self._mapper.store.put(node)
                 self._wait_for_close()
         finally:
-            self._mapper.node_unreg(node)
+            self._unregister(node)
         if not sent:
             self._events.replied("EPMD_ALIVE2_RESP", request.name, sent=False)
 
@@ -349,7 +351,16 @@ class Connection:
         try:
             self._wait_for_close()
         finally:
-            self._mapper.node_unreg(node)
+            self._unregister(node)
+
+    def _unregister(self, node: Node) -> None:
+        self._mapper.node_unreg(node)
+        if self._mapper.store is not None and self._mapper.store.drop(node):
+            # The peer must see the end although the store has a duplicate of the socket.
+            try:
+                self.sock.shutdown(_socket.SHUT_RDWR)
+            except OSError:
+                pass  # the peer closed first
 
     def hold_refused(self) -> None:
         """Keep the connection of a refused node that another process has answered."""

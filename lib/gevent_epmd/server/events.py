@@ -108,6 +108,14 @@ class Events:
         """This process has taken the place of another epmd."""
         self._log.say(0, text)
 
+    def took_back(self, nodes: int) -> None:
+        """These nodes are registered as before, from the descriptor store of systemd."""
+        self._log.say(0, f"took {nodes} node{'' if nodes == 1 else 's'} back from systemd's descriptor store")
+
+    def not_stored(self, reason: str) -> None:
+        """A node is not in the descriptor store, or cannot be removed from it."""
+        self._log.complain("cannot change systemd's descriptor store: %s", reason)
+
     def serving(self) -> None:
         self._log.tty(2, "entering the main select() loop")
 

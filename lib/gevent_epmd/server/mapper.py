@@ -58,6 +58,15 @@ if TYPE_CHECKING:
         def leave_to_parent(self, *, loop_is_ours: bool) -> None:
             """Close a forked child's copy of the socket."""
 
+    class Store(Protocol):
+        """Keeps the connections of nodes for the epmd after this one."""
+
+        def put(self, node: Node) -> None:
+            """Keep a node, unless it is kept already."""
+
+        def drop(self, node: Node) -> bool:
+            """Keep a node no longer. Returns whether its connection has to be shut down."""
+
 
 #: The most connections without a registered node. A container runs out of memory before descriptors.
 MOST_UNREGISTERED = 4096
@@ -84,12 +93,14 @@ class Mapper:
         self.finished = Event()
         #: Why `end` was called, for whoever has waited for the mapper to serve.
         self.end_reason = "a request"
-        self._record = Record()
+        self.record = Record()
         self.registry = Registry(
-            remembered=REMEMBERED_WHEN_DEBUGGING if settings.debug else REMEMBERED, record=self._record
+            remembered=REMEMBERED_WHEN_DEBUGGING if settings.debug else REMEMBERED, record=self.record
         )
         self.deadlines = Deadlines(self.hub.loop, settings.packet_timeout)
         self.unregistered = Unregistered()
+        #: What keeps the nodes for the epmd after this one, if there is such a thing.
+        self.store: Store | None = None
         #: What slow readers have not read yet.
         self.unsent = Unsent()
         #: The connections that simulate a busy server. `registry` may not list them any more: a node among
@@ -111,7 +122,7 @@ class Mapper:
     def start(self) -> None:
         """Start accepting connections."""
         self.events.count_in(self.hub.loop)
-        self._record.open()
+        self.record.open()
         self.registry.limit = _most_nodes(len(self.listeners))
         for listener in self.listeners:
             listener.start()
@@ -125,6 +136,7 @@ class Mapper:
     def end(self, reason: str) -> None:
         """Shut down. `reason` is for the log."""
         self.end_reason = reason
+        self.store = None  # what it keeps is for the epmd after this one
         self.events.ending(reason)
         self.close_listeners()
         self.finished.set()
@@ -144,7 +156,7 @@ class Mapper:
         self._stop_timers()
         while self.idle_greenlets:
             self.idle_greenlets.pop().throw()
-        self._record.close()
+        self.record.close()
 
     def close_without_hub(self) -> None:
         """Close everything after the hub was destroyed, and perhaps its event loop as well."""
@@ -282,25 +294,26 @@ class Record:
     """Records the greatest creation where an epmd that takes this one's place finds it: in a memory file."""
 
     def __init__(self) -> None:
-        self._descriptor = -1
+        #: The file, or -1.
+        self.descriptor = -1
 
     def open(self) -> None:
         """Create the file, so that the number of descriptors does not grow while the mapper serves."""
-        if self._descriptor < 0 and sys.platform == "linux":
+        if self.descriptor < 0 and sys.platform == "linux":
             try:
-                self._descriptor = os.memfd_create(CREATIONS_NAME)
+                self.descriptor = os.memfd_create(CREATIONS_NAME)
             except OSError:
                 pass  # no descriptor is left, or the kernel forbids it
 
     def __call__(self, creation: int) -> None:
         self.open()
         try:
-            os.pwrite(self._descriptor, creation.to_bytes(8, "big"), 0)
+            os.pwrite(self.descriptor, creation.to_bytes(8, "big"), 0)
         except OSError:
             pass  # there is no file: a clock that runs makes creations unique too
 
     def close(self) -> None:
-        descriptor, self._descriptor = self._descriptor, -1
+        descriptor, self.descriptor = self.descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
 

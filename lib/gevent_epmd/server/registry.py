@@ -172,9 +172,7 @@ class Registry:
             raise NodeRefused(reason.kind, *reason.details)
         count = self._next_count(request.name)
         if count > self._greatest:
-            self._greatest = count
-            if self._record is not None:
-                self._record(count)
+            self._note_greatest(count)
         node = Node(request, count, holder, holder.fd)
         self._live[request.name] = node
         self._changed()
@@ -193,6 +191,13 @@ class Registry:
     def follow(self, greatest: int) -> None:
         """Assign only creations above this count, which is the greatest of the epmd before this one."""
         self._floor = max(self._floor, greatest + 1)
+        # The epmd after this one must know it too, even if no node registers meanwhile.
+        self._note_greatest(greatest)
+
+    def _note_greatest(self, count: int) -> None:
+        self._greatest = count
+        if self._record is not None:
+            self._record(count)
 
     def remember(self, request: Alive2Request, fd: int) -> None:
         """Remember a name that the epmd before this one remembered. `fd` is for DUMP."""

@@ -1,4 +1,4 @@
-"""Takes the sockets that systemd passes, and notifies systemd: sd_listen_fds(3) and sd_notify(3).
+"""Takes the descriptors that systemd passes, and notifies systemd: sd_listen_fds(3) and sd_notify(3).
 
 C's counterpart: the code for HAVE_SYSTEMD_DAEMON in run() of epmd_srv.c.
 """
@@ -10,28 +10,49 @@ import os
 import struct
 from collections.abc import Mapping, MutableMapping
 from contextlib import closing
+from itertools import zip_longest
 
 from ...conventions import MAX_LISTEN_SOCKETS
 from ...server.listeners import ListenError
 from .. import is_one_file
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NamedTuple
+else:
+    from ...records import NamedTuple
+
 FIRST_DESCRIPTOR = 3
 _FAMILIES = (_socket.AF_INET, _socket.AF_INET6)
 
-
+#: What the names of descriptors begin with that an epmd has put into the unit's descriptor store. Sockets have the
+#: names of their units, which contain no slash.
+STORED = "epmd/"
 #: Only Linux has it, and systemd.
-_SCM_CREDENTIALS: int = getattr(_socket, "SCM_CREDENTIALS", 2)
+SCM_CREDENTIALS: int = getattr(_socket, "SCM_CREDENTIALS", 2)
+
+
+class Stored(NamedTuple):
+    """A descriptor from the unit's descriptor store, and its name there."""
+
+    name: str
+    descriptor: int
 
 
 def descriptors(environ: Mapping[str, str]) -> range:
     """Return the descriptors that systemd passed to this very process.
 
-    If there are too many, the range is one longer than the maximum.
+    If there are too many sockets, the range is one longer than the maximum.
     """
     count = environ.get("LISTEN_FDS", "")
     if not _for_us(environ) or not count.isdecimal() or len(count) > 9:
         return range(0)
-    return range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + min(int(count), MAX_LISTEN_SOCKETS + 1))
+    most = MAX_LISTEN_SOCKETS + 1 + sum(name.startswith(STORED) for name in _names(environ))
+    return range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + min(int(count), most))
+
+
+def _names(environ: Mapping[str, str]) -> list[str]:
+    return environ.get("LISTEN_FDNAMES", "").split(":")
 
 
 def _for_us(environ: Mapping[str, str]) -> bool:
@@ -54,7 +75,7 @@ def _environ_of(pid: int) -> dict[str, str]:
 
 def passes_port(environ: Mapping[str, str], port: int) -> bool:
     """Return whether systemd passed a socket that listens on this TCP port to this very process."""
-    return any(_port(descriptor) == port for descriptor in descriptors(environ))
+    return any(_port(descriptor) == port for descriptor in descriptors(environ)[: MAX_LISTEN_SOCKETS + 1])
 
 
 def _port(descriptor: int) -> int | None:
@@ -68,21 +89,30 @@ def _port(descriptor: int) -> int | None:
         sock.detach()
 
 
-def take_sockets(environ: MutableMapping[str, str]) -> list[_socket.socket]:
-    """Return the listening sockets that systemd passed to this very process, in non-blocking mode.
+def take_descriptors(environ: MutableMapping[str, str]) -> tuple[list[_socket.socket], list[Stored]]:
+    """Return the listening sockets that systemd passed to this very process, in non-blocking mode, and what an
+    epmd before this one has stored.
 
     Call this before the process forks. It removes the variables, and keeps the descriptors from being
     inherited by other programs. Raises ListenError if there are no sockets, too many, or any that is not a
     listening TCP socket.
     """
-    passed = descriptors(environ)
+    passed = []
+    stored = []
+    # Without names, all are sockets to listen on.
+    for descriptor, name in zip_longest(descriptors(environ), _names(environ), fillvalue=""):
+        if isinstance(descriptor, int) and name.startswith(STORED):
+            os.set_inheritable(descriptor, False)
+            stored.append(Stored(name, descriptor))
+        elif isinstance(descriptor, int):
+            passed.append(descriptor)
     for variable in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
         environ.pop(variable, None)
     if not passed:
         raise ListenError("systemd provides no sockets")
     if len(passed) > MAX_LISTEN_SOCKETS:
         raise ListenError(f"cannot listen on more than {MAX_LISTEN_SOCKETS} IP addresses")
-    return [_adopt(descriptor) for descriptor in passed]
+    return [_adopt(descriptor) for descriptor in passed], stored
 
 
 def _adopt(descriptor: int) -> _socket.socket:
@@ -108,8 +138,7 @@ def notify_ready(environ: MutableMapping[str, str], launcher: int | None) -> boo
     path = environ.pop("NOTIFY_SOCKET", "")
     if not path:
         return True
-    # A path that starts with @ names a socket in the abstract namespace.
-    address = "\0" + path[1:] if path.startswith("@") else path
+    address = address_of(path)
     text = f"READY=1\nSTATUS=Processing port mapping requests...\nMAINPID={os.getpid()}".encode()
     with closing(_socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)) as sock:
         if launcher is not None and _send_for(launcher, sock, text, address):
@@ -121,6 +150,11 @@ def notify_ready(environ: MutableMapping[str, str], launcher: int | None) -> boo
     return launcher is None
 
 
+def address_of(path: str) -> str:
+    """Return the address of NOTIFY_SOCKET: a path that starts with @ is in the abstract namespace."""
+    return "\0" + path[1:] if path.startswith("@") else path
+
+
 def _send_for(pid: int, sock: _socket.socket, text: bytes, address: str) -> bool:
     """Send a notification as if another process sent it.
 
@@ -128,7 +162,7 @@ def _send_for(pid: int, sock: _socket.socket, text: bytes, address: str) -> bool
     """
     credentials = struct.pack("3i", pid, os.geteuid(), os.getegid())
     try:
-        sock.sendmsg([text], [(_socket.SOL_SOCKET, _SCM_CREDENTIALS, credentials)], 0, address)
+        sock.sendmsg([text], [(_socket.SOL_SOCKET, SCM_CREDENTIALS, credentials)], 0, address)
     except OSError:
         return False
     return True

@@ -1,0 +1,131 @@
+"""The descriptor store of systemd: registrations outlive the process, however it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from support.manager import Manager
+from support.paths import BUILT, FOLDER, SOURCE
+from support.patience import PATIENCE, wait_until
+from support.peer import Peer, ask, names, node, register
+from support.procfs import serving
+from support.programs import real
+
+pytestmark = pytest.mark.measured
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    manager = Manager(tmp_path, FDSTORE="8192")
+    yield manager
+    manager.close()
+
+
+@contextlib.contextmanager
+def started(
+    manager: Manager, *options: str, command: list[str] | None = None
+) -> Iterator[Callable[[int], None]]:
+    """An epmd that serves. Gives what ends it by a signal."""
+    process = manager.start(*options, command=command)
+    try:
+        names(manager.port)
+        yield lambda number: end(process, number)
+    finally:
+        end(process, signal.SIGTERM)
+
+
+def end(process: subprocess.Popen[bytes], number: int) -> None:
+    if process.poll() is None:
+        process.send_signal(number)
+        process.wait(PATIENCE)
+
+
+REQUESTS = [
+    node("plain", 4000, highest=5),
+    node("hidden", 4001, extra=b"e" * 300),
+    node("n" * 255, 4002),
+    node("é", 4003, extra=bytes(range(1, 40))),
+]
+
+
+@pytest.mark.parametrize("form", [SOURCE, [FOLDER], [BUILT]], ids=["source", "folder", "one file"])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda number: number.name)
+def test_nodes_outlive_the_process(manager: Manager, form: list[str], number: signal.Signals) -> None:
+    real(form[0])
+    with contextlib.ExitStack() as stack:
+        with started(manager, command=form) as finish:
+            held, creations = zip(*(register(manager.port, request) for request in REQUESTS), strict=True)
+            ended = stack.enter_context(register(manager.port, node("ended"))[0])
+            wait_until(lambda: len(manager.entries()) == len(REQUESTS) + 1, "all to be stored")
+            before = [ask(manager.port, b"z" + request.name) for request in REQUESTS]
+            listed = names(manager.port)
+            finish(number)
+        ended.close()
+        with Peer(manager.port) as first:
+            first.send(b"\0\1n")
+            with started(manager, command=form):
+                listed.remove("ended at port 4711")
+                assert first.read_all()[4:].decode().splitlines() == [f"name {line}" for line in listed]
+                assert [ask(manager.port, b"z" + request.name) for request in REQUESTS] == before
+                wait_until(lambda: len(manager.entries()) == len(REQUESTS), "the ended one to be removed")
+                held[3].close()
+                wait_until(lambda: len(names(manager.port)) == len(REQUESTS) - 1, "the name to be free")
+                again, creation = register(manager.port, REQUESTS[3])
+                assert creation > max(creations)
+                for peer in (again, *held):
+                    peer.close()
+                wait_until(lambda: not names(manager.port), "all to be gone")
+                wait_until(lambda: not manager.entries(), "the store to be empty")
+        assert b"took 4 nodes back from systemd's descriptor store" in manager.log.read_bytes()
+
+
+def test_hundred_nodes_are_there_at_the_first_answer_after_a_kill(manager: Manager) -> None:
+    """systemd may be slow: the queue of the socket is shorter than what 100 nodes send."""
+    with started(manager, "-relaxed_command_check") as finish:
+        held = [register(manager.port, node(f"n{number}"))[0] for number in range(100)]
+        wait_until(lambda: len(manager.entries()) == 100, "all to be stored")
+        listed = names(manager.port)
+        finish(signal.SIGKILL)
+    with started(manager, "-relaxed_command_check"):
+        assert names(manager.port) == listed
+        # A duplicate in the store does not keep a connection open that this epmd ends.
+        held[0].send(b"?")
+        assert ask(manager.port, b"sn1") == b"STOPPED"
+        for peer in held[:2]:
+            assert not peer.read_all()
+        wait_until(lambda: len(manager.entries()) == 98, "both to be removed")
+    for peer in held:
+        peer.close()
+
+
+@pytest.mark.parametrize(
+    ("environ", "stored"),
+    [({}, False), ({"ERL_EPMD_FDSTORE": "1"}, True), ({"FDSTORE": "9", "ERL_EPMD_FDSTORE": "0"}, False)],
+    ids=str,
+)
+def test_when_nodes_are_stored(tmp_path: Path, environ: dict[str, str], stored: bool) -> None:
+    with contextlib.closing(Manager(tmp_path, **environ)) as manager, started(manager):
+        peer, _ = register(manager.port, node("n"))
+        wait_until(lambda: "READY" in manager.tags, "the notification")
+        wait_until(lambda: bool(manager.entries()) == stored, "the node to be stored")
+        peer.close()
+        wait_until(lambda: not names(manager.port), "the name to be free")
+    assert ("FDSTORE" in manager.tags) == stored
+
+
+def test_store_that_is_full(tmp_path: Path) -> None:
+    """One entry is for creations. A node that does not fit is registered all the same."""
+    with contextlib.closing(Manager(tmp_path, FDSTORE="2")) as manager, started(manager):
+        held = [register(manager.port, node(f"n{number}"))[0] for number in range(3)]
+        assert len(names(manager.port)) == 3
+        wait_until(lambda: len(manager.entries()) == 1, "the first one to be stored")
+        said = manager.log.read_bytes()
+        assert b"cannot change systemd's descriptor store: the descriptor store is full" in said
+        for peer in held:
+            peer.close()
