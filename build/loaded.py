@@ -21,7 +21,7 @@ ASKING = (
 )
 #: For -allow, -json, -check, and the lines that docopt reads.
 OPTIONAL = ("ipaddress", "json", "pwd", "docopt")
-SERVING = ("program.run", "program.process.privileges", "server.inherit")
+SERVING = ("program.run", "program.process.privileges", "program.process.store", "program.unit")
 
 
 def load(*modules: str) -> None:

@@ -22,10 +22,11 @@ VARIABLES = {
     "the options of these names, for an epmd that is to serve. A variable that is set to nothing counts as "
     "not set. If only the variable names a file, a port that is already in use is not an error.",
     "ERL_EPMD_RELAXED_COMMAND_CHECK": "If set, even to nothing, the same as -relaxed_command_check.",
-    "ERL_EPMD_FDSTORE": "1, yes, true, on: keep the nodes' connections in the descriptor store of the unit, also "
-    "if FDSTORE is not set, as by systemd before version 254. 0, no, false, off: do not. Used only with -systemd.",
-    "LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES, NOTIFY_SOCKET, FDSTORE": "Set by systemd; used only with -systemd. "
-    "If systemd passes the socket of the port to serve, a start without -systemd is an error.",
+    "ERL_EPMD_FDSTORE": "1, yes, true, on: keep the nodes' connections in the descriptor store of the unit, "
+    "also if FDSTORE is not set, as by systemd before version 254. 0, no, false, off: do not. Used only with "
+    "-systemd.",
+    "LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES, NOTIFY_SOCKET, FDSTORE": "Set by systemd; used only with "
+    "-systemd. If systemd passes the socket of the port to serve, a start without -systemd is an error.",
     "TMPDIR": "Where the one-file executable unpacks itself; must not be mounted noexec. "
     "The folder form unpacks nothing. Default: /tmp.",
 }

@@ -114,7 +114,7 @@ host=$(hostname)
 node b "{ok, {127,0,1,1}} = inet:getaddr('$host', inet), pong = net_adm:ping('a@$host'), halt()."
 
 : it is there at the first answer after a restart, and keeps its connection
-connected() { ss -tnHe state established 'dport = 4369' | sed 's/.*ino:\([0-9]*\).*/\1/'; }
+connected() { ss -tnHe state established 'dport = 4369' | sed 's/.*ino:\\([0-9]*\\).*/\1/'; }
 inode=$(connected)
 [ "$inode" ]
 systemctl restart epmd.service
@@ -149,6 +149,7 @@ systemctl stop epmd.socket epmd.service
 HAND_OVER = """\
 export HOME=/run ERL_CRASH_DUMP=/dev/null EPMD_EXECUTABLE=/run/gevent-epmd/epmd
 serving() { readlink "/proc/$(systemctl show epmd.service -p MainPID --value)/exe"; }
+connected() { ss -tnHe state established 'dport = 4369' | sed 's/.*ino:\\([0-9]*\\).*/\1/'; }
 until_registered() { until epmd -names | grep 'name a at port'; do sleep 0.05; done; }
 mount -t tmpfs tmpfs /usr/local
 mkdir /usr/local/bin
@@ -166,16 +167,31 @@ epmd -names
 erl -noinput -sname a -start_epmd false -setcookie biscuit -eval 'receive stop -> ok end.' &
 until_registered
 
-: installed, this epmd serves after the next restart, and the node registers again
+: nothing changes as long as it is not installed, or the unit keeps no descriptors
+refused() { if /run/gevent-epmd/epmd -takeover 2>&1; then false; else [ "$(serving)" = "$c" ]; fi; }
+refused | grep -F 'has no FileDescriptorStoreMax=: see'
+mkdir -p /run/units/epmd.service.d
+cp /run/outside/drop-ins/epmd.service.d/store.conf /run/units/epmd.service.d
+systemctl daemon-reload
+refused | grep -F 'starts another program, /usr/bin/epmd'
+
+: installed, this epmd takes the place of the epmd of C, and the node keeps its connection
 /run/outside/checkout/scripts/install --erlang /usr/lib/erlang
 case $(serving) in "$c"*) ;; *) exit 1 ;; esac
-systemctl restart epmd.service
-until_registered
+inode=$(connected)
+[ "$inode" ]
+epmd -takeover -daemon 2>&1 | grep -F 'took over 1 node from process'
 case $(serving) in /usr/local/lib/gevent-epmd/*) ;; *) exit 1 ;; esac
-
-: uninstalled, the epmd of C serves after the next restart, and the node registers again
-/run/outside/checkout/scripts/install --erlang /usr/lib/erlang --uninstall
+epmd -names | grep 'name a at port'
+: so it does in every restart
 systemctl restart epmd.service
+epmd -names | grep 'name a at port'
+[ "$(connected)" = "$inode" ]
+
+: uninstalled, the epmd of C serves after a stop, and the node registers again
+/run/outside/checkout/scripts/install --erlang /usr/lib/erlang --uninstall
+systemctl stop epmd.service
+systemctl start epmd.service
 until_registered
 [ "$(serving)" = "$c" ]
 kill %1

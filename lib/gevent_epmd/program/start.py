@@ -118,6 +118,9 @@ def _serve_sockets(
             bundle.sweep()
             bundle.unpack_libraries("for-serving")
         descriptors.raise_limit(_NEEDED_DESCRIPTORS + len(options.pid_exit))
+        if former is not None and former.unit:
+            _take_over_unit(former)
+            return 0
         identity = _identity(options)
         if options.daemon:
             _must_be_running(options.pid_exit)
@@ -145,6 +148,13 @@ def _serve_sockets(
     finally:
         at_end.run()
     return 0
+
+
+def _take_over_unit(former: Former) -> None:
+    _hide_variables_of_gevent()
+    from .unit import take_over
+
+    _say(take_over(former))
 
 
 def _identity(options: Options) -> Identity | None:

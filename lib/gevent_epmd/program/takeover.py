@@ -116,6 +116,9 @@ class Former:
     def __init__(self, process: procfs.Process, port: int) -> None:
         self.process = process
         self.port = port
+        #: The unit whose sockets it serves, or "". A unit's end makes systemd accept connections at the same
+        #: sockets, and start another epmd.
+        self.unit = procfs.unit(process.pid) if "-systemd" in procfs.command_line(process.pid) else ""
 
     def files(self) -> list[File]:
         """Return its pid file and its port file, which it keeps open. C's epmd has none."""
@@ -149,13 +152,10 @@ class Former:
         return same_version and self.process.path == procfs.program(os.getpid())
 
     def must_be_replaceable(self) -> None:
-        """Raise TakeOverError if its end would have other consequences: of a container, or of a unit."""
+        """Raise TakeOverError if its end would have other consequences, as that of a container."""
         pid = self.process.pid
-        if "-systemd" in procfs.command_line(pid):
-            # The unit's end makes systemd accept connections at the same sockets, and start another epmd.
-            raise TakeOverError(
-                f"cannot take over from {self}: it serves systemd's sockets; restart its unit"
-            )
+        if "-systemd" in procfs.command_line(pid) and not self.unit:
+            raise TakeOverError(f"cannot take over from {self}: it serves the sockets of another process")
         parent = procfs.parent(pid)
         if procfs.program(parent) != self.process.path:
             parent = pid  # it has no launcher
@@ -168,6 +168,8 @@ class Former:
         """Raise TakeOverError if the options name other addresses than the `hosts` on which it listens."""
         if not options.listen_names:
             return
+        if self.unit:
+            raise TakeOverError(f"cannot take over from {self}: the unit {self.unit} says where to listen")
         wanted = places(options.settings.addresses)
         asked = {place.host for place in wanted if place.asked}
         if not asked <= {*hosts} <= {place.host for place in wanted}:
@@ -243,7 +245,8 @@ class TakeOver:
         self._known: dict[tuple[bytes, int, str], Alive2Request] = {}
         #: The inodes of connections that were neither a node's nor unread, and at how many tries in a row.
         self._odd: dict[str, int] = {}
-        self._stopped_at = 0.0
+        #: When the former epmd was stopped.
+        self.stopped_at = 0.0
         self._nodes = 0
         #: What `finish` has returned.
         self.report = ""
@@ -270,13 +273,22 @@ class TakeOver:
                 raise
             raise TakeOverError(f"cannot take over from {self._former}: {error}") from error
 
+    def copy(self) -> Inheritance:
+        """Stop the former epmd, and return copies of its connections. `abandon` lets it go on."""
+        listeners, left = self._take()
+        close_all(listeners)
+        return left
+
+    def former_has_ended(self) -> bool:
+        return _has_ended(self._pidfd)
+
     def finish(self) -> str:
         """Kill the former epmd, and return a line for the log. From now on this process must serve.
 
         Raises TakeOverError if the former epmd was continued meanwhile.
         """
         self._guard.kill()
-        took = (time.monotonic() - self._stopped_at) * 1000
+        took = (time.monotonic() - self.stopped_at) * 1000
         os.close(self._pidfd)
         nodes = f"{self._nodes} node{'' if self._nodes == 1 else 's'}"
         delay = f"no answer was delayed by more than {took:.0f} ms"
@@ -291,7 +303,7 @@ class TakeOver:
         for _ in range(_TRIES):
             asked = self._ask()
             self._guard.stop()
-            self._stopped_at = time.monotonic()
+            self.stopped_at = time.monotonic()
             copies: list[_socket.socket] = []
             try:
                 return self._copy(asked, copies)

@@ -33,6 +33,8 @@ _ERTS = re.compile(r"/erts-([0-9]+)([0-9.]*)/bin/epmd$", re.MULTILINE)
 #: Since OTP 23: ERTS 13 belongs to OTP 25, ERTS 14 to OTP 26, and so on.
 _OTP_OF_ERTS = 12
 _VERSION = re.compile(re.escape(MARK) + rb"([0-9A-Za-z.+]+)\n")
+#: The line of proc(5) for version 2 of control groups, or for systemd in version 1.
+_UNIT = re.compile(rb"^[0-9]+:(?:name=systemd)?:/.*?([^/\n]+\.service)$", re.MULTILINE)
 _OUR_PACKAGE = re.compile(r"gevent_epmd-([0-9A-Za-z.+]+)\.dist-info")
 #: The options that control who may do what (True if a value follows), and their variables.
 _TELLING = {"-allow": True, "-allow_register": True, "-relaxed_command_check": False}
@@ -204,6 +206,11 @@ def _kind(pid: int, path: str) -> tuple[str, str]:
     return (C, "") if os.path.basename(path) == "epmd" else (OTHER, "")
 
 
+def is_ours(path: str) -> bool:
+    """Return whether an executable is one of ours."""
+    return bool(_VERSION.search(_read(path, _LARGEST)))
+
+
 def _of_python(pid: int) -> tuple[str, str]:
     """Return OURS and the version if a Python process is this program.
 
@@ -267,6 +274,12 @@ def innermost_pid(pid: int) -> int:
 def program(pid: int) -> str:
     """Return the path of the program that a process runs, or "" if it is unknown."""
     return _link(f"/proc/{pid}/exe").removesuffix(" (deleted)")
+
+
+def unit(pid: int) -> str:
+    """Return the service unit of systemd to which a process belongs, or "" if there is none."""
+    found = _UNIT.search(_read(f"/proc/{pid}/cgroup"))
+    return os.fsdecode(found[1]) if found else ""
 
 
 def parent(pid: int) -> int:

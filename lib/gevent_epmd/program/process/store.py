@@ -1,4 +1,4 @@
-"""Keeps registrations in the descriptor store of systemd, from which the next epmd of the unit takes them back.
+"""Keeps registrations in the descriptor store of systemd, from which the unit's next epmd takes them back.
 
 The store holds a duplicate of each node's connection. So a connection outlives the process that accepted it,
 however that ends, and the node notices nothing.
@@ -224,16 +224,19 @@ def _tells_all(name: str) -> bool:
     return "." in name.removeprefix(_NODE)
 
 
-def fill(sender: Sender, left: Inheritance) -> list[str]:
-    """Store all that a process has left, for the next one. Returns the names of the entries."""
-    names: list[str] = []
+def fill(sender: Sender, left: Inheritance, names: list[str]) -> None:
+    """Store all that a process has left, for the next one. Adds the names of the entries to `names`.
+
+    Raises OSError.
+    """
     used = 0
     for number, (request, sock) in enumerate(left.nodes, 1):
-        names.append(node_name(number, request, used))
-        if not names[-1]:
+        name = node_name(number, request, used)
+        if not name:
             raise OSError(errno.E2BIG, "there are too many nodes for the descriptor store")
-        used += len(names[-1]) + 1
-        sender.add_node(names[-1], request, sock.fileno())
+        names.append(name)
+        used += len(name) + 1
+        sender.add_node(name, request, sock.fileno())
     for kind, sockets in ((_UNREAD, left.unread), (_ANSWERED, left.answered)):
         for number, sock in enumerate(sockets):
             names.append(f"{kind}{number:x}")
@@ -241,7 +244,6 @@ def fill(sender: Sender, left: Inheritance) -> list[str]:
     if left.creation:
         names.append(_CREATIONS)
         sender.add_creation(left.creation)
-    return names
 
 
 class Store:

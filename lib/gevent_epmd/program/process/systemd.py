@@ -25,8 +25,8 @@ else:
 FIRST_DESCRIPTOR = 3
 _FAMILIES = (_socket.AF_INET, _socket.AF_INET6)
 
-#: What the names of descriptors begin with that an epmd has put into the unit's descriptor store. Sockets have the
-#: names of their units, which contain no slash.
+#: How the names of descriptors begin that an epmd has put into the descriptor store of its unit. Sockets have
+#: the names of their units, which contain no slash.
 STORED = "epmd/"
 #: Only Linux has it, and systemd.
 SCM_CREDENTIALS: int = getattr(_socket, "SCM_CREDENTIALS", 2)
@@ -90,8 +90,8 @@ def _port(descriptor: int) -> int | None:
 
 
 def take_descriptors(environ: MutableMapping[str, str]) -> tuple[list[_socket.socket], list[Stored]]:
-    """Return the listening sockets that systemd passed to this very process, in non-blocking mode, and what an
-    epmd before this one has stored.
+    """Return the listening sockets that systemd passed to this very process, in non-blocking mode, and what
+    an epmd before this one has stored.
 
     Call this before the process forks. It removes the variables, and keeps the descriptors from being
     inherited by other programs. Raises ListenError if there are no sockets, too many, or any that is not a
