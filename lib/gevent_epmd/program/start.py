@@ -73,13 +73,13 @@ def _former(options: Options) -> Former | None:
     return takeover.find(options)
 
 
-def _take_over(former: Former | None) -> TakeOver | None:
+def _take_over(former: Former | None, options: Options) -> TakeOver | None:
     if former is None:
         return None
     from .takeover import TakeOver
 
     # It forks, which is faster before the imports.
-    return TakeOver(former)
+    return TakeOver(former, keeps_addresses=not options.listen_names)
 
 
 def _sockets(options: Options, events: Events) -> tuple[list[_socket.socket], list[systemd.Stored]]:
@@ -130,7 +130,7 @@ def _serve_sockets(
                 _say(report)
                 return 0
         _hide_variables_of_gevent()
-        take_over = _take_over(former)
+        take_over = _take_over(former, options)
         from .run import run
 
         if options.daemon:

@@ -41,7 +41,7 @@ from ..protocol import (
     ProtocolError,
     names_line,
 )
-from ..server.listeners import ListenError, close_all, places
+from ..server.listeners import ListenError, change_addresses, close_all
 from ..server.registry import CREATIONS_NAME
 from .process import procfs
 from .process.daemon import close_inherited
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import NoReturn
 
+    from ..server.acceptor import Acceptor
     from ..server.events import Events
     from ..server.inherit import Inheritance
     from ..server.mapper import Mapper
@@ -164,20 +165,6 @@ class Former:
                 f"cannot take over from {self}: it is process 1 of a container, which ends with it"
             )
 
-    def must_listen_on(self, options: Options, hosts: list[str]) -> None:
-        """Raise TakeOverError if the options name other addresses than the `hosts` on which it listens."""
-        if not options.listen_names:
-            return
-        if self.unit:
-            raise TakeOverError(f"cannot take over from {self}: the unit {self.unit} says where to listen")
-        wanted = places(options.settings.addresses)
-        asked = {place.host for place in wanted if place.asked}
-        if not asked <= {*hosts} <= {place.host for place in wanted}:
-            names = " and ".join(options.listen_names)
-            raise TakeOverError(
-                f"cannot take over from {self}: it listens on {', '.join(hosts)}, not as {names} says"
-            )
-
     def __str__(self) -> str:
         process = self.process
         kinds = {procfs.C: "C's epmd of ", procfs.OURS: "gevent-epmd "}
@@ -208,7 +195,10 @@ def find(options: Options) -> Former | None:
     if options.takeover == "other" and former.runs_this_program():
         return None
     former.must_be_replaceable()
-    former.must_listen_on(options, [sock.host for sock in listening if sock.inode in epmds[0].sockets])
+    if former.unit and options.listen_names:
+        raise TakeOverError(
+            f"cannot take over from {former}: {options.listen_names[0]} has no effect on {former.unit}"
+        )
     return former
 
 
@@ -229,9 +219,16 @@ def _must_be_no_epmd(port: int, holders: list[procfs.Process]) -> None:
 class TakeOver:
     """One take-over. Create it before gevent is imported, call `new_mapper`, then `finish` or `abandon`."""
 
-    def __init__(self, former: Former) -> None:
-        """Start the guard. Raises TakeOverError if this process may not copy the sockets."""
+    def __init__(self, former: Former, *, keeps_addresses: bool = True) -> None:
+        """Start the guard. Raises TakeOverError if this process may not copy the sockets.
+
+        Unless this epmd `keeps_addresses`, it listens where its settings say.
+        """
         self._former = former
+        self._keeps_addresses = keeps_addresses
+        #: Those of the former epmd on whose addresses this one does not listen.
+        self._retiring: list[Acceptor] = []
+        self._addresses = ""
         self._pid = former.process.pid
         try:
             self._pidfd = _pidfd_of(self._pid)
@@ -263,7 +260,15 @@ class TakeOver:
 
         try:
             listeners, left = self._take()
+            retiring: list[_socket.socket] = []
+            if not self._keeps_addresses:
+                before = len(listeners)
+                listeners, retiring = change_addresses(listeners, settings.addresses)
+                if retiring or len(listeners) > before:
+                    self._addresses = _changed_addresses(listeners, retiring)
             mapper = acceptor.new_mapper(settings, listeners, events)
+            self._retiring += (acceptor.Acceptor(mapper, sock, shared=False) for sock in retiring)
+            mapper.listeners += self._retiring
             self._nodes = len(left.nodes)
             inherit(mapper, left, mapper.listeners[0].serve_socket)
             return mapper
@@ -292,7 +297,9 @@ class TakeOver:
         os.close(self._pidfd)
         nodes = f"{self._nodes} node{'' if self._nodes == 1 else 's'}"
         delay = f"no answer was delayed by more than {took:.0f} ms"
-        self.report = f"took over {nodes} from {self._former}; {delay}"
+        self.report = f"took over {nodes} from {self._former}; {delay}{self._addresses}"
+        for listener in self._retiring:
+            listener.retire()
         return self.report
 
     def abandon(self) -> None:
@@ -473,6 +480,14 @@ def _is_answered(received: int, sent: int, listing: int) -> bool:
     if received == HEADER + 1:
         return sent == listing
     return sent > 0 and sent not in _ALIVE2_REPLIES
+
+
+def _changed_addresses(listeners: list[_socket.socket], retiring: list[_socket.socket]) -> str:
+    """Return the end of the report if it no longer listens on some address, or listens on another one."""
+    now, former = (
+        " and ".join(sock.getsockname()[0] for sock in sockets) for sockets in (listeners, retiring)
+    )
+    return f"; it listens on {now}{', and no longer on ' if former else ''}{former}"
 
 
 def _listens(sock: _socket.socket) -> bool:

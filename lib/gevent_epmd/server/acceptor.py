@@ -104,6 +104,18 @@ class Acceptor(StreamServer):
         except OSError:
             pass  # no descriptor is free: it is served, and the log has a line of it
 
+    def retire(self) -> None:
+        """Shut down a moment later, so that whoever has connected already is served."""
+        if _TCP_DEFER_ACCEPT is not None:
+            self.socket.setsockopt(_socket.IPPROTO_TCP, _TCP_DEFER_ACCEPT, 0)
+        self._resume = self.loop.timer(_DEFER)
+        self._resume.start(self._end)
+
+    def _end(self) -> None:
+        while self.is_pending():
+            self._do_read()
+        self.shut_down()
+
     def shut_down(self, *, loop_lives: bool = True) -> None:
         """Close, and stop listening even if forked processes have copies of the socket."""
         if not self.closed and not self._shared:

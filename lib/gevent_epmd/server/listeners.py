@@ -96,6 +96,45 @@ def _open_all(addresses: Sequence[str] | None, port: int) -> list[_socket.socket
     return listening
 
 
+def change_addresses(
+    sockets: Sequence[_socket.socket], addresses: Sequence[str] | None
+) -> tuple[list[_socket.socket], list[_socket.socket]]:
+    """Listen on these addresses, at the port of sockets that listen already. All of them go on.
+
+    Returns the sockets that serve from now on, and those that are to be closed. Raises ListenError.
+    """
+    port = sockets[0].getsockname()[1]
+    old = {(sock.family, sock.getsockname()[0]): sock for sock in sockets}
+    chosen = places(addresses)
+    new = []
+    try:
+        # Without it, a wildcard and one of the addresses that it covers cannot both be listened on.
+        _share(sockets, on=True)
+        for place in chosen:
+            if place[:2] not in old:
+                sock = _open(place, port, beside=sockets[0])
+                if sock is not None:
+                    new.append(sock)
+    except PortInUseError as error:
+        close_all(new)
+        raise ListenError(f"failed to bind on ipaddr {error.host}: {os.strerror(errno.EADDRINUSE)}") from None
+    except BaseException:
+        close_all(new)
+        raise
+    finally:
+        # From now on, nobody else may share the port.
+        _share([*sockets, *(sock for sock in new if sock.fileno() >= 0)], on=False)
+    wanted = [old.pop(place[:2]) for place in chosen if place[:2] in old]
+    if not wanted and not new:
+        raise ListenError("failed to bind on any loopback address")
+    return wanted + new, list(old.values())
+
+
+def _share(sockets: Iterable[_socket.socket], *, on: bool) -> None:
+    for sock in sockets:
+        sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEPORT, on)
+
+
 def close_all(sockets: Iterable[_socket.socket]) -> None:
     for sock in sockets:
         sock.close()
@@ -134,11 +173,11 @@ def _canonical(family: int, address: str) -> str:
         raise AddressError(f'cannot parse IP address "{address}"') from None
 
 
-def _open(place: Place, port: int) -> _socket.socket | None:
+def _open(place: Place, port: int, beside: _socket.socket | None = None) -> _socket.socket | None:
     """Return a listening socket, or None if an address that is not required is not available (IPv6 on a host
-    without it, for example)."""
+    without it, for example). It may share the port with the socket `beside`."""
     try:
-        return _listen(place, port)
+        return _listen(place, port, beside)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise PortInUseError(place.host, port) from None
@@ -147,7 +186,7 @@ def _open(place: Place, port: int) -> _socket.socket | None:
         return None
 
 
-def _listen(place: Place, port: int) -> _socket.socket:
+def _listen(place: Place, port: int, beside: _socket.socket | None) -> _socket.socket:
     if sys.platform != "linux" and port and _is_served(place, port):
         raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
     sock = _socket.socket(place.family, _socket.SOCK_STREAM)
@@ -156,6 +195,11 @@ def _listen(place: Place, port: int) -> _socket.socket:
         if place.family == _socket.AF_INET6:
             sock.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 1)
         sock.setblocking(False)
+        if beside is not None:
+            _share([sock], on=True)
+            owner = os.fstat(beside.fileno()).st_uid
+            if owner != os.geteuid():
+                os.fchown(sock.fileno(), owner, -1)  # only sockets of one user share a port
         sock.bind((place.host, port))
         # With SO_REUSEADDR, Linux reports a second listener on the same port only here, not in bind.
         sock.listen(_socket.SOMAXCONN)

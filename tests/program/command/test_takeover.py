@@ -17,11 +17,12 @@ import pytest
 from gevent_epmd import ThreadedPortMapper, client
 from gevent_epmd.program.process.watch import gone
 from gevent_epmd.protocol import frame
+from support.activation import listening
 from support.daemons import listening_at
 from support.forms import Built, C, Folder, Process, Source
 from support.patience import PATIENCE, wait_until
 from support.peer import Peer, ask, barrier, names, node, register
-from support.ports import reserved_port
+from support.ports import answers, reserved_port
 from support.procfs import processes_at, state
 from support.programs import clean_environment, outcome, real, run
 
@@ -157,6 +158,44 @@ def test_request_that_arrives_in_two_parts_is_answered():
         assert slow.read_all() == b"w\1"
         assert taking.wait(PATIENCE) == 0
         end_all(server.port)
+
+
+OTHERS = [
+    ([], ["-loopback"], "127.0.0.5", False),
+    (["-address", "127.0.0.1"], ["-address", "0.0.0.0"], "127.0.0.5", True),
+    (["-address", "127.0.0.5"], ["-address", "127.0.0.6"], "127.0.0.5", False),
+]
+
+
+@pytest.mark.parametrize("old", [C, Source], ids=lambda form: form.__name__)
+@pytest.mark.parametrize(("before", "after", "host", "listens"), OTHERS, ids=str)
+def test_other_addresses(old, before: list[str], after: list[str], host: str, listens) -> None:
+    """Who has connected to an address that is given up is served all the same."""
+    with former(old, *before) as server, register(server.port, node("n"))[0] as held:
+        early = Peer(server.port, "127.0.0.5" if before != OTHERS[1][0] else "127.0.0.1")
+        with early, taker(Source, server.port, *after) as said:
+            assert b"; it listens on " in said
+            assert (b", and no longer on " in said) == (not listens or b"0.0.0.0" in said)
+            early.send(b"\0\1n")
+            assert early.read_all()[4:] == b"name n at port 4711\n"
+            wait_until(lambda: answers(server.port, host) == listens, "the addresses to change")
+            assert answers(server.port, "127.0.0.1")
+            assert held.is_open()
+
+
+def test_address_that_is_not_there(tmp_path: Path) -> None:
+    """The former epmd goes on, on its own addresses, which nobody can share."""
+    with former(C) as server, register(server.port, node("n"))[0] as held:
+        options = ("-port", str(server.port), "-takeover", "-address", "127.0.0.1,192.0.2.1")
+        _, err, status = outcome([*Source.command], *options)
+        assert (
+            status,
+            err.endswith(b"failed to bind on ipaddr 192.0.2.1: Cannot assign requested address\r\n"),
+        ) == (1, True)
+        assert held.is_open()
+        assert names(server.port) == ["n at port 4711"]
+        with pytest.raises(OSError, match="in use"), contextlib.closing(listening("127.0.0.1", server.port)):
+            pass
 
 
 def test_half_a_request_does_not_prevent_it():

@@ -19,6 +19,7 @@ import errno
 import os
 import stat
 import struct
+import sys
 from typing import NamedTuple
 
 from ...protocol import Alive2Request, ProtocolError, parse_request
@@ -174,6 +175,8 @@ class Sender:
         self._add_with(_CREATIONS, creation.to_bytes(8, "big"))
 
     def _add_with(self, name: str, content: bytes, *descriptors: int) -> None:
+        if sys.platform != "linux":
+            raise OSError("this needs Linux")  # for type checkers: only systemd has a store
         file = os.memfd_create("epmd-entry")
         try:
             os.write(file, content)
