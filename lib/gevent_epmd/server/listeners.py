@@ -122,7 +122,7 @@ def change_addresses(
         close_all(new)
         raise
     finally:
-        # From now on, nobody else may share the port.
+        # Processes of this user alone could share the port too.
         _share([*sockets, *(sock for sock in new if sock.fileno() >= 0)], on=False)
     wanted = [old.pop(place[:2]) for place in chosen if place[:2] in old]
     if not wanted and not new:
