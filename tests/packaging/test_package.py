@@ -407,7 +407,7 @@ def test_root_that_is_installed_from_outside(host: OverlayHost) -> None:
 #: Prints what root is told of the epmds that run.
 TOLD = """\
 . "$1"
-running | while read -r pid file; do hand_over "$pid"; done
+running | while read -r pid file; do hand_over "$pid" "$2"; done
 """
 
 
@@ -428,7 +428,9 @@ def test_root_copies_nothing_that_a_user_has_chosen(options: str, whose: str, tm
     user = [] if whose == "root" else [real("setpriv"), "--reuid=65534", "--clear-groups"]
     with subprocess.Popen([*user, str(epmd), "-s", *words], stdin=subprocess.PIPE) as process:
         wait_until(lambda: os.readlink(f"/proc/{process.pid}/exe") == str(epmd), "it to run")
-        told = run(["sh", "-c", TOLD, "sh", str(ROOT / "build/debian/functions")])
+        told, told_at_removal = (
+            run(["sh", "-c", TOLD, "sh", str(ROOT / "build/debian/functions"), how]) for how in ("take", "start")
+        )
         assert process.stdin
         process.stdin.close()
     lines = [line for line in told.stdout.decode().splitlines() if f"PID {process.pid}," in line]
@@ -437,8 +439,10 @@ def test_root_copies_nothing_that_a_user_has_chosen(options: str, whose: str, tm
         return
     start = lines[0].split("to hand over: ")[1]
     if is_plain:
+        assert start == f"epmd -takeover -s {options}{'' if whose == 'root' else ' -user nobody'}"
         user_name = "" if whose == "root" else "runuser -u nobody -- "
-        assert start == f"kill {process.pid} && sleep 1 && {user_name}epmd -s {options}"
+        kills = f"to hand over: kill {process.pid} && sleep 1 && {user_name}epmd -s {options}\n"
+        assert kills in told_at_removal.stdout.decode()
     else:
         options_at = f"/proc/{process.pid}/cmdline"
         assert start == f"kill {process.pid}, and start epmd again with the options in {options_at}"
