@@ -16,10 +16,12 @@ from pathlib import Path
 
 import pytest
 
+from support.daemons import end, listening_at
 from support.forms import Process
 from support.paths import C_EPMD, FOLDER, ROOT
 from support.patience import LONG, wait_until
-from support.ports import answers
+from support.peer import names, node, register
+from support.ports import answers, reserved_port
 from support.programs import real, run
 
 INSTALL = ROOT / "scripts" / "install"
@@ -363,6 +365,27 @@ def test_running_programs_go_on(host: Host) -> None:
             assert answers(ours.port)
         assert answers(old.port)
     assert host.snapshot() == before
+
+
+def test_take_over(host: Host) -> None:
+    """The installed one serves, and the node that was registered before keeps its connection."""
+    host.build_real()
+    with reserved_port() as port:
+        environ = {"ERL_EPMD_PORT": str(port)}
+        call = host.install("--take-over", environ=environ)
+        assert_done(call)
+        assert call.stdout.decode().splitlines()[-1] == "no epmd is running"
+        assert run([real(C_EPMD), "-daemon"], environ=environ).returncode == 0
+        wait_until(lambda: answers(port), "C's epmd to answer")
+        with register(port, node("n"))[0] as held:
+            call = host.install("--take-over", environ=environ)
+            assert call.returncode == 0
+            assert b"took over 1 node from process" in call.stderr
+            assert held.is_open()
+            assert names(port) == ["n at port 4711"]
+        [serving] = listening_at(port)
+        assert os.readlink(f"/proc/{serving}/exe") == str(host.places[0].resolve())
+        end(port, serving)
 
 
 # --- What cannot be done is not half done ---
@@ -804,6 +827,7 @@ def test_without_proc(host: Host) -> None:
         ["--prefix", ""],
         ["--prefix="],
         ["--erlang", "--uninstall"],
+        ["--take-over", "--uninstall"],
         ["--bogus"],
         ["-x"],
         ["more"],

@@ -8,6 +8,7 @@ import random
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ from support.forms import Built, C, Folder, Process, Source
 from support.patience import PATIENCE, wait_until
 from support.peer import Peer, ask, barrier, names, node, register
 from support.ports import answers, reserved_port
-from support.procfs import processes_at, state
+from support.procfs import children, command_line, processes_at, state
 from support.programs import clean_environment, outcome, real, run
 
 #: Which form takes the place of which: each is replaced, and each replaces.
@@ -248,6 +249,53 @@ def test_someone_serves_whenever_the_new_one_is_killed():
                 return  # it was killed when it served already
             assert len(names(server.port)) == 3
             assert all(peer.is_open() for peer in held)
+
+
+#: A container: process 1 starts an epmd in it, and a node that says when it is registered and when it is not any more.
+CONTAINER = """\
+ip link set lo up
+"$1" -daemon
+until "$1" -names; do :; done
+exec "$2" -c '
+import socket, sys
+from pathlib import Path
+node = socket.create_connection(("127.0.0.1", 4369))
+node.sendall(bytes.fromhex(sys.argv[1]))
+node.recv(6)
+Path("registered").touch()
+node.recv(1)
+Path("lost").touch()' "$3"
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may enter a container")
+def test_container_from_outside(tmp_path: Path) -> None:
+    """The program of the host takes over inside, and ends with the container."""
+    apart = [real("unshare"), "--net", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
+    packet = frame(node("n").packet()).hex()
+    inner = ["sh", "-e", "-c", CONTAINER, "sh", real(C.command[0]), sys.executable, packet]
+    environ = {name: value for name, value in clean_environment().items() if name != "ERL_EPMD_PORT"}
+    container = subprocess.Popen(
+        [*apart, *inner], cwd=tmp_path, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    try:
+        wait_until((tmp_path / "registered").exists, "the node to be registered")
+        [first] = children(container.pid)
+        enter = [real("nsenter"), "--target", str(first), "--net", *Source.command]
+        done = run([*enter, "-port", "4369", "-takeover", "-daemon", "-pid_exit", str(first)])
+        matched = LINE.match(done.stderr)
+        assert matched, done.stderr
+        wait_until(lambda: gone(int(matched[2])), "the former epmd to end")
+        out, _, status = outcome([*enter, "-port", "4369", "-names"])
+        assert (out.splitlines()[1:], status) == ([b"name n at port 4711"], 0)
+        assert not (tmp_path / "lost").exists()
+    finally:
+        container.kill()
+        container.wait(PATIENCE)
+    [serving] = [
+        pid for pid in processes_at(4369) if f"-pid_exit\0{first}\0".encode() in command_line(pid)
+    ] or [0]
+    wait_until(lambda: not serving or gone(serving), "it to end with the container")
 
 
 def end(process: subprocess.Popen) -> None:
