@@ -428,10 +428,8 @@ def test_root_copies_nothing_that_a_user_has_chosen(options: str, whose: str, tm
     user = [] if whose == "root" else [real("setpriv"), "--reuid=65534", "--clear-groups"]
     with subprocess.Popen([*user, str(epmd), "-s", *words], stdin=subprocess.PIPE) as process:
         wait_until(lambda: os.readlink(f"/proc/{process.pid}/exe") == str(epmd), "it to run")
-        told, told_at_removal = (
-            run(["sh", "-c", TOLD, "sh", str(ROOT / "build/debian/functions"), how])
-            for how in ("take", "start")
-        )
+        tell = ["sh", "-c", TOLD, "sh", str(ROOT / "build/debian/functions")]
+        told, told_at_removal = (run([*tell, how]) for how in ("take", "start"))
         assert process.stdin
         process.stdin.close()
     lines = [line for line in told.stdout.decode().splitlines() if f"PID {process.pid}," in line]

@@ -251,7 +251,8 @@ def test_someone_serves_whenever_the_new_one_is_killed():
             assert all(peer.is_open() for peer in held)
 
 
-#: A container: process 1 starts an epmd in it, and a node that says when it is registered and when it is not any more.
+#: A container: its process 1 starts an epmd, and then is a node that leaves a file once it is registered, and
+#: one if it loses its registration.
 CONTAINER = """\
 ip link set lo up
 "$1" -daemon
@@ -292,10 +293,11 @@ def test_container_from_outside(tmp_path: Path) -> None:
     finally:
         container.kill()
         container.wait(PATIENCE)
-    [serving] = [
-        pid for pid in processes_at(4369) if f"-pid_exit\0{first}\0".encode() in command_line(pid)
-    ] or [0]
-    wait_until(lambda: not serving or gone(serving), "it to end with the container")
+        wait_until(lambda: not serving_until_end_of(first), "the new one to end with the container")
+
+
+def serving_until_end_of(pid: int) -> list[int]:
+    return [other for other in processes_at(4369) if f"-pid_exit\0{pid}\0".encode() in command_line(other)]
 
 
 def end(process: subprocess.Popen) -> None:
