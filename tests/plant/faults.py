@@ -195,6 +195,12 @@ _TABLES: dict[str, list[_Row]] = {
     ],
     f"{_LIB}/server/registry.py": [
         (
+            "two take-overs in a row forget the greatest creation",
+            "        self._note_greatest(greatest)\n",
+            "",
+            f"{_REGISTRY}: greatest",
+        ),
+        (
             "a reply outlives what it says",
             "        self.replies.clear()\n",
             "",
@@ -412,6 +418,12 @@ _TABLES: dict[str, list[_Row]] = {
     ],
     f"{_LIB}/server/mapper.py": [
         (
+            "an end that is asked for empties the descriptor store",
+            "        self.store = None  # what",
+            "        pass  # what",
+            "program/process/test_store.py: outlive and SIGTERM and source",
+        ),
+        (
             "a connection too few",
             "if len(self.unregistered) > MOST_UNREGISTERED:",
             "if len(self.unregistered) >= MOST_UNREGISTERED:",
@@ -529,6 +541,12 @@ _TABLES: dict[str, list[_Row]] = {
         ),
     ],
     f"{_LIB}/server/listeners.py": [
+        (
+            "a wildcard cannot replace an address that it covers",
+            "_share(sockets, on=True)",
+            "pass",
+            "program/command/test_takeover.py: other_addresses and C and loopback",
+        ),
         (
             "an IPv4 wildcard covers IPv6",
             "place.host in _ANY or place.family not in wild",
@@ -949,6 +967,32 @@ _TABLES: dict[str, list[_Row]] = {
             "for node in dump.active",
             "program/command/test_takeover.py: nodes_stay and C and Source",
         ),
+        (
+            "whoever has connected to an address that is given up is cut off",
+            "            listener.retire()",
+            "            listener.shut_down()",
+            "program/command/test_takeover.py: other_addresses and C and loopback",
+        ),
+    ],
+    f"{_LIB}/program/process/store.py": [
+        (
+            "a node that ended while nobody served is listed",
+            " and not _has_ended(sock)",
+            "",
+            "program/process/test_store.py: outlive and SIGKILL and source",
+        ),
+        (
+            "packets that are longer than a name are lost",
+            "bytes.fromhex(packet) or content",
+            "bytes.fromhex(packet)",
+            "program/process/test_store.py: outlive and SIGKILL and source",
+        ),
+        (
+            "what systemd was too slow to receive is lost",
+            "if error.errno in _LATER:",
+            "if not error.errno:",
+            "program/process/test_store.py: hundred",
+        ),
     ],
     f"{_LIB}/program/process/daemon.py": [
         (
@@ -1115,6 +1159,12 @@ _TABLES: dict[str, list[_Row]] = {
             "MAINPID={os.getpid()}",
             "MAINPID={os.getppid()}",
             "program/process/test_systemd.py: sockets_and_notification and source",
+        ),
+        (
+            "entries of the descriptor store are taken for sockets to listen on",
+            "isinstance(descriptor, int) and name.startswith(STORED)",
+            "False",
+            "program/process/test_store.py: outlive and SIGKILL and source",
         ),
     ],
     f"{_LIB}/program/process/signals.py": [

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from contextlib import ExitStack
 
+from gevent_epmd.program.process.watch import gone
 from soak.measure import Worker
 from soak.play import Figures, Form, Scale, scene
-from support.patience import LONG
+from support.daemons import listening_at
+from support.paths import C_EPMD
+from support.patience import LONG, wait_until
 from support.peer import names, node, register
+from support.ports import answers, reserved_port
 from support.programs import run
 
-_HELD = 100
+_HELD, _HELD_BY_C = 100, 900
 _LINE = re.compile(rb"took over \d+ nodes? .* more than (\d+) ms")
 
 
@@ -51,3 +57,43 @@ def take_overs(form: Form, scale: Scale) -> Figures:
         "slowest look-up ms": worst,
         "registrations": sum(each["came"] for each in came),
     }
+
+
+@scene("one -takeover after the other from C's epmd with 900 nodes, beside 4 who ask")
+def take_overs_from_c(form: Form, scale: Scale) -> Figures:
+    delays, worst, asked = [], 0.0, 0
+    for _ in range(scale.of(50, 1)):
+        with reserved_port() as port, ExitStack() as stack:
+            assert run([C_EPMD, "-port", str(port), "-daemon"]).returncode == 0
+            stack.callback(_end, port)
+            wait_until(lambda port=port: answers(port), "C's epmd to answer")
+            held = [
+                stack.enter_context(register(port, node(f"n{number}"))[0]) for number in range(_HELD_BY_C)
+            ]
+            before = names(port)
+            asking = [stack.enter_context(Worker("ask_on", port=port, name=f"n{n}")) for n in range(4)]
+            for worker in asking:
+                worker.wait_until_it_works()
+            done = run([*form.command, "-port", str(port), "-takeover", "-daemon"], timeout=LONG)
+            said = _LINE.search(done.stderr)
+            assert said, done.stderr
+            delays.append(int(said[1]))
+            seen = [worker.result() for worker in asking]
+            assert names(port) == before
+            assert all(peer.is_open() for peer in held)
+        assert sum(each["failed"] for each in seen) == 0, seen
+        asked += sum(each["asked"] for each in seen)
+        worst = max(worst, *(each["worst"] for each in seen))
+    assert worst < scale.promised(0.25) * 1000, f"a look-up took {worst} ms"
+    return {
+        "take-overs": len(delays),
+        "stopped for at most ms": max(delays),
+        "look-ups": asked,
+        "slowest look-up ms": worst,
+    }
+
+
+def _end(port: int) -> None:
+    for pid in listening_at(port):
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda pid=pid: gone(pid), "it to end")

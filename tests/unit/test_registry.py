@@ -212,3 +212,12 @@ class Model(RuleBasedStateMachine):
 
 TestModel = Model.TestCase
 TestModel.settings = settings(max_examples=100, stateful_step_count=60)
+
+
+def test_greatest_creation_is_passed_on() -> None:
+    """Also by an epmd that assigned none itself, to the one that takes its place."""
+    recorded: list[int] = []
+    registry = Registry(clock=Clock(), record=recorded.append)
+    registry.follow(2_000_000_000)
+    assert recorded == [2_000_000_000]
+    assert creation_of(registry, "a") == 2_000_000_001 == recorded[-1]

@@ -60,12 +60,15 @@ if TYPE_CHECKING:
 
 #: How long the former epmd may be stopped, in seconds.
 _MOST_STOPPED = 1.0
-#: How often to ask the former epmd anew if it changed between its answer and its stop.
-_TRIES = 50
-#: At how many tries in a row a connection may be found that is not finished.
-_PATIENCE = 10
-#: Time between two of these tries, in seconds: it lets the former epmd finish what it has begun.
-_PAUSE = 0.02
+#: How often to stop the former epmd if it changed between its answer and its stop. On a busy machine, each second
+#: stop fails beside two nodes that come and go without pause.
+_TRIES = 20
+#: How often to ask it before each stop, until an answer has no new node.
+_QUESTIONS = 5
+#: At how many stops in a row a connection may be found that is not finished.
+_PATIENCE = 7
+#: Time between two stops, in seconds: it lets the former epmd finish what it has begun.
+_PAUSE = 0.03
 #: The system call pidfd_getfd has the same number on every architecture.
 _PIDFD_GETFD = 438
 #: The ioctl request of asm-generic/ioctls.h for the bytes that wait to be read.
@@ -337,15 +340,26 @@ class TakeOver:
     # --- Before the stop ---
 
     def _ask(self) -> _Asked:
-        """Ask the former epmd for its nodes, with the inodes of their sockets."""
-        dump = answers.parse_dump(self._listing())
-        inodes = dict(self._sockets())
-        nodes = []
-        for node in reversed(dump.active):
-            key = (os.fsencode(node.name), node.fd, inodes.get(node.fd, ""))
-            if key not in self._known:
-                self._known[key] = self._look_up(key[0], node.port)
-            nodes.append(key)
+        """Ask the former epmd for its nodes, with the inodes of their sockets.
+
+        Once an answer has no new node, the stop follows at once: there is less time for others to come.
+        """
+        for _ in range(_QUESTIONS):
+            before = dict(self._sockets())
+            dump = answers.parse_dump(self._listing())
+            after = dict(self._sockets())
+            nodes = []
+            count = len(self._known)
+            for node in reversed(dump.active):
+                inode = after.get(node.fd, "")
+                key = (os.fsencode(node.name), node.fd, inode)
+                # A descriptor that was another socket before the answer need not be this node's.
+                if key not in self._known and inode and inode == before.get(node.fd):
+                    self._known[key] = self._look_up(key[0], node.port)
+                if key in self._known:
+                    nodes.append(key)
+            if len(self._known) == count:
+                break
         return _Asked(nodes, [(_request(os.fsencode(n.name), n.port), n.fd) for n in dump.unused])
 
     def _look_up(self, name: bytes, port: int) -> Alive2Request:
@@ -389,18 +403,15 @@ class TakeOver:
         nodes = []
         for key in asked.nodes:
             sock = found.pop(key[1:], None)
-            if sock is None:
-                raise _Changed(f"node {key[0]!r} comes and goes")
-            nodes.append((self._known[key], sock))
+            if sock is not None:  # or else it has ended since
+                nodes.append((self._known[key], sock))
         listeners, rest = [], {}
         for (_, inode), sock in found.items():
             if _listens(sock):
                 listeners.append(sock)
             else:
                 rest[inode] = sock
-        listing = LISTING_PORT_SIZE + sum(
-            len(names_line(key[0], self._known[key].port)) for key in asked.nodes
-        )
+        listing = LISTING_PORT_SIZE + sum(len(names_line(request.name, request.port)) for request, _ in nodes)
         unread, answered = self._sorted(rest, listing)
         from ..server.inherit import Inheritance
 
