@@ -60,8 +60,8 @@ if TYPE_CHECKING:
 
 #: How long the former epmd may be stopped, in seconds.
 _MOST_STOPPED = 1.0
-#: How often to stop the former epmd if it changed between its answer and its stop. On a busy machine, each second
-#: stop fails beside two nodes that come and go without pause.
+#: How often to stop the former epmd if it changed between its answer and its stop. Every second stop fails
+#: beside two nodes that come and go without pause on a busy machine.
 _TRIES = 20
 #: How often to ask it before each stop, until an answer has no new node.
 _QUESTIONS = 5
