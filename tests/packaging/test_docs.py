@@ -73,6 +73,17 @@ def test_every_module_of_the_tests_is_told(folder: str) -> None:
     } == set()
 
 
+def test_tests_that_hold_the_promises_are_there() -> None:
+    named = re.findall(
+        r"`((?:tests/[\w/]+/)?test_\w+\.py)::(\w+)`", (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    )
+    assert len(named) > 20
+    for file, function in named:
+        folder, _, name = file.rpartition("/")
+        (path,) = (ROOT / (folder or "tests/program")).rglob(name)
+        assert f"\ndef {function}(" in path.read_text(encoding="utf-8"), (file, function)
+
+
 @each_document
 def test_calls_can_be_made(path: Path) -> None:
     for call in CALL.findall(path.read_text(encoding="utf-8")):
@@ -176,6 +187,7 @@ NOT_PLAYED = {
     "epmd -check": "has status 1 where something is wrong; test_check.py plays it",
     "useradd": "would change this host",
     "install -d -o epmd": "needs the user that useradd adds",
+    "epmd -daemon -allow_register": "is for a host where this epmd is installed; test_own_options.py plays it",
     "epmd -daemon -user epmd": "needs the user that useradd adds; test_user.py has users of its own",
     "systemctl": "needs a systemd; test_systemd_units.py has one",
     "scripts/package": "test_package.py makes and installs one",
