@@ -187,7 +187,7 @@ NOT_PLAYED = {
     "epmd -check": "has status 1 where something is wrong; test_check.py plays it",
     "useradd": "would change this host",
     "install -d -o epmd": "needs the user that useradd adds",
-    "epmd -daemon -allow_register": "is for a host where this epmd is installed; test_own_options.py plays it",
+    "epmd -daemon -allow_register": "needs this epmd, which C's is not; test_own_options.py plays it",
     "epmd -daemon -user epmd": "needs the user that useradd adds; test_user.py has users of its own",
     "systemctl": "needs a systemd; test_systemd_units.py has one",
     "scripts/package": "test_package.py makes and installs one",
