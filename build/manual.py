@@ -47,6 +47,8 @@ Nodes of OTP 23.3 and later register again with the next epmd by themselves; old
 After
 .B \\-daemon
 HUP is ignored.
+USR1 logs one line with the numbers of nodes, requests and connections, and writes the file of
+.BR \\-metrics_file .
 .SH SECURITY
 Everybody who can reach the port can read the names and ports of the nodes.
 Only this host can register nodes and use

@@ -12,7 +12,7 @@ function __epmd_goes_on
                 return 1
             case "none "{-stop,}
                 set value last
-            case "none "{-address,-port,-allow,-allow_register,-not_local,-user,-idle_exit,-pid_exit,-port_file,-pid_file,-packet_timeout,-delay_accept,-delay_write,-stop,-host,}
+            case "none "{-address,-port,-allow,-allow_register,-not_local,-user,-idle_exit,-pid_exit,-port_file,-pid_file,-metrics_file,-packet_timeout,-delay_accept,-delay_write,-stop,-host,}
                 set value some
         end
     end
@@ -46,6 +46,7 @@ complete -c epmd -n __epmd_goes_on -o idle_exit -x -d 'Shut down when for this m
 complete -c epmd -n __epmd_goes_on -o pid_exit -x -d 'Shut down as soon as one of these processes ends (separated by commas)'
 complete -c epmd -n __epmd_goes_on -o port_file -rF -d 'Write the port to this file once requests are answered, and remove the file at exit; - is stdout'
 complete -c epmd -n __epmd_goes_on -o pid_file -rF -d 'Write the process ID of the server to this file, in the same way'
+complete -c epmd -n __epmd_goes_on -o metrics_file -rF -d 'Write the numbers of nodes, requests and connections to this file every 15 seconds and at exit, for Prometheus'
 complete -c epmd -n __epmd_goes_on -s d -d 'Log each request to stderr, and remember only 5 recently unregistered names'
 complete -c epmd -n __epmd_goes_on -o debug -d 'Log each request to stderr, and remember only 5 recently unregistered names'
 complete -c epmd -n __epmd_goes_on -o packet_timeout -x -d 'Close a connection whose request is incomplete after this time'

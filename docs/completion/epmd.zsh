@@ -25,6 +25,7 @@ _arguments \
     '*-pid_exit[Shut down as soon as one of these processes ends (separated by commas)]:Pids: ' \
     '*-port_file[Write the port to this file once requests are answered, and remove the file at exit; - is stdout]:Path:_files' \
     '*-pid_file[Write the process ID of the server to this file, in the same way]:Path:_files' \
+    '*-metrics_file[Write the numbers of nodes, requests and connections to this file every 15 seconds and at exit, for Prometheus]:Path:_files' \
     '*-d[Log each request to stderr, and remember only 5 recently unregistered names]' \
     '*-debug[Log each request to stderr, and remember only 5 recently unregistered names]' \
     '*-packet_timeout[Close a connection whose request is incomplete after this time]:Seconds: ' \

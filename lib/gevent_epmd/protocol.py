@@ -78,6 +78,10 @@ class ProtocolError(Complaint):
     """An error that ends a connection without a reply."""
 
 
+class RequestDenied(ProtocolError):
+    """A request that this peer may not make, or that nobody may make now."""
+
+
 class PacketReader:
     """Collects one packet, which may arrive in pieces of any size (C: `want` and `got` of do_read).
 

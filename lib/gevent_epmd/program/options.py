@@ -38,7 +38,7 @@ ADDRESS_VARIABLE = "ERL_EPMD_ADDRESS"
 #: The values of a variable that is a switch.
 _ON = ("1", "yes", "true", "on")
 _OFF = ("0", "no", "false", "off")
-#: The options that name a file to write.
+#: The options that name a file for whoever waits for it.
 _FILES = ("port_file", "pid_file")
 
 USAGE = """\
@@ -74,6 +74,8 @@ Serving, not in C's epmd (environment variable: ERL_EPMD_ and the name in capita
     -port_file Path          Write the port to this file once requests are answered, and remove the file
                              at exit; - is stdout. With this option, -port 0 takes any free port.
     -pid_file Path           Write the process ID of the server to this file, in the same way.
+    -metrics_file Path       Write the numbers of nodes, requests and connections to this file every 15
+                             seconds and at exit, for Prometheus. SIGUSR1 writes and logs them at once.
 
 Debugging:
     -d, -debug               Log each request to stderr, and remember only 5 recently unregistered names.
@@ -135,7 +137,7 @@ class Options(NamedTuple):
 
     The values of `port_file` and `pid_file` are absolute paths without symbolic links in the folder, STDOUT,
     or "". `must_serve` is True if the command line names one of them. A port in use is then a failure: a
-    program that waits for the file would wait in vain.
+    program that waits for the file would wait in vain. `metrics_file` is a path of the same kind, or "".
 
     `takeover` is "any" to take over from any epmd, "other" from one that runs another program, or "".
 
@@ -151,6 +153,7 @@ class Options(NamedTuple):
     pid_exit: tuple[int, ...] = ()
     port_file: Given = Given("", "")
     pid_file: Given = Given("", "")
+    metrics_file: Given = Given("", "")
     must_serve: bool = False
     user: Given | None = None
     takeover: str = ""
@@ -185,6 +188,7 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Option
         pid_exit=own.processes("pid_exit"),
         port_file=files[0],
         pid_file=files[1],
+        metrics_file=own.file("metrics_file", daemon=daemon),
         must_serve=any(found[f"--{name}"] for name in _FILES),
         user=own.user("user"),
         takeover=own.takeover(),
@@ -233,13 +237,18 @@ def _must_go_together(options: Options) -> None:
 
 
 def _check_files(options: Options) -> None:
-    files = (options.port_file, options.pid_file)
-    for where, path in files:
+    named: dict[str, str] = {}
+    for where, path in (options.port_file, options.pid_file, options.metrics_file):
         if path and options.command:
             raise ValueProblem(f"{where} cannot be used with an interactive option")
-    (one, path), (other, same) = files
-    if path == same not in ("", STDOUT):
-        raise ValueProblem(f"{one} and {other} name the same file: {path}")
+        if path in named:
+            raise ValueProblem(f"{named[path]} and {where} name the same file: {path}")
+        if path not in ("", STDOUT):
+            named[path] = where
+    if options.metrics_file.value == STDOUT:
+        raise ValueProblem(
+            f"{options.metrics_file.where} {STDOUT}: stdout is not a file that can be replaced"
+        )
 
 
 def _known_options() -> dict[str, bool]:

@@ -19,7 +19,7 @@ from ..server.log import Log
 from . import calls, descriptors, is_one_file, occupant
 from .executable import bundle
 from .options import ADDRESS_VARIABLE, Options
-from .process import at_end, daemon, systemd
+from .process import at_end, daemon, signals, systemd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def serve(options: Options) -> int:
 
     The calling process of a daemon returns as soon as the daemon answers requests.
     """
+    signals.ignore_requests_for_reports()
     is_passed = not options.systemd and systemd.passes_port(os.environ, options.settings.port)
     if options.daemon:
         # Close inherited descriptors before the program opens its own, such as the connection to syslog.

@@ -29,7 +29,7 @@ from gevent import sleep
 from greenlet import getcurrent, greenlet
 
 from .. import protocol
-from ..protocol import Alive2Request, BareRequest, Port2Request, ProtocolError, StopRequest
+from ..protocol import Alive2Request, BareRequest, Port2Request, ProtocolError, RequestDenied, StopRequest
 from .mapper import Mapper
 from .networks import Network, is_in, is_local, peer_name
 from .registry import Node, NodeRefused
@@ -67,6 +67,8 @@ _RESET_ON_CLOSE = pack("ii", 1, 0)  # struct linger: on, 0 seconds
 
 #: How many bytes to read first: the greatest request.
 _MOST = protocol.HEADER + protocol.MAX_PACKET
+#: Where the tag of a request is.
+_TAG = protocol.HEADER
 
 
 def serve(mapper: Mapper, sock: _socket.socket, peer: tuple[Any, ...]) -> None:
@@ -84,6 +86,7 @@ def serve(mapper: Mapper, sock: _socket.socket, peer: tuple[Any, ...]) -> None:
             if reply is not None:
                 sent = sock.send(reply, _SEND_NOW)
                 if sent == len(reply):
+                    mapper.counts.requests[first[_TAG]] += 1
                     sock.close()
                     return
         except BlockingIOError:
@@ -291,11 +294,12 @@ class Connection:
         tag = packet[0]
         title = protocol.request_title(packet)
         allowed = self._may_make(tag)
+        self._mapper.counts.requests[tag] += 1
         self._events.requested(title, allowed=allowed)
         if not allowed:
-            raise ProtocolError(f"{title} from non local address")
+            raise RequestDenied(f"{title} from non local address")
         if tag == protocol.STOP_REQ and not self._mapper.settings.relaxed:
-            raise ProtocolError(f"Disallowed {title}, no relaxed_command_check")
+            raise RequestDenied(f"Disallowed {title}, no relaxed_command_check")
         self._HANDLERS[tag](self, protocol.parse_request(packet))
 
     def _do_alive2(self, request: Alive2Request) -> None:

@@ -1,4 +1,4 @@
-"""Logs what happens in connections and mapper, in the words of C's log.
+"""Logs what happens in connections and mapper, in the words of C's log, and counts it.
 
 Connections and mapper call one method for each event. Only this module decides at which level a line appears,
 its wording, and the order of lines. Operators compare these lines with those of C's epmd, so wording,
@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from ..protocol import Complaint
+from ..protocol import Complaint, RequestDenied
+from .counts import Counts
 from .log import Log, shown
-from .registry import Node, Registry
+from .registry import Node, NodeRefused, Registry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,16 +36,22 @@ if TYPE_CHECKING:
 #: Returns the parts that C writes with separate calls. Called only if they are logged.
 Pieces = Callable[[], Iterable[bytes]]
 
+#: Why a connection is aborted.
+TIMED_OUT = "closing because timed out on receive"
+TO_MAKE_ROOM = "closing to make room"
+TOO_MUCH_UNREAD = "closing because too much is unread"
+
 _KILL = "EPMD_KILL_REQ"
 #: The level at which nothing is logged.
 _SILENT = -1
 
 
 class Events:
-    """Logs the events of one port mapper in `log`."""
+    """Logs the events of one port mapper in `log`, and counts them in `counts`."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
+        self.counts = Counts()
 
     def silence(self) -> None:
         """Log nothing from now on."""
@@ -100,9 +107,13 @@ class Events:
         """This process will soon lose the right to open its terminal, which belongs to another user."""
         self._log.hold_terminal()
 
-    def file_stays(self, reason: str) -> None:
-        """A file of this process cannot be removed at the end."""
+    def file_failed(self, reason: str) -> None:
+        """A file of this process cannot be written, or not be removed at the end."""
         self._log.say(0, reason)
+
+    def numbers(self, numbers: Iterable[tuple[str, str]]) -> None:
+        """Somebody has asked for the numbers of this mapper."""
+        self._log.say(0, "numbers: " + " ".join(f"{name}={number}" for name, number in numbers))
 
     def took_over(self, text: str) -> None:
         """This process has taken the place of another epmd."""
@@ -133,6 +144,8 @@ class Events:
 
     def ended_early(self, peer: Peer, got: int) -> None:
         """The peer closed after `got` bytes, before the packet was complete."""
+        # Many health checks only connect and close.
+        self.counts.malformed += bool(got)
         self._log.seconds()
         self._complain(peer, "got partial packet only on file descriptor %s (%s)", peer.fd, got)
 
@@ -147,9 +160,18 @@ class Events:
 
     def rejected(self, peer: Peer, reason: Complaint) -> None:
         """The connection ends without a reply, or the node is refused."""
+        if isinstance(reason, NodeRefused):
+            self.counts.refused += 1
+        elif isinstance(reason, RequestDenied):
+            self.counts.denied += 1
+        else:
+            self.counts.malformed += 1
         self._complain(peer, reason.kind, *reason.details)
 
     def aborted(self, reason: str) -> None:
+        self.counts.timed_out += reason == TIMED_OUT
+        self.counts.crowded_out += reason == TO_MAKE_ROOM
+        self.counts.unread += reason == TOO_MUCH_UNREAD
         self._log.seconds()
         self._log.tty(1, reason)
 
@@ -248,6 +270,7 @@ class Events:
         self._log.tty(1, "epmd connection stopped")
 
     def kill_refused(self, peer: Peer) -> None:
+        self.counts.denied += 1
         self._complain(peer, "Disallowed EPMD_KILL_REQ, live nodes")
 
     def kill_reply_failed(self, peer: Peer) -> None:
@@ -262,6 +285,7 @@ class Events:
     # --- Accepting ---
 
     def barred(self, peer: Peer) -> None:
+        self.counts.barred += 1
         self._complain(peer, "closing a connection that is not allowed")
 
     def crowded(self, peer: Peer, most: int) -> None:

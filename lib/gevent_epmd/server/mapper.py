@@ -23,7 +23,7 @@ from gevent import get_hub
 from gevent.event import Event
 
 from ..protocol import Alive2Request, listing_reply
-from .events import Events
+from .events import TO_MAKE_ROOM, TOO_MUCH_UNREAD, Events
 from .registry import CREATIONS_NAME, REMEMBERED, REMEMBERED_WHEN_DEBUGGING, Node, Registry
 from .settings import Settings
 from .timers import Deadlines, IdleExit, Unregistered
@@ -75,7 +75,8 @@ class Mapper:
         self.settings = settings
         self.port = port
         self.events = events
-        #: Whether a request that succeeds is neither logged, nor delayed, nor counted.
+        self.counts = events.counts
+        #: Whether a request that succeeds is neither logged, nor delayed, nor a reason to stay.
         self.is_undisturbed = not (
             settings.debug or settings.delay_accept or settings.delay_write or settings.idle_exit
         )
@@ -192,7 +193,7 @@ class Mapper:
         oldest = self.unregistered.oldest()
         if oldest is None:
             return False
-        oldest.abort("closing to make room")
+        oldest.abort(TO_MAKE_ROOM)
         return True
 
     def keep_bounded(self, newcomer: Peer) -> None:
@@ -219,7 +220,7 @@ class Mapper:
                 return
             self.events.unread(slowest, MOST_UNSENT)
             self.unsent.discard(slowest)
-            slowest.abort("closing because too much is unread")
+            slowest.abort(TOO_MUCH_UNREAD)
 
     def node_reg(self, request: Alive2Request, holder: Holder) -> Node:
         """Register a node. Raises NodeRefused."""
