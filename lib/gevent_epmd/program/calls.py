@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: C rejects a longer name, because its buffer has a fixed size. In bytes.
 _LONGEST_STOP_NAME = 1000
+#: The priority of an error in the journal. Source: sd-daemon(3).
+_ERROR = 3
 #: Time between two attempts to write to a full stdout, in seconds.
 _PAUSE = 0.01
 
@@ -251,9 +253,21 @@ _CALLS: dict[str, Callable[[Ask], int]] = {
 }
 
 
-def say(descriptor: int, text: str) -> None:
-    """Write one line that begins with `epmd: `, with control characters of the text escaped."""
-    write(descriptor, f"epmd: {printable(text)}\n".encode())
+def say(descriptor: int, text: str, *, priority: int = _ERROR) -> None:
+    """Write one line that begins with `epmd: `, with control characters of the text escaped.
+
+    The priority is for stderr, if that is the journal of systemd.
+    """
+    beginning = f"<{priority}>" if descriptor == 2 and _is_journal(descriptor) else ""
+    write(descriptor, f"{beginning}epmd: {printable(text)}\n".encode())
+
+
+def _is_journal(descriptor: int) -> bool:
+    if "JOURNAL_STREAM" not in os.environ:
+        return False
+    from ..server.log import is_journal
+
+    return is_journal(descriptor)
 
 
 def write(descriptor: int, data: bytes | bytearray) -> None:

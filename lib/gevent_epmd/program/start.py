@@ -15,7 +15,7 @@ import sys
 from ..conventions import ValueProblem
 from ..server import listeners
 from ..server.events import Events
-from ..server.log import Log
+from ..server.log import NOTICE, Log
 from . import calls, descriptors, is_one_file, occupant
 from .executable import bundle
 from .options import ADDRESS_VARIABLE, Options
@@ -155,7 +155,7 @@ def _identity(options: Options) -> Identity | None:
 def _say(report: str) -> None:
     """Print what a daemon has reported, if that is anything."""
     if report:
-        calls.say(2, report)
+        calls.say(2, report, priority=NOTICE)
 
 
 def _must_be_running(pids: Iterable[int]) -> None:

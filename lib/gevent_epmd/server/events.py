@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 
 from ..protocol import Complaint, RequestDenied
 from .counts import Counts
-from .log import Log, shown
+from .log import INFO, NOTICE, Log, shown
 from .registry import Node, NodeRefused, Registry
 
 TYPE_CHECKING = False
@@ -113,11 +113,11 @@ class Events:
 
     def numbers(self, numbers: Iterable[tuple[str, str]]) -> None:
         """Somebody has asked for the numbers of this mapper."""
-        self._log.say(0, "numbers: " + " ".join(f"{name}={number}" for name, number in numbers))
+        self._log.say(0, "numbers: " + " ".join(f"{name}={number}" for name, number in numbers), INFO)
 
     def took_over(self, text: str) -> None:
         """This process has taken the place of another epmd."""
-        self._log.say(0, text)
+        self._log.say(0, text, NOTICE)
 
     def serving(self) -> None:
         self._log.tty(2, "entering the main select() loop")
@@ -280,7 +280,7 @@ class Events:
         self._log.tty(1, "epmd killed")
 
     def ending(self, reason: str) -> None:
-        self._log.say(0, f"{reason} - terminates normal")
+        self._log.say(0, f"{reason} - terminates normal", NOTICE)
 
     # --- Accepting ---
 

@@ -6,7 +6,9 @@ import os
 import re
 import select
 import signal
+import subprocess
 import time
+from pathlib import Path
 
 import gevent
 import pytest
@@ -22,6 +24,8 @@ from support.forms import Folder, InProcess, Source
 from support.marks import forms
 from support.patience import PATIENCE, wait_until
 from support.peer import Peer, ask, barrier, look_up, names, node, register, try_to_register
+from support.ports import answers, reserved_port
+from support.programs import clean_environment, run
 
 pytestmark = pytest.mark.measured
 
@@ -364,3 +368,36 @@ def test_log_shows_the_listing_that_was_sent() -> None:
             assert asking.read_all()[4:] == b""
             assert late.read(6)[:2] == b"v\0"
         assert "name late" not in server.log()
+
+
+@forms(Source, Folder, at="ours")
+@pytest.mark.parametrize("stream", ["the journal", "another one"])
+def test_journal(ours, stream: str, tmp_path: Path) -> None:
+    """systemd names the stream by its device and inode, which tell whether stderr still leads there."""
+    path = tmp_path / "stderr"
+    with path.open("wb") as stderr, reserved_port() as port:
+        about = os.fstat(stderr.fileno())
+        environ = {"JOURNAL_STREAM": f"{about.st_dev}:{about.st_ino + (stream != 'the journal')}"}
+        call = [*ours, "-port", str(port), "-d", "-d"]
+        with subprocess.Popen(call, env=clean_environment(**environ), stderr=stderr) as process:
+            wait_until(lambda: answers(port), "it to answer")
+            ask(port, b"?\n<0>forged")
+            process.send_signal(signal.SIGUSR1)
+            wait_until(lambda: b"numbers: " in path.read_bytes(), "the numbers")
+            assert ask(port, b"k") == b"OK"
+        run([*ours, "-port", "0"], environ=environ, stderr=stderr)
+    lines = path.read_bytes().decode().splitlines(keepends=True)
+    if stream == "another one":
+        assert all(line.endswith("\r\n") for line in lines[:-1])
+        assert all(line.startswith(("epmd: ", "***** ")) for line in lines)
+        return
+    assert all(re.fullmatch(r"<[3-7]>[^\r\n]+\n", line) for line in lines)
+    assert not any(time.strftime("%Y") in line for line in lines)
+    for line in (
+        r"<7>\*\*\*\*\* 00000000  00 0b 3f 0a 3c 30 .*\n",
+        r"<4>got garbage  from 127\.0\.0\.1:\d+\n",
+        r"<6>numbers: version=.*\n",
+        r"<5>got EPMD_KILL_REQ - terminates normal\n",
+        r'<3>epmd: -port: "0" is not .*\n',
+    ):
+        assert any(re.fullmatch(line, said) for said in lines), (line, lines)
