@@ -137,6 +137,8 @@ ss -ltnH 'sport = 4369' | grep -F '*:4369'
 epmd -names
 main=$(systemctl show epmd.service -p MainPID --value)
 tr '\\0' ' ' <"/proc/$main/cmdline" | grep -F -- '-allow 10.0.0.0/8'
+grep -Fx 'epmd_up{port="4369"} 1' /run/epmd/epmd.prom
+[ "$(stat -c %a /run/epmd /run/epmd/epmd.prom | tr '\\n' ' ')" = '755 644 ' ]
 systemctl stop epmd.socket epmd.service
 : nothing is left in its /tmp
 ! ls -d /tmp/systemd-private-*-epmd.service-*/tmp/*

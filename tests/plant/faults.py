@@ -276,6 +276,12 @@ _TABLES: dict[str, list[_Row]] = {
     ],
     f"{_LIB}/server/connection.py": [
         (
+            "requests that a kept reply answers are not counted",
+            "                    mapper.counts.requests[first[_TAG]] += 1\n",
+            "",
+            "program/process/test_metrics.py: has_happened and Source",
+        ),
+        (
             "the beginning of a reply is sent twice",
             "sent = self._sent or self._send_some(data)",
             "sent = self._send_some(data)",
@@ -499,8 +505,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "the second suspension is not forgiven",
-            'timed out on receive")\n        self._was_stopped = False',
-            'timed out on receive")',
+            "abort(TIMED_OUT)\n        self._was_stopped = False",
+            "abort(TIMED_OUT)",
             f"{_TIMERS}: suspended",
         ),
         (
@@ -606,6 +612,12 @@ _TABLES: dict[str, list[_Row]] = {
     ],
     f"{_LIB}/server/log.py": [
         (
+            "a stream that another process has replaced is taken for the journal",
+            'return stream == f"{status.st_dev}:{status.st_ino}"',
+            "return True",
+            "program/serving/test_log.py: test_journal and another and source",
+        ),
+        (
             "a flood is logged ten lines a second",
             "_SECONDS_BETWEEN_COMPLAINTS = 1.0",
             "_SECONDS_BETWEEN_COMPLAINTS = 0.1",
@@ -625,14 +637,14 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "a reader of stderr that has gone ends a connection",
-            "except OSError:\n            pass\n\n\n#: The terminal",
-            "except BlockingIOError:\n            pass\n\n\n#: The terminal",
+            "except OSError:\n            pass\n\n\ndef is_journal",
+            "except BlockingIOError:\n            pass\n\n\ndef is_journal",
             "program/serving/test_log.py: stderr_that_is_full",
         ),
         (
             "why a daemon does not start is in syslog alone",
-            "        self.say(0, text)\n        if self._syslog:\n            self._line(text)",
-            "        self.say(0, text)",
+            "        self.say(0, text, ERROR)\n        if self._syslog:\n            self._line(text, ERROR)",
+            "        self.say(0, text, ERROR)",
             "program/process/test_daemon.py: failure_is_on_stderr and Source and none",
         ),
         (
@@ -643,7 +655,7 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "a line may block a pipe that has room for less",
-            "[: PIPE_BUF - 2]",
+            "[: PIPE_BUF - len(end)]",
             "",
             "program/serving/test_log.py: no_longer_than_a_pipe",
         ),
@@ -661,6 +673,12 @@ _TABLES: dict[str, list[_Row]] = {
         ),
     ],
     f"{_LIB}/server/events.py": [
+        (
+            "health checks count as malformed requests",
+            "self.counts.malformed += bool(got)",
+            "self.counts.malformed += 1",
+            "program/process/test_metrics.py: has_happened and Source",
+        ),
         (
             "an end that nobody has seen is not logged",
             '        if former is not None:\n            self._node("unregistering", former)\n',
@@ -874,6 +892,12 @@ _TABLES: dict[str, list[_Row]] = {
     ],
     f"{_LIB}/program/start.py": [
         (
+            "who asks for a report ends a start",
+            "    signals.ignore_requests_for_reports()\n",
+            "",
+            "program/process/test_metrics.py: before_it_serves",
+        ),
+        (
             "the status is 0 though the file is not written",
             "return 1 if options.must_serve else 0",
             "return 0",
@@ -899,6 +923,12 @@ _TABLES: dict[str, list[_Row]] = {
         ),
     ],
     f"{_LIB}/program/run.py": [
+        (
+            "metrics are written by root alone",
+            "        events.losing_rights()\n",
+            "        events.losing_rights()\n        reporter.start()\n",
+            "program/process/test_metrics.py: user_must and Source",
+        ),
         (
             "it tells a systemd that waits for another service",
             "if options.systemd",
@@ -1011,6 +1041,18 @@ _TABLES: dict[str, list[_Row]] = {
     ],
     f"{_LIB}/program/process/files.py": [
         (
+            "half a file is put in place where there is no room",
+            "        if os.write(writing, content) < len(content):",
+            "        if not os.write(writing, content):",
+            "unit/test_files.py: no_room",
+        ),
+        (
+            "each write leaves a descriptor open",
+            "        self._close()\n        self._folder, self._file",
+            "        self._folder, self._file",
+            "unit/test_files.py: written_again",
+        ),
+        (
             "the file of a successor is removed",
             "return os.path.samestat(os.lstat(",
             "return True or os.path.samestat(os.lstat(",
@@ -1027,6 +1069,32 @@ _TABLES: dict[str, list[_Row]] = {
             "0o644",
             "0o600",
             "program/command/test_own_options.py: mode_of_the_port_file",
+        ),
+    ],
+    f"{_LIB}/program/metrics.py": [
+        (
+            "there are no metrics when descriptors run out",
+            "_MOST_CLOSED = 3",
+            "_MOST_CLOSED = 0",
+            "program/process/test_metrics.py: no_descriptor",
+        ),
+        (
+            "a file that cannot be written fills the log",
+            'if failure not in ("", self._failure):',
+            "if failure:",
+            "program/process/test_metrics.py: again_and_again",
+        ),
+        (
+            "a start that fails leaves its metrics",
+            "            if self._file is not None and self.serves:",
+            "            if self._file is not None:",
+            "program/process/test_metrics.py: never_served",
+        ),
+        (
+            "an epmd that has ended is up",
+            "self._write(self._file, up=0)",
+            "self._write(self._file)",
+            "program/process/test_metrics.py: test_end and TERM",
         ),
     ],
     f"{_LIB}/program/process/at_end.py": [

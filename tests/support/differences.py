@@ -195,7 +195,7 @@ DIFFERENCES = (
     Difference(
         "SIGUSR1 to an epmd that serves",
         "ends it",
-        "is ignored, because operators send it to daemons to learn something",
+        "makes it log its numbers, because operators send it to daemons to learn something",
     ),
     Difference(
         "a socket unit of systemd that starts epmd without `-systemd`",
@@ -248,7 +248,12 @@ DIFFERENCES = (
         "logs the reason to stderr only",
         "logs the reason to syslog too",
     ),
-    Difference("SIGUSR1", "ends", "serves on: it is ignored, because it asks other daemons for a report"),
+    Difference("SIGUSR1", "ends", "serves on, and logs its numbers"),
+    Difference(
+        "stderr that is the journal of systemd",
+        "logs lines with the time, which the journal adds too, and without a priority",
+        "logs lines with a priority, and without the time",
+    ),
     Difference(
         "a log file at its size limit",
         "is killed by SIGXFSZ, and all registrations are lost",

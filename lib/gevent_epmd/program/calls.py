@@ -258,16 +258,18 @@ def say(descriptor: int, text: str, *, priority: int = _ERROR) -> None:
 
     The priority is for stderr, if that is the journal of systemd.
     """
-    beginning = f"<{priority}>" if descriptor == 2 and _is_journal(descriptor) else ""
+    beginning = f"<{priority}>" if descriptor == 2 and _is_journal() else ""
     write(descriptor, f"{beginning}epmd: {printable(text)}\n".encode())
 
 
-def _is_journal(descriptor: int) -> bool:
-    if "JOURNAL_STREAM" not in os.environ:
+def _is_journal() -> bool:
+    """Return whether stderr is the journal."""
+    stream = os.environ.get("JOURNAL_STREAM")
+    if not stream:
         return False
     from ..server.log import is_journal
 
-    return is_journal(descriptor)
+    return is_journal(2, stream)
 
 
 def write(descriptor: int, data: bytes | bytearray) -> None:

@@ -44,7 +44,8 @@ def serve(options: Options) -> int:
     if options.daemon:
         # Close inherited descriptors before the program opens its own, such as the connection to syslog.
         daemon.close_inherited(keep=systemd.descriptors(os.environ) if options.systemd else ())
-    events = Events(Log(options.settings.debug, to_syslog=options.daemon))
+    journal = os.environ.get("JOURNAL_STREAM", "")
+    events = Events(Log(options.settings.debug, to_syslog=options.daemon, journal=journal))
     events.starting(daemon=options.daemon)
     try:
         if is_passed:

@@ -64,10 +64,14 @@ class _Complaint:
 
 
 class Log:
-    """The log of one process. `level` is how often -d was given; a detached daemon sets `to_syslog`."""
+    """The log of one process. `level` is how often -d was given; a detached daemon sets `to_syslog`.
 
-    def __init__(self, level: int = 0, *, to_syslog: bool = False) -> None:
+    `journal` is the value of JOURNAL_STREAM.
+    """
+
+    def __init__(self, level: int = 0, *, to_syslog: bool = False, journal: str = "") -> None:
         self.level = level
+        self._journal = journal
         self._complaints: dict[str, _Complaint] = {}
         self._loop: Any = None
         self._timer: Any = None
@@ -208,7 +212,7 @@ class Log:
         self._put(f"{beginning}***** {text}")
 
     def _goes_to_journal(self) -> bool:
-        return is_journal(2)
+        return is_journal(2, self._journal)
 
     def _put(self, text: str) -> None:
         try:
@@ -232,13 +236,12 @@ class Log:
             pass
 
 
-def is_journal(descriptor: int) -> bool:
+def is_journal(descriptor: int, stream: str) -> bool:
     """Return whether a descriptor is a connection to the journal of systemd.
 
-    Source: systemd.exec(5), JOURNAL_STREAM. A process that was started by a service has the variable too,
-    even if its output goes elsewhere.
+    `stream` is the value of JOURNAL_STREAM, which every process that a service has started inherits, even if
+    its output goes elsewhere. Source: systemd.exec(5).
     """
-    stream = os.environ.get("JOURNAL_STREAM")
     if not stream:
         return False
     try:

@@ -20,18 +20,20 @@ from prometheus_client.parser import text_string_to_metric_families
 from gevent_epmd import __version__
 from gevent_epmd.program import metrics
 from gevent_epmd.program.options import Given
+from gevent_epmd.program.process.watch import gone
 from gevent_epmd.protocol import frame
 from gevent_epmd.server.acceptor import new_mapper
 from gevent_epmd.server.events import Events
 from gevent_epmd.server.log import Log
 from gevent_epmd.server.settings import Settings
+from support.daemons import serving_pid
 from support.forms import Source
 from support.marks import forms
 from support.paths import SOURCE
 from support.patience import PATIENCE, wait_until, whole_seconds
 from support.peer import Peer, ask, begun, look_up, names, node, register, try_to_register
 from support.ports import reserved_port
-from support.programs import clean_environment, outcome
+from support.programs import clean_environment, outcome, run
 
 pytestmark = pytest.mark.measured
 
@@ -230,3 +232,23 @@ def test_signal_before_it_serves() -> None:
                 assert asking.recv(3) == frame(b"n")
                 process.send_signal(signal.SIGUSR1)
             assert process.wait(PATIENCE) == 1
+
+
+def test_take_over(tmp_path: Path) -> None:
+    """The former epmd is killed, and the file of the new one says that it serves."""
+    path = tmp_path / "epmd.prom"
+    options = ["-metrics_file", str(path)]
+    with Source(*options) as server, register(server.port, node("foo"))[0]:
+        before = read(path)
+        done = run([*SOURCE, "-port", str(server.port), "-takeover", "-daemon", *options])
+        assert done.returncode == 0, done.stderr
+        pid = serving_pid(server.port)
+        try:
+            after = read(path)
+            assert after["up"] == after["nodes"] == before["up"] == 1
+            assert after["start_time_seconds"] >= before["start_time_seconds"]
+        finally:
+            os.kill(pid, signal.SIGTERM)
+            wait_until(lambda: gone(pid), "it to end")
+    assert read(path)["up"] == 0
+    assert os.listdir(tmp_path) == ["epmd.prom"]
