@@ -53,7 +53,6 @@ _DELIBERATE = {
     "STOP of an unknown name": (1, "STOP of an unknown name"),
     "an unknown tag, again and again": (0, "the same error again and again"),
     "the rest of a packet": (2, _ORDER),
-    "NAMES that cannot be answered": (2, _ORDER),
     "KILL with a node": (2, _ORDER),
 }
 

@@ -12,7 +12,7 @@ import ast
 import re
 from collections.abc import Iterator
 
-from support.differences import is_listed
+from support.differences import in_new_words, is_listed
 
 _TIME = re.compile(r"\b\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}\b")
 _SECONDS = re.compile(r"(?m)^.*\btime in seconds: \d+\r?\n")
@@ -47,7 +47,7 @@ def in_any_order(text: str) -> str:
     """A masked log without the order of its lines, and as if all that was read and written had been read and
     written at once. This is how the log of `-d -d` and of `-d -d -d` is compared."""
     dumps = [(int(size), ast.literal_eval(data)) for size, data, _ in _MASKED_DUMP.findall(text)]
-    lines = sorted(_MASKED_DUMP.sub("", text).splitlines(keepends=True))
+    lines = sorted(_MASKED_DUMP.sub("", text).splitlines(keepends=True), key=in_new_words)
     if dumps:
         lines.append(f"got {sum(size for size, _ in dumps)} bytes {b''.join(data for _, data in dumps)!r}\n")
     return "".join(lines)
