@@ -802,12 +802,6 @@ _TABLES: dict[str, list[_Row]] = {
             "program/command/test_quick.py: bad_number and soon",
         ),
         (
-            "-daemon beside another program fails with a traceback",
-            "except exchange.EpmdError:\n        return False",
-            "except exchange.NoEpmdError:\n        return False",
-            "program/serving/test_strangers.py: who_has_its_port and ClosesAtOnce and Source and not file",
-        ),
-        (
             "-port -names fails with a traceback",
             "if len(arguments) not in (1, 3) or",
             "if len(arguments) not in (1, 2, 3) or",
@@ -1160,6 +1154,18 @@ _TABLES: dict[str, list[_Row]] = {
         ),
     ],
     f"{_LIB}/client/exchange.py": [
+        (
+            "-daemon beside another program fails with a traceback",
+            "except EpmdError:\n        return False",
+            "except NoEpmdError:\n        return False",
+            "program/serving/test_strangers.py: who_has_its_port and ClosesAtOnce and Source and not file",
+        ),
+        (
+            "half a listing counts as an epmd's",
+            'text.endswith(b"\\n") and ',
+            "",
+            "program/library/test_client.py: whole_and_right",
+        ),
         (
             "a listing of another protocol is read",
             "if port > wire.MOST_PORT:",
