@@ -107,10 +107,9 @@ def _dump(ask: Ask) -> int:
 
 def _started(ask: Ask) -> int:
     try:
-        exchange.must_be_an_epmd(_target(ask))
-    except exchange.EpmdError:
+        return 0 if exchange.is_an_epmd(_target(ask)) else 1
+    except exchange.NoEpmdError:  # the host is not found
         return 1
-    return 0
 
 
 def _list(ask: Ask, tag: int) -> int:

@@ -94,7 +94,6 @@ def _serve(
     elif caller is not None:
         raise InterruptedError(f"the epmd has ended before it was ready: {mapper.end_reason}")
     mapper.finished.wait()
-    mapper.report_end()
 
 
 def _new_mapper(

@@ -1,18 +1,20 @@
 """Logs what happens in connections and mapper, in the words of C's log, and counts it.
 
 Connections and mapper call one method for each event. Only this module decides at which level a line appears,
-its wording, and the order of lines. Operators compare these lines with those of C's epmd, so wording,
-spelling mistakes and order are C's (OTP 29).
+and its wording. Operators compare these lines with those of C's epmd, so words and spelling mistakes are C's
+(OTP 29).
 
-Invariant: a complaint, which is a line about a peer's error, is logged at every level and ends with the
-peer's address.
+Invariants:
+- a complaint, which is a line about a peer's error, is logged at every level and ends with the peer's
+  address;
+- the lines of levels 0 and 1 are in C's order. Those of levels 2 and 3 come where the event happens here.
 
 C's counterpart: the calls of dbg_printf, dbg_tty_printf and dbg_print_buf in epmd_srv.c.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from ..protocol import Complaint, RequestDenied
 from .counts import Counts
@@ -32,9 +34,6 @@ if TYPE_CHECKING:
         def is_local(self) -> bool:
             """Return whether the peer is on this host."""
 
-
-#: Returns the parts that C writes with separate calls. Called only if they are logged.
-Pieces = Callable[[], Iterable[bytes]]
 
 #: Why a connection is aborted.
 TIMED_OUT = "closing because timed out on receive"
@@ -56,11 +55,6 @@ class Events:
     def silence(self) -> None:
         """Log nothing from now on."""
         self._log.level = _SILENT
-
-    @property
-    def shows_packets(self) -> bool:
-        """Whether the bytes that were sent are logged."""
-        return self._log.level >= 2
 
     def count_in(self, loop: Any) -> None:
         """Log in time how many complaints were dropped, by timers of this event loop, until `finish`."""
@@ -127,30 +121,19 @@ class Events:
     def connected(self, peer: Peer) -> None:
         if self._log.level >= 2:
             self._log.tty(2, f"{'Local' if peer.is_local() else 'Non-local'} peer connected")
-            self._log.seconds()
             self._log.tty(2, f"opening connection on file descriptor {peer.fd}")
 
-    def received(self, before: bytes, data: bytes) -> None:
-        """`data` arrived, after `before` of the same packet."""
-        if self._log.level:
-            self._log.seconds()
-            # For a packet that arrives in pieces, C prints the start of the packet each time instead of the
-            # piece.
-            self._log.packet((before + data)[: len(data)])
-
-    def completed(self) -> None:
-        """The packet is complete."""
-        self._log.seconds()
+    def received(self, data: bytes) -> None:
+        """A packet arrived, or a piece of one."""
+        self._log.packet(data)
 
     def ended_early(self, peer: Peer, got: int) -> None:
         """The peer closed after `got` bytes, before the packet was complete."""
         # Many health checks only connect and close.
         self.counts.malformed += bool(got)
-        self._log.seconds()
         self._complain(peer, "got partial packet only on file descriptor %s (%s)", peer.fd, got)
 
     def read_failed(self, peer: Peer, error: OSError) -> None:
-        self._log.seconds()
         self._complain(peer, "error in read: %s", error.strerror)
 
     def requested(self, title: str, *, allowed: bool) -> None:
@@ -172,7 +155,6 @@ class Events:
         self.counts.timed_out += reason == TIMED_OUT
         self.counts.crowded_out += reason == TO_MAKE_ROOM
         self.counts.unread += reason == TOO_MUCH_UNREAD
-        self._log.seconds()
         self._log.tty(1, reason)
 
     def failed(self, error: BaseException) -> None:
@@ -185,17 +167,13 @@ class Events:
 
     # --- Replies ---
 
-    def written(self, data: bytes, pieces: Pieces | None) -> None:
-        """A reply was sent. `pieces` gives the parts that C writes with separate calls, or is None."""
-        if self._log.level >= 2:
-            for piece in pieces() if pieces else (data,):
-                self._log.packet(piece)
+    def sending(self, data: bytes) -> None:
+        """A reply is about to be sent."""
+        self._log.packet(data)
 
-    def write_failed(self, peer: Peer, error: OSError, data: bytes, pieces: Pieces | None) -> None:
-        """The reply could not be sent. C stops at the first of its calls."""
+    def write_failed(self, peer: Peer, error: OSError) -> None:
+        """The reply could not be sent."""
         self._complain(peer, "error in write, errno=%s: %s", error.errno, error.strerror)
-        if self._log.level >= 2:
-            self._log.packet(next(iter(pieces())) if pieces else data)
 
     def replied(self, reply: str, name: bytes | None = None, *, sent: bool) -> None:
         """A reply was sent, or failed. `name` is the node's name if C's log line names the node."""
@@ -207,22 +185,11 @@ class Events:
 
     # --- Nodes ---
 
-    def registered(
-        self, node: Node, registry: Registry, *, former: Node | None, known: bool, new: bool
-    ) -> None:
-        """A node was registered.
-
-        `former` is the live node that had the name until now. `known` is whether the name belonged to a node
-        before. `new` is whether the node reuses neither the entry of its name nor that of a forgotten name.
-        """
+    def registered(self, node: Node, registry: Registry) -> None:
         if not self._log.level:
             return
         request = node.request
-        if former is not None:
-            self._node("unregistering", former)
-        if new:
-            self._log.seconds()
-        if known:
+        if node.is_back:
             self._log.tty(1, f"reusing slot with same name '{shown(request.name)}'")
         self._node("registering", node)
         versions = f"highvsn {request.highest} lowvsn {request.lowest}"
@@ -234,20 +201,14 @@ class Events:
             self._node("unregistering", node)
             self._tables(registry)
 
-    def node_closed(self, peer: Peer, data: bytes, *, hung_up: bool) -> None:
-        """The connection of a registered or refused node ended, by these bytes or by EOF.
-
-        `hung_up` is whether this program closed it.
-        """
-        if not hung_up:
-            self._log.seconds()
+    def node_closed(self, peer: Peer, data: bytes) -> None:
+        """The connection of a registered or refused node ended, by these bytes or by EOF."""
         if data:
             self._log.tty(1, f"got more than expected on ALIVE socket {peer.fd} ({len(data)})")
             self._log.packet(data)
 
     def node_failed(self, peer: Peer, error: OSError) -> None:
         """The connection of a registered or refused node ended, by a reset."""
-        self._log.seconds()
         self._log.tty(1, f"error on ALIVE socket {peer.fd} (-1; errno=0x{error.errno:x})")
 
     def unknown_closed(self, peer: Peer) -> None:

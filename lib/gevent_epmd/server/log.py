@@ -101,15 +101,6 @@ class Log:
         if self.level >= level and not self._syslog:
             self._line(text, DEBUG)
 
-    def seconds(self) -> None:
-        """Log the time, at level 3 (C: current_time).
-
-        C logs it whenever it reads the clock, which is also every few seconds while idle. This program sleeps
-        while idle.
-        """
-        if self.level >= 3:
-            self.say(3, f"time in seconds: {int(time.time())}")
-
     def complain(self, kind: str, *details: object, priority: int = WARNING) -> None:
         """Log at level 0 what a peer did: `kind` is a text with a %s for each detail; bytes are a name.
 
