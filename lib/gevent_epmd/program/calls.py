@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
+#: The status of a monitoring plugin that cannot tell.
+UNKNOWN = 3
 #: C rejects a longer name, because its buffer has a fixed size. In bytes.
 _LONGEST_STOP_NAME = 1000
 #: The priority of an error in the journal. Source: sd-daemon(3).
@@ -33,17 +35,27 @@ class Ask:
     """The arguments of an interactive call.
 
     `command` is the option without its dashes. `host` is "" for this host. `stop_name` is the name for
-    `stop`.
+    `stop`. `nagios` and `accept` are for `check`: print a line for Nagios, and accept these warnings.
     """
 
     def __init__(
-        self, command: str, port: int, host: str = "", stop_name: str = "", *, json: bool = False
+        self,
+        command: str,
+        port: int,
+        host: str = "",
+        stop_name: str = "",
+        *,
+        json: bool = False,
+        nagios: bool = False,
+        accept: tuple[str, ...] = (),
     ) -> None:
         self.command = command
         self.port = port
         self.host = host
         self.stop_name = stop_name
         self.json = json
+        self.nagios = nagios
+        self.accept = accept
 
 
 def call(ask: Ask) -> int:
@@ -202,14 +214,29 @@ def _stop(ask: Ask) -> int:
 def _check(ask: Ask) -> int:
     from .check import findings, look, report
 
+    if unknown := report.unknown(ask.accept):
+        say(2, f"-accept: {unknown[0]} is not a code of -check")
+        return UNKNOWN if ask.nagios else 1
     progress = report.Progress()
-    sight = look.look(ask.host, ask.port, progress.tell)
+    start = time.monotonic()
+    try:
+        sight = look.look(ask.host, ask.port, progress.tell)
+    except Exception as error:
+        if not ask.nagios:
+            raise
+        write(1, f"EPMD UNKNOWN - {printable(repr(error))}\n".encode())
+        return UNKNOWN
     progress.clear()
-    found = findings.findings(sight)
+    found = findings.findings(sight, ask.accept)
+    if ask.nagios:
+        status, line = report.nagios(sight, found, time.monotonic() - start)
+        write(1, line.encode())
+        return status
     if ask.json:
         _write_json(report.as_object(sight, found))
     else:
-        write(1, report.as_table(found).encode())
+        text = report.as_text(found, report.width_of(1), is_coloured=report.has_colours(1))
+        write(1, text.encode())
     return findings.status(found)
 
 

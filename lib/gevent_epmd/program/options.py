@@ -99,6 +99,9 @@ Interactive, not in C's epmd:
                              Exit with status 1 if something is wrong.
     -host Host               With -names, -started or -check: ask the epmd of another host.
     -json                    With -names, -dump or -check: print JSON.
+    -nagios                  With -check: print one line, and exit with 0 (ok), 1 (warning), 2 (critical)
+                             or 3 (unknown), as a plugin of Nagios does.
+    -accept Codes            With -check: do not warn of these (separated by commas), as -accept open.
     --help                   Print this text.
     --version                Print the version.
     --licences               Print the licences of everything in this epmd.
@@ -107,6 +110,8 @@ Interactive, not in C's epmd:
 #: The options that ask no epmd. An invalid variable must not keep them from working.
 _ABOUT_ITSELF = ("--help", "--version", "--licences")
 _INTERACTIVE = ("-names", "-dump", "-started", "-kill", "-stop", "-check", *_ABOUT_ITSELF)
+#: The options that may follow -check, which C's epmd does not have.
+_AFTER_CHECK = frozenset(("-json", "-nagios", "-accept", "-host", "-port"))
 #: C's option for the usage text. It is not in USAGE, because it is an error: the text goes to stderr.
 _USAGE_OPTION = "-help"
 _OPTION_LINE = r"(?m)^    (--?\w+)(?:, (-\w+))?(?: ([A-Z][\w:[\]]*))?(?=  )"
@@ -159,6 +164,8 @@ class Options(NamedTuple):
     takeover: str = ""
     host: str = ""
     json: bool = False
+    nagios: bool = False
+    accept: tuple[str, ...] = ()
     listen_names: tuple[str, ...] = ()
     port_name: str = ""
 
@@ -194,6 +201,8 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Option
         takeover=own.takeover(),
         host=_host(found["--host"]),
         json=bool(found["--json"]),
+        nagios=bool(found["--nagios"]),
+        accept=tuple(code for value in found["--accept"] for code in _list(value)),
         listen_names=place.names,
         port_name="-port" if found["--port"] else "ERL_EPMD_PORT" if "ERL_EPMD_PORT" in serving else "",
     )
@@ -227,6 +236,10 @@ def _must_go_together(options: Options) -> None:
         raise ValueProblem("-host can be used only with -names, -started and -check")
     if options.json and options.command not in ("names", "dump", "check"):
         raise ValueProblem("-json can be used only with -names, -dump and -check")
+    if (options.nagios or options.accept) and options.command != "check":
+        raise ValueProblem(f"{'-nagios' if options.nagios else '-accept'} can be used only with -check")
+    if options.nagios and options.json:
+        raise ValueProblem("-nagios and -json cannot be used together")
     if options.settings.port == 0 and options.command:
         raise ValueProblem("-port 0 cannot be used with an interactive option")
     if options.takeover == "any" and options.systemd:
@@ -278,8 +291,11 @@ def _two_dashes(arguments: Sequence[str]) -> list[str]:
         if known[word] and not rest:
             raise UsageError(f"{word} needs a value")
         line.append(_dashes(word) + (f"={rest.pop(0)}" if known[word] else ""))
-        if word in _INTERACTIVE and rest:
-            raise UsageError(f"{word} must be the last option")
+        if word in _INTERACTIVE and not (word == "-check" and _AFTER_CHECK.issuperset(rest[:1])):
+            if rest:
+                raise UsageError(f"{word} must be the last option")
+        elif "--check" in line and rest and rest[0] not in _AFTER_CHECK:
+            raise UsageError("-check must be the last option, but for those about it")
     return line
 
 
