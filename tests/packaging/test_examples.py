@@ -24,21 +24,6 @@ from support.programs import clean_environment, content, real, run
 
 EXAMPLES = ROOT / "docs" / "examples"
 WITH_EPMD = str(EXAMPLES / "with-epmd")
-PROJECT = {
-    "mix.exs": """
-        defmodule App.MixProject do
-          use Mix.Project
-          def project, do: [app: :app, version: "0.1.0"]
-        end
-    """,
-    "test/test_helper.exs": "ExUnit.start()",
-    "test/app_test.exs": """
-        defmodule AppTest do
-          use ExUnit.Case
-          test "a node of its own", do: assert {:ok, _} = Node.start(:app_test, :shortnames)
-        end
-    """,
-}
 
 
 @pytest.fixture
@@ -222,43 +207,6 @@ def test_two_nodes_of_a_test(environ: dict[str, str]) -> None:
 
 def example(name: str) -> dict[str, Any]:
     return yaml.safe_load((EXAMPLES / name).read_text(encoding="utf-8"))
-
-
-#: What a job of each runs.
-STEPS = {
-    "github-actions.yml": lambda job: [step["run"] for step in job["jobs"]["test"]["steps"] if "run" in step],
-    "gitlab-ci.yml": lambda job: job["test"]["before_script"] + job["test"]["script"],
-}
-
-
-def ci_lines(name: str) -> list[str]:
-    """What a job runs, but for what is the image's."""
-    return [line for line in STEPS[name](example(name)) if "gevent-epmd" in line]
-
-
-@pytest.mark.parametrize("name", STEPS)
-def test_ci_jobs(name: str, environ: dict[str, str], tmp_path: Path) -> None:
-    if os.geteuid():
-        pytest.skip("folders of our own over /opt and /usr/local need root")
-    if not (ROOT / ".git").exists():
-        pytest.skip("this is no clone, of which a job could make another")
-    for path, text in PROJECT.items():
-        (tmp_path / "project" / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "project" / path).write_text(text)
-    mix = str(Path(real("mix")).resolve().parent)
-    lines = ci_lines(name)
-    assert len(lines) == 3
-    ours = environ | {
-        "EPMD_REPOSITORY": str(ROOT),
-        "RUNNER_TEMP": str(tmp_path / "runner"),
-        "PATH": f"/usr/local/bin:/usr/bin:/bin:{mix}",
-    }
-    over = "mount -t tmpfs tmpfs /opt; mount -t tmpfs tmpfs /usr/local; mkdir /usr/local/bin\n"
-    script = over + "\n".join(lines)
-    apart = [real("unshare"), "--mount", "sh", "-e", "-c", script]
-    done = run(apart, environ=ours, cwd=tmp_path / "project", timeout=LONG)
-    assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
-    assert exunit_passed(1, done.stdout)
 
 
 def instruction(name: str) -> list[str]:
