@@ -1,5 +1,4 @@
-"""Reads and changes the dynamic section of ELF files, of either word size and byte order, and reads which versions of a
-library's symbols they need.
+"""Reads and changes the dynamic section of ELF files, of either word size and byte order.
 
 elf(5) has the structures; the fields that are read here have the same order in both word sizes.
 """
@@ -34,7 +33,7 @@ def drop_search_path(content: bytearray) -> bool:
 
 
 def needed_versions(content: bytes) -> dict[str, set[str]]:
-    """{"libc.so.6": {"GLIBC_2.2.5", "GLIBC_2.28"}, ...}: the symbol versions that the dynamic linker must find.
+    """Return the symbol versions that the dynamic linker must find: {"libc.so.6": {"GLIBC_2.28", ...}, ...}
 
     Empty for what is no ELF file, is linked statically, or for a C library without symbol versions (musl)."""
     found: dict[str, set[str]] = {}

@@ -1,7 +1,7 @@
 """Which C library the executables in a folder need: floor.py FOLDER [--at-most VERSION]
 
-FOLDER has both forms, epmd and gevent-epmd. Prints where they run, in one line. With --at-most, status 1 and what is to
-blame if they need a newer glibc than that.
+FOLDER has both forms, epmd and gevent-epmd. Prints where they run, in one line. With --at-most, status 1 and
+what is to blame if they need a newer glibc than that.
 """
 
 from __future__ import annotations
@@ -13,18 +13,17 @@ from pathlib import Path
 
 import elf
 
-#: The first release of each distribution with this glibc, as of November 2026; those that are supported, or were lately.
+#: {distribution: {release: its glibc}}, of those that are supported, or were lately.
 DISTRIBUTIONS = {
     "Debian": {"10": "2.28", "11": "2.31", "12": "2.36", "13": "2.41"},
     "Ubuntu": {"18.04": "2.27", "20.04": "2.31", "22.04": "2.35", "24.04": "2.39", "26.04": "2.43"},
     "RHEL, Alma and Rocky": {"8": "2.28", "9": "2.34", "10": "2.39"},
-    "Fedora": {"28": "2.27", "29": "2.28", "32": "2.31", "35": "2.34", "36": "2.35", "37": "2.36", "40": "2.39", "42": "2.41"},
+    "Fedora": {"29": "2.28", "32": "2.31", "35": "2.34", "36": "2.35", "37": "2.36", "42": "2.41"},
     "Amazon Linux": {"2": "2.26", "2023": "2.34"},
     "openSUSE Leap": {"15.3": "2.31", "15.6": "2.38", "16.0": "2.40"},
 }  # fmt: skip
 _GLIBC = "GLIBC_"
 _MUSL = b"libc.musl-"
-#: How a 32 or 64 bit ELF file of this version of the format begins.
 _BEGINNING = b"\x7fELF"
 
 
@@ -34,9 +33,10 @@ def parsed(version: str) -> tuple[int, ...]:
 
 
 def files(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield the name and the content of the ELF files in a folder, or of those that a file has inside, uncompressed.
+    """Yield the name and the content of the ELF files in a folder, or of those that a file has inside.
 
-    The one-file executable is a launcher with all libraries behind it, so that each begins somewhere in the file."""
+    The one-file executable is a launcher with all libraries behind it, uncompressed, so that each begins
+    somewhere in the file."""
     if path.is_dir():
         for inner in sorted(path.rglob("*")):
             if inner.is_file() and not inner.is_symlink():
@@ -69,7 +69,7 @@ def needs_musl(path: Path) -> bool:
 
 
 def distributions(floor: str) -> list[str]:
-    """Return the first release of each distribution that has this glibc, as "Debian 12"; none for what is too new."""
+    """Return the first release of each distribution that has this glibc, as "Debian 12"."""
     found = []
     for name, releases in DISTRIBUTIONS.items():
         enough = [release for release, version in releases.items() if parsed(version) >= parsed(floor)]
@@ -86,7 +86,7 @@ def description(floor: str) -> str:
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments = argparse.ArgumentParser(usage=__doc__)
     arguments.add_argument("folder", type=Path)
     arguments.add_argument("--at-most", metavar="VERSION")
     options = arguments.parse_args()
@@ -96,8 +96,9 @@ def main() -> None:
         return
     floor = max(found.values(), key=parsed)
     print(description(floor))
-    if options.at_most and parsed(floor) > parsed(options.at_most):
-        blamed = [f"{name} needs {version}" for name, version in found.items() if parsed(version) > parsed(options.at_most)]
+    most = parsed(options.at_most or floor)
+    blamed = [f"{name} needs {version}" for name, version in found.items() if parsed(version) > most]
+    if blamed:
         sys.exit(f"more than glibc {options.at_most}: {'; '.join(blamed)}")
 
 

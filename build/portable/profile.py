@@ -1,7 +1,7 @@
 """The work by which the portable Python is optimised: profile.py WHEELS LIB.
 
-What the program does for its users: look-ups first of all, registrations, listings, quick lines and starts. WHEELS is a
-folder with wheels of what it needs, and LIB has the package.
+What the program does for its users: look-ups first of all, registrations, listings, quick lines and starts.
+WHEELS is a folder with wheels of what it needs, and LIB has the package.
 """
 
 import glob

@@ -1,4 +1,4 @@
-"""Where the executables run (build/floor.py), and scripts/portable: its recipe, and what it has made, if it was called."""
+"""Where the executables run (build/floor.py); the recipe of scripts/portable, and what it has made."""
 
 from __future__ import annotations
 
@@ -23,9 +23,7 @@ FORMS = Path(FOLDER).parent
 def recipe(expression: str) -> list[str]:
     """The words that this becomes in a shell that has read the recipe."""
     script = f'. "$0"; printf "%s\\n" {expression}'
-    return subprocess.check_output(
-        ["bash", "-euc", script, str(PORTABLE / "recipe")], text=True
-    ).splitlines()
+    return subprocess.check_output(["bash", "-euc", script, str(PORTABLE / "recipe")], text=True).splitlines()
 
 
 def versions_by_readelf(path: Path) -> dict[str, set[str]]:
@@ -45,7 +43,7 @@ def newest(found: dict[str, str]) -> tuple[int, ...]:
 
 
 def test_symbol_versions_are_those_of_readelf() -> None:
-    files = [path for path in Path(real(FOLDER)).parent.rglob("*") if path.name == "epmd" or ".so" in path.name]
+    files = [Path(real(FOLDER)), *FORMS.rglob("*.so*")]
     assert len(files) > 5
     found = {path: elf.needed_versions(path.read_bytes()) for path in files}
     assert found == {path: versions_by_readelf(path) for path in files}
@@ -61,7 +59,7 @@ def test_one_file_needs_what_its_parts_need() -> None:
     assert newest(inside) == newest(floor.floors(FORMS))
 
 
-def test_newer_glibc_than_wanted(tmp_path: Path) -> None:
+def test_newer_glibc_than_wanted() -> None:
     command = [sys.executable, str(ROOT / "build" / "floor.py"), str(Path(real(FOLDER)).parent)]
     done = run(command)
     assert (done.returncode, done.stderr) == (0, b"")
@@ -76,13 +74,19 @@ def test_newer_glibc_than_wanted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("needed", "description"),
     [
-        ("2.28", "needs glibc 2.28: Debian 10, Ubuntu 20.04, RHEL, Alma and Rocky 8, Fedora 29, Amazon Linux 2023, "
-                 "openSUSE Leap 15.3, or newer"),
-        ("2.36", "needs glibc 2.36: Debian 12, Ubuntu 24.04, RHEL, Alma and Rocky 10, Fedora 37, openSUSE Leap 15.6, "
-                 "or newer"),
+        (
+            "2.28",
+            "needs glibc 2.28: Debian 10, Ubuntu 20.04, RHEL, Alma and Rocky 8, Fedora 29, "
+            "Amazon Linux 2023, openSUSE Leap 15.3, or newer",
+        ),
+        (
+            "2.36",
+            "needs glibc 2.36: Debian 12, Ubuntu 24.04, RHEL, Alma and Rocky 10, Fedora 37, "
+            "openSUSE Leap 15.6, or newer",
+        ),
         ("2.99", "needs glibc 2.99 or newer"),
     ],
-)  # fmt: skip
+)
 def test_distributions_that_have_it(needed: str, description: str) -> None:
     assert floor.description(needed) == description
 
