@@ -521,9 +521,6 @@ class _Log(Log):
         if failure is not None:
             raise failure
 
-    def _goes_to_journal(self) -> bool:
-        return False  # the program's own lines have no priority, and its name is not epmd
-
     def _put(self, text: str) -> None:
         try:
             self._call(text)
