@@ -42,7 +42,7 @@ _STRANGER = "another program at the port"
 _NO_ANSWER = "an epmd that does not answer"
 _NO_REASON = "a system error in syslog"
 #: The differences of signals.
-_OF_SIGNALS = {"XFSZ": "a log file at its size limit", "USR1": "SIGUSR1"}
+_OF_SIGNALS = {"XFSZ": "a log file at its size limit", "USR1": "SIGUSR1 to an epmd that serves"}
 
 _SIGNALS = ("TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "ALRM", "PIPE", "CHLD", "XFSZ", "WINCH")
 _SIGNALS_TO_A_DAEMON = ("TERM", "INT", "HUP", "QUIT", "USR1", "PIPE", "XFSZ")
