@@ -133,6 +133,29 @@ def test_python_example(block: Block, tmp_path: Path) -> None:
     assert done.returncode == 0, (done.stdout + done.stderr).decode()
 
 
+(MIX_TEST,) = (block for block in all_blocks("sh") if "mix test" in block.text)
+
+
+@pytest.mark.parametrize("found", ["echo usage >&2; exit 1", None])
+def test_mix_example_with_an_epmd_that_is_not_ours(found: str | None, tmp_path: Path) -> None:
+    """As C's, which knows no such option and would print its usage."""
+    (tmp_path / "sh").symlink_to("/bin/sh")
+    if found:
+        (tmp_path / "epmd").write_text(f"#!/bin/sh\n{found}\n")
+        (tmp_path / "epmd").chmod(0o755)
+    done = run(["/bin/sh", "-c", MIX_TEST.text], environ={"PATH": str(tmp_path)})
+    epmd = f"{tmp_path}/epmd" if found else ""
+    assert (done.returncode, done.stderr.decode()) == (1, f"{epmd} is not gevent-epmd\n")
+
+
+def test_examples_stop_at_the_first_error() -> None:
+    """Also where the error is in an assignment, whose status `export` hides."""
+    for block in all_blocks("sh"):
+        if len(block.text.splitlines()) > 1 and re.search(r"^epmd -", block.text, re.MULTILINE):
+            assert block.text.startswith("set -e\n"), block
+        assert not re.search(r"export \w+=\$\(", block.text), block
+
+
 def test_mix_example(ours, tmp_path: Path) -> None:
     """In an environment that has nothing but a folder to be at home in, and the commands."""
     real("mix")
@@ -140,9 +163,7 @@ def test_mix_example(ours, tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "epmd").symlink_to(epmd[0])
     project = shutil.copytree(ROOT / "tests" / "examples" / "mix_project", tmp_path / "project")
-    # README.md and docs/testing.md show the same one.
-    (script,) = {block.text for block in all_blocks("sh") if "mix test" in block.text}
-    script += "epmd -port $ERL_EPMD_PORT -dump; echo; echo $$"
+    script = MIX_TEST.text + "epmd -port $ERL_EPMD_PORT -dump; echo; echo $$"
     path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
     clean = ["env", "-i", f"PATH={path}", f"HOME={tmp_path}", "LANG=C.UTF-8"]
     done = run([*clean, "sh", "-e", "-c", script], cwd=project, timeout=LONG)
