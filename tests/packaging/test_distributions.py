@@ -18,6 +18,7 @@ import pytest
 from support.paths import ROOT
 from support.patience import LONG
 from support.programs import real, run
+from support.types import pyright
 
 #: In CI there is a network, and each of these is there.
 IN_CI = bool(os.environ.get("CI"))
@@ -297,3 +298,11 @@ def test_types_reach_a_consumer(installed: Path, tmp_path: Path) -> None:
     for module in ("gevent_epmd", "gevent_epmd.client", "gevent_epmd.testing"):
         assert f'Module "{module}" has no attribute "Typo"' in said
     assert 'has incompatible type "str"; expected "int"' in said
+    # The same for pyright.
+    errors = pyright(tmp_path, str(installed / "python"))
+    assert [one for one in errors if "unknown import" in one] == [
+        f'consumer.py:{line}: "Typo" is unknown import symbol' for line in (17, 18, 19)
+    ], errors
+    (wrong,) = (one for one in errors if "cannot be assigned" in one)
+    assert 'to parameter "port" of type "int"' in wrong
+    assert 'consumer.py:8: Type of "client.names(port=mapper.port)" is "list[NamedPort]"' in errors
