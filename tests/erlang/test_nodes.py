@@ -265,11 +265,11 @@ def test_erl_call_finds_a_node(host) -> None:
     assert done.returncode == 0
 
 
-@pytest.mark.slow(20)
+@pytest.mark.slow
 @only_inet
 @pytest.mark.parametrize("host", WAYS, indirect=True)
 def test_many_nodes_at_once(host) -> None:
-    count = 60 if host.how == "folder" else 6
+    count = 20 if host.how == "folder" else 6
     command = ["-noshell", "-eval", "receive stop -> ok end."]
     nodes = [
         subprocess.Popen(
