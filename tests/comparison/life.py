@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -330,7 +330,9 @@ class _Syslog:
 _MARK, _END = b"mark", b"end"
 
 
-_PLAYS: tuple[Callable[[Form], Iterator[Seen]], ...] = (
+#: The scenes of a form, each of one part of what it does.
+Play = Callable[[Form], Iterator[Seen]]
+PLAYS: tuple[Play, ...] = (
     signals,
     signals_to_a_daemon,
     belongings,
@@ -341,9 +343,9 @@ _PLAYS: tuple[Callable[[Form], Iterator[Seen]], ...] = (
 )
 
 
-def play(form: Form) -> list[Seen]:
+def play(form: Form, plays: Sequence[Play] = PLAYS) -> list[Seen]:
     """Most of the time is spent waiting, so all are played at once."""
-    return seen_in(_PLAYS, form, len(_PLAYS))
+    return seen_in(plays, form, len(plays))
 
 
 def rows(c: Form, ours: Form, _plan: Plan) -> Iterator[Row]:

@@ -585,8 +585,10 @@ def test_killed_at_any_step(small_host: Host, what: str) -> None:
     host = small_host
     untouched = host.snapshot()
     number = 0
+    # What the older script left is upgraded by the same steps: every second of them will do.
+    step = 2 if what == "older script" else 1
     while number == 0 or host.shim_calls() >= number:
-        number += 1
+        number += step
         if what == "older script":
             install_as_before(host)
         elif what != "fresh":
@@ -601,7 +603,7 @@ def test_killed_at_any_step(small_host: Host, what: str) -> None:
             assert now in ((content, original) if options else (content, SECOND)), f"{place}, call {number}"
             if place.is_symlink():
                 assert_links_to(place, host.library, now)
-        if number % 2:
+        if number // step % 2:
             assert_done(host.install())
             host.assert_installed(SECOND)
         assert_done(host.install("--uninstall"))

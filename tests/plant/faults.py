@@ -1425,6 +1425,14 @@ _TABLES: dict[str, list[_Row]] = {
             "program/library/test_plugin.py: overridden",
         ),
     ],
+    "scripts/_keeping": [
+        (
+            "a place has no epmd for a moment",
+            'put_link() { remove "$2.gevent-new" && ln -s -T -- "$1" "$2.gevent-new" && mv',
+            'put_link() { remove "$2.gevent-new" && ln -s -T -- "$1" "$2.gevent-new" && rm -f -- "$2" && mv',
+            f"{_INSTALL}: killed_at_any_step and upgrade",
+        ),
+    ],
     "scripts/install": [
         (
             "an original that is kept already is overwritten",
@@ -1473,6 +1481,18 @@ _TABLES: dict[str, list[_Row]] = {
             '"" | -*) usage_error',
             '"") usage_error',
             f"{_INSTALL}: wrong_usage",
+        ),
+        (
+            "what was put there stays if a later step fails",
+            'on_failure rm -rf -- "$library/$content"',
+            "true",
+            f"{_INSTALL}: failure_of_any_step and fresh",
+        ),
+        (
+            "two calls at once do not wait for each other",
+            'flock "$lock" || die "$1: cannot be locked"',
+            "true",
+            f"{_INSTALL}: two_at_once",
         ),
         (
             "an upgrade removes what processes may just be starting from",

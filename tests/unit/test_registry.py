@@ -198,4 +198,4 @@ class Model(RuleBasedStateMachine):
 
 
 TestModel = Model.TestCase
-TestModel.settings = settings(max_examples=100, stateful_step_count=60)
+TestModel.settings = settings(max_examples=50, stateful_step_count=50)

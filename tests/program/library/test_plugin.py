@@ -622,6 +622,7 @@ def workers_of(project, process: subprocess.Popen) -> set[int]:
     return {int(path.stem.removeprefix("aside")) for path in project.folder.glob("*.pids")} - {process.pid}
 
 
+@pytest.mark.measured(False)
 @pytest.mark.slow(10)
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda how: how.name)
 @pytest.mark.parametrize(("tests", "options"), [(1, ()), (2, ("-n", "2"))], ids=["alone", "workers"])
