@@ -22,7 +22,9 @@ from gevent_epmd.program.executable.licences import Part
 ROOT = Path(__file__).parents[1]
 TEXTS = ROOT / "build" / "licence-texts"
 UNKNOWN = "unknown"
-OURS, PYTHON, PYINSTALLER, GCC = "gevent-epmd", "Python", "pyinstaller", "GCC runtime"
+OURS, PYTHON, PYINSTALLER = "gevent-epmd", "Python", "pyinstaller"
+#: What a compiler links into what it compiles.
+GCC, LLVM = "GCC runtime", "LLVM runtime"
 PACKAGES = ("docopt-ng", "gevent", "greenlet", PYINSTALLER)
 
 #: Who made a shared library, by the beginning of its name.
@@ -48,6 +50,7 @@ KNOWN = {
     "libffi": ("MIT", ["libffi"]),
     "zstd": ("(BSD-3-Clause OR GPL-2.0-only) AND MIT", ["zstd"]),
     GCC: ("GPL-3.0-or-later WITH GCC-exception-3.1", ["gcc-exception", "gpl-3.0"]),
+    LLVM: ("Apache-2.0 WITH LLVM-exception", ["llvm"]),
     "libev": ("BSD-2-Clause OR GPL-2.0-or-later", ["libev"]),
 }
 #: Where the version is to be found in the file itself; libffi has it from 3.5 on.
@@ -114,12 +117,16 @@ def _files(package: Distribution) -> Iterator[str]:
 def _inside(entry: Entry) -> Iterator[str]:
     name = re.split(r"\.cpython-|\.so\.", entry.name)[0].rpartition("lib-dynload/")[2]
     if name in INSIDE and not (INSIDE[name] == GCC and _needs(entry.path, "libstdc++")):
-        yield INSIDE[name]
+        yield LLVM if INSIDE[name] == GCC and b"clang" in _compiler("--version") else INSIDE[name]
     # Linked statically, as in the Python of scripts/portable.
     if re.match(r"libpython\d|zlib$", name) and re.search(VERSIONS["zlib"], Path(entry.path).read_bytes()):
         yield "zlib"
     if name == "_ctypes" and entry.path.endswith(".so") and not _needs(entry.path, "libffi"):
         yield "libffi"
+
+
+def _compiler(option: str) -> bytes:
+    return subprocess.check_output(["c++", option])
 
 
 def _needs(path: str, library: str) -> bool:
@@ -148,8 +155,11 @@ def _version(name: str, path: str) -> str:
         from gevent.libev import corecext
 
         return corecext.get_version().removeprefix("libev-")
+    if name == LLVM:
+        found = re.search(rb"clang version (\d+\.\d+\.\d+)", _compiler("--version"))
+        return found[1].decode() if found else UNKNOWN
     if name == GCC and not re.search(r"\.so\.[\d.]+$", path):  # it is inside another one's file
-        return subprocess.check_output(["c++", "-dumpfullversion"], text=True).strip()
+        return _compiler("-dumpfullversion").decode().strip()
     found = re.search(VERSIONS.get(name, b"$^"), Path(path).read_bytes())
     return found[1].decode() if found else _packaged_version(path)
 
