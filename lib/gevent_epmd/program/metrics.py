@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any, NamedTuple
 
-    from ..server.counts import Counts
     from ..server.mapper import Mapper
     from .options import Given
 else:
@@ -89,9 +88,12 @@ def _open_descriptors() -> int | None:
         return None
 
 
-def counters(counts: Counts) -> Iterator[Metric]:
+def counters(mapper: Mapper) -> Iterator[Metric]:
     """Yield what has happened since the start."""
+    counts = mapper.counts
     requests: dict[str, float] = {kind: counts.requests[tag] for tag, kind in KINDS.items()}
+    requests["port2"] += mapper.looked_up
+    requests["names"] += mapper.listed
     closed: dict[str, float] = {
         "not_allowed": counts.barred,
         "timed_out": counts.timed_out,
@@ -198,4 +200,4 @@ class Reporter:
     def _now(self) -> Iterator[Metric]:
         yield _gauge("start_time_seconds", "When the epmd started, in seconds since 1970.", self._began)
         yield from gauges(self._mapper)
-        yield from counters(self._mapper.counts)
+        yield from counters(self._mapper)

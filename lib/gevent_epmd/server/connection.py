@@ -67,8 +67,8 @@ _RESET_ON_CLOSE = pack("ii", 1, 0)  # struct linger: on, 0 seconds
 
 #: How many bytes to read first: the greatest request.
 _MOST = protocol.HEADER + protocol.MAX_PACKET
-#: Where the tag of a request is.
-_TAG = protocol.HEADER
+#: The size of a request without arguments.
+_BARE = protocol.HEADER + 1
 
 
 def serve(mapper: Mapper, sock: _socket.socket, peer: tuple[Any, ...]) -> None:
@@ -86,7 +86,10 @@ def serve(mapper: Mapper, sock: _socket.socket, peer: tuple[Any, ...]) -> None:
             if reply is not None:
                 sent = sock.send(reply, _SEND_NOW)
                 if sent == len(reply):
-                    mapper.counts.requests[first[_TAG]] += 1
+                    if len(first) > _BARE:
+                        mapper.looked_up += 1
+                    else:
+                        mapper.listed += 1
                     sock.close()
                     return
         except BlockingIOError:

@@ -1,6 +1,7 @@
 """Counts what the connections of one port mapper did, for whoever monitors it. No I/O.
 
-`events` counts everything but the requests, which `connection` counts: most of them cause no event.
+`events` counts what it hears of, and `connection` the requests. Those that `connection.serve` answers are
+attributes of the mapper.
 
 C's epmd has no counterpart.
 """
@@ -26,7 +27,7 @@ class Counts:
     __slots__ = ("barred", "crowded_out", "denied", "malformed", "refused", "requests", "timed_out", "unread")
 
     def __init__(self) -> None:
-        #: Complete requests by their tag, including those that were denied.
+        #: Complete requests by their tag, including those that were denied, but not those of `serve`.
         self.requests = dict.fromkeys(KINDS, 0)
         #: Registrations that were answered with an error.
         self.refused = 0

@@ -79,6 +79,10 @@ class Mapper:
         self.is_undisturbed = not (
             settings.debug or settings.delay_accept or settings.delay_write or settings.idle_exit
         )
+        #: The look-ups and the requests for NAMES that `connection.serve` has answered. They are not in
+        #: `counts`: the process wakes up with cold caches, and an object that is not needed otherwise takes
+        #: longer to reach than to change.
+        self.looked_up = self.listed = 0
         self.hub = get_hub()
         self.loop = self.hub.loop
         self.finished = Event()
