@@ -90,14 +90,16 @@ def at_the_other(sight: Sight) -> str:
 
 def stranger(sight: Sight, at: Place | None) -> str:
     """Return what to do about a program that has the port and is not an epmd."""
-    for process in sight.processes_at(at) if at else ():
-        if process.kind == procfs.OTHER and process.pid != 1:
-            return (
-                f"End process {process.pid} ({process.path or 'unknown path'}), or set ERL_EPMD_PORT to"
-                f" another"
-                " port for the epmd and for all nodes."
-            )
-    return "End that program, or set ERL_EPMD_PORT to another port for the epmd and for all nodes."
+    there = [process for process in sight.processes_at(at) if process.kind == procfs.OTHER] if at else []
+    other = "set ERL_EPMD_PORT to another port for the epmd and for all nodes"
+    for process in there:
+        if process.pid != 1:
+            return f"End process {process.pid} ({process.path or 'unknown path'}), or {other}."
+    if there:
+        return (
+            f"Process 1 has the port: if it is systemd, `systemctl list-sockets` names the unit. Or {other}."
+        )
+    return f"End that program, or {other}."
 
 
 def mute(sight: Sight, at: Place | None) -> str:
