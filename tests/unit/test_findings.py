@@ -624,8 +624,8 @@ SITUATIONS: dict[str, tuple[Sight, tuple[str, str, str, str], list[str], list[st
     ),
     "a second epmd at another port": (
         here(others={4370: Program(8, user="bob", line=("epmd", "-port", "4370"))}),
-        ("port", "port 4370", OK, "other_port"),
-        ["process 8", "bob"],
+        ("port", "port of others", OK, "other_port"),
+        ["4370 (process 8 of bob)"],
         [],
     ),
     # Names and addresses

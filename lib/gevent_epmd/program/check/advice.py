@@ -7,6 +7,7 @@ C's epmd has no counterpart.
 
 from __future__ import annotations
 
+from ...conventions import LOOPBACK
 from ..process import procfs
 from . import evidence
 from .look import Sight
@@ -168,7 +169,9 @@ def listen_at(sight: Sight, at: Place) -> str:
         where = "-loopback" if "-loopback" in line else "ERL_EPMD_LOOPBACK"
         return f"Restart it without {where}, and with -address {at.host}."
     told = _value(line, "-address") or environ.get("ERL_EPMD_ADDRESS", "")
-    addresses = ",".join(filter(None, (told.replace(" ", ","), at.host)))
+    # Loopback is implied, and some versions of C's epmd fail if it is named, too.
+    kept = [host for host in told.replace(",", " ").split() if host not in LOOPBACK]
+    addresses = ",".join([*kept, at.host])
     if "-address" in line:
         return f"Restart it with -address {addresses}."
     hint = ", or this program with -loopback" if at.host == "127.0.1.1" and not kind else ""
