@@ -69,9 +69,9 @@ def nobody(sight: Sight) -> str:
     if sight.others:
         port = next(iter(sight.others))
         return (
-            f"An epmd serves port {port}: set ERL_EPMD_PORT={port} here, or unset it where nodes start, so"
-            f" that"
-            f" all use one port. `epmd -port {port} -check` examines that one."
+            f"If nodes use the epmd at port {port}, set ERL_EPMD_PORT={port} here, or unset it where they"
+            f" start:"
+            f" all must use one port. If not, start a node, or run `{start(sight)}`."
         )
     for name, unit in sight.units.items():
         if unit.load == "masked":
