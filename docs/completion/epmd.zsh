@@ -39,6 +39,8 @@ _arguments \
     '(- *)-check[Diagnose this host'\''s epmd and nodes, and print a remedy for each problem]' \
     '*-host[With -names, -started or -check\: ask the epmd of another host]:Host:_hosts' \
     '*-json[With -names, -dump or -check\: print JSON]' \
+    '*-nagios[With -check\: print one line, and exit with 0 (ok), 1 (warning), 2 (critical) or 3 (unknown), as a plugin of Nagios does]' \
+    '*-accept[With -check\: do not warn of these (separated by commas), as -accept open]:Codes: ' \
     '(- *)--help[Print this text]' \
     '(- *)--version[Print the version]' \
     '(- *)--licences[Print the licences of everything in this epmd]'

@@ -1220,6 +1220,72 @@ _TABLES: dict[str, list[_Row]] = {
             'if host not in procfs.ANY and host != "::1" and not host.startswith("127.")',
             "unit/test_findings.py: all_is_well",
         ),
+        (
+            "-check takes a stranger's socket on another address for the epmd's",
+            "return (asked | held) - served",
+            "return set()",
+            "unit/test_findings.py: test_situation",
+        ),
+        (
+            "-check does not warn of an -allow for everybody",
+            "network.prefixlen < _LEAST_PREFIX[network.version]",
+            "network.prefixlen < 0",
+            "unit/test_findings.py: test_situation",
+        ),
+        (
+            "what is wrong can be accepted",
+            "if finding.state == WARNING and finding.code in accepted",
+            "if finding.code in accepted",
+            "unit/test_findings.py: accepted",
+        ),
+    ],
+    f"{_LIB}/program/check/of_nodes.py": [
+        (
+            "-check calls a node of another host dead",
+            "    if node.peer:\n",
+            "    if False:\n",
+            "unit/test_findings.py: test_situation",
+        ),
+        (
+            "-check calls a node that is stopped well",
+            'if owner.state in ("T", "t"):',
+            'if owner.state == "Z":',
+            "unit/test_findings.py: test_situation",
+        ),
+        (
+            "-check calls a process that registers for a node another program",
+            "if os.path.basename(owner.path).startswith(_BEAM):",
+            "if not owner.path:",
+            "unit/test_findings.py: test_situation",
+        ),
+    ],
+    f"{_LIB}/program/check/advice.py": [
+        (
+            "-check advises to end process 1",
+            "    if holder.pid == 1:\n",
+            "    if holder.pid == 0:\n",
+            "unit/test_findings.py: test_situation",
+        ),
+        (
+            "-check advises an option that has no effect with systemd's sockets",
+            'return "-systemd" in _line(sight)',
+            "return False",
+            "unit/test_findings.py: test_situation",
+        ),
+        (
+            "-check advises loopback alone where nodes look elsewhere",
+            "if at in sight.own and not _is_loopback(at)]",
+            "if False]",
+            "unit/test_findings.py: test_situation",
+        ),
+    ],
+    f"{_LIB}/program/check/probe.py": [
+        (
+            "a list of any length is kept",
+            "kept += piece[:room]",
+            "kept += piece",
+            "unit/test_probe.py: list",
+        ),
     ],
     f"{_LIB}/client/exchange.py": [
         (

@@ -619,13 +619,13 @@ SITUATIONS: dict[str, tuple[Sight, tuple[str, str, str, str], list[str], list[st
             others={4370: Program(8, line=("epmd",))},
         ),
         ("epmd", "port 4369", WRONG, REFUSED),
-        ["ERL_EPMD_PORT=4370"],
-        ["epmd -daemon"],
+        ["set ERL_EPMD_PORT=4370"],
+        [],
     ),
     "a second epmd at another port": (
         here(others={4370: Program(8, user="bob", line=("epmd", "-port", "4370"))}),
-        ("port", "port 4370", OK, "other_port"),
-        ["process 8", "bob"],
+        ("port", "port of others", OK, "other_port"),
+        ["4370 (process 8 of bob)"],
         [],
     ),
     # Names and addresses

@@ -7,6 +7,7 @@ C's epmd has no counterpart.
 
 from __future__ import annotations
 
+from ...conventions import LOOPBACK
 from ..process import procfs
 from . import evidence
 from .look import Sight
@@ -68,9 +69,9 @@ def nobody(sight: Sight) -> str:
     if sight.others:
         port = next(iter(sight.others))
         return (
-            f"An epmd serves port {port}: set ERL_EPMD_PORT={port} here, or unset it where nodes start, so"
-            f" that"
-            f" all use one port. `epmd -port {port} -check` examines that one."
+            f"If nodes use the epmd at port {port}, set ERL_EPMD_PORT={port} here, or unset it where they"
+            f" start:"
+            f" all must use one port. If not, start a node, or run `{start(sight)}`."
         )
     for name, unit in sight.units.items():
         if unit.load == "masked":
@@ -90,14 +91,16 @@ def at_the_other(sight: Sight) -> str:
 
 def stranger(sight: Sight, at: Place | None) -> str:
     """Return what to do about a program that has the port and is not an epmd."""
-    for process in sight.processes_at(at) if at else ():
-        if process.kind == procfs.OTHER and process.pid != 1:
-            return (
-                f"End process {process.pid} ({process.path or 'unknown path'}), or set ERL_EPMD_PORT to"
-                f" another"
-                " port for the epmd and for all nodes."
-            )
-    return "End that program, or set ERL_EPMD_PORT to another port for the epmd and for all nodes."
+    there = [process for process in sight.processes_at(at) if process.kind == procfs.OTHER] if at else []
+    other = "set ERL_EPMD_PORT to another port for the epmd and for all nodes"
+    for process in there:
+        if process.pid != 1:
+            return f"End process {process.pid} ({process.path or 'unknown path'}), or {other}."
+    if there:
+        return (
+            f"Process 1 has the port: if it is systemd, `systemctl list-sockets` names the unit. Or {other}."
+        )
+    return f"End that program, or {other}."
 
 
 def mute(sight: Sight, at: Place | None) -> str:
@@ -166,7 +169,9 @@ def listen_at(sight: Sight, at: Place) -> str:
         where = "-loopback" if "-loopback" in line else "ERL_EPMD_LOOPBACK"
         return f"Restart it without {where}, and with -address {at.host}."
     told = _value(line, "-address") or environ.get("ERL_EPMD_ADDRESS", "")
-    addresses = ",".join(filter(None, (told.replace(" ", ","), at.host)))
+    # Loopback is implied, and some versions of C's epmd fail if it is named, too.
+    kept = [host for host in told.replace(",", " ").split() if host not in LOOPBACK]
+    addresses = ",".join([*kept, at.host])
     if "-address" in line:
         return f"Restart it with -address {addresses}."
     hint = ", or this program with -loopback" if at.host == "127.0.1.1" and not kind else ""

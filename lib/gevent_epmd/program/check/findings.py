@@ -41,6 +41,8 @@ from .probe import (
 _C_DESCRIPTORS, _C_OWN = 1024, 7
 #: Ours keeps this many back, and one more for each address beyond two. Source: server/mapper.py.
 _OUR_OWN = 24
+#: So many epmds at other ports are told one by one.
+_MOST_OTHERS = 3
 #: From which part of the places on there is a warning.
 _NEARLY = 0.9
 #: A network with a shorter prefix than the largest private ones is everybody.
@@ -313,17 +315,16 @@ def _units(sight: Sight) -> Iterator[Finding]:
 
 
 def _others(sight: Sight) -> Iterator[Finding]:
-    for port, program in list(sight.others.items())[:8]:
-        seen = (
-            f"an epmd listens there too: process {program.pid}, user {program.user}, {' '.join(program.line)}"
-        )
-        if sight.served():
-            yield Finding("port", f"port {port}", OK, "other_port", seen)
-        else:
-            to_do = (
-                f"If nodes use that one, set ERL_EPMD_PORT={port}; `epmd -port {port} -check` examines it."
-            )
-            yield Finding("port", f"port {port}", WARNING, "other_port", seen, to_do)
+    """Yield a finding about epmds at other ports: ERL_EPMD_PORT may differ between nodes and this shell."""
+    if sight.served() and sight.others:
+        ports = [f"{port} (process {one.pid} of {one.user})" for port, one in sight.others.items()]
+        seen = f"an epmd listens there too: {_some(ports)}"
+        yield Finding("port", f"port{'s' if len(ports) > 1 else ''} of others", OK, "other_port", seen)
+        return
+    for port, one in list(sight.others.items())[:_MOST_OTHERS]:
+        seen = f"an epmd listens there: process {one.pid}, user {one.user}, {' '.join(one.line)}"
+        to_do = f"If nodes use that one, set ERL_EPMD_PORT={port}; `epmd -port {port} -check` examines it."
+        yield Finding("port", f"port {port}", WARNING, "other_port", seen, to_do)
 
 
 # --- Addresses and names ---

@@ -27,7 +27,7 @@ from .probe import ANSWERS, REFUSED, Answer, Found, Place
 from .units import Unit, units
 
 #: Time limit for everything, in seconds.
-_FOR_ALL = 8.5
+_FOR_ALL = 8.0
 #: Time limit for connecting to all nodes together, and for looking all of them up, in seconds.
 _FOR_NODES, _FOR_LOOK_UPS = 4.0, 1.0
 #: Time limit for all look-ups of names, for asking at all addresses, or for reading /proc, in seconds.
