@@ -380,6 +380,19 @@ readlink "/proc/$main/exe" | grep -x '/usr/lib/gevent-epmd/[^/]*/epmd'
 [ "$(stat -c %U "/proc/$main")" = epmd ]
 erl -noinput -sname a -setcookie biscuit &
 until epmd -names | grep 'name a at port'; do sleep 0.05; done
+
+: a reload bars a host, and drops nobody
+ip addr add 10.9.9.8/32 dev lo
+ip addr add 10.9.9.9/32 dev lo
+ip route replace local 10.9.9.9 dev lo src 10.9.9.8 table local
+epmd -host 10.9.9.9 -names
+sed -i 's|^#ERL_EPMD_ALLOW=.*|ERL_EPMD_ALLOW=192.0.2.0/24|' /etc/default/epmd
+systemctl reload epmd.service
+while epmd -host 10.9.9.9 -started; do sleep 0.05; done
+[ "$(systemctl show epmd.service -p MainPID --value)" = "$main" ]
+epmd -names | grep 'name a at port'
+
+: an upgrade goes on
 dpkg --force-depends -i /root/second.deb >/root/upgrade 2>&1
 [ "$(systemctl show epmd.service -p MainPID --value)" = "$main" ]
 epmd -names | grep 'name a at port'
@@ -395,7 +408,8 @@ systemctl stop epmd.socket epmd.service
 : those of the package take their names, and listen on loopback only
 [ "$(systemctl show epmd.service -p StartLimitIntervalUSec --value)" = 0 ]
 systemctl enable --now gevent-epmd.socket
-[ "$(systemctl show epmd.service epmd.socket -p Id --value | xargs)" = 'gevent-epmd.service gevent-epmd.socket' ]
+systemctl show epmd.service epmd.socket -p Id --value | xargs >/root/ids
+grep -x 'gevent-epmd.service gevent-epmd.socket' /root/ids
 ss -ltnH 'sport = 4369' | awk '{print $4}' | sort | xargs >/root/heard
 grep -Fx '127.0.0.1:4369 127.0.1.1:4369 [::1]:4369' /root/heard
 until epmd -names | grep 'name a at port'; do sleep 0.05; done
@@ -418,7 +432,7 @@ readlink "/proc/$(systemctl show epmd.service -p MainPID --value)/exe" | grep er
 
 @pytest.mark.slow(20)
 def test_units_of_erlang_base(host: OverlayHost) -> None:
-    """They start ours, upgrade or not; a restart hands over.  Those of the package, enabled, take their place."""
+    """They start ours, upgrade or not; a restart hands over.  Those of the package can take their names."""
     real("/lib/systemd/systemd")
     host.install(host.first)
     ours = "gevent-epmd.service gevent-epmd.socket epmd.service"

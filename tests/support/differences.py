@@ -198,6 +198,12 @@ DIFFERENCES = (
         "is ignored, because operators send it to daemons to learn something",
     ),
     Difference(
+        "SIGHUP to an epmd with `-systemd`",
+        "ends it",
+        "has no effect but a log line, because `systemctl reload` must not end it; with `-allow_file` it "
+        "reads that file again",
+    ),
+    Difference(
         "a socket unit of systemd that starts epmd without `-systemd`",
         "finds its port in use, exits, and is started again by its own question",
         "exits with status 1 and the line `systemd passes the socket for port 4369: start with -systemd`",

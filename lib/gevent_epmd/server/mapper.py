@@ -72,7 +72,7 @@ class Mapper:
     """What all connections share: settings, events, nodes, timers. NAMES and DUMP report `port`."""
 
     def __init__(self, settings: Settings, port: int, events: Events) -> None:
-        self.settings = settings
+        self.let_in(settings)
         self.port = port
         self.events = events
         #: Whether a request that succeeds is neither logged, nor delayed, nor counted.
@@ -261,6 +261,11 @@ class Mapper:
             self._listed = text
             self._names_reply = listing_reply(self.port, text)
         return self._names_reply
+
+    def let_in(self, settings: Settings) -> None:
+        """From now on, decide by these settings who may ask and register. Connections that are open stay."""
+        self.settings = settings
+        self.may_ask = settings.may_ask()
 
     def may_be_killed(self) -> bool:
         """Return whether KILL ends the mapper: always with relaxed checking, otherwise only without live

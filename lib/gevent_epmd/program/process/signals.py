@@ -1,5 +1,5 @@
-"""Ends the process by a signal in the two cases in which the default action is not sufficient, and ignores
-SIGUSR1.
+"""Ends the process by a signal in the two cases in which the default action is not sufficient, ignores
+SIGUSR1, and lets SIGHUP do something else if the caller wants that.
 
 - The process is process 1, for example in a container. The kernel does not deliver a signal to process 1
   unless the process handles it. `docker stop` therefore waits in vain for C's epmd. In the one-file
@@ -19,6 +19,7 @@ from . import at_end
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 #: The signals that people and service managers send to end a process.
@@ -45,20 +46,26 @@ def exit_by_signals() -> None:
             _signal.signal(number, _exit)
 
 
-def watch_signals(loop: Any) -> None:
+def watch_signals(loop: Any, hang_up: Callable[[], None] | None = None) -> None:
     """Handle the signals in the event loop, and run the clean-up before a signal ends the process.
 
-    Without this, Python would call a signal handler only when the loop returns. Call it after everything was
-    added to `at_end`.
+    With `hang_up`, SIGHUP calls that instead, even if it was ignored. Without watchers, Python would call a
+    signal handler only when the loop returns. Call it after everything was added to `at_end`.
     """
     # Who sends it wants to know something, as of many daemons, and must not end this one.
     _signal.signal(_signal.SIGUSR1, _signal.SIG_IGN)
     for number in _ENDING if os.getpid() == 1 else _ENDING + _ODD:
         handler = _signal.getsignal(number)
-        if handler is _exit or (handler == _signal.SIG_DFL and not at_end.is_empty()):
-            watcher = loop.signal(number)
-            watcher.start(_end, number)
-            _watchers.append(watcher)
+        if number == _signal.SIGHUP and hang_up is not None:
+            _watch(loop, number, hang_up)
+        elif handler is _exit or (handler == _signal.SIG_DFL and not at_end.is_empty()):
+            _watch(loop, number, _end, number)
+
+
+def _watch(loop: Any, number: int, call: Callable[..., None], *arguments: int) -> None:
+    watcher = loop.signal(number)
+    watcher.start(call, *arguments)
+    _watchers.append(watcher)
 
 
 def _end(number: int) -> None:
