@@ -77,11 +77,14 @@ def components(entries: Iterable[Entry]) -> list[Component]:
     """All of them, sorted by name, each with its entries; one that is inside another one's file has none."""
     owned: dict[str, list[Entry]] = {}
     owner = _Owners()
+    outer: dict[str, str] = {}
     for entry in sorted(set(entries)):
         owned.setdefault(owner.of(entry), []).append(entry)
         for inner in _inside(entry):
             owned.setdefault(inner, [])
-    origin = {name: _origin(name, theirs, owned) for name, theirs in owned.items()}
+            outer.setdefault(inner, entry.path)
+    # The file in which the version is to be looked for.
+    origin = {name: theirs[0].path if theirs else outer[name] for name, theirs in owned.items()}
     return [Component(_part(name, origin[name]), owned[name]) for name in sorted(owned, key=str.lower)]
 
 
@@ -109,26 +112,18 @@ def _files(package: Distribution) -> Iterator[str]:
 
 
 def _inside(entry: Entry) -> Iterator[str]:
-    for name, inner in INSIDE.items():
-        if entry.name.split(".cpython-")[0] == name and not (inner == GCC and _needs_libstdcxx(entry.path)):
-            yield inner
+    name = re.split(r"\.cpython-|\.so\.", entry.name)[0].rpartition("lib-dynload/")[2]
+    if name in INSIDE and not (INSIDE[name] == GCC and _needs(entry.path, "libstdc++")):
+        yield INSIDE[name]
+    # Linked statically, as in the Python of scripts/portable.
+    if re.match(r"libpython\d|zlib$", name) and re.search(VERSIONS["zlib"], Path(entry.path).read_bytes()):
+        yield "zlib"
+    if name == "_ctypes" and entry.path.endswith(".so") and not _needs(entry.path, "libffi"):
+        yield "libffi"
 
 
-def _needs_libstdcxx(path: str) -> bool:
-    return b"libstdc++" in subprocess.check_output(["readelf", "-d", path])
-
-
-def _origin(name: str, theirs: list[Entry], owned: dict[str, list[Entry]]) -> str:
-    """The file in which the version is to be looked for."""
-    if theirs:
-        return theirs[0].path
-    outer = next(inside for inside, inner in INSIDE.items() if inner == name)
-    return next(
-        entry.path
-        for entries in owned.values()
-        for entry in entries
-        if entry.name.split(".cpython-")[0] == outer
-    )
+def _needs(path: str, library: str) -> bool:
+    return library.encode() in subprocess.check_output(["readelf", "-d", path])
 
 
 def _part(name: str, path: str) -> Part:

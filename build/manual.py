@@ -53,6 +53,8 @@ HUP reads that file again and logs what has changed; no connection is closed.
 With
 .B \\-systemd
 alone, HUP has no effect.
+USR1 logs one line with the numbers of nodes, requests and connections, and writes the file of
+.BR \\-metrics_file .
 .SH SECURITY
 Everybody who can reach the port can read the names and ports of the nodes.
 Only this host can register nodes and use

@@ -39,8 +39,11 @@ An option takes precedence over its variable.
   environment; set to nothing, it counts as not set.
 - **Lists.** If `-allow`, `-allow_register` or `-pid_exit` is given several times, the lists are joined. Of
   every other option the last value counts.
-- **`-port_file` and `-pid_file`** never follow a symbolic link in the last part of the path: the file takes
-  the link's place. As root, such a link is an error, and so is a link of another user in the folder's path.
+- **`-port_file`, `-pid_file` and `-metrics_file`** never follow a symbolic link in the last part of the path:
+  the file takes the link's place. As root, such a link is an error, and so is a link of another user in the
+  folder's path.
+- **`-metrics_file`** is written as the user that serves: with `-user`, its folder must be one in which this
+  user may write. The file stays at the end. [Monitoring](operators.md#monitoring) tells how to use it.
 - **`-pid_exit`** with a process that has ended already makes `-daemon` fail.
 - **`-not_local`** takes addresses or networks, as `-allow` does. A connection from one of them counts as one
   of another host, even if it comes from this host: it cannot register, unless `-allow_register` names it too.

@@ -26,6 +26,7 @@ _arguments \
     '*-pid_exit[Shut down as soon as one of these processes ends (separated by commas)]:Pids: ' \
     '*-port_file[Write the port to this file once requests are answered, and remove the file at exit; - is stdout]:Path:_files' \
     '*-pid_file[Write the process ID of the server to this file, in the same way]:Path:_files' \
+    '*-metrics_file[Write the numbers of nodes, requests and connections to this file every 15 seconds and at exit, for Prometheus]:Path:_files' \
     '*-d[Log each request to stderr, and remember only 5 recently unregistered names]' \
     '*-debug[Log each request to stderr, and remember only 5 recently unregistered names]' \
     '*-packet_timeout[Close a connection whose request is incomplete after this time]:Seconds: ' \
@@ -39,6 +40,8 @@ _arguments \
     '(- *)-check[Diagnose this host'\''s epmd and nodes, and print a remedy for each problem]' \
     '*-host[With -names, -started or -check\: ask the epmd of another host]:Host:_hosts' \
     '*-json[With -names, -dump or -check\: print JSON]' \
+    '*-nagios[With -check\: print one line, and exit with 0 (ok), 1 (warning), 2 (critical) or 3 (unknown), as a plugin of Nagios does]' \
+    '*-accept[With -check\: do not warn of these (separated by commas), as -accept open]:Codes: ' \
     '(- *)--help[Print this text]' \
     '(- *)--version[Print the version]' \
     '(- *)--licences[Print the licences of everything in this epmd]'

@@ -313,10 +313,9 @@ class _Syslog:
     def heard(self, title: str, port: int, *, difference: str = "") -> Seen:
         """What has been sent since the last call."""
         self._send(_MARK)
-        lines = "\n".join(iter(lambda: self._came.get(timeout=PATIENCE).decode(), _MARK.decode()))
+        came = iter(lambda: self._came.get(timeout=PATIENCE).decode(), _MARK.decode())
+        lines = "".join(f"{line}\n" for line in came)
         text = re.sub(r"(?m)^(<\d+>)\w{3} [ \d]\d \d\d:\d\d:\d\d ", r"\1TIME ", lines)
-        # How often the clock is looked at while nobody asks is a matter of when somebody does.
-        text = re.sub(r"(?m)(^.*time in seconds: \d+\n)(?:.*time in seconds: \d+\n)+", r"\1", text)
         return Seen(title, masked(re.sub(r"\[\d+\]:", "[PID]:", text), port), difference)
 
     def _listen(self) -> None:

@@ -39,14 +39,15 @@ def put_c(place: Path, number: int) -> None:
 
 
 class Host:
-    """A prefix, an Erlang root with two emulators, and an executable to install, all in one folder."""
+    """A prefix, an Erlang root with its emulators, and an executable to install, all in one folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, places: list[str]) -> None:
         self.folder = folder
+        self.names = places
         self.tree = folder / "tree"
         self.prefix = self.tree / "pre fix"
         self.erlang = self.tree / "erl ang"
-        self.places = [self.tree / place for place in PLACES]
+        self.places = [self.tree / place for place in places]
         self.library = self.prefix / "lib" / "gevent-epmd"
         self.executable = folder / "new epmd"
         self.build(FIRST)
@@ -55,7 +56,7 @@ class Host:
             place.parent.mkdir(parents=True)
             put_c(place, number)
         (self.erlang / "bin").mkdir()
-        (self.erlang / "bin" / "epmd").symlink_to("../erts-13.1.5/bin/epmd")
+        (self.erlang / "bin" / "epmd").symlink_to(os.path.relpath(self.places[-1], self.erlang / "bin"))
         (self.erlang / "erts-without" / "bin").mkdir(parents=True)
 
     def build(self, content: bytes) -> None:
@@ -102,7 +103,7 @@ class Host:
     def assert_installed(self, content: bytes = FIRST) -> None:
         for place in self.places:
             assert_links_to(place, self.library, content)
-        beside = [place + MARKER for place in PLACES] + [place + KEPT for place in PLACES[1:]]
+        beside = [place + MARKER for place in self.names] + [place + KEPT for place in self.names[1:]]
         assert {path for path in self.snapshot() if "epmd." in path} == set(beside)
 
     def shims(self, script: str, *commands: str) -> dict[str, str]:
@@ -138,7 +139,13 @@ def assert_links_to(place: Path, library: Path, content: bytes) -> None:
 
 @pytest.fixture
 def host(tmp_path: Path) -> Host:
-    return Host(tmp_path)
+    return Host(tmp_path, PLACES)
+
+
+@pytest.fixture
+def small_host(tmp_path: Path) -> Host:
+    """With one emulator: a second one takes the same steps again."""
+    return Host(tmp_path, PLACES[:2])
 
 
 def assert_done(call) -> None:
@@ -521,20 +528,21 @@ def get_ready(host: Host, *, upgrade: bool) -> bytes:
 CHANGING = ("cp", "chmod", "dd", "ln", "mv", "mkdir")
 
 
-@pytest.mark.slow(20)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("upgrade", "expected"),
     [
         # Three mkdir; dd and mv of the list; two cp, chmod and mv of the content; cp, mv, dd and mv of the
         # longer list; dd, mv and chmod of the script; ln and mv of the link in use; dd, mv, ln and mv in each
-        # place, and cp and mv for each of the two originals.
-        pytest.param(False, 34, id="fresh"),
+        # place, and cp and mv of the original.
+        pytest.param(False, 28, id="fresh"),
         # mkdir, two cp, chmod and mv of the content; cp, mv, ln and mv of the link in use.
         pytest.param(True, 9, id="upgrade"),
     ],
 )
-def test_failure_of_any_step(host: Host, expected: int, *, upgrade: bool) -> None:
+def test_failure_of_any_step(small_host: Host, expected: int, *, upgrade: bool) -> None:
     """Each call of a command that changes something fails once: all is done afterwards, or nothing."""
+    host = small_host
     untouched = host.snapshot()
     content = get_ready(host, upgrade=upgrade)
     before = host.snapshot()
@@ -643,13 +651,14 @@ def begin(host: Host, what: str) -> None:
     elif what != "fresh":
         assert_done(host.install())
     if what == "force":
-        with_content(host.places[2])
+        with_content(host.places[1])
 
 
-@pytest.mark.slow(40)
+@pytest.mark.slow(10)
 @pytest.mark.parametrize("what", ["fresh", "upgrade", "older script", "uninstall", "force"])
-def test_killed_at_any_step(host: Host, what: str) -> None:
+def test_killed_at_any_step(small_host: Host, what: str) -> None:
     """Whatever was reached, each place has what was there or what is new, whole; it can be called again."""
+    host = small_host
     untouched = host.snapshot()
     number = 0
     while number == 0 or host.shim_calls() >= number:
@@ -660,7 +669,7 @@ def test_killed_at_any_step(host: Host, what: str) -> None:
         environ = host.shims(f"[ $n = {number} ] && kill -KILL 0", *CHANGING, "rm")
         options = [f"--{what}"] if what in ("uninstall", "force") else []
         host.install(*options, environ=environ, start_new_session=True)
-        for place, content, original in zip(host.places, old, C_CONTENT, strict=True):
+        for place, content, original in zip(host.places, old, C_CONTENT, strict=False):
             now = place.read_bytes() if place.exists() else None
             expected = (content, original if what == "uninstall" else SECOND)
             assert now in expected, f"{place}, call {number}"
@@ -672,8 +681,8 @@ def test_killed_at_any_step(host: Host, what: str) -> None:
             host.assert_installed(SECOND)
         assert_done(host.install("--uninstall", *again))
         if again:
-            assert host.places[2].read_bytes() == old[2]
-            put_c(host.places[2], 1)
+            assert host.places[1].read_bytes() == old[1]
+            put_c(host.places[1], 0)
         clear_leftovers(host)
         assert host.snapshot() == untouched, f"call {number}"
         host.build(FIRST)
@@ -721,27 +730,27 @@ def starts_that_fail(places: list[Path], done: threading.Event) -> list[object]:
     return failed
 
 
-@pytest.mark.slow(15)
+@pytest.mark.slow
 def test_starts_during_upgrades(host: Host) -> None:
     """Each finds a whole epmd, by the link that it was started through."""
     host.build_real()
     assert_done(host.install())
     done = threading.Event()
     with ThreadPoolExecutor() as pool:
-        starting = [pool.submit(starts_that_fail, host.places, done) for _ in range(3)]
+        starting = pool.submit(starts_that_fail, host.places, done)
         try:
-            for number in range(8):
+            for number in range(3):
                 (host.folder / "new" / "_internal" / "more").write_text(str(number))
                 assert_done(host.install())
         finally:
             done.set()
-    assert [failed for future in starting for failed in future.result()] == []
+    assert starting.result() == []
 
 
 # --- Two at once ---
 
 #: How often two calls are made at once: the machine decides which of their steps meet.
-ROUNDS = int(os.environ.get("EPMD_INSTALL_ROUNDS", "4"))
+ROUNDS = int(os.environ.get("EPMD_INSTALL_ROUNDS", "2"))
 
 
 def at_once(host: Host, *calls: list[str]) -> None:

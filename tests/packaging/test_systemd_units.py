@@ -144,6 +144,8 @@ grep -zx 'ERL_EPMD_ALLOW=10.0.0.0/8' "/proc/$main/environ"
 systemctl reload epmd.service
 epmd -names
 is epmd.service MainPID "$main"
+grep -Fx 'epmd_up{port="4369"} 1' /run/epmd/epmd.prom
+[ "$(stat -c %a /run/epmd /run/epmd/epmd.prom | tr '\\n' ' ')" = '755 644 ' ]
 systemctl stop epmd.socket epmd.service
 
 : the drop-in of loopback after that of all addresses

@@ -206,7 +206,7 @@ _TABLES: dict[str, list[_Row]] = {
             "if node.name not in self._live:",
             f"{_REGISTRY}: twice",
         ),
-        ("a creation comes again", "return late.count + 1", "return late.count", f"{_REGISTRY}: jumps"),
+        ("a creation comes again", "late.count + 1 if late", "late.count if late", f"{_REGISTRY}: jumps"),
         (
             "a forgotten name gets a creation again",
             "self._floor = max(self._floor, oldest.count + 1)",
@@ -233,8 +233,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "one name less is remembered",
-            "return len(self._late) > self._remember",
-            "return len(self._late) >= self._remember",
+            "if len(self._late) > self._remember",
+            "if len(self._late) >= self._remember",
             f"{_LIFE} and late_names and not 1000",
         ),
         (
@@ -244,10 +244,10 @@ _TABLES: dict[str, list[_Row]] = {
             f"{_WIRE} and NAMES",
         ),
         (
-            "a node that restarts quickly is refused",
-            "if owner is not None and not self._drop_if_gone(owner):",
-            "if owner is not None:",
-            f"{_REGISTRY}: owner",
+            "NAMES does not change",
+            "        self._names_reply = None\n        self.replies",
+            "        self.replies",
+            f"{_MAPPER}: names_reply",
         ),
         (
             "a node too many",
@@ -275,6 +275,12 @@ _TABLES: dict[str, list[_Row]] = {
         ),
     ],
     f"{_LIB}/server/connection.py": [
+        (
+            "requests that a kept reply answers are not counted",
+            "                    mapper.counts.requests[first[_TAG]] += 1\n",
+            "",
+            "program/process/test_metrics.py: has_happened and Source",
+        ),
         (
             "the beginning of a reply is sent twice",
             "sent = self._sent or self._send_some(data)",
@@ -360,8 +366,8 @@ _TABLES: dict[str, list[_Row]] = {
             f"{_LIFE} and only_slow",
         ),
         (
-            "the close of a connection is logged twice",
-            "        self._hung_up = True\n",
+            "the close of a connection is not logged",
+            "            events.closing(self)\n",
             "",
             "program/serving/test_log.py: opens_and_closes_once and InProcess",
         ),
@@ -424,15 +430,15 @@ _TABLES: dict[str, list[_Row]] = {
             "program/library/test_plugin.py: killed_node",
         ),
         (
-            "NAMES is as old as another listing of its size",
-            "if text is not self._listed or not self._names_reply:",
-            "if len(text) != len(self._listed) or not self._names_reply:",
-            f"{_MAPPER}: names_reply",
+            "a node that restarts quickly is refused",
+            "        if owner is not None:\n            self._unreg_if_gone(owner)\n",
+            "",
+            f"{_MAPPER}: has_gone",
         ),
         (
             "KILL is refused for a node that has just gone",
-            "            self.registry.drop_gone()\n",
-            "            pass\n",
+            "            for node in list(self.registry.live()):\n",
+            "            for node in []:\n",
             f"{_MAPPER}: may_be_killed",
         ),
         (
@@ -461,8 +467,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "a node does not stop idle exit",
-            "former=former, known=known, new=new)\n        self._look_whether_idle()",
-            "former=former, known=known, new=new)",
+            "self.events.registered(node, self.registry)\n        self._look_whether_idle()",
+            "self.events.registered(node, self.registry)",
             f"{_MAPPER}: idle_exit",
         ),
         (
@@ -499,8 +505,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "the second suspension is not forgiven",
-            'timed out on receive")\n        self._was_stopped = False',
-            'timed out on receive")',
+            "abort(TIMED_OUT)\n        self._was_stopped = False",
+            "abort(TIMED_OUT)",
             f"{_TIMERS}: suspended",
         ),
         (
@@ -606,6 +612,12 @@ _TABLES: dict[str, list[_Row]] = {
     ],
     f"{_LIB}/server/log.py": [
         (
+            "a stream that another process has replaced is taken for the journal",
+            'return stream == f"{status.st_dev}:{status.st_ino}"',
+            "return True",
+            "program/serving/test_log.py: test_journal and another and source",
+        ),
+        (
             "a flood is logged ten lines a second",
             "_SECONDS_BETWEEN_COMPLAINTS = 1.0",
             "_SECONDS_BETWEEN_COMPLAINTS = 0.1",
@@ -625,14 +637,14 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "a reader of stderr that has gone ends a connection",
-            "except OSError:\n            pass\n\n\n#: The terminal",
-            "except BlockingIOError:\n            pass\n\n\n#: The terminal",
+            "except OSError:\n            pass\n\n\ndef is_journal",
+            "except BlockingIOError:\n            pass\n\n\ndef is_journal",
             "program/serving/test_log.py: stderr_that_is_full",
         ),
         (
             "why a daemon does not start is in syslog alone",
-            "        self.say(0, text)\n        if self._syslog:\n            self._line(text)",
-            "        self.say(0, text)",
+            "        self.say(0, text, ERROR)\n        if self._syslog:\n            self._line(text, ERROR)",
+            "        self.say(0, text, ERROR)",
             "program/process/test_daemon.py: failure_is_on_stderr and Source and none",
         ),
         (
@@ -643,7 +655,7 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "a line may block a pipe that has room for less",
-            "[: PIPE_BUF - 2]",
+            "[: PIPE_BUF - len(end)]",
             "",
             "program/serving/test_log.py: no_longer_than_a_pipe",
         ),
@@ -662,9 +674,15 @@ _TABLES: dict[str, list[_Row]] = {
     ],
     f"{_LIB}/server/events.py": [
         (
-            "an end that nobody has seen is not logged",
-            '        if former is not None:\n            self._node("unregistering", former)\n',
-            "",
+            "health checks count as malformed requests",
+            "self.counts.malformed += bool(got)",
+            "self.counts.malformed += 1",
+            "program/process/test_metrics.py: has_happened and Source",
+        ),
+        (
+            "the end of a node is not logged",
+            '            self._node("unregistering", node)\n',
+            "            pass\n",
             f"{_LIFE} and comes_back_after and debug",
         ),
         (
@@ -802,12 +820,6 @@ _TABLES: dict[str, list[_Row]] = {
             "program/command/test_quick.py: bad_number and soon",
         ),
         (
-            "-daemon beside another program fails with a traceback",
-            "except exchange.EpmdError:\n        return False",
-            "except exchange.NoEpmdError:\n        return False",
-            "program/serving/test_strangers.py: who_has_its_port and ClosesAtOnce and Source and not file",
-        ),
-        (
             "-port -names fails with a traceback",
             "if len(arguments) not in (1, 3) or",
             "if len(arguments) not in (1, 2, 3) or",
@@ -874,6 +886,12 @@ _TABLES: dict[str, list[_Row]] = {
     ],
     f"{_LIB}/program/start.py": [
         (
+            "who asks for a report ends a start",
+            "    signals.ignore_requests_for_reports()\n",
+            "",
+            "program/process/test_metrics.py: before_it_serves",
+        ),
+        (
             "the status is 0 though the file is not written",
             "return 1 if options.must_serve else 0",
             "return 0",
@@ -904,6 +922,12 @@ _TABLES: dict[str, list[_Row]] = {
             "    mapper.let_in(settings)\n",
             "",
             "program/command/test_own_options.py: hang_up_of_a_daemon",
+        ),
+        (
+            "metrics are written by root alone",
+            "        events.losing_rights()\n",
+            "        events.losing_rights()\n        reporter.start()\n",
+            "program/process/test_metrics.py: user_must and Source",
         ),
         (
             "it tells a systemd that waits for another service",
@@ -1017,6 +1041,18 @@ _TABLES: dict[str, list[_Row]] = {
     ],
     f"{_LIB}/program/process/files.py": [
         (
+            "half a file is put in place where there is no room",
+            "        if os.write(writing, content) < len(content):",
+            "        if not os.write(writing, content):",
+            "unit/test_files.py: no_room",
+        ),
+        (
+            "each write leaves a descriptor open",
+            "        self._close()\n        self._folder, self._file",
+            "        self._folder, self._file",
+            "unit/test_files.py: written_again",
+        ),
+        (
             "the file of a successor is removed",
             "return os.path.samestat(os.lstat(",
             "return True or os.path.samestat(os.lstat(",
@@ -1033,6 +1069,32 @@ _TABLES: dict[str, list[_Row]] = {
             "0o644",
             "0o600",
             "program/command/test_own_options.py: mode_of_the_port_file",
+        ),
+    ],
+    f"{_LIB}/program/metrics.py": [
+        (
+            "there are no metrics when descriptors run out",
+            "_MOST_CLOSED = 3",
+            "_MOST_CLOSED = 0",
+            "program/process/test_metrics.py: no_descriptor",
+        ),
+        (
+            "a file that cannot be written fills the log",
+            'if failure not in ("", self._failure):',
+            "if failure:",
+            "program/process/test_metrics.py: again_and_again",
+        ),
+        (
+            "a start that fails leaves its metrics",
+            "            if self._file is not None and self.serves:",
+            "            if self._file is not None:",
+            "program/process/test_metrics.py: never_served",
+        ),
+        (
+            "an epmd that has ended is up",
+            "self._write(self._file, up=0)",
+            "self._write(self._file)",
+            "program/process/test_metrics.py: test_end and TERM",
         ),
     ],
     f"{_LIB}/program/process/at_end.py": [
@@ -1172,6 +1234,18 @@ _TABLES: dict[str, list[_Row]] = {
         ),
     ],
     f"{_LIB}/client/exchange.py": [
+        (
+            "-daemon beside another program fails with a traceback",
+            "except EpmdError:\n        return False",
+            "except NoEpmdError:\n        return False",
+            "program/serving/test_strangers.py: who_has_its_port and ClosesAtOnce and Source and not file",
+        ),
+        (
+            "half a listing counts as an epmd's",
+            'text.endswith(b"\\n") and ',
+            "",
+            "program/library/test_client.py: whole_and_right",
+        ),
         (
             "a listing of another protocol is read",
             "if port > wire.MOST_PORT:",

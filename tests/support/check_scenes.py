@@ -62,7 +62,7 @@ def c_is_well(form) -> None:
         seen = check(form.command, server.port)
         assert seen.status == 0
         process = seen.about("process", f"process {server.pid}")
-        assert process["code"] == "C"
+        assert process["code"] == "c"
         assert f"C's epmd of OTP {otp_of(C.command[0])} (ERTS " in process["seen"]
         assert seen.codes("exposure") == {"other hosts": ("warning", "open")}
 

@@ -195,7 +195,7 @@ DIFFERENCES = (
     Difference(
         "SIGUSR1 to an epmd that serves",
         "ends it",
-        "is ignored, because operators send it to daemons to learn something",
+        "makes it log its numbers, because operators send it to daemons to learn something",
     ),
     Difference(
         "SIGHUP to an epmd with `-systemd`",
@@ -245,16 +245,28 @@ DIFFERENCES = (
         "or at the end; `-d` logs every one",
     ),
     Difference(
-        "the log of `-d -d -d` while nothing happens",
-        "logs the time every few seconds",
-        "logs nothing, because it wakes up only for events",
+        "the time in the log of `-d -d -d`",
+        "logs the time whenever it reads the clock, which is also every few seconds while nothing happens",
+        "does not log it: each line begins with the time",
+    ),
+    Difference(
+        "the order of the log of `-d -d` and `-d -d -d`",
+        "logs each part of a listing by itself, the beginning of a packet instead of each later part, "
+        "and the connections that it closes when it ends",
+        "logs the same events in the same words, but when they happen here, and what is read or written at "
+        "once as a whole; without `-d` and with one `-d` the order is C's too",
     ),
     Difference(
         "a system error in syslog",
         "logs the reason to stderr only",
         "logs the reason to syslog too",
     ),
-    Difference("SIGUSR1", "ends", "serves on: it is ignored, because it asks other daemons for a report"),
+    Difference("SIGUSR1", "ends", "serves on, and logs its numbers"),
+    Difference(
+        "stderr that is the journal of systemd",
+        "logs lines with the time, which the journal adds too, and without a priority",
+        "logs lines with a priority, and without the time",
+    ),
     Difference(
         "a log file at its size limit",
         "is killed by SIGXFSZ, and all registrations are lost",
@@ -264,11 +276,6 @@ DIFFERENCES = (
         WORDS,
         {25: "`NAMES_REQ`, `DUMP_REQ`, `KILL_REQ`, `STOP_REQ`, `ALIVE2_RESP`, `PORT2_RESP`", 29: SAME},
         "`EPMD_NAMES_REQ` and so on; `ALIVE2_REQ`, `PORT2_REQ` and the other replies have kept their names",
-    ),
-    Difference(
-        "the log of an incomplete packet",
-        {25: "logs the time with `-d -d -d`", 27: SAME},
-        "does not log the time, because the packet timeout runs from the start of the connection",
     ),
 )
 

@@ -41,7 +41,7 @@ _OFF = ("0", "no", "false", "off")
 #: The variables that -allow_file reads.
 _IN_ALLOW_FILE = ("ERL_EPMD_ALLOW", "ERL_EPMD_ALLOW_REGISTER")
 _LARGEST_ALLOW_FILE = 1 << 20
-#: The options that name a file to write.
+#: The options that name a file for whoever waits for it.
 _FILES = ("port_file", "pid_file")
 
 USAGE = """\
@@ -79,6 +79,8 @@ Serving, not in C's epmd (environment variable: ERL_EPMD_ and the name in capita
     -port_file Path          Write the port to this file once requests are answered, and remove the file
                              at exit; - is stdout. With this option, -port 0 takes any free port.
     -pid_file Path           Write the process ID of the server to this file, in the same way.
+    -metrics_file Path       Write the numbers of nodes, requests and connections to this file every 15
+                             seconds and at exit, for Prometheus. SIGUSR1 writes and logs them at once.
 
 Debugging:
     -d, -debug               Log each request to stderr, and remember only 5 recently unregistered names.
@@ -102,6 +104,9 @@ Interactive, not in C's epmd:
                              Exit with status 1 if something is wrong.
     -host Host               With -names, -started or -check: ask the epmd of another host.
     -json                    With -names, -dump or -check: print JSON.
+    -nagios                  With -check: print one line, and exit with 0 (ok), 1 (warning), 2 (critical)
+                             or 3 (unknown), as a plugin of Nagios does.
+    -accept Codes            With -check: do not warn of these (separated by commas), as -accept open.
     --help                   Print this text.
     --version                Print the version.
     --licences               Print the licences of everything in this epmd.
@@ -110,6 +115,8 @@ Interactive, not in C's epmd:
 #: The options that ask no epmd. An invalid variable must not keep them from working.
 _ABOUT_ITSELF = ("--help", "--version", "--licences")
 _INTERACTIVE = ("-names", "-dump", "-started", "-kill", "-stop", "-check", *_ABOUT_ITSELF)
+#: The options that may follow -check, which C's epmd does not have.
+_AFTER_CHECK = frozenset(("-json", "-nagios", "-accept", "-host", "-port"))
 #: C's option for the usage text. It is not in USAGE, because it is an error: the text goes to stderr.
 _USAGE_OPTION = "-help"
 _OPTION_LINE = r"(?m)^    (--?\w+)(?:, (-\w+))?(?: ([A-Z][\w:[\]]*))?(?=  )"
@@ -140,7 +147,7 @@ class Options(NamedTuple):
 
     The values of `port_file` and `pid_file` are absolute paths without symbolic links in the folder, STDOUT,
     or "". `must_serve` is True if the command line names one of them. A port in use is then a failure: a
-    program that waits for the file would wait in vain.
+    program that waits for the file would wait in vain. `metrics_file` is a path of the same kind, or "".
 
     `takeover` is "any" to take over from any epmd, "other" from one that runs another program, or "".
 
@@ -158,11 +165,14 @@ class Options(NamedTuple):
     pid_exit: tuple[int, ...] = ()
     port_file: Given = Given("", "")
     pid_file: Given = Given("", "")
+    metrics_file: Given = Given("", "")
     must_serve: bool = False
     user: Given | None = None
     takeover: str = ""
     host: str = ""
     json: bool = False
+    nagios: bool = False
+    accept: tuple[str, ...] = ()
     listen_names: tuple[str, ...] = ()
     port_name: str = ""
     networks: Networks | None = None
@@ -194,11 +204,14 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Option
         pid_exit=own.processes("pid_exit"),
         port_file=files[0],
         pid_file=files[1],
+        metrics_file=own.file("metrics_file", daemon=daemon),
         must_serve=any(found[f"--{name}"] for name in _FILES),
         user=own.user("user"),
         takeover=own.takeover(),
         host=_host(found["--host"]),
         json=bool(found["--json"]),
+        nagios=bool(found["--nagios"]),
+        accept=tuple(code for value in found["--accept"] for code in _list(value)),
         listen_names=place.names,
         port_name="-port" if found["--port"] else "ERL_EPMD_PORT" if "ERL_EPMD_PORT" in serving else "",
         networks=networks if networks.path else None,
@@ -233,10 +246,12 @@ def _must_go_together(options: Options) -> None:
         raise ValueProblem("-host can be used only with -names, -started and -check")
     if options.json and options.command not in ("names", "dump", "check"):
         raise ValueProblem("-json can be used only with -names, -dump and -check")
+    if (options.nagios or options.accept) and options.command != "check":
+        raise ValueProblem(f"{'-nagios' if options.nagios else '-accept'} can be used only with -check")
+    if options.nagios and options.json:
+        raise ValueProblem("-nagios and -json cannot be used together")
     if options.settings.port == 0 and options.command:
         raise ValueProblem("-port 0 cannot be used with an interactive option")
-    if options.networks is not None and options.command:
-        raise ValueProblem("-allow_file cannot be used with an interactive option")
     if options.takeover == "any" and options.systemd:
         raise ValueProblem("-takeover cannot be used with -systemd: systemd passes the sockets")
     if options.takeover == "any" and options.command:
@@ -245,13 +260,20 @@ def _must_go_together(options: Options) -> None:
 
 
 def _check_files(options: Options) -> None:
-    files = (options.port_file, options.pid_file)
-    for where, path in files:
+    if options.networks is not None and options.command:
+        raise ValueProblem("-allow_file cannot be used with an interactive option")
+    named: dict[str, str] = {}
+    for where, path in (options.port_file, options.pid_file, options.metrics_file):
         if path and options.command:
             raise ValueProblem(f"{where} cannot be used with an interactive option")
-    (one, path), (other, same) = files
-    if path == same not in ("", STDOUT):
-        raise ValueProblem(f"{one} and {other} name the same file: {path}")
+        if path in named:
+            raise ValueProblem(f"{named[path]} and {where} name the same file: {path}")
+        if path not in ("", STDOUT):
+            named[path] = where
+    if options.metrics_file.value == STDOUT:
+        raise ValueProblem(
+            f"{options.metrics_file.where} {STDOUT}: stdout is not a file that can be replaced"
+        )
 
 
 def _known_options() -> dict[str, bool]:
@@ -281,8 +303,11 @@ def _two_dashes(arguments: Sequence[str]) -> list[str]:
         if known[word] and not rest:
             raise UsageError(f"{word} needs a value")
         line.append(_dashes(word) + (f"={rest.pop(0)}" if known[word] else ""))
-        if word in _INTERACTIVE and rest:
-            raise UsageError(f"{word} must be the last option")
+        if word in _INTERACTIVE and not (word == "-check" and _AFTER_CHECK.issuperset(rest[:1])):
+            if rest:
+                raise UsageError(f"{word} must be the last option")
+        elif "--check" in line and rest and rest[0] not in _AFTER_CHECK:
+            raise UsageError("-check must be the last option, but for those about it")
     return line
 
 

@@ -20,6 +20,7 @@ from ..server.events import Events
 from ..server.mapper import Mapper
 from . import is_frozen, is_one_file, ownport
 from .executable import bundle, launcher
+from .metrics import Reporter
 from .options import STDOUT, Given, Networks, Options
 from .process import at_end, daemon, signals, systemd, watch
 from .process.files import OwnFile
@@ -55,10 +56,12 @@ def run(
     files = [NumberFile(given, number) for given, number in _numbers(options, mapper.port) if given.value]
     for file in files:
         at_end.add(partial(_remove, file, events))
+    reporter = Reporter(mapper, options.metrics_file)
+    at_end.add(reporter.finish)
     if is_frozen():
         bundle.settle(has_launcher=is_one_file() and not options.daemon)
     # After `settle`, which resets a signal that the executables use before.
-    _watch_for_the_end(options, mapper)
+    _watch(options, mapper, reporter)
     events.serving()
     for file in files:
         # Write the files before root privileges are dropped, because only root may be able to write to their
@@ -67,15 +70,17 @@ def run(
     if identity is not None:
         events.losing_rights()
         identity.take_on()
+    reporter.start()
     if take_over is not None:
         # Not before everything else is done: from here on only this process serves.
         events.took_over(take_over.finish())
-    _serve(options, mapper, listening, events, caller, take_over)
+    _serve(options, mapper, reporter, listening, events, caller, take_over)
 
 
 def _serve(
     options: Options,
     mapper: Mapper,
+    reporter: Reporter,
     listening: list[str],
     events: Events,
     caller: daemon.Caller | None,
@@ -86,12 +91,12 @@ def _serve(
     if not mapper.finished.is_set():
         if caller is not None and not options.systemd:
             _must_be_reached(mapper, listening)
+        reporter.serves = True
         _tell_that_it_serves(options, events, caller, take_over)
         mapper.count_idle_time_anew()
     elif caller is not None:
         raise InterruptedError(f"the epmd has ended before it was ready: {mapper.end_reason}")
     mapper.finished.wait()
-    mapper.report_end()
 
 
 def _new_mapper(
@@ -126,8 +131,8 @@ def _tell_that_it_serves(
         caller.ready("" if take_over is None else take_over.report, launcher=launched_by)
 
 
-def _watch_for_the_end(options: Options, mapper: Mapper) -> None:
-    signals.watch_signals(mapper.hub.loop, _at_hang_up(options, mapper))
+def _watch(options: Options, mapper: Mapper, reporter: Reporter) -> None:
+    signals.watch_signals(mapper.hub.loop, reporter.report, _at_hang_up(options, mapper))
     if os.getpid() == 1:
         watch.reap_orphans(mapper.hub.loop)
     for pid in options.pid_exit:
@@ -167,7 +172,7 @@ def _remove(file: NumberFile, events: Events) -> None:
     try:
         file.close()
     except OSError as error:
-        events.file_stays(str(error))
+        events.file_failed(str(error))
 
 
 class NumberFile:

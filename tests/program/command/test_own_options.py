@@ -66,6 +66,11 @@ BAD = {
     ("-pid_file", "x", "-names"): b"-pid_file cannot be used with an interactive option",
     ("-pid_file", "/nowhere/pid", "-daemon"): b"the folder of /nowhere/pid does not exist",
     ("-pid_file", "x", "-port_file", "./x"): b"-port_file and -pid_file name the same file: /",
+    ("-metrics_file", ""): b"-metrics_file: the path is empty",
+    ("-metrics_file", "-"): b"-metrics_file -: stdout is not a file that can be replaced",
+    ("-metrics_file", "x", "-names"): b"-metrics_file cannot be used with an interactive option",
+    ("-metrics_file", "/nowhere/epmd.prom", "-daemon"): b"the folder of /nowhere/epmd.prom does not exist",
+    ("-metrics_file", "x", "-pid_file", "./x"): b"-pid_file and -metrics_file name the same file: /",
     ("-user", ""): b"-user: the user is empty",
     ("-allow_register", "nonsense"): b"-allow_register",
     ("-allow_register", "10.0.0.1/8"): b"host bits",
@@ -115,6 +120,7 @@ WITH_A_VALUE = [
     "-pid_exit",
     "-port_file",
     "-pid_file",
+    "-metrics_file",
 ]
 
 

@@ -31,6 +31,7 @@ VALUES = {
     "pid_exit": ("1,2", "self"),
     "port_file": ("/port", "/nowhere/port"),
     "pid_file": ("/pid", "/nowhere/pid"),
+    "metrics_file": ("/epmd.prom", "/nowhere/epmd.prom"),
 }
 #: Those that are not looked up before it listens.
 BAD = {name: bad for name, (_, bad) in VALUES.items() if name != "user"}
@@ -53,6 +54,7 @@ def test_each_option_that_serves_has_one() -> None:
             if isinstance(given, Given) and given.where:
                 by_line = by_line._replace(**{field: given._replace(where=variable(name))})
         assert by_variable == by_line._replace(must_serve=False) != read_options([], {})
+        # Nobody waits for the metrics, nor for the networks.
         assert by_line.must_serve == (name in ("port_file", "pid_file"))
 
 
@@ -81,6 +83,7 @@ TWICE = {
     "pid_exit": ("3", "1,2"),
     "port_file": ("/other", "/port"),
     "pid_file": ("/other", "/pid"),
+    "metrics_file": ("/other", "/epmd.prom"),
 }
 
 

@@ -29,6 +29,7 @@ from gevent_epmd.client import (
     RefusedError,
     TooLateError,
 )
+from gevent_epmd.client.exchange import Target, is_an_epmd
 from gevent_epmd.server.listeners import ListenError, PortInUseError
 from support.forms import Source
 from support.marks import forms
@@ -430,7 +431,7 @@ def test_connection_that_is_closed_without_a_reply(call) -> None:
         call(port=odd.port)
 
 
-@pytest.mark.parametrize("started", STARTED)
+@pytest.mark.parametrize("started", [*STARTED, lambda port: is_an_epmd(Target("", port, PATIENCE))])
 def test_started_wants_a_whole_and_right_answer(started) -> None:
     port = (4369).to_bytes(4, "big")
     for says in (port, port + b"name a at port 1\n", port + b"name a\nb at port 1\nname c at port 2\n"):

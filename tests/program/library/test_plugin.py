@@ -31,7 +31,7 @@ PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v"]
 FAILING = """
 from gevent_epmd.program import cli
 from gevent_epmd.server import registry
-registry.Registry.dump_lines = None
+registry.Registry.dump_reply = None
 cli.main()
 """
 

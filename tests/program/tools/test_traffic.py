@@ -36,7 +36,7 @@ BREAKAGES = [
         "NAMES in the wrong order",
         """
 from gevent_epmd.server.registry import Registry
-Registry.names_text = lambda self: b"".join(node.names_line for node in self._live.values())
+Registry.live = lambda self: iter(self._live.values())
 """,
         3,
     ),
