@@ -765,8 +765,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "something may follow -names",
-            "if word in _INTERACTIVE and rest:",
-            "if word in _ABOUT_ITSELF and rest:",
+            "if word in _INTERACTIVE and not (word == ",
+            "if word in _ABOUT_ITSELF and not (word == ",
             f"{_LINE} and test_usage and names",
         ),
         (

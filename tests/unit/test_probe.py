@@ -94,7 +94,7 @@ def test_blocked_port() -> None:
     with blocked_port() as port:
         for step in (probe.ask, probe.connect):
             start = time.monotonic()
-            assert step(place("127.0.0.1"), port) == (probe.TIMEOUT, "no answer in 1.5 s", ())
+            assert step(place("127.0.0.1"), port) == probe.Answer(probe.TIMEOUT, "no answer in 1.5 s")
             assert time.monotonic() - start > 1
 
 
