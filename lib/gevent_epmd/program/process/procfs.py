@@ -344,7 +344,8 @@ def _maps(pid: int) -> str:
 def _options(line: list[str], environ: dict[str, str]) -> Options | None:
     """Read those options of an epmd that control who may do what, from its command line and environment.
 
-    Other options name files and users, and could be read only where that process runs.
+    The file of -allow_file is read as it is now. Other options name files and users, and could be read only
+    where that process runs.
     """
     kept: list[str] = []
     words = iter(line)
