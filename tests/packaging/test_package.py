@@ -147,7 +147,15 @@ def unpacked(debs: list[Path], made) -> Path:
 
 
 #: What pages lead to that is not for those who use the package.
-OF_THE_CHECKOUT = {"CONTRIBUTING.md", "architecture.md", "README.md", "completion", "epmd.1"}
+OF_THE_CHECKOUT = {
+    "CONTRIBUTING.md",
+    "systemd/gevent-epmd-keep.path",
+    "systemd/gevent-epmd-keep.service",
+    "architecture.md",
+    "README.md",
+    "completion",
+    "epmd.1",
+}
 
 
 def test_pages_and_what_they_lead_to(unpacked: Path) -> None:
