@@ -31,6 +31,12 @@ An option takes precedence over its variable.
   reaches these addresses, so `-allow_register` beside it is an error.
 - **`-allow`** takes networks in CIDR notation, as in `10.0.0.0/8,fd00::/8`. This host itself may always
   ask.
+- **`-allow_file`** names a file of variables, as systemd's `EnvironmentFile=` or a shell reads it. Only
+  `ERL_EPMD_ALLOW` and `ERL_EPMD_ALLOW_REGISTER` are read from it. They take precedence over the environment,
+  and the options take precedence over them. At SIGHUP the file is read again: a log line says what has
+  changed, and open connections stay, also those of registered nodes. If it cannot be read, or has an invalid
+  network, the networks stay as they were, and a log line says why. What the file does not set is as in the
+  environment; set to nothing, it counts as not set.
 - **Lists.** If `-allow`, `-allow_register` or `-pid_exit` is given several times, the lists are joined. Of
   every other option the last value counts.
 - **`-port_file`, `-pid_file` and `-metrics_file`** never follow a symbolic link in the last part of the path:

@@ -17,8 +17,8 @@ VARIABLES = {
     "takes precedence.",
     "ERL_EPMD_TAKEOVER": "1, yes, true, on: the same as -takeover, but an epmd that runs this program file "
     "already stays. 0, no, false, off, or set to nothing: no effect.",
-    "ERL_EPMD_ALLOW, ERL_EPMD_ALLOW_REGISTER, ERL_EPMD_NOT_LOCAL, ERL_EPMD_USER, ERL_EPMD_IDLE_EXIT, "
-    "ERL_EPMD_PID_EXIT, ERL_EPMD_PORT_FILE, ERL_EPMD_PID_FILE, ERL_EPMD_METRICS_FILE, "
+    "ERL_EPMD_ALLOW, ERL_EPMD_ALLOW_REGISTER, ERL_EPMD_ALLOW_FILE, ERL_EPMD_NOT_LOCAL, ERL_EPMD_USER, "
+    "ERL_EPMD_IDLE_EXIT, ERL_EPMD_PID_EXIT, ERL_EPMD_PORT_FILE, ERL_EPMD_PID_FILE, ERL_EPMD_METRICS_FILE, "
     "ERL_EPMD_PACKET_TIMEOUT": "The defaults of the options of these names, for an epmd that is to serve. A "
     "variable that is set to nothing counts as not set. If only the variable names a file, a port that is "
     "already in use is not an error.",

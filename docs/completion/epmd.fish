@@ -12,7 +12,11 @@ function __epmd_goes_on
                 return 1
             case "none "{-stop,}
                 set value last
+<<<<<<< HEAD
             case "none "{-address,-port,-allow,-allow_register,-not_local,-user,-idle_exit,-pid_exit,-port_file,-pid_file,-metrics_file,-packet_timeout,-delay_accept,-delay_write,-stop,-host,-accept,}
+=======
+            case "none "{-address,-port,-allow,-allow_register,-allow_file,-not_local,-user,-idle_exit,-pid_exit,-port_file,-pid_file,-metrics_file,-packet_timeout,-delay_accept,-delay_write,-stop,-host,-accept,}
+>>>>>>> packages
                 set value some
         end
     end
@@ -39,6 +43,7 @@ complete -c epmd -n __epmd_goes_on -o systemd -d 'Serve the sockets that systemd
 complete -c epmd -n __epmd_goes_on -o loopback -d 'Listen on loopback only'
 complete -c epmd -n __epmd_goes_on -o allow -x -d 'Answer other hosts only if they are in these networks (separated by commas)'
 complete -c epmd -n __epmd_goes_on -o allow_register -x -d 'Accept registrations, and requests, from hosts in these networks too'
+complete -c epmd -n __epmd_goes_on -o allow_file -x -d 'Read ERL_EPMD_ALLOW and ERL_EPMD_ALLOW_REGISTER from this file of variables, as /etc/default/epmd, and again at SIGHUP, which ends or drops nothing then'
 complete -c epmd -n __epmd_goes_on -o takeover -d 'Take the place of the epmd that serves the port, C\'s or this one; its nodes stay registered'
 complete -c epmd -n __epmd_goes_on -o not_local -x -d 'Treat peers with these addresses of this host (separated by commas) as other hosts, because they are behind a proxy: 127.0.0.6 is that of a service mesh'
 complete -c epmd -n __epmd_goes_on -o user -xa '(__fish_complete_users)' -d 'Bind the port as root, drop root privileges, then serve as this user'

@@ -18,6 +18,7 @@ _arguments \
     '*-loopback[Listen on loopback only]' \
     '*-allow[Answer other hosts only if they are in these networks (separated by commas)]:List: ' \
     '*-allow_register[Accept registrations, and requests, from hosts in these networks too]:List: ' \
+    '*-allow_file[Read ERL_EPMD_ALLOW and ERL_EPMD_ALLOW_REGISTER from this file of variables, as /etc/default/epmd, and again at SIGHUP, which ends or drops nothing then]:File: ' \
     '*-takeover[Take the place of the epmd that serves the port, C'\''s or this one; its nodes stay registered]' \
     '*-not_local[Treat peers with these addresses of this host (separated by commas) as other hosts, because they are behind a proxy\: 127.0.0.6 is that of a service mesh]:List: ' \
     '*-user[Bind the port as root, drop root privileges, then serve as this user]:Name[\:Group]:_users' \

@@ -306,7 +306,8 @@ def test_dockerfile_copies_what_is_there() -> None:
 def test_commands_of_the_pod() -> None:
     (sidecar,) = example("pod.yml")["spec"]["initContainers"]
     assert sidecar["securityContext"]["readOnlyRootFilesystem"], "as test_image runs it"
-    for command in (sidecar["command"], sidecar["startupProbe"]["exec"]["command"]):
+    probes = [sidecar[f"{kind}Probe"]["exec"]["command"] for kind in ("startup", "liveness")]
+    for command in (sidecar["command"], *probes):
         assert command[0] == instruction("ENTRYPOINT")[0]
         read_options(command[1:], {})
 

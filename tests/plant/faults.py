@@ -918,6 +918,12 @@ _TABLES: dict[str, list[_Row]] = {
     ],
     f"{_LIB}/program/run.py": [
         (
+            "networks that were read again have no effect",
+            "    mapper.let_in(settings)\n",
+            "",
+            "program/command/test_own_options.py: hang_up_of_a_daemon",
+        ),
+        (
             "metrics are written by root alone",
             "        events.losing_rights()\n",
             "        events.losing_rights()\n        reporter.start()\n",
@@ -925,8 +931,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "it tells a systemd that waits for another service",
-            "if options.systemd",
-            "if True",
+            "if options.systemd and not",
+            "if True and not",
             "program/process/test_systemd.py: nothing_is_said and source",
         ),
         (
@@ -1191,6 +1197,12 @@ _TABLES: dict[str, list[_Row]] = {
             "_signal.SIGQUIT, _signal.SIGHUP)",
             "_signal.SIGQUIT)",
             f"{_OWN} and any_port and HUP",
+        ),
+        (
+            "a hang-up is ignored though there is a file to read again",
+            "if number == _signal.SIGHUP and hang_up is not None:",
+            "if number == _signal.SIGHUP and hang_up is not None and handler == _signal.SIG_DFL:",
+            "program/command/test_own_options.py: hang_up_of_a_daemon",
         ),
     ],
     f"{_LIB}/program/executable/launcher.py": [
@@ -1520,9 +1532,15 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "a replacement by others is overwritten",
-            "    replaced)\n",
-            "    never)\n",
+            '    replaced)\n        [ "$force" ]',
+            '    never)\n        [ "$force" ]',
             f"{_INSTALL}: foreign_replacement_is_left",
+        ),
+        (
+            "what an upgrade has put there is lost",
+            "keep_anew epmd epmd.c-original",
+            "keep epmd epmd.c-original",
+            f"{_INSTALL}: force_takes_a_place_back and checkout",
         ),
         (
             "one folder that was made is left",

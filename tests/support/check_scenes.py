@@ -71,10 +71,12 @@ def c_is_well(form) -> None:
 
 def options_of_what_runs(form) -> None:
     os.mkdir("/run/here")
+    Path("/run/networks").write_text("ERL_EPMD_ALLOW=10.0.0.0/8\n")
     for options, environ, expected in (
         (["-loopback"], {}, {"other hosts": ("ok", "loopback")}),
         (["-allow", "10.0.0.0/8,fd00::/8"], {}, {"other hosts": ("ok", "allow")}),
         (["-port_file", "/run/here/port", "-allow", ""], {}, {"other hosts": ("ok", "allow")}),
+        (["-allow_file", "/run/networks"], {}, {"other hosts": ("ok", "allow")}),
         (
             ["-relaxed_command_check"],
             {},

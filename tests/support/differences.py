@@ -81,6 +81,12 @@ _START = (
         "makes it log its numbers, because operators send it to daemons to learn something",
     ),
     Difference(
+        "SIGHUP to an epmd with `-systemd`",
+        "ends it",
+        "has no effect but a log line, because `systemctl reload` must not end it; with `-allow_file` it "
+        "reads that file again",
+    ),
+    Difference(
         "zombies of `-daemon`",
         "leaves one for every `-daemon` if PID 1 does not reap",
         "leaves none: each process reaps its own child",

@@ -38,6 +38,9 @@ ADDRESS_VARIABLE = "ERL_EPMD_ADDRESS"
 #: The values of a variable that is a switch.
 _ON = ("1", "yes", "true", "on")
 _OFF = ("0", "no", "false", "off")
+#: The variables that -allow_file reads.
+_IN_ALLOW_FILE = ("ERL_EPMD_ALLOW", "ERL_EPMD_ALLOW_REGISTER")
+_LARGEST_ALLOW_FILE = 1 << 20
 #: The options that name a file for whoever waits for it.
 _FILES = ("port_file", "pid_file")
 
@@ -63,6 +66,8 @@ Serving, not in C's epmd (environment variable: ERL_EPMD_ and the name in capita
     -loopback                Listen on loopback only. ERL_EPMD_LOOPBACK=1 has the same effect.
     -allow List              Answer other hosts only if they are in these networks (separated by commas).
     -allow_register List     Accept registrations, and requests, from hosts in these networks too.
+    -allow_file File         Read ERL_EPMD_ALLOW and ERL_EPMD_ALLOW_REGISTER from this file of variables, as
+                             /etc/default/epmd, and again at SIGHUP, which ends or drops nothing then.
     -takeover                Take the place of the epmd that serves the port, C's or this one; its nodes
                              stay registered. Without one, start as ever.
     -not_local List          Treat peers with these addresses of this host (separated by commas) as other
@@ -148,6 +153,8 @@ class Options(NamedTuple):
 
     `listen_names` are the options and variables that say where to listen, except the port. `port_name` is
     that of the port, or "" for the default.
+
+    `networks` reads the networks of `settings` again, if there is an -allow_file.
     """
 
     settings: Settings = Settings()
@@ -168,6 +175,7 @@ class Options(NamedTuple):
     accept: tuple[str, ...] = ()
     listen_names: tuple[str, ...] = ()
     port_name: str = ""
+    networks: Networks | None = None
 
 
 def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
@@ -182,7 +190,8 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Option
         environ = {}
     # An interactive call must not fail because of a variable that is meant for an epmd that serves.
     serving = {} if command else environ
-    own = _Own(found, serving)
+    networks = Networks(found, serving)
+    own = networks.read()
     daemon = bool(found["--daemon"])
     files = [own.file(name, daemon=daemon) for name in _FILES]
     place = _Place(found, serving)
@@ -205,6 +214,7 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Option
         accept=tuple(code for value in found["--accept"] for code in _list(value)),
         listen_names=place.names,
         port_name="-port" if found["--port"] else "ERL_EPMD_PORT" if "ERL_EPMD_PORT" in serving else "",
+        networks=networks if networks.path else None,
     )
     _must_go_together(options)
     if not options.systemd:
@@ -250,6 +260,8 @@ def _must_go_together(options: Options) -> None:
 
 
 def _check_files(options: Options) -> None:
+    if options.networks is not None and options.command:
+        raise ValueProblem("-allow_file cannot be used with an interactive option")
     named: dict[str, str] = {}
     for where, path in (options.port_file, options.pid_file, options.metrics_file):
         if path and options.command:
@@ -397,6 +409,66 @@ def _host(values: list[str]) -> str:
     return values[-1] if values else ""
 
 
+class Networks:
+    """Those of -allow and -allow_register, which the file `path` of -allow_file may set, and change.
+
+    The command line takes precedence over the file, and the file over the environment: what the file no
+    longer sets is again as the epmd was started. Raises ValueProblem.
+    """
+
+    def __init__(self, found: dict[str, Any], environ: Mapping[str, str]) -> None:
+        self._found = found
+        self._environ = environ
+        given = _Own(found, environ).not_empty("allow_file", "path")
+        self._where, path = given or Given("", "")
+        self.path = os.path.abspath(path) if path else ""
+        if self.path:
+            import ipaddress  # noqa: F401  # the executables cannot import anything while they serve
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Networks) and self.path == other.path
+
+    def read(self) -> _Own:
+        """Return our own options, with what the file sets now. Raises ValueProblem."""
+        if not self.path:
+            return _Own(self._found, self._environ)
+        try:
+            variables = _variables(_content(self.path))
+        except OSError as error:
+            raise ValueProblem(f"{self._where}: cannot read {self.path}: {error.strerror}") from None
+        return _Own(self._found, {**self._environ, **variables}, dict.fromkeys(variables, self.path))
+
+    def changed(self, settings: Settings) -> Settings:
+        """Return these settings with the networks that the file sets now. Raises ValueProblem."""
+        own = self.read()
+        return settings._replace(
+            allow=own.networks("allow"), allow_register=own.networks("allow_register") or ()
+        )
+
+
+def _content(path: str) -> str:
+    """Return what is in a file, of which nothing is read unless it is a regular one. Raises OSError."""
+    import stat
+
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        return os.read(descriptor, _LARGEST_ALLOW_FILE).decode("utf-8", "replace")
+    finally:
+        os.close(descriptor)
+
+
+def _variables(text: str) -> dict[str, str]:
+    """Return those variables of an environment file, as of systemd or a shell, that -allow_file reads."""
+    found = {}
+    for line in text.splitlines():
+        name, is_set, value = line.strip().removeprefix("export ").partition("=")
+        if is_set and name in _IN_ALLOW_FILE:
+            found[name] = value.strip().strip("\"'")
+    return found
+
+
 class _Own:
     """Reads our own options for serving. Each has a variable; a variable that is set to nothing counts as not
     set.
@@ -404,18 +476,24 @@ class _Own:
     Every method takes an option's name without its dash. It raises ValueProblem if the value is invalid.
     """
 
-    def __init__(self, found: dict[str, Any], environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, found: dict[str, Any], environ: Mapping[str, str], files: Mapping[str, str] | None = None
+    ) -> None:
         self._found = found
         self._environ = environ
+        #: The file that sets a variable, if it is not the environment.
+        self._files = files or {}
 
     def _given(self, name: str) -> list[Given]:
         """Return every value on the command line, or else the variable's."""
         if self._found[f"--{name}"]:
             return [Given(f"-{name}", value) for value in self._found[f"--{name}"]]
         variable = _OWN_VARIABLES + name.upper()
-        return [Given(variable, value)] if (value := self._environ.get(variable)) else []
+        where = f"{variable} in {self._files[variable]}" if variable in self._files else variable
+        return [Given(where, value)] if (value := self._environ.get(variable)) else []
 
-    def _not_empty(self, name: str, what: str) -> Given | None:
+    def not_empty(self, name: str, what: str) -> Given | None:
+        """Return the last value, which is not empty, or None if the option is absent."""
         given = self._given(name)
         for where, value in given:
             if not value:
@@ -454,7 +532,7 @@ class _Own:
         )
 
     def user(self, name: str) -> Given | None:
-        return self._not_empty(name, "user")
+        return self.not_empty(name, "user")
 
     def takeover(self) -> str:
         """Return "any" to take over from any epmd, "other" from one of another program, or "".
@@ -468,7 +546,7 @@ class _Own:
 
     def file(self, name: str, *, daemon: bool) -> Given:
         """Return a file to write: its absolute path, STDOUT, or "" if the option is absent."""
-        given = self._not_empty(name, "path")
+        given = self.not_empty(name, "path")
         if given is None:
             return Given("", "")
         if given.value == STDOUT:

@@ -14,18 +14,21 @@ from functools import partial
 
 import gevent
 
+from ..conventions import ValueProblem
 from ..server.acceptor import new_mapper
 from ..server.events import Events
 from ..server.mapper import Mapper
 from . import is_frozen, is_one_file, ownport
 from .executable import bundle, launcher
 from .metrics import Reporter
-from .options import STDOUT, Given, Options
+from .options import STDOUT, Given, Networks, Options
 from .process import at_end, daemon, signals, systemd, watch
 from .process.files import OwnFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .process.privileges import Identity
     from .takeover import TakeOver
 
@@ -129,11 +132,31 @@ def _tell_that_it_serves(
 
 
 def _watch(options: Options, mapper: Mapper, reporter: Reporter) -> None:
-    signals.watch_signals(mapper.hub.loop, reporter.report)
+    signals.watch_signals(mapper.hub.loop, reporter.report, _at_hang_up(options, mapper))
     if os.getpid() == 1:
         watch.reap_orphans(mapper.hub.loop)
     for pid in options.pid_exit:
         watch.when_gone(mapper.hub.loop, pid, partial(mapper.end, f"process {pid} has ended"))
+
+
+def _at_hang_up(options: Options, mapper: Mapper) -> Callable[[], None] | None:
+    """Return what SIGHUP does, or None for what it does by default.
+
+    A service manager that reloads must not end a service that has nothing to read again.
+    """
+    if options.networks is not None:
+        return partial(_read_networks_again, options.networks, mapper)
+    return mapper.events.nothing_to_read_again if options.systemd else None
+
+
+def _read_networks_again(networks: Networks, mapper: Mapper) -> None:
+    try:
+        settings = networks.changed(mapper.settings)
+    except ValueProblem as problem:
+        mapper.events.networks_stay(str(problem))
+        return
+    mapper.events.networks_read(networks.path, mapper.settings, settings)
+    mapper.let_in(settings)
 
 
 def _numbers(options: Options, port: int) -> tuple[tuple[Given, int], ...]:

@@ -25,6 +25,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Protocol
 
+    from .networks import Network
+    from .settings import Settings
+
     class Peer(Protocol):
         """A connection, as log lines show it. str() gives the peer's address, ADDRESS:PORT."""
 
@@ -108,6 +111,25 @@ class Events:
     def numbers(self, numbers: Iterable[tuple[str, str]]) -> None:
         """Somebody has asked for the numbers of this mapper."""
         self._log.say(0, "numbers: " + " ".join(f"{name}={number}" for name, number in numbers), INFO)
+
+    def networks_read(self, path: str, before: Settings, after: Settings) -> None:
+        """The file of -allow_file was read again."""
+        changes = [
+            f"{name} {_listed(new)}, not {_listed(old)}"
+            for name, old, new in (
+                ("-allow", before.allow, after.allow),
+                ("-allow_register", before.allow_register or None, after.allow_register or None),
+            )
+            if old != new
+        ]
+        self._log.say(0, f"read {path} again: {'; '.join(changes) or 'nothing has changed'}")
+
+    def networks_stay(self, reason: str) -> None:
+        """The file of -allow_file cannot be read again."""
+        self._log.say(0, f"{reason}; the networks stay as they were")
+
+    def nothing_to_read_again(self) -> None:
+        self._log.say(0, "SIGHUP has no effect: there is no -allow_file to read again")
 
     def took_over(self, text: str) -> None:
         """This process has taken the place of another epmd."""
@@ -265,3 +287,7 @@ class Events:
     def _complain(self, peer: Peer, kind: str, *details: object) -> None:
         # Of many complaints only a few are logged, and only those need the peer's address.
         self._log.complain(f"{kind} from %s", *details, peer)
+
+
+def _listed(networks: tuple[Network, ...] | None) -> str:
+    return "not set" if networks is None else ",".join(map(str, networks))

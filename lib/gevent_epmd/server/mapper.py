@@ -71,7 +71,7 @@ class Mapper:
     """What all connections share: settings, events, nodes, timers. NAMES and DUMP report `port`."""
 
     def __init__(self, settings: Settings, port: int, events: Events) -> None:
-        self.settings = settings
+        self.let_in(settings)
         self.port = port
         self.events = events
         self.counts = events.counts
@@ -257,6 +257,11 @@ class Mapper:
     def dump_reply(self) -> bytes:
         """Return the reply to DUMP."""
         return self.registry.dump_reply(self.port)
+
+    def let_in(self, settings: Settings) -> None:
+        """From now on, decide by these settings who may ask and register. Connections that are open stay."""
+        self.settings = settings
+        self.may_ask = settings.may_ask()
 
     def may_be_killed(self) -> bool:
         """Return whether KILL ends the mapper: always with relaxed checking, otherwise only without live

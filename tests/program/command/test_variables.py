@@ -12,15 +12,18 @@ from gevent_epmd.program.options import Given, ValueProblem, read_options
 from support.daemons import daemon
 from support.forms import Source
 from support.marks import forms
+from support.paths import ROOT
 from support.patience import wait_until, whole_seconds
 from support.peer import ask
 from support.ports import answers, reserved_port
 from support.programs import outcome, run
 
+ALLOW_FILE = ROOT / "docs" / "examples" / "default-epmd"
 #: A value of each, and one that is invalid.
 VALUES = {
     "allow": ("10.0.0.0/8", "nonsense"),
     "allow_register": ("10.0.0.0/8, fd00::/8", "10.0.0.1/8"),
+    "allow_file": (str(ALLOW_FILE), "/nowhere/allow"),
     "not_local": ("127.0.0.6, 10.0.0.7", "127.0.0.6/8"),
     "user": ("nobody:nogroup", "no:such"),
     "idle_exit": ("60", "soon"),
@@ -51,7 +54,7 @@ def test_each_option_that_serves_has_one() -> None:
             if isinstance(given, Given) and given.where:
                 by_line = by_line._replace(**{field: given._replace(where=variable(name))})
         assert by_variable == by_line._replace(must_serve=False) != read_options([], {})
-        # Nobody waits for the metrics.
+        # Nobody waits for the metrics, nor for the networks.
         assert by_line.must_serve == (name in ("port_file", "pid_file"))
 
 
@@ -73,6 +76,7 @@ TWICE = {
     "delay_write": ("1", "2"),
     "allow": ("192.0.2.0/24", "10.0.0.0/8"),
     "allow_register": ("192.0.2.0/24", "10.0.0.0/8"),
+    "allow_file": (str(ROOT / "LICENSE"), str(ALLOW_FILE)),
     "not_local": ("127.0.0.6", "127.0.0.7"),
     "user": ("daemon", "nobody:nogroup"),
     "idle_exit": ("1", "60"),

@@ -504,7 +504,8 @@ def _reachable(sight: Sight, where: str, allow: tuple[Network, ...] | None) -> F
     seen = f"may ask for the names and ports of all nodes: the epmd listens on {where}"
     if allow is not None:
         seen += f", and its -allow names everybody ({networks})"
-    if any(process.kind == procfs.OURS and not process.knows_environ for process in sight.processes):
+    ours = [process for process in sight.processes if process.kind == procfs.OURS]
+    if any(process.options is None or not process.knows_environ for process in ours):
         seen += " (unless its ERL_EPMD_ALLOW, which cannot be read, excludes them)"
     elif not sight.processes:
         seen += " (unless its -allow, which cannot be read, excludes them)"

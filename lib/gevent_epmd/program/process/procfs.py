@@ -44,7 +44,7 @@ _OTP_OF_ERTS = 12
 _VERSION = re.compile(re.escape(MARK) + rb"([0-9A-Za-z.+]+)\n")
 _OUR_PACKAGE = re.compile(r"gevent_epmd-([0-9A-Za-z.+]+)\.dist-info")
 #: The options that control who may do what (True if a value follows), and their variables.
-_TELLING = {"-allow": True, "-allow_register": True, "-relaxed_command_check": False}
+_TELLING = {"-allow": True, "-allow_register": True, "-allow_file": True, "-relaxed_command_check": False}
 _TELLING_VARIABLES = {f"ERL_EPMD_{option[1:].upper()}" for option in _TELLING}
 #: In bytes. More than the size of our executables, so that a larger program is read only in part.
 _LARGEST = 64 << 20
@@ -344,7 +344,8 @@ def _maps(pid: int) -> str:
 def _options(line: list[str], environ: dict[str, str]) -> Options | None:
     """Read those options of an epmd that control who may do what, from its command line and environment.
 
-    Other options name files and users, and could be read only where that process runs.
+    The file of -allow_file is read as it is now. Other options name files and users, and could be read only
+    where that process runs.
     """
     kept: list[str] = []
     words = iter(line)

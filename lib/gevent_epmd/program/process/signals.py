@@ -1,5 +1,5 @@
-"""Ends the process by a signal in the two cases in which the default action is not sufficient, and reports on
-SIGUSR1.
+"""Ends the process by a signal in the two cases in which the default action is not sufficient, reports on
+SIGUSR1, and lets SIGHUP do something else if the caller wants that.
 
 - The process is process 1, for example in a container. The kernel does not deliver a signal to process 1
   unless the process handles it. `docker stop` therefore waits in vain for C's epmd. In the one-file
@@ -54,21 +54,26 @@ def ignore_requests_for_reports() -> None:
     _signal.signal(_signal.SIGUSR1, _signal.SIG_IGN)
 
 
-def watch_signals(loop: Any, report: Callable[[], object]) -> None:
+def watch_signals(loop: Any, report: Callable[[], object], hang_up: Callable[[], None] | None = None) -> None:
     """Call `report` on SIGUSR1, and run the clean-up before a signal ends the process.
 
-    Without watchers of the event loop, Python would call a signal handler only when the loop returns. Call
-    this after everything was added to `at_end`.
+    With `hang_up`, SIGHUP calls that instead, even if it was ignored. Without watchers of the event loop,
+    Python would call a signal handler only when the loop returns. Call this after everything was added to
+    `at_end`.
     """
-    watcher = loop.signal(_signal.SIGUSR1)
-    watcher.start(report)
-    _watchers.append(watcher)
+    _watch(loop, _signal.SIGUSR1, report)
     for number in _ENDING if os.getpid() == 1 else _ENDING + _ODD:
         handler = _signal.getsignal(number)
-        if handler is _exit or (handler == _signal.SIG_DFL and not at_end.is_empty()):
-            watcher = loop.signal(number)
-            watcher.start(_end, number)
-            _watchers.append(watcher)
+        if number == _signal.SIGHUP and hang_up is not None:
+            _watch(loop, number, hang_up)
+        elif handler is _exit or (handler == _signal.SIG_DFL and not at_end.is_empty()):
+            _watch(loop, number, _end, number)
+
+
+def _watch(loop: Any, number: int, call: Callable[..., object], *arguments: int) -> None:
+    watcher = loop.signal(number)
+    watcher.start(call, *arguments)
+    _watchers.append(watcher)
 
 
 def _end(number: int) -> None:
