@@ -98,7 +98,7 @@ SPECS
 """
 
 #: The options whose values can be completed. Values of other options get no completion.
-FILES, USERS, HOSTS, NODES = ("-port_file", "-pid_file"), "-user", "-host", "-stop"
+FILES, USERS, HOSTS, NODES = ("-port_file", "-pid_file", "-metrics_file"), "-user", "-host", "-stop"
 _ZSH_VALUES = {USERS: "_users", HOSTS: "_hosts", NODES: "_epmd_nodes", **dict.fromkeys(FILES, "_files")}
 _FISH_VALUES = {
     USERS: " -xa '(__fish_complete_users)'",

@@ -26,6 +26,11 @@ Sources = dict[str, str]
 parsed = functools.cache(ast.parse)
 
 
+@functools.cache
+def nodes(tree: ast.AST) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(tree))
+
+
 def read_sources() -> Sources:
     found = {}
     for path in FOLDER.rglob("*.py"):
@@ -44,7 +49,7 @@ ROOMS = ("program", "check", "executable", "process")
 def imports(module: str, tree: ast.AST, known: Sources) -> Iterator[str]:
     """The modules that a module imports.  That an import of a.b runs a too does not count: a package's own
     modules are not below it."""
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):

@@ -22,7 +22,9 @@ from gevent_epmd.program.executable.licences import Part
 ROOT = Path(__file__).parents[1]
 TEXTS = ROOT / "build" / "licence-texts"
 UNKNOWN = "unknown"
-OURS, PYTHON, PYINSTALLER, GCC = "gevent-epmd", "Python", "pyinstaller", "GCC runtime"
+OURS, PYTHON, PYINSTALLER = "gevent-epmd", "Python", "pyinstaller"
+#: What a compiler links into what it compiles.
+GCC, LLVM = "GCC runtime", "LLVM runtime"
 PACKAGES = ("docopt-ng", "gevent", "greenlet", PYINSTALLER)
 
 #: Who made a shared library, by the beginning of its name.
@@ -48,6 +50,7 @@ KNOWN = {
     "libffi": ("MIT", ["libffi"]),
     "zstd": ("(BSD-3-Clause OR GPL-2.0-only) AND MIT", ["zstd"]),
     GCC: ("GPL-3.0-or-later WITH GCC-exception-3.1", ["gcc-exception", "gpl-3.0"]),
+    LLVM: ("Apache-2.0 WITH LLVM-exception", ["llvm"]),
     "libev": ("BSD-2-Clause OR GPL-2.0-or-later", ["libev"]),
 }
 #: Where the version is to be found in the file itself; libffi has it from 3.5 on.
@@ -77,11 +80,14 @@ def components(entries: Iterable[Entry]) -> list[Component]:
     """All of them, sorted by name, each with its entries; one that is inside another one's file has none."""
     owned: dict[str, list[Entry]] = {}
     owner = _Owners()
+    outer: dict[str, str] = {}
     for entry in sorted(set(entries)):
         owned.setdefault(owner.of(entry), []).append(entry)
         for inner in _inside(entry):
             owned.setdefault(inner, [])
-    origin = {name: _origin(name, theirs, owned) for name, theirs in owned.items()}
+            outer.setdefault(inner, entry.path)
+    # The file in which the version is to be looked for.
+    origin = {name: theirs[0].path if theirs else outer[name] for name, theirs in owned.items()}
     return [Component(_part(name, origin[name]), owned[name]) for name in sorted(owned, key=str.lower)]
 
 
@@ -109,26 +115,22 @@ def _files(package: Distribution) -> Iterator[str]:
 
 
 def _inside(entry: Entry) -> Iterator[str]:
-    for name, inner in INSIDE.items():
-        if entry.name.split(".cpython-")[0] == name and not (inner == GCC and _needs_libstdcxx(entry.path)):
-            yield inner
+    name = re.split(r"\.cpython-|\.so\.", entry.name)[0].rpartition("lib-dynload/")[2]
+    if name in INSIDE and not (INSIDE[name] == GCC and _needs(entry.path, "libstdc++")):
+        yield LLVM if INSIDE[name] == GCC and b"clang" in _compiler("--version") else INSIDE[name]
+    # Linked statically, as in the Python of scripts/portable.
+    if re.match(r"libpython\d|zlib$", name) and re.search(VERSIONS["zlib"], Path(entry.path).read_bytes()):
+        yield "zlib"
+    if name == "_ctypes" and entry.path.endswith(".so") and not _needs(entry.path, "libffi"):
+        yield "libffi"
 
 
-def _needs_libstdcxx(path: str) -> bool:
-    return b"libstdc++" in subprocess.check_output(["readelf", "-d", path])
+def _compiler(option: str) -> bytes:
+    return subprocess.check_output(["c++", option])
 
 
-def _origin(name: str, theirs: list[Entry], owned: dict[str, list[Entry]]) -> str:
-    """The file in which the version is to be looked for."""
-    if theirs:
-        return theirs[0].path
-    outer = next(inside for inside, inner in INSIDE.items() if inner == name)
-    return next(
-        entry.path
-        for entries in owned.values()
-        for entry in entries
-        if entry.name.split(".cpython-")[0] == outer
-    )
+def _needs(path: str, library: str) -> bool:
+    return library.encode() in subprocess.check_output(["readelf", "-d", path])
 
 
 def _part(name: str, path: str) -> Part:
@@ -153,8 +155,11 @@ def _version(name: str, path: str) -> str:
         from gevent.libev import corecext
 
         return corecext.get_version().removeprefix("libev-")
+    if name == LLVM:
+        found = re.search(rb"clang version (\d+\.\d+\.\d+)", _compiler("--version"))
+        return found[1].decode() if found else UNKNOWN
     if name == GCC and not re.search(r"\.so\.[\d.]+$", path):  # it is inside another one's file
-        return subprocess.check_output(["c++", "-dumpfullversion"], text=True).strip()
+        return _compiler("-dumpfullversion").decode().strip()
     found = re.search(VERSIONS.get(name, b"$^"), Path(path).read_bytes())
     return found[1].decode() if found else _packaged_version(path)
 

@@ -47,6 +47,14 @@ Nodes of OTP 23.3 and later register again with the next epmd by themselves; old
 After
 .B \\-daemon
 HUP is ignored.
+With
+.BR \\-allow_file ,
+HUP reads that file again and logs what has changed; no connection is closed.
+With
+.B \\-systemd
+alone, HUP has no effect.
+USR1 logs one line with the numbers of nodes, requests and connections, and writes the file of
+.BR \\-metrics_file .
 .SH SECURITY
 Everybody who can reach the port can read the names and ports of the nodes.
 Only this host can register nodes and use
@@ -56,6 +64,23 @@ Use
 if all nodes are on one host, and
 .B \\-allow
 or a firewall if they are not.
+.SH FILES
+.TP
+.I /etc/default/epmd
+The variables for the systemd units of the packages, which name it in
+.B ERL_EPMD_ALLOW_FILE
+too: after a change of the networks there, use
+.BR "systemctl reload epmd.service" .
+.TP
+.IR gevent-epmd.socket ", " gevent-epmd.service
+The units of the packages; they listen on loopback.
+.B systemctl enable \\-\\-now gevent-epmd.socket
+gives them the names
+.IR epmd.socket " and " epmd.service .
+To listen elsewhere, put a drop-in with
+.B ListenStream=
+into
+.IR /etc/systemd/system/epmd.socket.d .
 .SH EXAMPLES
 .nf
 epmd \\-daemon \\-loopback

@@ -31,10 +31,19 @@ An option takes precedence over its variable.
   reaches these addresses, so `-allow_register` beside it is an error.
 - **`-allow`** takes networks in CIDR notation, as in `10.0.0.0/8,fd00::/8`. This host itself may always
   ask.
+- **`-allow_file`** names a file of variables, as systemd's `EnvironmentFile=` or a shell reads it. Only
+  `ERL_EPMD_ALLOW` and `ERL_EPMD_ALLOW_REGISTER` are read from it. They take precedence over the environment,
+  and the options take precedence over them. At SIGHUP the file is read again: a log line says what has
+  changed, and open connections stay, also those of registered nodes. If it cannot be read, or has an invalid
+  network, the networks stay as they were, and a log line says why. What the file does not set is as in the
+  environment; set to nothing, it counts as not set.
 - **Lists.** If `-allow`, `-allow_register` or `-pid_exit` is given several times, the lists are joined. Of
   every other option the last value counts.
-- **`-port_file` and `-pid_file`** never follow a symbolic link in the last part of the path: the file takes
-  the link's place. As root, such a link is an error, and so is a link of another user in the folder's path.
+- **`-port_file`, `-pid_file` and `-metrics_file`** never follow a symbolic link in the last part of the path:
+  the file takes the link's place. As root, such a link is an error, and so is a link of another user in the
+  folder's path.
+- **`-metrics_file`** is written as the user that serves: with `-user`, its folder must be one in which this
+  user may write. The file stays at the end. [Monitoring](operators.md#monitoring) tells how to use it.
 - **`-pid_exit`** with a process that has ended already makes `-daemon` fail.
 - **`-not_local`** takes addresses or networks, as `-allow` does. A connection from one of them counts as one
   of another host, even if it comes from this host: it cannot register, unless `-allow_register` names it too.
@@ -45,6 +54,11 @@ An option takes precedence over its variable.
 - **`-packet_timeout`** also limits how long a client may take to read a reply.
 - **`-systemd`** listens on the sockets that systemd passes. `-address`, `-loopback`, `-port` and their
   variables have no effect, and a log line says so.
+- **`-check`** may be followed by `-json`, `-nagios`, `-accept`, `-host` and `-port`: `epmd -check -json` is
+  `epmd -json -check`. [check.schema.json](check.schema.json) describes the JSON.
+- **`-nagios`** prints one line with perfdata. Errors in the command line end with 3 then, which is unknown.
+- **`-accept`** takes [codes](troubleshooting.md#json) of warnings, which then count as ok. What is wrong
+  cannot be accepted.
 - **Errors in the command line** are one line on stderr. `-help` prints the usage on stderr, with status 1, as
   C's epmd does; `--help` prints it on stdout.
 """

@@ -12,12 +12,15 @@ import hashlib
 import json
 import platform
 import sys
+import sysconfig
 import uuid
 from pathlib import Path
 
 from gevent_epmd import __version__
 
-NAME = f"gevent-epmd-{__version__}-linux-{platform.machine()}"
+#: An executable for musl has another name than that for glibc, which most hosts have.
+LIBC = "-musl" if "musl" in (sysconfig.get_config_var("SOABI") or "") else ""
+NAME = f"gevent-epmd-{__version__}-linux-{platform.machine()}{LIBC}"
 OURS = "gevent-epmd"
 ON_PYPI = (OURS, "docopt-ng", "gevent", "greenlet", "pyinstaller")
 

@@ -17,10 +17,11 @@ VARIABLES = {
     "takes precedence.",
     "ERL_EPMD_TAKEOVER": "1, yes, true, on: the same as -takeover, but an epmd that runs this program file "
     "already stays. 0, no, false, off, or set to nothing: no effect.",
-    "ERL_EPMD_ALLOW, ERL_EPMD_ALLOW_REGISTER, ERL_EPMD_NOT_LOCAL, ERL_EPMD_USER, ERL_EPMD_IDLE_EXIT, "
-    "ERL_EPMD_PID_EXIT, ERL_EPMD_PORT_FILE, ERL_EPMD_PID_FILE, ERL_EPMD_PACKET_TIMEOUT": "The defaults of "
-    "the options of these names, for an epmd that is to serve. A variable that is set to nothing counts as "
-    "not set. If only the variable names a file, a port that is already in use is not an error.",
+    "ERL_EPMD_ALLOW, ERL_EPMD_ALLOW_REGISTER, ERL_EPMD_ALLOW_FILE, ERL_EPMD_NOT_LOCAL, ERL_EPMD_USER, "
+    "ERL_EPMD_IDLE_EXIT, ERL_EPMD_PID_EXIT, ERL_EPMD_PORT_FILE, ERL_EPMD_PID_FILE, ERL_EPMD_METRICS_FILE, "
+    "ERL_EPMD_PACKET_TIMEOUT": "The defaults of the options of these names, for an epmd that is to serve. A "
+    "variable that is set to nothing counts as not set. If only the variable names a file, a port that is "
+    "already in use is not an error.",
     "ERL_EPMD_RELAXED_COMMAND_CHECK": "If set, even to nothing, the same as -relaxed_command_check.",
     "ERL_EPMD_FDSTORE": "1, yes, true, on: keep the nodes' connections in the descriptor store of the unit, "
     "also if FDSTORE is not set, as by systemd before version 254. 0, no, false, off: do not. Used only with "

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import resource
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from support.cost import Cost
-from support.forms import FORMS, PROGRAMS, InProcess, Process, Server, Source, command_of
+from support.forms import FORMS, Folder, InProcess, Process, Server, Source, command_of
 from support.made import Made
 from support.order import longest_first
 from support.programs import Real, heed_signals
@@ -23,9 +25,14 @@ MARKS = (
 
 heed_signals()
 
+# The thousands of tests that are collected stay to the end: looking through them again and again takes long.
+gc.disable()
+
 # How long an example takes is a matter of the machine.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+#: For the same tests once more, with another Python.
+settings.register_profile("few", settings.get_profile("patient"), max_examples=10)
 
 # Some tests hold thousands of connections.
 _, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -44,6 +51,18 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", mark)
     config.pluginmanager.register(Cost())
     Real.wanted = not config.getoption("quick")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """What has no measured test is not even read: each worker would, for seconds."""
+    if config.getoption("measured") == "yes" and collection_path.suffix == ".py":
+        return "mark.measured" not in collection_path.read_text(encoding="utf-8") or None
+    return None
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -99,9 +118,9 @@ def command(request) -> list[str]:
     return command_of(request.param)
 
 
-@pytest.fixture(params=PROGRAMS.values(), ids=lambda form: form.__name__)
+@pytest.fixture(params=[Source, Folder], ids=lambda form: form.__name__)
 def ours(request) -> list[str]:
-    """The same, for each form that is ours."""
+    """The same, for each form that is ours, but for the launcher, which passes on what it is called with."""
     return command_of(request.param)
 
 

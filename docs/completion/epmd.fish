@@ -12,7 +12,7 @@ function __epmd_goes_on
                 return 1
             case "none "{-stop,}
                 set value last
-            case "none "{-address,-port,-allow,-allow_register,-not_local,-user,-idle_exit,-pid_exit,-port_file,-pid_file,-packet_timeout,-delay_accept,-delay_write,-stop,-host,}
+            case "none "{-address,-port,-allow,-allow_register,-allow_file,-not_local,-user,-idle_exit,-pid_exit,-port_file,-pid_file,-metrics_file,-packet_timeout,-delay_accept,-delay_write,-stop,-host,-accept,}
                 set value some
         end
     end
@@ -39,6 +39,7 @@ complete -c epmd -n __epmd_goes_on -o systemd -d 'Serve the sockets that systemd
 complete -c epmd -n __epmd_goes_on -o loopback -d 'Listen on loopback only'
 complete -c epmd -n __epmd_goes_on -o allow -x -d 'Answer other hosts only if they are in these networks (separated by commas)'
 complete -c epmd -n __epmd_goes_on -o allow_register -x -d 'Accept registrations, and requests, from hosts in these networks too'
+complete -c epmd -n __epmd_goes_on -o allow_file -x -d 'Read ERL_EPMD_ALLOW and ERL_EPMD_ALLOW_REGISTER from this file of variables, as /etc/default/epmd, and again at SIGHUP, which ends or drops nothing then'
 complete -c epmd -n __epmd_goes_on -o takeover -d 'Take the place of the epmd that serves the port, C\'s or this one; its nodes stay registered'
 complete -c epmd -n __epmd_goes_on -o not_local -x -d 'Treat peers with these addresses of this host (separated by commas) as other hosts, because they are behind a proxy: 127.0.0.6 is that of a service mesh'
 complete -c epmd -n __epmd_goes_on -o user -xa '(__fish_complete_users)' -d 'Bind the port as root, drop root privileges, then serve as this user'
@@ -46,6 +47,7 @@ complete -c epmd -n __epmd_goes_on -o idle_exit -x -d 'Shut down when for this m
 complete -c epmd -n __epmd_goes_on -o pid_exit -x -d 'Shut down as soon as one of these processes ends (separated by commas)'
 complete -c epmd -n __epmd_goes_on -o port_file -rF -d 'Write the port to this file once requests are answered, and remove the file at exit; - is stdout'
 complete -c epmd -n __epmd_goes_on -o pid_file -rF -d 'Write the process ID of the server to this file, in the same way'
+complete -c epmd -n __epmd_goes_on -o metrics_file -rF -d 'Write the numbers of nodes, requests and connections to this file every 15 seconds and at exit, for Prometheus'
 complete -c epmd -n __epmd_goes_on -s d -d 'Log each request to stderr, and remember only 5 recently unregistered names'
 complete -c epmd -n __epmd_goes_on -o debug -d 'Log each request to stderr, and remember only 5 recently unregistered names'
 complete -c epmd -n __epmd_goes_on -o packet_timeout -x -d 'Close a connection whose request is incomplete after this time'
@@ -59,6 +61,8 @@ complete -c epmd -n __epmd_goes_on -o stop -xa '(__epmd_nodes)' -d 'Unregister t
 complete -c epmd -n __epmd_goes_on -o check -d 'Diagnose this host\'s epmd and nodes, and print a remedy for each problem'
 complete -c epmd -n __epmd_goes_on -o host -xa '(__fish_print_hostnames)' -d 'With -names, -started or -check: ask the epmd of another host'
 complete -c epmd -n __epmd_goes_on -o json -d 'With -names, -dump or -check: print JSON'
+complete -c epmd -n __epmd_goes_on -o nagios -d 'With -check: print one line, and exit with 0 (ok), 1 (warning), 2 (critical) or 3 (unknown), as a plugin of Nagios does'
+complete -c epmd -n __epmd_goes_on -o accept -x -d 'With -check: do not warn of these (separated by commas), as -accept open'
 complete -c epmd -n __epmd_goes_on -l help -d 'Print this text'
 complete -c epmd -n __epmd_goes_on -l version -d 'Print the version'
 complete -c epmd -n __epmd_goes_on -l licences -d 'Print the licences of everything in this epmd'

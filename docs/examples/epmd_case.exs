@@ -1,5 +1,5 @@
 # EpmdCase: each test has a private epmd, and starts peers on it. Copy this file to test/support, or require it in
-# test_helper.exs. An epmd of gevent-epmd must be on PATH.
+# test_helper.exs. An epmd of gevent-epmd must be on PATH. For OTP 25 and later.
 #
 #     defmodule ClusterTest do
 #       use EpmdCase, async: true
@@ -16,8 +16,6 @@
 defmodule EpmdCase do
   use ExUnit.CaseTemplate
 
-  @patience 60_000
-
   setup do
     {:ok, epmd: start_epmd()}
   end
@@ -25,19 +23,19 @@ defmodule EpmdCase do
   @doc "Starts an epmd at a free port, which ends with the test, and returns the port."
   def start_epmd do
     epmd = Enum.find(candidates(), &ours?/1) || raise "no epmd of gevent-epmd is on PATH"
-    args = ~w(-loopback -relaxed_command_check -port 0 -port_file - -pid_exit #{System.pid()})
-    running = Port.open({:spawn_executable, epmd}, [:binary, :exit_status, line: 80, args: args])
+    file = Path.join(System.tmp_dir!(), "epmd-#{System.pid()}-#{System.unique_integer([:positive])}")
+    # It ends with this VM, even if nobody can stop it any more.
+    private = ~w(-daemon -loopback -relaxed_command_check -port 0 -pid_exit #{System.pid()} -port_file)
 
-    port =
-      receive do
-        {^running, {:data, {:eol, line}}} -> String.to_integer(line)
-        {^running, {:exit_status, status}} -> raise "epmd ended with status #{status}"
-      after
-        @patience -> raise "epmd does not start"
-      end
+    case run(epmd, private ++ [file]) do
+      {_, 0} ->
+        port = file |> File.read!() |> String.trim()
+        on_exit(fn -> run(epmd, ["-port", port, "-kill"]) end)
+        String.to_integer(port)
 
-    on_exit(fn -> System.cmd(epmd, ["-port", "#{port}", "-kill"], stderr_to_stdout: true) end)
-    port
+      {said, status} ->
+        raise "#{epmd} ended with status #{status}: #{said}"
+    end
   end
 
   # The VM puts the folder with C's epmd before everything else on PATH.
@@ -49,13 +47,15 @@ defmodule EpmdCase do
   end
 
   defp ours?(epmd) do
-    {said, status} = System.cmd(epmd, ["--version"], stderr_to_stdout: true)
+    {said, status} = run(epmd, ["--version"])
     status == 0 and String.starts_with?(said, "epmd ")
   end
 
+  defp run(epmd, options), do: System.cmd(epmd, options, stderr_to_stdout: true)
+
   @doc "Starts a peer, which ends with the test. Returns what :peer.call takes, and the node."
   def start_peer(epmd, name, args \\ []) do
-    own = ["-epmd_port", "#{epmd}", "-start_epmd", "false", "-setcookie", "biscuit", "-pa"]
+    own = ["-start_epmd", "false", "-setcookie", "biscuit", "-pa"]
     code = Enum.map(:code.get_path(), &to_charlist/1)
 
     {:ok, peer, node} =
@@ -64,6 +64,7 @@ defmodule EpmdCase do
         host: to_charlist("127.0.0.1"),
         longnames: true,
         connection: :standard_io,
+        env: [{to_charlist("ERL_EPMD_PORT"), Integer.to_charlist(epmd)}],
         args: Enum.map(args ++ own, &to_charlist/1) ++ code
       })
 

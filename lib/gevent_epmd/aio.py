@@ -30,6 +30,7 @@ from .client.exchange import (
     NoReplyError,
     Target,
     TooLateError,
+    is_listing,
 )
 from .conventions import EpmdError
 from .protocol import Port2Request
@@ -61,7 +62,7 @@ class Client(api.Asker):
         """Return whether an epmd answers, with a whole and right answer."""
         try:
             async with self._call() as call:
-                return answers.is_listing(await call.listing(wire.NAMES_REQ))
+                return is_listing(await call.listing(wire.NAMES_REQ))
         except EpmdError:
             return False
 

@@ -78,6 +78,10 @@ class ProtocolError(Complaint):
     """An error that ends a connection without a reply."""
 
 
+class RequestDenied(ProtocolError):
+    """A request that this peer may not make, or that nobody may make now."""
+
+
 class PacketReader:
     """Collects one packet, which may arrive in pieces of any size (C: `want` and `got` of do_read).
 
@@ -101,11 +105,6 @@ class PacketReader:
     def got(self) -> int:
         """How many bytes have arrived, header included."""
         return len(self._got)
-
-    @property
-    def so_far(self) -> bytes:
-        """The bytes that have arrived, header included."""
-        return self._got
 
     def receive_data(self, data: bytes) -> bytes | None:
         """Take the next bytes, and return the packet without its header once it is complete, else None.
@@ -306,9 +305,9 @@ def port2_reply(node: Alive2Request) -> bytes:
     return bytes((PORT2_RESP, 0)) + node.packet()[1:]
 
 
-def listing_reply(port: int, text: bytes) -> bytes:
-    """Build the reply to NAMES or DUMP: the mapper's own port, then the text."""
-    return _U32.pack(port) + text
+def listing_reply(port: int, lines: list[bytes]) -> bytes:
+    """Build the reply to NAMES or DUMP: the mapper's own port, then a line for each node."""
+    return b"".join((_U32.pack(port), *lines))
 
 
 def names_line(name: bytes, port: int) -> bytes:

@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,7 +42,7 @@ _STRANGER = "another program at the port"
 _NO_ANSWER = "an epmd that does not answer"
 _NO_REASON = "a system error in syslog"
 #: The differences of signals.
-_OF_SIGNALS = {"XFSZ": "a log file at its size limit", "USR1": "SIGUSR1"}
+_OF_SIGNALS = {"XFSZ": "a log file at its size limit", "USR1": "SIGUSR1 to an epmd that serves"}
 
 _SIGNALS = ("TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "ALRM", "PIPE", "CHLD", "XFSZ", "WINCH")
 _SIGNALS_TO_A_DAEMON = ("TERM", "INT", "HUP", "QUIT", "USR1", "PIPE", "XFSZ")
@@ -313,10 +313,9 @@ class _Syslog:
     def heard(self, title: str, port: int, *, difference: str = "") -> Seen:
         """What has been sent since the last call."""
         self._send(_MARK)
-        lines = "\n".join(iter(lambda: self._came.get(timeout=PATIENCE).decode(), _MARK.decode()))
+        came = iter(lambda: self._came.get(timeout=PATIENCE).decode(), _MARK.decode())
+        lines = "".join(f"{line}\n" for line in came)
         text = re.sub(r"(?m)^(<\d+>)\w{3} [ \d]\d \d\d:\d\d:\d\d ", r"\1TIME ", lines)
-        # How often the clock is looked at while nobody asks is a matter of when somebody does.
-        text = re.sub(r"(?m)(^.*time in seconds: \d+\n)(?:.*time in seconds: \d+\n)+", r"\1", text)
         return Seen(title, masked(re.sub(r"\[\d+\]:", "[PID]:", text), port), difference)
 
     def _listen(self) -> None:
@@ -331,7 +330,9 @@ class _Syslog:
 _MARK, _END = b"mark", b"end"
 
 
-_PLAYS: tuple[Callable[[Form], Iterator[Seen]], ...] = (
+#: The scenes of a form, each of one part of what it does.
+Play = Callable[[Form], Iterator[Seen]]
+PLAYS: tuple[Play, ...] = (
     signals,
     signals_to_a_daemon,
     belongings,
@@ -342,9 +343,9 @@ _PLAYS: tuple[Callable[[Form], Iterator[Seen]], ...] = (
 )
 
 
-def play(form: Form) -> list[Seen]:
+def play(form: Form, plays: Sequence[Play] = PLAYS) -> list[Seen]:
     """Most of the time is spent waiting, so all are played at once."""
-    return seen_in(_PLAYS, form, len(_PLAYS))
+    return seen_in(plays, form, len(plays))
 
 
 def rows(c: Form, ours: Form, _plan: Plan) -> Iterator[Row]:

@@ -12,20 +12,19 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
-from comparison.masks import masked
+from comparison.masks import in_any_order, masked
 from comparison.rows import Form, Row, Seen, at_once, seen_in
 from comparison.settled import settle, stay_on_one_processor
 from gevent_epmd.protocol import frame
 from support.daemons import serving_pid
 from support.forms import Process
 from support.paths import TESTS
-from support.patience import LONG, wait_until, whole_seconds
+from support.patience import LONG, wait_until
 from support.peer import Peer, ask, node, register, try_to_register
 from support.programs import run
 from support.scenes import OTHER_V4, run_apart
@@ -40,7 +39,7 @@ _AT_ONCE = 4
 
 _NOT_THERE = "an address that the host does not have, while an epmd is running"
 _TAKEN = "an address that is in use, while an epmd is running on all addresses"
-_PART = "the log of an incomplete packet"
+_ORDER = "the order of the log of `-d -d` and `-d -d -d`"
 #: The events of which the sides speak differently on purpose, from which debug level on, and the
 #: title of the difference.
 _DELIBERATE = {
@@ -53,12 +52,8 @@ _DELIBERATE = {
     "the end of an empty name with extra data": (0, "a registration of an empty name"),
     "STOP of an unknown name": (1, "STOP of an unknown name"),
     "an unknown tag, again and again": (0, "the same error again and again"),
-    "nothing, for a while": (3, "the log of `-d -d -d` while nothing happens"),
-    "half a header is sent, before a close": (3, _PART),
-    "half a header is sent, before a reset": (3, _PART),
-    "half a packet is sent, before a close": (3, _PART),
-    "half a packet is sent, before a reset": (3, _PART),
-    "the beginning of a packet": (3, _PART),
+    "the rest of a packet": (2, _ORDER),
+    "KILL with a node": (2, _ORDER),
 }
 
 #: What to send and nothing else, each with what it is called.
@@ -237,12 +232,6 @@ def timed_out(port: int) -> Iterator[str]:
         yield "a connection in vain"
 
 
-def idle(_port: int) -> Iterator[str]:
-    # With a packet timeout of 1 s, C's wakes each second.
-    time.sleep(whole_seconds(3))
-    yield "nothing, for a while"
-
-
 def not_to_be_answered(port: int) -> Iterator[str]:
     """The other end is gone before the delay of a busy server is over."""
     pid = serving_pid(port)
@@ -313,6 +302,8 @@ def played(script: Script, options: list[str], form: Form) -> list[Seen]:
             settle(pid)
             log = server.log()
             new = masked(log.removeprefix(said), server.port)
+            if options.count("-d") > 1:
+                new = in_any_order(new)
             level, difference = _DELIBERATE.get(title, (0, ""))
             if options.count("-d") < level:
                 difference = ""
@@ -322,8 +313,7 @@ def played(script: Script, options: list[str], form: Form) -> list[Seen]:
 
 
 def _with_start(script: Script, port: int) -> Iterator[str]:
-    if script is not idle:
-        yield f"{script.__name__}: it starts, and is asked for NAMES"
+    yield f"{script.__name__}: it starts, and is asked for NAMES"
     yield from script(port)
 
 
@@ -367,7 +357,6 @@ def _plays() -> Iterator[Callable[[Form], list[Seen]]]:
             yield partial(played_by_a_process, script, options)
     yield partial(played_by_a_process, timed_out, ["-d", "-d", "-packet_timeout", "1"])
     yield partial(played_by_a_process, not_to_be_answered, ["-d", "-d", "-delay_write", "2"])
-    yield partial(played_by_a_process, idle, ["-d", "-d", "-d", "-packet_timeout", "1"])
 
 
 def play(form: Form, every: int = 1) -> list[Seen]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from support.forms import Folder, Source
 from support.marks import forms
 from support.scenes import (
     nodes_of_two_containers_are_forwarded,
@@ -13,7 +14,7 @@ from support.scenes import (
 
 
 @pytest.mark.slow
-@forms(processes_only=True, c=False)
+@forms(Source, Folder)
 @pytest.mark.parametrize(
     "scene", [nodes_of_two_containers_share_an_epmd, nodes_of_two_containers_are_forwarded]
 )

@@ -18,12 +18,21 @@ import pytest
 from support.paths import ROOT
 from support.patience import LONG
 from support.programs import real, run
+from support.types import pyright
 
 #: In CI there is a network, and each of these is there.
 IN_CI = bool(os.environ.get("CI"))
 SUPPORTED = (ROOT / "build" / "pythons").read_text().split()
-#: Which module imports which is the same everywhere.
-UNIT_TESTS = ["tests/unit", "--ignore=tests/unit/test_imports.py"]
+#: Those of the package, with few examples; those of the tools, and which module imports which, are the same
+#: everywhere.
+UNIT_TESTS = [
+    *(
+        str(path.relative_to(ROOT))
+        for path in sorted(ROOT.glob("tests/unit/test_*.py"))
+        if "from gevent_epmd" in path.read_text() and path.name != "test_imports.py"
+    ),
+    "--hypothesis-profile=few",
+]
 EXAMPLE = ROOT / "tests" / "examples" / "pytest_project"
 CONSTRAINTS = ROOT / "build" / "constraints.txt"
 
@@ -105,18 +114,23 @@ def test_contents_of_the_sdist(sdist: Path) -> None:
 
 
 def pythons() -> list[str]:
-    """The supported Pythons that are here, on PATH or among pyenv's: a command each, the oldest first."""
-    return [found for version in SUPPORTED for found in list(filter(works, commands(version)))[:1]]
+    """The supported Pythons that are here, among pyenv's or on PATH: a command each, the oldest first."""
+    found = (next(filter(works, commands(version)), None) for version in SUPPORTED)
+    return [command for command in found if command]
 
 
 def commands(version: str) -> list[str]:
-    own = [sys.executable] if version == f"{sys.version_info[0]}.{sys.version_info[1]}" else []
+    if version == f"{sys.version_info[0]}.{sys.version_info[1]}":
+        return [sys.executable]
     pyenv = os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv"
-    return [*own, f"python{version}", *glob.glob(f"{pyenv}/versions/{version}.*/bin/python{version}")]
+    # On PATH pyenv has a program that takes long to say that it leads nowhere.
+    return [*glob.glob(f"{pyenv}/versions/{version}.*/bin/python{version}"), f"python{version}"]
 
 
 def works(command: str) -> bool:
-    return bool(shutil.which(command)) and run([command, "-c", "import ensurepip, ssl"]).returncode == 0
+    if command == sys.executable:
+        return True
+    return bool(shutil.which(command)) and run([command, "-c", "import ssl, venv"]).returncode == 0
 
 
 def version_of(command: str) -> str:
@@ -144,7 +158,10 @@ def environment_by(python: str, folder: Path, *options: str) -> Path:
     # By the pip that is here: to install one takes longer than all the rest.
     assert run([python, "-m", "venv", "--without-pip", str(folder)], timeout=LONG).returncode == 0
     pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install", "--no-compile"]
-    done = run([*pip, "--quiet", "--disable-pip-version-check", "--retries", "1", *options], timeout=LONG)
+    done = run(
+        [*pip, "--quiet", "--no-warn-conflicts", "--disable-pip-version-check", "--retries", "1", *options],
+        timeout=LONG,
+    )
     if done.returncode and not IN_CI and b"connection broken" in done.stderr:
         pytest.skip("the packages are out of reach: no network")
     assert done.returncode == 0, done.stderr.decode()
@@ -152,14 +169,19 @@ def environment_by(python: str, folder: Path, *options: str) -> Path:
 
 
 @pytest.fixture(scope="session")
-def installed(python: str, wheel: Path, made) -> Path:
-    """A fresh environment with the wheel, pytest and nothing of the checkout."""
-    packages = (str(wheel), "pytest", "pytest-xdist")
+def installed(python: str, request, made) -> Path:
+    """A fresh environment with the package, what its tests need, and nothing of the checkout.
+
+    The package comes from the sdist where Python is the one that runs this, and from the wheel elsewhere:
+    then pip has installed either as a user does.
+    """
+    package = request.getfixturevalue("sdist" if python == sys.executable else "wheel")
+    packages = (str(package), "pytest", "pytest-xdist", "hypothesis")
     name = f"installed-{version_of(python)}"
     return made.once(name, lambda folder: environment(python, folder, *packages)) / "bin"
 
 
-@pytest.mark.slow(20)
+@pytest.mark.slow(10)
 def test_entry_points(installed: Path, tmp_path: Path) -> None:
     version = run([str(installed / "epmd"), "--version"], cwd=tmp_path)
     assert version.stdout.startswith(b"epmd "), version.stderr
@@ -172,7 +194,7 @@ def test_entry_points(installed: Path, tmp_path: Path) -> None:
         assert f"\n{name} " in fixtures
 
 
-@pytest.mark.slow(15)
+@pytest.mark.slow
 def test_wheel_installs_with_hashes_and_alone_gives_epmd(wheel: Path, tmp_path: Path) -> None:
     """Beside it there is nothing but what it needs, all of it with the hashes of the lock file."""
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
@@ -184,10 +206,10 @@ def test_wheel_installs_with_hashes_and_alone_gives_epmd(wheel: Path, tmp_path: 
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-@pytest.mark.slow(25)
+@pytest.mark.slow(10)
 @pytest.mark.parametrize(
     ("python", "options"),
-    [("oldest", ()), ("newest", ("-n", "4"))],
+    [("oldest", ()), ("newest", ("-n", "2"))],
     ids=["oldest-alone", "newest-workers"],
     indirect=["python"],
 )
@@ -201,20 +223,21 @@ def test_sample_project(installed: Path, options: tuple[str, ...], tmp_path: Pat
         assert b"skipped" not in done.stdout
 
 
-@pytest.mark.slow(60)
-@pytest.mark.parametrize("python", PYTHONS, ids=os.path.basename)
-def test_sdist_installs_and_its_tests_run(python: str, unpacked: Path, tmp_path: Path) -> None:
-    """`pip install '.[test]'`, and then pytest, without a program that is not Python's."""
-    # What else belongs to [test] is for the checks of the checkout, and takes long to install.
-    packages, tests = [str(unpacked), "pytest", "hypothesis"], UNIT_TESTS
-    if python == sys.executable:
-        # Its unit tests run here anyway.
-        packages = [f"{unpacked}[test]"]
-        tests = ["tests/program/library/test_client.py", "tests/program/library/test_embedding.py"]
-    bin_folder = environment(python, tmp_path / "venv", *packages)
+#: Of the tests of the program, those that need no program but ours, and run it from the sdist.
+OF_THE_PROGRAM = ["tests/program/library/test_embedding.py", "tests/program/serving/test_unregistered.py"]
+
+
+@pytest.mark.slow(15)
+def test_tests_of_the_sdist_run(python: str, installed: Path, unpacked: Path) -> None:
+    """Without the checkout, and without a program that is not Python's.
+
+    With every supported Python, .github/workflows/tests.yml runs all tests.
+    """
+    # Where Python is the one that runs this, its unit tests run anyway.
+    tests = OF_THE_PROGRAM if python == sys.executable else UNIT_TESTS
     # In CI what is not there must be there; here it must not be needed.
-    environ = {"PATH": str(bin_folder), "CI": ""}
-    pytest_there = [str(bin_folder / "pytest"), "-q", "-p", "no:cacheprovider", *tests]
+    environ = {"PATH": str(installed), "CI": ""}
+    pytest_there = [str(installed / "pytest"), "-q", "-p", "no:cacheprovider", *tests]
     done = run(pytest_there, cwd=unpacked, environ=environ, timeout=LONG)
     assert done.returncode == 0, done.stdout.decode()
     assert b" passed" in done.stdout
@@ -236,7 +259,7 @@ print(*(client.started(port=each.port) for each in (epmd, mapper, other)))
 """
 
 
-@pytest.mark.slow(50)
+@pytest.mark.slow(15)
 def test_oldest_gevent_that_is_allowed(wheel: Path, unpacked: Path, tmp_path: Path) -> None:
     """With everything else as new as it is pinned."""
     if SUPPORTED.index("3.13") < SUPPORTED.index(version_of(PYTHONS[0])):
@@ -253,7 +276,11 @@ def test_oldest_gevent_that_is_allowed(wheel: Path, unpacked: Path, tmp_path: Pa
         constraints=tmp_path / "constraints",
     )
     python = str(bin_folder / "python")
-    pytest_there = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *UNIT_TESTS]
+    # Those that need gevent.
+    tests = [
+        f"tests/unit/test_{name}.py" for name in ("acceptor", "connection", "mapper", "timers", "unsent")
+    ]
+    pytest_there = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
     done = run(pytest_there, cwd=unpacked, timeout=LONG)
     assert done.returncode == 0, done.stdout.decode()
     version = run([python, "-c", "import gevent; print(gevent.__version__)"])
@@ -284,7 +311,7 @@ from gevent_epmd.testing import Typo
 """
 
 
-@pytest.mark.slow(20)
+@pytest.mark.slow
 @pytest.mark.parametrize("python", ["oldest"], indirect=True)
 def test_types_reach_a_consumer(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "consumer.py").write_text(CONSUMER)
@@ -297,3 +324,11 @@ def test_types_reach_a_consumer(installed: Path, tmp_path: Path) -> None:
     for module in ("gevent_epmd", "gevent_epmd.client", "gevent_epmd.testing"):
         assert f'Module "{module}" has no attribute "Typo"' in said
     assert 'has incompatible type "str"; expected "int"' in said
+    # The same for pyright.
+    errors = pyright(tmp_path, str(installed / "python"))
+    assert [one for one in errors if "unknown import" in one] == [
+        f'consumer.py:{line}: "Typo" is unknown import symbol' for line in (17, 18, 19)
+    ], errors
+    (wrong,) = (one for one in errors if "cannot be assigned" in one)
+    assert 'to parameter "port" of type "int"' in wrong
+    assert 'consumer.py:8: Type of "client.names(port=mapper.port)" is "list[NamedPort]"' in errors

@@ -73,6 +73,17 @@ def test_every_module_of_the_tests_is_told(folder: str) -> None:
     } == set()
 
 
+def test_tests_that_hold_the_promises_are_there() -> None:
+    named = re.findall(
+        r"`((?:tests/[\w/]+/)?test_\w+\.py)::(\w+)`", (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    )
+    assert len(named) > 20
+    for file, function in named:
+        folder, _, name = file.rpartition("/")
+        (path,) = (ROOT / (folder or "tests/program")).rglob(name)
+        assert f"\ndef {function}(" in path.read_text(encoding="utf-8"), (file, function)
+
+
 @each_document
 def test_calls_can_be_made(path: Path) -> None:
     for call in CALL.findall(path.read_text(encoding="utf-8")):
@@ -122,6 +133,29 @@ def test_python_example(block: Block, tmp_path: Path) -> None:
     assert done.returncode == 0, (done.stdout + done.stderr).decode()
 
 
+(MIX_TEST,) = (block for block in all_blocks("sh") if "mix test" in block.text)
+
+
+@pytest.mark.parametrize("found", ["echo usage >&2; exit 1", None])
+def test_mix_example_with_an_epmd_that_is_not_ours(found: str | None, tmp_path: Path) -> None:
+    """As C's, which knows no such option and would print its usage."""
+    (tmp_path / "sh").symlink_to("/bin/sh")
+    if found:
+        (tmp_path / "epmd").write_text(f"#!/bin/sh\n{found}\n")
+        (tmp_path / "epmd").chmod(0o755)
+    done = run(["/bin/sh", "-c", MIX_TEST.text], environ={"PATH": str(tmp_path)})
+    epmd = f"{tmp_path}/epmd" if found else ""
+    assert (done.returncode, done.stderr.decode()) == (1, f"{epmd} is not gevent-epmd\n")
+
+
+def test_examples_stop_at_the_first_error() -> None:
+    """Also where the error is in an assignment, whose status `export` hides."""
+    for block in all_blocks("sh"):
+        if len(block.text.splitlines()) > 1 and re.search(r"^epmd -", block.text, re.MULTILINE):
+            assert block.text.startswith("set -e\n"), block
+        assert not re.search(r"export \w+=\$\(", block.text), block
+
+
 def test_mix_example(ours, tmp_path: Path) -> None:
     """In an environment that has nothing but a folder to be at home in, and the commands."""
     real("mix")
@@ -129,9 +163,7 @@ def test_mix_example(ours, tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "epmd").symlink_to(epmd[0])
     project = shutil.copytree(ROOT / "tests" / "examples" / "mix_project", tmp_path / "project")
-    # README.md and docs/testing.md show the same one.
-    (script,) = {block.text for block in all_blocks("sh") if "mix test" in block.text}
-    script += "epmd -port $ERL_EPMD_PORT -dump; echo; echo $$"
+    script = MIX_TEST.text + "epmd -port $ERL_EPMD_PORT -dump; echo; echo $$"
     path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
     clean = ["env", "-i", f"PATH={path}", f"HOME={tmp_path}", "LANG=C.UTF-8"]
     done = run([*clean, "sh", "-e", "-c", script], cwd=project, timeout=LONG)
@@ -176,6 +208,7 @@ NOT_PLAYED = {
     "epmd -check": "has status 1 where something is wrong; test_check.py plays it",
     "useradd": "would change this host",
     "install -d -o epmd": "needs the user that useradd adds",
+    "epmd -daemon -allow_register": "needs this epmd, which C's is not; test_own_options.py plays it",
     "epmd -daemon -user epmd": "needs the user that useradd adds; test_user.py has users of its own",
     "systemctl": "needs a systemd; test_systemd_units.py has one",
     "scripts/package": "test_package.py makes and installs one",
@@ -250,7 +283,8 @@ def test_commands_do_what_is_shown(path: Path, tmp_path: Path) -> None:
     todo = played(path)
     for number, command in enumerate(todo):
         with (tmp_path / "commands").open("a") as script:
-            script.write(f'{{ {command.text}\n}} >"$PLAYED/{number}.out" 2>&1 </dev/null\n')
+            # A reader has typed nothing before, so the shell remembers no other epmd.
+            script.write(f'hash -r; {{ {command.text}\n}} >"$PLAYED/{number}.out" 2>&1 </dev/null\n')
             script.write(f'echo $? >"$PLAYED/{number}.status"\n')
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "sudo").write_text('#!/bin/sh\nexec "$@"\n')

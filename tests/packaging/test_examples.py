@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from gevent_epmd.program.options import read_options
-from support.erlang import exunit_passed
+from support.erlang import common_test, exunit_passed
 from support.paths import FOLDER, ROOT, SOURCE
 from support.patience import LONG, PATIENCE, wait_until
 from support.ports import answers
@@ -24,21 +24,6 @@ from support.programs import clean_environment, content, real, run
 
 EXAMPLES = ROOT / "docs" / "examples"
 WITH_EPMD = str(EXAMPLES / "with-epmd")
-PROJECT = {
-    "mix.exs": """
-        defmodule App.MixProject do
-          use Mix.Project
-          def project, do: [app: :app, version: "0.1.0"]
-        end
-    """,
-    "test/test_helper.exs": "ExUnit.start()",
-    "test/app_test.exs": """
-        defmodule AppTest do
-          use ExUnit.Case
-          test "a node of its own", do: assert {:ok, _} = Node.start(:app_test, :shortnames)
-        end
-    """,
-}
 
 
 @pytest.fixture
@@ -130,18 +115,87 @@ end
 """
 
 
-def test_epmd_case(tmp_path: Path) -> None:
+@pytest.fixture
+def from_source(tmp_path: Path) -> dict[str, str]:
+    """With the program first on PATH, and in a job that has an epmd already: here, one that is gone."""
     programs = tmp_path / "programs"
     programs.mkdir()
     (programs / "epmd").write_text(f'#!/bin/sh\nexec {shlex.join(SOURCE)} "$@"\n')
     (programs / "epmd").chmod(0o755)
-    environ = {"PATH": f"{programs}:{os.environ['PATH']}"}
+    return {"PATH": f"{programs}:{os.environ['PATH']}", "TMPDIR": str(tmp_path), "ERL_EPMD_PORT": "1"}
+
+
+def test_epmd_case(from_source: dict[str, str], tmp_path: Path) -> None:
     helper = str(EXAMPLES / "epmd_case.exs").replace("'", '"')
     text = EPMD_CASE.format(helper="HELPER").replace("'HELPER'", f'"{helper}"')
     (tmp_path / "cluster.exs").write_text(text)
-    done = run([real("elixir"), "cluster.exs"], environ=environ, cwd=tmp_path)
+    done = run([real("elixir"), "cluster.exs"], environ=from_source, cwd=tmp_path)
     assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
     assert exunit_passed(2, done.stdout)
+    assert done.stderr == b""
+    assert not list(tmp_path.glob("epmd-*")), "the files of the ports are gone"
+
+
+#: Test cases that would clash in one epmd, some that do not run, and one that has no epmd of ours.
+CTH_EPMD = """
+-module(ends_SUITE).
+-compile([export_all, nowarn_export_all]).
+
+suite() -> [{ct_hooks, [cth_epmd]}, {timetrap, {seconds, list_to_integer(os:getenv("PATIENCE"))}}].
+all() -> [{group, both}, skipped, fails, hides, without].
+groups() -> [{both, [parallel], [one, other]}].
+
+init_per_testcase(Case, Config) ->
+    {_, Port} = proplists:get_value(epmd, Config),
+    ok = file:write_file(os:getenv("PORTS"), [Port, "\\n"], [append]),
+    init(Case, Config).
+
+init(skipped, _) -> {skip, "on purpose"};
+init(fails, _) -> error("on purpose");
+init(_, Config) -> Config.
+
+one(Config) ->
+    {_, Node} = cth_epmd:start_peer(Config, same, ["-hidden"]),
+    'same@127.0.0.1' = Node.
+
+other(Config) -> one(Config).
+skipped(_) -> error(runs).
+fails(_) -> error(runs).
+hides(Config) ->
+    {_, Own} = proplists:get_value(epmd, Config),
+    {ok, Text} = file:read_file(os:getenv("PORTS")),
+    [wait_gone(Port) || Port <- string:lexemes(binary_to_list(Text), "\\n"), Port =/= Own],
+    os:putenv("PATH", "/nowhere").
+
+wait_gone(Port) ->
+    case gen_tcp:connect("127.0.0.1", list_to_integer(Port), []) of
+        {ok, Socket} -> gen_tcp:close(Socket), timer:sleep(20), wait_gone(Port);
+        {error, econnrefused} -> ok
+    end.
+
+without(_) -> error(runs).
+"""
+
+
+def test_common_test_hook(from_source: dict[str, str], tmp_path: Path) -> None:
+    """The suite that its first comment shows, and one whose test cases end in other ways."""
+    hook = (EXAMPLES / "cth_epmd.erl").read_text()
+    shown = "\n".join(re.findall(r"^%% {4} ?(.*)$", hook, re.MULTILINE))
+    for name, text in {"cth_epmd": hook, "cluster_SUITE": shown, "ends_SUITE": CTH_EPMD}.items():
+        (tmp_path / f"{name}.erl").write_text(text)
+    ports = tmp_path / "ports"
+    environ = (
+        from_source | common_test(from_source["PATH"]) | {"PORTS": str(ports), "PATIENCE": f"{PATIENCE:.0f}"}
+    )
+    suites = ["-suite", "cluster_SUITE", "ends_SUITE", "-logdir", "."]
+    # The tests' own node is distributed, and would start C's epmd.
+    done = run([WITH_EPMD, "ct_run", "-noshell", *suites], environ=environ, cwd=tmp_path, timeout=LONG)
+    said = done.stdout.decode() + done.stderr.decode()
+    assert "cluster_SUITE: TEST COMPLETE, 1 ok, 0 failed of 1 test cases" in said, said
+    assert "ends_SUITE: TEST COMPLETE, 3 ok, 1 failed, 2 skipped of 6 test cases" in said, said
+    assert said.count("no epmd of gevent-epmd is on PATH") == 1
+    assert "CRASH REPORT" not in said
+    assert len({*ports.read_text().split()}) == 5
 
 
 def test_two_nodes_of_a_test(environ: dict[str, str]) -> None:
@@ -153,43 +207,6 @@ def test_two_nodes_of_a_test(environ: dict[str, str]) -> None:
 
 def example(name: str) -> dict[str, Any]:
     return yaml.safe_load((EXAMPLES / name).read_text(encoding="utf-8"))
-
-
-#: What a job of each runs.
-STEPS = {
-    "github-actions.yml": lambda job: [step["run"] for step in job["jobs"]["test"]["steps"] if "run" in step],
-    "gitlab-ci.yml": lambda job: job["test"]["before_script"] + job["test"]["script"],
-}
-
-
-def ci_lines(name: str) -> list[str]:
-    """What a job runs, but for what is the image's."""
-    return [line for line in STEPS[name](example(name)) if "gevent-epmd" in line]
-
-
-@pytest.mark.parametrize("name", STEPS)
-def test_ci_jobs(name: str, environ: dict[str, str], tmp_path: Path) -> None:
-    if os.geteuid():
-        pytest.skip("folders of our own over /opt and /usr/local need root")
-    if not (ROOT / ".git").exists():
-        pytest.skip("this is no clone, of which a job could make another")
-    for path, text in PROJECT.items():
-        (tmp_path / "project" / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "project" / path).write_text(text)
-    mix = str(Path(real("mix")).resolve().parent)
-    lines = ci_lines(name)
-    assert len(lines) == 3
-    ours = environ | {
-        "EPMD_REPOSITORY": str(ROOT),
-        "RUNNER_TEMP": str(tmp_path / "runner"),
-        "PATH": f"/usr/local/bin:/usr/bin:/bin:{mix}",
-    }
-    over = "mount -t tmpfs tmpfs /opt; mount -t tmpfs tmpfs /usr/local; mkdir /usr/local/bin\n"
-    script = over + "\n".join(lines)
-    apart = [real("unshare"), "--mount", "sh", "-e", "-c", script]
-    done = run(apart, environ=ours, cwd=tmp_path / "project", timeout=LONG)
-    assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
-    assert exunit_passed(1, done.stdout)
 
 
 def instruction(name: str) -> list[str]:
@@ -289,7 +306,8 @@ def test_dockerfile_copies_what_is_there() -> None:
 def test_commands_of_the_pod() -> None:
     (sidecar,) = example("pod.yml")["spec"]["initContainers"]
     assert sidecar["securityContext"]["readOnlyRootFilesystem"], "as test_image runs it"
-    for command in (sidecar["command"], sidecar["startupProbe"]["exec"]["command"]):
+    probes = [sidecar[f"{kind}Probe"]["exec"]["command"] for kind in ("startup", "liveness")]
+    for command in (sidecar["command"], *probes):
         assert command[0] == instruction("ENTRYPOINT")[0]
         read_options(command[1:], {})
 

@@ -1,6 +1,6 @@
 """The figures in README.md are those of the tables that they are taken from.
 
-These are what scripts/bench --write-docs wrote last, and the start-up times of docs/operators.md.
+These are what scripts/bench --write-docs wrote last, and the start-up times of docs/install.md.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import pytest
 from support import markdown
 from support.paths import ROOT
 
-OPERATORS = ROOT / "docs" / "operators.md"
+INSTALL = ROOT / "docs" / "install.md"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ROWS = markdown.rows((ROOT / "docs" / "benchmarks" / "README.md").read_text(encoding="utf-8"))
 #: The Python that a newcomer has is compiled with the defaults; Debian's is faster.
@@ -74,6 +74,6 @@ START_UP = {
 
 @pytest.mark.parametrize("start", START_UP)
 def test_start_up(start: str) -> None:
-    (row,) = [row for row in markdown.rows(markdown.section(OPERATORS, "Start-up")) if row[0] == start]
+    (row,) = [row for row in markdown.rows(markdown.section(INSTALL, "Start-up")) if row[0] == start]
     one_file, folder, c = (cell.split()[0] for cell in row[1:])
     assert f"| {START_UP[start]} | {folder} ms installed, {one_file} ms as one file | {c} ms |" in README

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from packages import scenes
+from support import markdown
 from support.paths import C_EPMD, FOLDER, ROOT
 from support.patience import LONG, wait_until
 from support.programs import real, run
@@ -24,6 +25,8 @@ from support.units import TARGET, TARGETS, check_service
 
 PACKAGE = ROOT / "scripts" / "package"
 SCRIPTS = ("preinst", "postinst", "prerm", "postrm")
+#: Compression is most of what a package takes, and it is all dpkg's.
+HARDLY = {"DPKG_DEB_COMPRESSOR_LEVEL": "0"}
 #: Makes, in a folder, a package of what is installed as erlang-base, and one with another version of the
 #: runtime.
 REPACK = """\
@@ -78,13 +81,13 @@ def debs(made) -> list[Path]:
     newer = ("--version", "9.9~rc1")
     return [
         next(made.once("deb", build).iterdir()),
-        next(made.once("newer-deb", lambda to: build(to, *newer, DPKG_DEB_COMPRESSOR_LEVEL="0")).iterdir()),
+        next(made.once("newer-deb", lambda to: build(to, *newer)).iterdir()),
     ]
 
 
 def build(folder: Path, *options: str, **environ: str) -> Path:
     command = [str(PACKAGE), "--to", str(folder), *options]
-    done = run(command, environ={"EPMD_EXECUTABLE": FOLDER, **environ}, timeout=LONG)
+    done = run(command, environ={"EPMD_EXECUTABLE": FOLDER, **HARDLY, **environ}, timeout=LONG)
     assert done.returncode == 0, done.stderr.decode()
     return Path(done.stdout.decode().strip())
 
@@ -98,7 +101,7 @@ def test_same_bytes_again(debs: list[Path], tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(Path(FOLDER).parent, copy, symlinks=True, copy_function=shutil.copyfile)
     (copy / "epmd").chmod(0o700)
-    environ = {"EPMD_EXECUTABLE": str(copy / "epmd"), "LC_ALL": "C.UTF-8", "TZ": "Asia/Tokyo"}
+    environ = {"EPMD_EXECUTABLE": str(copy / "epmd"), "LC_ALL": "C.UTF-8", "TZ": "Asia/Tokyo", **HARDLY}
     command = ["sh", "-c", 'umask 077; exec "$@"', "sh", str(PACKAGE), "--to", str(tmp_path)]
     done = run(command, environ=environ, timeout=LONG)
     assert done.returncode == 0, done.stderr.decode()
@@ -134,8 +137,43 @@ def test_files(debs: list[Path]) -> None:
         "usr/share/doc/gevent-epmd/copyright",
         "usr/share/doc/gevent-epmd/changelog.gz",
         "etc/needrestart/conf.d/gevent-epmd.conf",
+        "etc/default/epmd",
     }
-    assert not [name for name in files if "systemd" in name]
+    # None of erlang-base's, which are under these names.
+    assert not {name for name in files if re.fullmatch(r".*/systemd/system/epmd\.(service|socket)", name)}
+
+
+@pytest.fixture(scope="session")
+def unpacked(debs: list[Path], made) -> Path:
+    return made.once("unpacked-deb", lambda to: run(["dpkg-deb", "-x", str(debs[0]), str(to)]))
+
+
+#: What pages lead to that is not for those who use the package.
+OF_THE_CHECKOUT = {
+    "CONTRIBUTING.md",
+    "systemd/gevent-epmd-keep.path",
+    "systemd/gevent-epmd-keep.service",
+    "architecture.md",
+    "README.md",
+    "completion",
+    "epmd.1",
+}
+
+
+def test_pages_and_what_they_lead_to(unpacked: Path) -> None:
+    """All of docs that is not about the checkout; a link leads to what is installed, or out of docs."""
+    folder = unpacked / "usr/share/doc/gevent-epmd"
+    pages = {path.name for path in folder.glob("*.md")}
+    assert pages == {path.name for path in (ROOT / "docs").glob("*.md")} - {"architecture.md"} | {
+        "SECURITY.md"
+    }
+    for page in pages:
+        for link in markdown.links(folder / page):
+            target = link.partition("#")[0]
+            if target and ":" not in link and target not in OF_THE_CHECKOUT and "tests/" not in target:
+                assert os.path.lexists(folder / target), (page, link)
+    for path in (ROOT / "docs/examples").rglob("*"):
+        assert os.path.lexists(folder / "examples" / path.relative_to(ROOT / "docs/examples")), path
 
 
 @pytest.mark.slow(10)
@@ -326,6 +364,7 @@ def test_no_moment_without_an_epmd(host: OverlayHost) -> None:
 #: Starts a systemd that sees Debian's units of epmd, those in /root/units, and nothing else of this host's.
 BOOT = """\
 cp $(dpkg -L erlang-base | grep '/systemd/system/epmd') /root/units
+cp -R /usr/lib/systemd/system/gevent-epmd.* /usr/lib/systemd/system/epmd.service.d /root/units
 group=/sys/fs/cgroup/test-$(cat /proc/sys/kernel/random/uuid)
 mkdir "$group"
 echo $$ >"$group/cgroup.procs"
@@ -333,9 +372,11 @@ status=0
 unshare --mount --pid --cgroup --fork --kill-child=KILL sh -e -c '
     mount -t proc proc /proc
     mount -t tmpfs tmpfs /run
+    mount -t tmpfs tmpfs /etc/systemd/system
     umount /sys/fs/cgroup
     mount -t cgroup2 cgroup /sys/fs/cgroup
-    exec env container=test SYSTEMD_UNIT_PATH=/root/units /lib/systemd/systemd --system --unit=check.service
+    export SYSTEMD_UNIT_PATH=/etc/systemd/system:/root/units
+    exec env container=test /lib/systemd/systemd --system --unit=check.service
 ' || status=$?
 echo $$ >/sys/fs/cgroup/cgroup.procs
 until find "$group" -depth -type d -exec rmdir {} + 2>/dev/null; do sleep 0.1; done
@@ -349,25 +390,63 @@ readlink "/proc/$main/exe" | grep -x '/usr/lib/gevent-epmd/[^/]*/epmd'
 [ "$(stat -c %U "/proc/$main")" = epmd ]
 erl -noinput -sname a -setcookie biscuit &
 until epmd -names | grep 'name a at port'; do sleep 0.05; done
+
+: a reload bars a host, and drops nobody
+ip addr add 10.9.9.8/32 dev lo
+ip addr add 10.9.9.9/32 dev lo
+ip route replace local 10.9.9.9 dev lo src 10.9.9.8 table local
+epmd -host 10.9.9.9 -names
+sed -i 's|^#ERL_EPMD_ALLOW=.*|ERL_EPMD_ALLOW=192.0.2.0/24|' /etc/default/epmd
+systemctl reload epmd.service
+while epmd -host 10.9.9.9 -started; do sleep 0.05; done
+[ "$(systemctl show epmd.service -p MainPID --value)" = "$main" ]
+epmd -names | grep 'name a at port'
+
+: an upgrade goes on
 dpkg --force-depends -i /root/second.deb >/root/upgrade 2>&1
 [ "$(systemctl show epmd.service -p MainPID --value)" = "$main" ]
 epmd -names | grep 'name a at port'
-grep -x "gevent-epmd: .*PID $main, .*hand over: systemctl restart epmd.service" /root/upgrade
-systemctl restart epmd.service
-until epmd -names | grep 'name a at port'; do sleep 0.05; done
+grep -x "gevent-epmd: .*PID $main, .*hand over: epmd -takeover" /root/upgrade
+epmd -takeover
+epmd -names | grep 'name a at port'
 again=$(systemctl show epmd.service -p MainPID --value)
 [ "$again" != "$main" ]
 [ "$(readlink "/proc/$again/exe")" = "$(readlink -f /usr/bin/epmd)" ]
 systemctl stop epmd.socket epmd.service
 [ "$(systemctl show epmd.service -p Result --value)" = success ]
+
+: those of the package take their names, and listen on loopback only
+[ "$(systemctl show epmd.service -p StartLimitIntervalUSec --value)" = 0 ]
+systemctl enable --now gevent-epmd.socket
+systemctl show epmd.service epmd.socket -p Id --value | xargs >/root/ids
+grep -x 'gevent-epmd.service gevent-epmd.socket' /root/ids
+ss -ltnH 'sport = 4369' | awk '{print $4}' | sort | xargs >/root/heard
+grep -Fx '127.0.0.1:4369 127.0.1.1:4369 [::1]:4369' /root/heard
+until epmd -names | grep 'name a at port'; do sleep 0.05; done
+main=$(systemctl show epmd.service -p MainPID --value)
+readlink "/proc/$main/exe" | grep -x '/usr/lib/gevent-epmd/[^/]*/epmd'
+
+: they are gone with the package, and those of erlang-base are back
+dpkg --purge gevent-epmd >/root/purged 2>&1
+cat /root/purged
+[ ! "$(find /etc/systemd/system -type l)" ]
+epmd -names | grep 'name a at port'
+command=$(sed -n "s/^gevent-epmd: .*PID $main, .*hand over: //p" /root/purged)
+rm -r /root/units/gevent-epmd.* /root/units/epmd.service.d
+systemctl daemon-reload
+sh -e -c "$command"
+until epmd -names | grep 'name a at port'; do sleep 0.05; done
+readlink "/proc/$(systemctl show epmd.service -p MainPID --value)/exe" | grep erts
 """
 
 
 @pytest.mark.slow(20)
 def test_units_of_erlang_base(host: OverlayHost) -> None:
-    """They start ours, upgrade or not; a restart hands over."""
+    """They start ours, upgrade or not; a restart hands over.  Those of the package can take their names."""
     real("/lib/systemd/systemd")
     host.install(host.first)
+    ours = "gevent-epmd.service gevent-epmd.socket epmd.service"
+    assert host.root.run(f"systemd-analyze verify {ours}") == ""
     units = {f"{target}.target": TARGET for target in TARGETS}
     units |= {"check.service": check_service("/root/units/check", "/root/said"), "check": CHECKS}
     host.root.run("mkdir /root/units")
@@ -407,7 +486,8 @@ def test_root_that_is_installed_from_outside(host: OverlayHost) -> None:
 #: Prints what root is told of the epmds that run.
 TOLD = """\
 . "$1"
-running | while read -r pid file; do hand_over "$pid" "$2"; done
+removing=$2
+running | while read -r pid file; do hand_over "$pid"; done
 """
 
 
@@ -428,8 +508,8 @@ def test_root_copies_nothing_that_a_user_has_chosen(options: str, whose: str, tm
     user = [] if whose == "root" else [real("setpriv"), "--reuid=65534", "--clear-groups"]
     with subprocess.Popen([*user, str(epmd), "-s", *words], stdin=subprocess.PIPE) as process:
         wait_until(lambda: os.readlink(f"/proc/{process.pid}/exe") == str(epmd), "it to run")
-        tell = ["sh", "-c", TOLD, "sh", str(ROOT / "build/debian/functions")]
-        told, told_at_removal = (run([*tell, how]) for how in ("take", "start"))
+        tell = ["sh", "-c", TOLD, "sh", str(ROOT / "build/package/functions")]
+        told, told_at_removal = (run([*tell, removing]) for removing in ("", "yes"))
         assert process.stdin
         process.stdin.close()
     lines = [line for line in told.stdout.decode().splitlines() if f"PID {process.pid}," in line]
@@ -452,7 +532,7 @@ def test_maintainer_of_any_name(tmp_path: Path) -> None:
     real("dpkg-deb")
     real("dpkg-shlibdeps")
     name = r"A & B / C \\ | D @version@"
-    made = build(tmp_path, DEBFULLNAME=name, DEBEMAIL="a&b@example.org", DPKG_DEB_COMPRESSOR_LEVEL="0")
+    made = build(tmp_path, DEBFULLNAME=name, DEBEMAIL="a&b@example.org")
     assert field(made, "Maintainer") == f"{name} <a&b@example.org>"
     done = run([str(PACKAGE)], environ={"EPMD_EXECUTABLE": FOLDER, "DEBFULLNAME": "A\nDepends: b"})
     said = b"package: DEBFULLNAME or DEBEMAIL: has a control character\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import subprocess
 import sysconfig
 import zipfile
 from importlib import resources
@@ -125,6 +126,26 @@ def test_libraries_that_only_some_pythons_need_are_known(file: str, name: str) -
     assert found.part.licence != "NOASSERTION"
     assert all("copyright" in text.lower() for text in found.part.texts)
     assert found.part.texts
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "inside"),
+    [
+        ("libpython3.13.so.1.0", " inflate 1.3.2 Copyright 1995-2026 Mark Adler ", ("zlib", "1.3.2")),
+        ("_ctypes.cpython-313-x86_64-linux-gnu.so", "3.8.0", ("libffi", "3.8.0")),
+    ],
+)
+def test_libraries_that_are_linked_statically_are_known(
+    file: str, content: str, inside: tuple[str, str], tmp_path: Path
+) -> None:
+    """As in the Python of scripts/portable."""
+    (tmp_path / "a.c").write_text(f'const char nothing[] = "", text[] = "{content}";\n')
+    path = str(tmp_path / file)
+    subprocess.run([real("cc"), "-shared", "-o", path, str(tmp_path / "a.c")], check=True)
+    found = [
+        one.part for one in licences.components([licences.Entry(f"python3.13/lib-dynload/{file}", path)])
+    ]
+    assert inside in [(part.name, part.version) for part in found]
 
 
 def test_packages_are_those_that_are_locked(document: dict) -> None:

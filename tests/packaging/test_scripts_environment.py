@@ -188,6 +188,18 @@ def test_debian_package(host: Path, name: str) -> None:
 
 def test_packages_of_the_system_can_be_declined(host: Path) -> None:
     assert source(host, "EPMD_NO_APT=1 apt_install sl").returncode == 1
+    assert source(host, f"EPMD_NO_APT=1 apt_unpack {host}/sl sl").returncode == 1
     assert not (host / "asked").exists()
     source(host, "EPMD_NO_APT= apt_install sl")
     assert (host / "asked").exists()
+
+
+def test_packages_are_unpacked_all_or_none(host: Path) -> None:
+    """Without any package that they depend on."""
+    script = '#!/bin/sh\n[ "$1" != download ] || { shift 2; for name; do touch "$name.deb"; done; }\n'
+    write_script(host / "apt-get", script)
+    write_script(host / "dpkg", '#!/bin/sh\necho "$2" >>"$3/unpacked"; [ "$2" != broken.deb ]\n')
+    assert source(host, f"apt_unpack {host}/tools one broken").returncode == 1
+    assert not (host / "tools").exists()
+    assert source(host, f"apt_unpack {host}/tools one two").returncode == 0
+    assert (host / "tools" / "unpacked").read_text() == "one.deb\ntwo.deb\n"

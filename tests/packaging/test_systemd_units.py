@@ -19,6 +19,7 @@ SYSTEMD = "/lib/systemd/systemd"
 #: Where Debian's erlang-base puts its units.
 DEBIAN = Path("/lib/systemd/system")
 IN_PLACE = "/usr/local/bin/epmd"
+COPY = "/usr/local/lib/gevent-epmd/install"
 
 #: In namespaces of its own: a network, processes that end with it, and folders that nobody else sees.
 BOOT = """\
@@ -135,12 +136,27 @@ is epmd.service Result success
 
 : the examples of drop-ins
 cp -r /run/outside/drop-ins/* /run/units
+rm /run/units/epmd.socket.d/loopback.conf
 systemctl daemon-reload
 systemctl start epmd.socket
 ss -ltnH 'sport = 4369' | grep -F '*:4369'
 epmd -names
 main=$(systemctl show epmd.service -p MainPID --value)
-tr '\\0' ' ' <"/proc/$main/cmdline" | grep -F -- '-allow 10.0.0.0/8'
+grep -zx 'ERL_EPMD_ALLOW=10.0.0.0/8' "/proc/$main/environ"
+
+: a reload does not end it, though there is nothing to read again
+systemctl reload epmd.service
+epmd -names
+is epmd.service MainPID "$main"
+grep -Fx 'epmd_up{port="4369"} 1' /run/epmd/epmd.prom
+[ "$(stat -c %a /run/epmd /run/epmd/epmd.prom | tr '\\n' ' ')" = '755 644 ' ]
+systemctl stop epmd.socket epmd.service
+
+: the drop-in of loopback after that of all addresses
+cp /run/outside/drop-ins/epmd.socket.d/loopback.conf /run/units/epmd.socket.d
+systemctl daemon-reload
+systemctl start epmd.socket
+ss -ltnH 'sport = 4369' | awk '{print $4}' | sort | tr '\\n' ' ' | grep -Fx "$(cat /run/heard)"
 systemctl stop epmd.socket epmd.service
 : nothing is left in its /tmp
 ! ls -d /tmp/systemd-private-*-epmd.service-*/tmp/*
@@ -148,12 +164,13 @@ systemctl stop epmd.socket epmd.service
 #: Erlang's folders are copied, because scripts/install changes them.
 HAND_OVER = """\
 export HOME=/run ERL_CRASH_DUMP=/dev/null EPMD_EXECUTABLE=/run/gevent-epmd/epmd
+is() { [ "$(systemctl show "$1" -p "$2" --value)" = "$3" ]; }
 serving() { readlink "/proc/$(systemctl show epmd.service -p MainPID --value)/exe"; }
 connected() { ss -tnHe state established 'dport = 4369' | sed 's/.*ino:\\([0-9]*\\).*/\1/'; }
 until_registered() { until epmd -names | grep 'name a at port'; do sleep 0.05; done; }
 mount -t tmpfs tmpfs /usr/local
 mkdir /usr/local/bin
-for erts in /usr/lib/erlang/erts-*/bin; do
+for erts in /usr/lib/erlang/erts-*/bin /usr/lib/erlang/bin; do
     copy=$(mktemp -d /run/erts.XXXXXX)
     chmod 755 "$copy"
     cp -a "$erts/." "$copy"
@@ -183,7 +200,21 @@ inode=$(connected)
 epmd -takeover -daemon 2>&1 | grep -F 'took over 1 node from process'
 case $(serving) in /usr/local/lib/gevent-epmd/*) ;; *) exit 1 ;; esac
 epmd -names | grep 'name a at port'
-: so it does in every restart
+
+: an upgrade of Erlang overwrites the link, which comes back without the checkout
+systemctl start gevent-epmd-keep.path
+place=$(echo /usr/lib/erlang/erts-*/bin/epmd)
+cp -T "$place.c-original" /run/newer
+echo >>/run/newer
+cp -a -T --remove-destination /run/newer "$place"
+touch /usr/lib/erlang/bin/start.boot
+until [ -L "$place" ]; do sleep 0.05; done
+until systemctl is-active gevent-epmd-keep.service | grep -x inactive; do sleep 0.05; done
+is gevent-epmd-keep.service Result success
+cmp "$place.c-original" /run/newer
+is gevent-epmd-keep.path ActiveState active
+
+: it keeps it in every restart
 systemctl restart epmd.service
 epmd -names | grep 'name a at port'
 [ "$(connected)" = "$inode" ]
@@ -204,13 +235,14 @@ def installed(tmp_path: Path) -> Path:
     """Copies of the units, to start the executable where it is now."""
     for unit in UNITS.iterdir():
         text = unit.read_text(encoding="utf-8")
-        (tmp_path / unit.name).write_text(text.replace(IN_PLACE, real(FOLDER)), encoding="utf-8")
+        text = text.replace(IN_PLACE, real(FOLDER)).replace(COPY, str(ROOT / "scripts" / "install"))
+        (tmp_path / unit.name).write_text(text, encoding="utf-8")
     return tmp_path
 
 
 def test_systemd_has_nothing_to_say_of_them(installed: Path) -> None:
-    names = ["epmd.service", "epmd.socket"]
-    assert sorted(unit.name for unit in installed.iterdir()) == names
+    names = sorted(unit.name for unit in installed.iterdir())
+    assert names == ["epmd.service", "epmd.socket", "gevent-epmd-keep.path", "gevent-epmd-keep.service"]
     verify = [real("systemd-analyze"), "verify", "--man=no", *(str(installed / name) for name in names)]
     done = run(verify)
     assert (done.returncode, done.stdout + done.stderr) == (0, b"")
@@ -242,6 +274,9 @@ def test_hand_over_and_roll_back_with_the_units_of_debian(tmp_path: Path) -> Non
     (tmp_path / "units").mkdir()
     for unit in ("epmd.service", "epmd.socket"):
         shutil.copy(DEBIAN / unit, tmp_path / "units")
+    for kind in ("path", "service"):
+        text = (UNITS / f"gevent-epmd-keep.{kind}").read_text(encoding="utf-8")
+        (tmp_path / "units" / f"gevent-epmd-keep.{kind}").write_text(text.replace("sleep 10", "sleep 0.1"))
     for name in ("scripts", "build"):
         shutil.copytree(ROOT / name, tmp_path / "checkout" / name)
     boot(tmp_path, "epmd.socket", HAND_OVER)

@@ -212,7 +212,7 @@ _TABLES: dict[str, list[_Row]] = {
             "if node.name not in self._live:",
             f"{_REGISTRY}: twice",
         ),
-        ("a creation comes again", "return late.count + 1", "return late.count", f"{_REGISTRY}: jumps"),
+        ("a creation comes again", "late.count + 1 if late", "late.count if late", f"{_REGISTRY}: jumps"),
         (
             "a forgotten name gets a creation again",
             "self._floor = max(self._floor, oldest.count + 1)",
@@ -239,8 +239,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "one name less is remembered",
-            "return len(self._late) > self._remember",
-            "return len(self._late) >= self._remember",
+            "if len(self._late) > self._remember",
+            "if len(self._late) >= self._remember",
             f"{_LIFE} and late_names and not 1000",
         ),
         (
@@ -250,10 +250,10 @@ _TABLES: dict[str, list[_Row]] = {
             f"{_WIRE} and NAMES",
         ),
         (
-            "a node that restarts quickly is refused",
-            "if owner is not None and not self._drop_if_gone(owner):",
-            "if owner is not None:",
-            f"{_REGISTRY}: owner",
+            "NAMES does not change",
+            "        self._names_reply = None\n        self.replies",
+            "        self.replies",
+            f"{_MAPPER}: names_reply",
         ),
         (
             "a node too many",
@@ -281,6 +281,12 @@ _TABLES: dict[str, list[_Row]] = {
         ),
     ],
     f"{_LIB}/server/connection.py": [
+        (
+            "requests that a kept reply answers are not counted",
+            "mapper.looked_up += 1",
+            "pass",
+            "program/process/test_metrics.py: has_happened and Source",
+        ),
         (
             "the beginning of a reply is sent twice",
             "sent = self._sent or self._send_some(data)",
@@ -366,8 +372,8 @@ _TABLES: dict[str, list[_Row]] = {
             f"{_LIFE} and only_slow",
         ),
         (
-            "the close of a connection is logged twice",
-            "        self._hung_up = True\n",
+            "the close of a connection is not logged",
+            "            events.closing(self)\n",
             "",
             "program/serving/test_log.py: opens_and_closes_once and InProcess",
         ),
@@ -436,15 +442,15 @@ _TABLES: dict[str, list[_Row]] = {
             "program/library/test_plugin.py: killed_node",
         ),
         (
-            "NAMES is as old as another listing of its size",
-            "if text is not self._listed or not self._names_reply:",
-            "if len(text) != len(self._listed) or not self._names_reply:",
-            f"{_MAPPER}: names_reply",
+            "a node that restarts quickly is refused",
+            "        if owner is not None:\n            self._unreg_if_gone(owner)\n",
+            "",
+            f"{_MAPPER}: has_gone",
         ),
         (
             "KILL is refused for a node that has just gone",
-            "            self.registry.drop_gone()\n",
-            "            pass\n",
+            "            for node in list(self.registry.live()):\n",
+            "            for node in []:\n",
             f"{_MAPPER}: may_be_killed",
         ),
         (
@@ -473,8 +479,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "a node does not stop idle exit",
-            "former=former, known=known, new=new)\n        self._look_whether_idle()",
-            "former=former, known=known, new=new)",
+            "self.events.registered(node, self.registry)\n        self._look_whether_idle()",
+            "self.events.registered(node, self.registry)",
             f"{_MAPPER}: idle_exit",
         ),
         (
@@ -511,8 +517,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "the second suspension is not forgiven",
-            'timed out on receive")\n        self._was_stopped = False',
-            'timed out on receive")',
+            "abort(TIMED_OUT)\n        self._was_stopped = False",
+            "abort(TIMED_OUT)",
             f"{_TIMERS}: suspended",
         ),
         (
@@ -624,6 +630,12 @@ _TABLES: dict[str, list[_Row]] = {
     ],
     f"{_LIB}/server/log.py": [
         (
+            "a stream that another process has replaced is taken for the journal",
+            'return stream == f"{status.st_dev}:{status.st_ino}"',
+            "return True",
+            "program/serving/test_log.py: test_journal and another and source",
+        ),
+        (
             "a flood is logged ten lines a second",
             "_SECONDS_BETWEEN_COMPLAINTS = 1.0",
             "_SECONDS_BETWEEN_COMPLAINTS = 0.1",
@@ -643,14 +655,14 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "a reader of stderr that has gone ends a connection",
-            "except OSError:\n            pass\n\n\n#: The terminal",
-            "except BlockingIOError:\n            pass\n\n\n#: The terminal",
+            "except OSError:\n            pass\n\n\ndef is_journal",
+            "except BlockingIOError:\n            pass\n\n\ndef is_journal",
             "program/serving/test_log.py: stderr_that_is_full",
         ),
         (
             "why a daemon does not start is in syslog alone",
-            "        self.say(0, text)\n        if self._syslog:\n            self._line(text)",
-            "        self.say(0, text)",
+            "        self.say(0, text, ERROR)\n        if self._syslog:\n            self._line(text, ERROR)",
+            "        self.say(0, text, ERROR)",
             "program/process/test_daemon.py: failure_is_on_stderr and Source and none",
         ),
         (
@@ -661,7 +673,7 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "a line may block a pipe that has room for less",
-            "[: PIPE_BUF - 2]",
+            "[: PIPE_BUF - len(end)]",
             "",
             "program/serving/test_log.py: no_longer_than_a_pipe",
         ),
@@ -680,9 +692,15 @@ _TABLES: dict[str, list[_Row]] = {
     ],
     f"{_LIB}/server/events.py": [
         (
-            "an end that nobody has seen is not logged",
-            '        if former is not None:\n            self._node("unregistering", former)\n',
-            "",
+            "health checks count as malformed requests",
+            "self.counts.malformed += bool(got)",
+            "self.counts.malformed += 1",
+            "program/process/test_metrics.py: has_happened and Source",
+        ),
+        (
+            "the end of a node is not logged",
+            '            self._node("unregistering", node)\n',
+            "            pass\n",
             f"{_LIFE} and comes_back_after and debug",
         ),
         (
@@ -765,8 +783,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "something may follow -names",
-            "if word in _INTERACTIVE and rest:",
-            "if word in _ABOUT_ITSELF and rest:",
+            "if word in _INTERACTIVE and not (word == ",
+            "if word in _ABOUT_ITSELF and not (word == ",
             f"{_LINE} and test_usage and names",
         ),
         (
@@ -818,12 +836,6 @@ _TABLES: dict[str, list[_Row]] = {
             "except ValueProblem:\n        return False",
             "except ValueProblem:\n        return True",
             "program/command/test_quick.py: bad_number and soon",
-        ),
-        (
-            "-daemon beside another program fails with a traceback",
-            "except exchange.EpmdError:\n        return False",
-            "except exchange.NoEpmdError:\n        return False",
-            "program/serving/test_strangers.py: who_has_its_port and ClosesAtOnce and Source and not file",
         ),
         (
             "-port -names fails with a traceback",
@@ -892,6 +904,12 @@ _TABLES: dict[str, list[_Row]] = {
     ],
     f"{_LIB}/program/start.py": [
         (
+            "who asks for a report ends a start",
+            "    signals.ignore_requests_for_reports()\n",
+            "",
+            "program/process/test_metrics.py: before_it_serves",
+        ),
+        (
             "the status is 0 though the file is not written",
             "return 1 if options.must_serve else 0",
             "return 0",
@@ -918,9 +936,21 @@ _TABLES: dict[str, list[_Row]] = {
     ],
     f"{_LIB}/program/run.py": [
         (
+            "networks that were read again have no effect",
+            "    mapper.let_in(settings)\n",
+            "",
+            "program/command/test_own_options.py: hang_up_of_a_daemon",
+        ),
+        (
+            "metrics are written by root alone",
+            "        events.losing_rights()\n",
+            "        events.losing_rights()\n        reporter.start()\n",
+            "program/process/test_metrics.py: user_must and Source",
+        ),
+        (
             "it tells a systemd that waits for another service",
-            "if options.systemd",
-            "if True",
+            "if options.systemd and not",
+            "if True and not",
             "program/process/test_systemd.py: nothing_is_said and source",
         ),
         (
@@ -1055,6 +1085,18 @@ _TABLES: dict[str, list[_Row]] = {
     ],
     f"{_LIB}/program/process/files.py": [
         (
+            "half a file is put in place where there is no room",
+            "        if os.write(writing, content) < len(content):",
+            "        if not os.write(writing, content):",
+            "unit/test_files.py: no_room",
+        ),
+        (
+            "each write leaves a descriptor open",
+            "        self._close()\n        self._folder, self._file",
+            "        self._folder, self._file",
+            "unit/test_files.py: written_again",
+        ),
+        (
             "the file of a successor is removed",
             "return os.path.samestat(os.lstat(",
             "return True or os.path.samestat(os.lstat(",
@@ -1071,6 +1113,32 @@ _TABLES: dict[str, list[_Row]] = {
             "0o644",
             "0o600",
             "program/command/test_own_options.py: mode_of_the_port_file",
+        ),
+    ],
+    f"{_LIB}/program/metrics.py": [
+        (
+            "there are no metrics when descriptors run out",
+            "_MOST_CLOSED = 3",
+            "_MOST_CLOSED = 0",
+            "program/process/test_metrics.py: no_descriptor",
+        ),
+        (
+            "a file that cannot be written fills the log",
+            'if failure not in ("", self._failure):',
+            "if failure:",
+            "program/process/test_metrics.py: again_and_again",
+        ),
+        (
+            "a start that fails leaves its metrics",
+            "            if self._file is not None and self.serves:",
+            "            if self._file is not None:",
+            "program/process/test_metrics.py: never_served",
+        ),
+        (
+            "an epmd that has ended is up",
+            "self._write(self._file, up=0)",
+            "self._write(self._file)",
+            "program/process/test_metrics.py: test_end and TERM",
         ),
     ],
     f"{_LIB}/program/process/at_end.py": [
@@ -1180,6 +1248,12 @@ _TABLES: dict[str, list[_Row]] = {
             "_signal.SIGQUIT)",
             f"{_OWN} and any_port and HUP",
         ),
+        (
+            "a hang-up is ignored though there is a file to read again",
+            "if number == _signal.SIGHUP and hang_up is not None:",
+            "if number == _signal.SIGHUP and hang_up is not None and handler == _signal.SIG_DFL:",
+            "program/command/test_own_options.py: hang_up_of_a_daemon",
+        ),
     ],
     f"{_LIB}/program/executable/launcher.py": [
         (
@@ -1208,8 +1282,86 @@ _TABLES: dict[str, list[_Row]] = {
             'if host not in procfs.ANY and host != "::1" and not host.startswith("127.")',
             "unit/test_findings.py: all_is_well",
         ),
+        (
+            "-check takes a stranger's socket on another address for the epmd's",
+            "return (asked | held) - served",
+            "return set()",
+            "unit/test_findings.py: test_situation",
+        ),
+        (
+            "-check does not warn of an -allow for everybody",
+            "network.prefixlen < _LEAST_PREFIX[network.version]",
+            "network.prefixlen < 0",
+            "unit/test_findings.py: test_situation",
+        ),
+        (
+            "what is wrong can be accepted",
+            "if finding.state == WARNING and finding.code in accepted",
+            "if finding.code in accepted",
+            "unit/test_findings.py: accepted",
+        ),
+    ],
+    f"{_LIB}/program/check/of_nodes.py": [
+        (
+            "-check calls a node of another host dead",
+            "    if node.peer:\n",
+            "    if False:\n",
+            "unit/test_findings.py: test_situation",
+        ),
+        (
+            "-check calls a node that is stopped well",
+            'if owner.state in ("T", "t"):',
+            'if owner.state == "Z":',
+            "unit/test_findings.py: test_situation",
+        ),
+        (
+            "-check calls a process that registers for a node another program",
+            "if os.path.basename(owner.path).startswith(_BEAM):",
+            "if not owner.path:",
+            "unit/test_findings.py: test_situation",
+        ),
+    ],
+    f"{_LIB}/program/check/advice.py": [
+        (
+            "-check advises to end process 1",
+            "    if holder.pid == 1:\n",
+            "    if holder.pid == 0:\n",
+            "unit/test_findings.py: test_situation",
+        ),
+        (
+            "-check advises an option that has no effect with systemd's sockets",
+            'return "-systemd" in _line(sight)',
+            "return False",
+            "unit/test_findings.py: test_situation",
+        ),
+        (
+            "-check advises loopback alone where nodes look elsewhere",
+            "if at in sight.own and not _is_loopback(at)]",
+            "if False]",
+            "unit/test_findings.py: test_situation",
+        ),
+    ],
+    f"{_LIB}/program/check/probe.py": [
+        (
+            "a list of any length is kept",
+            "kept += piece[:room]",
+            "kept += piece",
+            "unit/test_probe.py: list",
+        ),
     ],
     f"{_LIB}/client/exchange.py": [
+        (
+            "-daemon beside another program fails with a traceback",
+            "except EpmdError:\n        return False",
+            "except NoEpmdError:\n        return False",
+            "program/serving/test_strangers.py: who_has_its_port and ClosesAtOnce and Source and not file",
+        ),
+        (
+            "half a listing counts as an epmd's",
+            'text.endswith(b"\\n") and ',
+            "",
+            "program/library/test_client.py: whole_and_right",
+        ),
         (
             "a listing of another protocol is read",
             "if port > wire.MOST_PORT:",
@@ -1401,6 +1553,14 @@ _TABLES: dict[str, list[_Row]] = {
             "program/library/test_plugin.py: overridden",
         ),
     ],
+    "scripts/_keeping": [
+        (
+            "a place has no epmd for a moment",
+            'put_link() { remove "$2.gevent-new" && ln -s -T -- "$1" "$2.gevent-new" && mv',
+            'put_link() { remove "$2.gevent-new" && ln -s -T -- "$1" "$2.gevent-new" && rm -f -- "$2" && mv',
+            f"{_INSTALL}: killed_at_any_step and upgrade",
+        ),
+    ],
     "scripts/install": [
         (
             "an original that is kept already is overwritten",
@@ -1422,9 +1582,15 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "a replacement by others is overwritten",
-            "    replaced)\n",
-            "    never)\n",
+            '    replaced)\n        [ "$force" ]',
+            '    never)\n        [ "$force" ]',
             f"{_INSTALL}: foreign_replacement_is_left",
+        ),
+        (
+            "what an upgrade has put there is lost",
+            "keep_anew epmd epmd.c-original",
+            "keep epmd epmd.c-original",
+            f"{_INSTALL}: force_takes_a_place_back and checkout",
         ),
         (
             "one folder that was made is left",
@@ -1449,6 +1615,18 @@ _TABLES: dict[str, list[_Row]] = {
             '"" | -*) usage_error',
             '"") usage_error',
             f"{_INSTALL}: wrong_usage",
+        ),
+        (
+            "what was put there stays if a later step fails",
+            'on_failure rm -rf -- "$library/$content"',
+            "true",
+            f"{_INSTALL}: failure_of_any_step and fresh",
+        ),
+        (
+            "two calls at once do not wait for each other",
+            'flock "$lock" || die "$1: cannot be locked"',
+            "true",
+            f"{_INSTALL}: two_at_once",
         ),
         (
             "an upgrade removes what processes may just be starting from",

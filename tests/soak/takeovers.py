@@ -18,6 +18,8 @@ from support.ports import answers, reserved_port
 from support.programs import run
 
 _HELD, _HELD_BY_C = 100, 900
+#: How long those who ask and those who come wait in between, in seconds.  In short they leave time to others.
+_EVERY, _EVERY_IN_SHORT = (0, 0.002), (0.005, 0.005)
 _LINE = re.compile(rb"took over \d+ nodes? .* more than (\d+) ms")
 
 
@@ -29,14 +31,18 @@ def take_overs(form: Form, scale: Scale) -> Figures:
         port = server.port
         held = [stack.enter_context(register(port, node(f"n{number}"))[0]) for number in range(_HELD)]
         before = names(port)
-        asking = [stack.enter_context(Worker("ask_on", port=port, name=f"n{n}")) for n in range(4)]
+        ask, come = _EVERY_IN_SHORT if scale.short else _EVERY
+        asking = [
+            stack.enter_context(Worker("ask_on", port=port, name=f"n{n}", every=ask))
+            for n in range(scale.of(4, 2))
+        ]
         coming = [
-            stack.enter_context(Worker("come_and_go", port=port, name=f"comes{n}", every=0.002))
-            for n in range(2)
+            stack.enter_context(Worker("come_and_go", port=port, name=f"comes{n}", every=come))
+            for n in range(scale.of(2, 1))
         ]
         for worker in (*asking, *coming):
             worker.wait_until_it_works()
-        for _ in range(scale.of(200, 5)):
+        for _ in range(scale.of(200, 3)):
             done = run([*form.command, "-port", str(port), "-takeover", "-daemon"], timeout=LONG)
             said = _LINE.search(done.stderr)
             assert done.returncode == 0, done.stderr

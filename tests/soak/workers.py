@@ -73,12 +73,12 @@ def come_back(port: int, name: str, times: int, keeper: str) -> dict:
     return {"refused": refused, "repeated": times - refused - len(creations), "displaced": displaced}
 
 
-def ask_on(port: int, name: str) -> dict:
-    """Look a node up without pause, until stdin ends."""
+def ask_on(port: int, name: str, every: float) -> dict:
+    """Look a node up again and again, until stdin ends."""
     asked = failed = 0
     worst = 0.0
     print("ready", flush=True)
-    while not select.select([sys.stdin], [], [], 0)[0]:
+    while not select.select([sys.stdin], [], [], every)[0]:
         asked += 1
         start = time.monotonic()
         try:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from gevent_epmd.program.check.finding import CODES
 from support.paths import TESTS
 from support.programs import run
 from support.scenes import run_apart
@@ -18,10 +19,16 @@ BOX = "box"
 
 
 class Checked(NamedTuple):
-    """What a call of -check gave."""
+    """What a call of -check gave; `told` is the whole object."""
 
     status: int
     findings: list[dict[str, str]]
+    told: dict[str, Any]
+
+    def node(self, name: str) -> dict[str, Any]:
+        """What is told of a node, beside the finding."""
+        (node,) = (node for node in self.told["nodes"] if node["name"] == name)
+        return node
 
     def about(self, topic: str, subject: str = "") -> dict[str, str]:
         """The one finding of a topic, about this subject if there is one."""
@@ -42,12 +49,13 @@ def check(command: list[str], port: int, *options: str, **how) -> Checked:
     found = json.loads(done.stdout)
     assert (found["port"], found["status"]) == (port, done.returncode)
     for finding in found["findings"]:
-        assert list(finding) == ["topic", "subject", "state", "code", "seen", "to_do"]
+        assert list(finding) == ["topic", "subject", "state", "code", "seen", "to_do", "accepted"]
+        assert finding["code"] in CODES[finding["topic"]], finding
         assert finding["state"] in ("ok", "warning", "wrong"), finding
         assert finding["to_do"] or finding["state"] == "ok", finding
         assert "\n" not in finding["seen"] + finding["to_do"]
     assert done.returncode == any(finding["state"] == "wrong" for finding in found["findings"])
-    return Checked(done.returncode, found["findings"])
+    return Checked(done.returncode, found["findings"], found)
 
 
 def run_in_a_box(module: str, scene, form, hosts: str, network: str = "plain") -> None:

@@ -1,16 +1,21 @@
-"""Erlang nodes that evaluate what a test tells them."""
+"""Erlang nodes that evaluate what a test tells them, and what Erlang's tools for tests say."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import tempfile
 
+from support.paths import ROOT
 from support.patience import PATIENCE, wait_until
-from support.programs import clean_environment, content
+from support.programs import clean_environment, content, real
+
+#: Where scripts/test unpacks Common Test and rebar3, if the system does not have them.
+_UNPACKED = ROOT / ".scratch" / "common-test" / "usr"
 
 #: Reads an expression a line, and says what it is worth.
 LOOP = """
@@ -86,3 +91,11 @@ def exunit_passed(tests: int, said: bytes) -> bool:
     """Whether ExUnit says that so many tests passed, in the words of Elixir up to 1.19 or from 1.20 on."""
     last = rb"%d tests?, 0 failures|Result: %d passed" % (tests, tests)
     return re.search(rb"^(%s)$" % last, said, re.MULTILINE) is not None
+
+
+def common_test(path: str) -> dict[str, str]:
+    """The environment in which ct_run and rebar3 are found, behind this path."""
+    if not (shutil.which("ct_run") and shutil.which("rebar3")):
+        real(str(_UNPACKED / "bin" / "rebar3"))
+        return {"PATH": f"{path}:{_UNPACKED / 'bin'}", "ERL_LIBS": str(_UNPACKED / "lib" / "erlang" / "lib")}
+    return {"PATH": path}

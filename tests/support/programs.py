@@ -49,7 +49,7 @@ def heed_signals() -> None:
 
 def clean_environment(**more: str) -> dict[str, str]:
     """The environment without anything that an epmd reads."""
-    unwanted = ("ERL_", "LISTEN_", "NOTIFY_SOCKET")
+    unwanted = ("ERL_", "LISTEN_", "NOTIFY_SOCKET", "JOURNAL_STREAM")
     return {k: v for k, v in os.environ.items() if not k.startswith(unwanted)} | more
 
 

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 from gevent_epmd.protocol import PORT2_NOT_FOUND
 from support.activation import DualStack
@@ -453,6 +454,34 @@ def dual_stack_sockets_know_who_is_allowed(form) -> None:
                 wait_until(lambda port=server.port: not names(port), "foo to go")
             assert ask(server.port, b"?") == b""
             assert_complaint(server, "got garbage ", "127.0.0.1")
+
+
+def firewall_admits_the_cluster_only(form) -> None:
+    """docs/examples/firewall.nft, with the port of this epmd: the neighbour is of the cluster, then not."""
+    rules = (ROOT / "docs" / "examples" / "firewall.nft").read_text(encoding="utf-8")
+    with (
+        form() as server,
+        contextlib.closing(Neighbour()) as neighbour,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        rules = rules.replace("4369", str(server.port))
+        for cluster in (True, False):
+            if not cluster:
+                rules = rules.replace("10.0.0.0/8", "192.0.2.0/24").replace("fd00::/8", "fd99::/16")
+            Path(folder, "rules").write_text(rules)
+            done = run([real("nft"), "-f", f"{folder}/rules"])
+            assert done.returncode == 0, done.stderr
+            for own in (HERE_V4, HERE_V6):
+                with neighbour.inside():
+                    assert reaches(own, server.port, PATIENCE if cluster else IN_VAIN) == cluster, own
+            assert answers(server.port)
+
+
+def reaches(host: str, port: int, patience: float) -> bool:
+    with contextlib.suppress(TimeoutError):
+        socket.create_connection((host, port), patience).close()
+        return True
+    return False
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import pytest
 
 from comparison import wire
 from comparison.calls import CALLS
-from comparison.masks import masked
+from comparison.masks import in_any_order, masked
 from comparison.rows import DELIBERATE, DIFFERENT, NOT_PLAYED, SAME, Row, Seen, side_by_side
 from support import differences
 from support.differences import DIFFERENCES
@@ -63,6 +63,17 @@ def test_a_scene_that_one_side_does_not_play_is_different() -> None:
 )
 def test_masks(text: str, expected: str) -> None:
     assert masked(text, 4369) == expected
+
+
+def test_log_in_any_order_keeps_words_and_bytes() -> None:
+    def logged(*texts: str) -> str:
+        return "".join(f"{'' if text.startswith('*') else 'epmd: TIME: '}{text}\r\n" for text in texts)
+
+    port, line = ("got 4 bytes", "***** b'PORT'"), ("got 5 bytes", "***** b'abc\\n\\x00'")
+    whole = ("got 9 bytes", "***** b'PORTabc\\n\\x00'")
+    assert in_any_order(logged(*port, "a", *line, "b")) == in_any_order(logged("b", *whole, "a"))
+    assert in_any_order(logged(*port, "a")) != in_any_order(logged(*whole, "a"))
+    assert in_any_order(logged("a", "b")) != in_any_order(logged("a", "c"))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,41 @@ def test_failure_leaves_nothing_behind(path: Path) -> None:
         OwnFile(str(path / "no" / "file")).write(b"text")
     assert os.listdir(path.parent) == ["file"]
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_file_that_is_written_again(path: Path) -> None:
+    file = OwnFile(str(path))
+    before = len(os.listdir("/proc/self/fd"))
+    for content in (b"one", b"two", b"three"):
+        file.write(content)
+        assert path.read_bytes() == content
+        assert len(os.listdir("/proc/self/fd")) == before + 2
+    path.parent.rename(path.parent.with_name("moved"))
+    with pytest.raises(FileNotFoundError):
+        file.write(b"lost")
+    path.parent.mkdir()
+    file.write(b"four")
+    assert os.listdir(path.parent) == ["file"]
+    file.remove()
+    assert os.listdir(path.parent) == []
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_file_that_has_no_room(path: Path) -> None:
+    """The system writes as much as it can, and reports no error. What is there stays."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    file = OwnFile(str(path))
+    file.write(b"whole")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+    try:
+        with pytest.raises(OSError, match="No space left"):
+            file.write(b"more than 10 bytes")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == b"whole"
+    assert os.listdir(path.parent) == ["file"]
+    file.remove()
+    assert os.listdir(path.parent) == []
 
 
 def test_nothing_is_left_open_by_which_the_file_could_be_written(path: Path) -> None:

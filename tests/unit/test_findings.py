@@ -6,7 +6,9 @@ import pytest
 
 from gevent_epmd.client.answers import NamedPort
 from gevent_epmd.program.check import report
-from gevent_epmd.program.check.findings import OK, WARNING, WRONG, Finding, findings, status
+from gevent_epmd.program.check.evidence import Installed
+from gevent_epmd.program.check.finding import CODES, OK, WARNING, WRONG, Finding
+from gevent_epmd.program.check.findings import findings, status
 from gevent_epmd.program.check.look import Node, Sight
 from gevent_epmd.program.check.probe import (
     ABSENT,
@@ -21,8 +23,9 @@ from gevent_epmd.program.check.probe import (
     Found,
     place,
 )
+from gevent_epmd.program.check.units import Unit
 from gevent_epmd.program.options import Options
-from gevent_epmd.program.process.procfs import OTHER, OURS, C, Listener, Process
+from gevent_epmd.program.process.procfs import OTHER, OURS, C, Listener, Process, Program
 from gevent_epmd.server.networks import read_network
 from gevent_epmd.server.settings import Settings
 
@@ -96,8 +99,12 @@ def test_epmd_of_another_host_is_not_taken_for_the_own_one() -> None:
 
 def test_mute_program_that_is_no_epmd_is_not_to_be_continued() -> None:
     mute = WELL._replace(answers=dict.fromkeys(WELL.answers, Answer(MUTE, "mute")), nodes=())
-    for kind, advice in ((C, "kill -CONT"), (OTHER, "another port")):
-        assert advice in findings(mute._replace(processes=(process(kind=kind),)))[0].to_do
+    for kind, state, advice in (
+        (C, "T", "kill -CONT 7"),
+        (C, "S", "busy or hangs"),
+        (OTHER, "S", "another port"),
+    ):
+        assert advice in findings(mute._replace(processes=(process(kind=kind, state=state),)))[0].to_do
 
 
 def test_process_that_is_missing() -> None:
@@ -178,7 +185,7 @@ def test_own_name_where_there_is_no_epmd() -> None:
         (Node("a", 9100, ((DEBIAN, NOBODY), (V4, ACCEPTS))), (WARNING, "elsewhere"), None),
         (Node("a", 9100, ((DEBIAN, NOBODY), (HERE, ACCEPTS))), (OK, ANSWERS), (OK, ANSWERS)),
         (Node("a", 9100, ((HERE, NOBODY), (V4, NOBODY)), 9100), (WRONG, "dead"), None),
-        (Node("a", 9100, ((HERE, NOBODY),), 9100, holder=(8, "/x")), (WRONG, "dead"), (WRONG, REFUSED)),
+        (Node("a", 9100, ((HERE, NOBODY),), 9100, holder=Program(8)), (WRONG, "dead"), (WRONG, REFUSED)),
         (Node("a", 9100, ((HERE, NOBODY),), 9100), None, (WRONG, REFUSED)),
         (Node("a", 9100, ((HERE, Answer(TIMEOUT, "")),), 9100), (WRONG, "blocked"), (WRONG, "blocked")),
         (Node("a", 9100, ((HERE, Answer(UNREACHABLE, "")),), 9100), (WRONG, "blocked"), (WRONG, "blocked")),
@@ -202,7 +209,7 @@ def test_without_proc_no_node_is_called_dead() -> None:
 
 
 def test_who_holds_the_name_of_a_dead_node_is_named() -> None:
-    for holder, advice in (((8, "/usr/bin/x"), "process 8, "), (None, "ss -tnp")):
+    for holder, advice in ((Program(8, "/usr/bin/x"), "process 8, "), (None, "ss -tnp")):
         dead = Node("a", 9100, ((HERE, NOBODY),), 9100, holder=holder)
         (node,) = (f for f in findings(WELL._replace(nodes=(dead,))) if f.topic == "node")
         assert advice in node.to_do
@@ -215,16 +222,16 @@ def process(**different) -> Process:
 @pytest.mark.parametrize(
     ("processes", "expected"),
     [
-        ((process(),), {"process 7": (OK, C)}),
+        ((process(),), {"process 7": (OK, "c")}),
         ((process(kind=OURS, version="1.2"),), {"process 7": (OK, OURS)}),
-        ((process(kind=OTHER, path="/usr/bin/nginx"),), {"process 7": (OK, OTHER)}),
+        ((process(kind=OTHER, path="/usr/bin/x"),), {"process 7": (OK, OTHER)}),
         ((process(state="T"),), {"process 7": (WRONG, "stopped")}),
-        ((process(pid=1), process()), {"process 7": (OK, C)}),
-        ((process(pid=1),), {"process 1": (OK, C)}),
-        ((process(pid=8), process()), {"process 8": (OK, C), "process 7": (OK, C)}),
+        ((process(pid=1), process()), {"process 7": (OK, "c")}),
+        ((process(pid=1),), {"process 1": (OK, "c")}),
+        ((process(pid=8), process()), {"process 8": (OK, "c"), "process 7": (OK, "c")}),
         (
             (process(pid=8, sockets=frozenset({3})), process()),
-            {"process 8": (OK, C), "process 7": (OK, C), "port 4369": (WARNING, "several")},
+            {"process 8": (OK, "c"), "process 7": (OK, "c"), "port 4369": (WARNING, "several")},
         ),
         ((), {"port 4369": (OK, "hidden")}),
     ],
@@ -284,6 +291,462 @@ def test_what_it_cannot_know_is_said() -> None:
         assert words in exposure.seen
 
 
+# --- Situations: what a stranger to the program would meet, and what must be said ---
+
+OUT, BEAM = place("10.77.9.2"), "/usr/lib/erlang/erts-13.1.5/bin/beam.smp"
+REFUSED_NODE = Node("a", 9100, ((HERE, NOBODY), (V4, NOBODY)), 9100)
+FINE_NODE = Node("a", 9100, ((HERE, ACCEPTS),), 9100)
+FORWARDER = Program(9, "/usr/sbin/sshd", "root")
+OURS_HERE = process(kind=OURS, version="0.1.0", path="/usr/bin/epmd", line=("epmd",))
+C_ACTIVATED = process(line=("/usr/bin/epmd", "-systemd"))
+OURS_ACTIVATED = OURS_HERE._replace(line=("/usr/bin/epmd", "-systemd"))
+MUTE_EVERYWHERE = dict.fromkeys(WELL.answers, Answer(MUTE, "does not answer"))
+NOBODY_ANYWHERE = dict.fromkeys(WELL.answers, NOBODY)
+ON_LOOPBACK = {"box": Found((DEBIAN,))}, WELL.answers | {DEBIAN: UP}
+STRANGER_ON_HERE = WELL._replace(
+    answers={V4: UP, V6: UP, HERE: Answer(CLOSED, "closes")},
+    names={"box": Found((DEBIAN,))},
+    listeners=[Listener("127.0.0.1", 0, 1), Listener("::1", 0, 2), Listener("10.0.0.5", 0, 3)],
+    processes=(
+        OURS_HERE._replace(sockets=frozenset({1, 2})),
+        process(pid=8, kind=OTHER, path="/usr/bin/ncat", sockets=frozenset({3})),
+    ),
+)
+HIDDEN = WELL._replace(
+    processes=(),
+    answers=MUTE_EVERYWHERE,
+    nodes=(),
+    suspects=(Program(8, "", "epmd", None, "S", ("epmd", "-daemon")),),
+)
+
+
+def here(**different) -> Sight:
+    return WELL._replace(**different)
+
+
+def systemd(**units: tuple[str, str, str]) -> Sight:
+    named = {f"epmd.{name}": Unit(*unit) for name, unit in units.items()}
+    return here(answers=NOBODY_ANYWHERE, nodes=(), processes=(), listeners=[], units=named)
+
+
+def full(kind: str, nodes: int, used: int | None, limit: int) -> Sight:
+    answer = Answer(ANSWERS, "", tuple(NamedPort(f"n{number}", 9100) for number in range(nodes)))
+    one = process(kind=kind, version="0.1.0", descriptors=(used, limit))
+    return here(answers={V4: answer}, nodes=(), processes=(one,))
+
+
+#: What is so; topic, subject, state and code of a finding; what it must tell, and what it must not.
+SITUATIONS: dict[str, tuple[Sight, tuple[str, str, str, str], list[str], list[str]]] = {
+    # Where a node registered from
+    "a node of another host, by -allow_register": (
+        here(nodes=(REFUSED_NODE._replace(peer="10.77.9.2"),)),
+        ("node", "a", OK, "remote"),
+        ["registered from 10.77.9.2", "cannot be tried from here"],
+        ["dead", "End"],
+    ),
+    "perhaps one of another host, for who may not see": (
+        here(nodes=(REFUSED_NODE,), processes=(), peers=("10.77.9.2",)),
+        ("node", "a", OK, "remote"),
+        ["may have registered from 10.77.9.2"],
+        ["dead", "End"],
+    ),
+    "nodes behind the published port of a container": (
+        here(
+            nodes=(REFUSED_NODE,), dump=CLOSED, processes=(process(kind=OTHER, path="/usr/bin/docker-proxy"),)
+        ),
+        ("node", "a", OK, "remote"),
+        ["another host or container"],
+        ["dead", "End"],
+    ),
+    "the published port of a container": (
+        here(nodes=(), dump=CLOSED, processes=(process(kind=OTHER, path="/usr/bin/docker-proxy"),)),
+        ("epmd", "port 4369", WARNING, "forwarder"),
+        ["No node of this host can register", "docker-proxy"],
+        [],
+    ),
+    "packets that the kernel forwards": (
+        here(nodes=(), dump=CLOSED, processes=(), listeners=[]),
+        ("epmd", "port 4369", WARNING, "forwarder"),
+        ["no process of this host listens"],
+        [],
+    ),
+    "a program that embeds a mapper": (
+        here(dump=ANSWERS, processes=(process(kind=OTHER, path="/usr/bin/x"),)),
+        ("epmd", "port 4369", OK, ANSWERS),
+        [],
+        ["forward"],
+    ),
+    # Who holds it
+    "a tunnel holds the registration": (
+        here(nodes=(REFUSED_NODE._replace(holder=FORWARDER),)),
+        ("node", "a", OK, "remote"),
+        ["behind a forwarder", "/usr/sbin/sshd"],
+        ["End"],
+    ),
+    "process 1 holds the registration": (
+        here(nodes=(REFUSED_NODE._replace(holder=Program(1, "/sbin/init")),)),
+        ("node", "a", WRONG, "dead"),
+        ["must not be ended"],
+        ["End process"],
+    ),
+    "a dead node's child holds the registration": (
+        here(nodes=(REFUSED_NODE._replace(holder=Program(8, "/bin/sh", "bob")),)),
+        ("node", "a", WRONG, "dead"),
+        ["End process 8", "/bin/sh", "user bob"],
+        [],
+    ),
+    "a node that is stopped": (
+        here(nodes=(FINE_NODE._replace(owners=(Program(8, BEAM, state="T"),)),)),
+        ("node", "a", WRONG, "stopped"),
+        ["kill -CONT 8"],
+        [],
+    ),
+    "a node's port is another program's": (
+        here(nodes=(FINE_NODE._replace(owners=(Program(9, "/usr/bin/x"),), holder=Program(8, "/bin/sh")),)),
+        ("node", "a", WARNING, "taken"),
+        ["port 9100 belongs to another program", "process 9", "end process 8"],
+        [],
+    ),
+    "a process registered for the node": (
+        here(nodes=(FINE_NODE._replace(owners=(Program(9, BEAM),), holder=Program(8, "/usr/bin/python3")),)),
+        ("node", "a", OK, ANSWERS),
+        [],
+        ["end process"],
+    ),
+    "who has this name": (
+        here(
+            nodes=(FINE_NODE._replace(owners=(Program(9, BEAM, "bob", 0.0, "S", ("beam", "-name", "a@x")),)),)
+        ),
+        ("node", "a", OK, ANSWERS),
+        ["process 9", "beam.smp", "user bob", "since 19", "-name a@x"],
+        [],
+    ),
+    "the name leads elsewhere": (
+        here(
+            nodes=(FINE_NODE._replace(owners=(Program(9, BEAM, line=("beam", "-name", "a@x")),)),),
+            leads={"x": False},
+        ),
+        ("node", "a", WARNING, "host"),
+        ["x is not this host"],
+        [],
+    ),
+    "an old node": (
+        here(nodes=(FINE_NODE._replace(highest=5),)),
+        ("node", "a", WARNING, "version"),
+        ["version 5", "need 6"],
+        [],
+    ),
+    "a node of a host whose name is foreign": (
+        here(
+            names={"box": Found((ELSEWHERE,))},
+            answers={V4: UP, ELSEWHERE: NOBODY},
+            nodes=(Node("a", 9100, ((ELSEWHERE, NOBODY), (V4, ACCEPTS)), 9100),),
+        ),
+        ("node", "a", OK, ANSWERS),
+        [],
+        ["all addresses"],
+    ),
+    # Systemd's sockets
+    "C's under a socket unit is open": (
+        here(processes=(C_ACTIVATED,), names=ON_LOOPBACK[0], answers=ON_LOOPBACK[1]),
+        ("exposure", "other hosts", WARNING, "open"),
+        ["epmd.socket.d", "ListenStream=\\n", "ListenStream=127.0.0.1:4369", "127.0.1.1:4369", "[::1]:4369"],
+        ["ERL_EPMD_ADDRESS"],
+    ),
+    "ours under a socket unit is open": (
+        here(processes=(OURS_ACTIVATED,)),
+        ("exposure", "other hosts", WARNING, "open"),
+        ["epmd.service.d", "ERL_EPMD_ALLOW=127.0.0.0/8"],
+        ["-loopback", "ERL_EPMD_LOOPBACK"],
+    ),
+    "a socket unit lacks the address of the name": (
+        here(
+            processes=(C_ACTIVATED,),
+            names={"box": Found((DEBIAN,))},
+            answers={V4: UP, DEBIAN: NOBODY},
+        ),
+        ("name", "box", WRONG, REFUSED),
+        ["ListenStream=127.0.1.1:4369"],
+        ["-loopback", "ERL_EPMD_ADDRESS"],
+    ),
+    "C's is open, and the name is of loopback": (
+        here(names=ON_LOOPBACK[0], answers=ON_LOOPBACK[1]),
+        ("exposure", "other hosts", WARNING, "open"),
+        ["ERL_EPMD_ADDRESS=127.0.1.1"],
+        ["-allow", "-loopback"],
+    ),
+    "C's is open, and nodes look at another address": (
+        here(),
+        ("exposure", "other hosts", WARNING, "open"),
+        ["firewall", "nodes find each other at 10.0.0.5"],
+        ["ERL_EPMD_ADDRESS", "-allow"],
+    ),
+    "ours is open": (
+        here(processes=(OURS_HERE,)),
+        ("exposure", "other hosts", WARNING, "open"),
+        ["-allow 127.0.0.0/8"],
+        ["-loopback"],
+    ),
+    "ours admits everybody": (
+        here(processes=options(allow=(read_network("0.0.0.0/0"), read_network("::/0")))),
+        ("exposure", "other hosts", WARNING, "open"),
+        ["names everybody", "0.0.0.0/0"],
+        [],
+    ),
+    "C's does not listen where the name leads": (
+        here(
+            answers={V4: UP, V6: UP, HERE: NOBODY},
+            processes=(process(environ=(("ERL_EPMD_ADDRESS", "127.0.1.1"),)),),
+        ),
+        ("name", "box", WRONG, REFUSED),
+        ["ERL_EPMD_ADDRESS=127.0.1.1,10.0.0.5"],
+        ["-loopback"],
+    ),
+    "ours does not listen where the name leads": (
+        here(
+            answers={V4: UP, V6: UP, HERE: NOBODY},
+            processes=(OURS_HERE._replace(line=("epmd", "-loopback")),),
+        ),
+        ("name", "box", WRONG, REFUSED),
+        ["without -loopback", "-address 10.0.0.5"],
+        [],
+    ),
+    # A stranger on another address
+    "a stranger on another address is not the epmd": (
+        STRANGER_ON_HERE,
+        ("process", "process 8", WARNING, OTHER),
+        ["not an epmd", "End process 8"],
+        ["answers like an epmd"],
+    ),
+    "what listens there is not the epmd": (
+        STRANGER_ON_HERE,
+        ("exposure", "other hosts", OK, "loopback"),
+        [],
+        ["10.0.0.5"],
+    ),
+    "the stranger has no -allow": (
+        STRANGER_ON_HERE,
+        ("address", "10.0.0.5", WRONG, CLOSED),
+        ["End process 8"],
+        ["-allow"],
+    ),
+    "ours excludes its own other address": (
+        here(answers={V4: UP, HERE: Answer(CLOSED, "")}, processes=(OURS_HERE,)),
+        ("address", "10.0.0.5", WRONG, CLOSED),
+        ["-allow"],
+        ["End"],
+    ),
+    # What has the port, and does not answer
+    "the culprit has the port": (
+        here(answers=MUTE_EVERYWHERE, nodes=(), processes=(process(kind=OTHER, path="/usr/bin/x"),)),
+        ("process", "process 7", WRONG, OTHER),
+        ["End process 7 (/usr/bin/x)"],
+        [],
+    ),
+    "a busy epmd": (
+        here(answers=MUTE_EVERYWHERE, nodes=(), processes=(process(line=("epmd", "-delay_accept", "2")),)),
+        ("epmd", "port 4369", WRONG, MUTE),
+        ["-delay_accept"],
+        ["kill"],
+    ),
+    "an epmd that hangs": (
+        here(answers=MUTE_EVERYWHERE, nodes=()),
+        ("epmd", "port 4369", WRONG, MUTE),
+        ["not stopped", "restart it"],
+        ["kill -CONT"],
+    ),
+    "a busy epmd, for who may not see": (
+        HIDDEN,
+        ("epmd", "port 4369", WRONG, MUTE),
+        ["process 8 is not stopped"],
+        ["kill -CONT"],
+    ),
+    "a stopped epmd, for who may not see": (
+        HIDDEN._replace(suspects=(HIDDEN.suspects[0]._replace(state="T"),)),
+        ("process", "process 8", WRONG, "stopped"),
+        ["kill -CONT 8"],
+        [],
+    ),
+    "nothing is known of what does not answer": (
+        HIDDEN._replace(suspects=()),
+        ("epmd", "port 4369", WRONG, MUTE),
+        ["as root"],
+        ["kill -CONT"],
+    ),
+    "one that was started with -user": (
+        WELL._replace(processes=(), suspects=(Program(8, "", "epmd", None, "S", ("epmd", "-user", "epmd")),)),
+        ("process", "port 4369", OK, "hidden"),
+        ["user root opened its socket", "process 8 of user epmd: epmd -user epmd"],
+        ["a process of user root"],
+    ),
+    "a firewall on loopback": (
+        here(answers={V4: Answer(TIMEOUT, "no answer"), V6: Answer(TIMEOUT, "no answer")}, nodes=()),
+        ("epmd", "port 4369", WRONG, TIMEOUT),
+        ["this host's firewall", "lo"],
+        ["between the hosts"],
+    ),
+    "another host is mute": (
+        AFAR._replace(answers={HERE: Answer(MUTE, "mute")}, nodes=()),
+        ("epmd", "port 4369", WRONG, MUTE),
+        ["`epmd -check` on box"],
+        ["kill -CONT"],
+    ),
+    # Nobody is there
+    "a masked unit": (
+        systemd(socket=("masked", "inactive", "")),
+        ("epmd", "port 4369", WRONG, REFUSED),
+        ["systemctl unmask epmd.socket && systemctl start epmd.socket"],
+        ["epmd -daemon"],
+    ),
+    "a failed unit": (
+        systemd(socket=("loaded", "failed", "service-start-limit-hit")),
+        ("unit", "epmd.socket", WRONG, "failed"),
+        ["systemctl reset-failed epmd.socket", "service-start-limit-hit"],
+        ["epmd -daemon"],
+    ),
+    "an inactive unit": (
+        systemd(socket=("loaded", "inactive", "")),
+        ("epmd", "port 4369", WRONG, REFUSED),
+        ["systemctl start epmd.socket"],
+        ["epmd -daemon"],
+    ),
+    "an epmd at another port": (
+        here(
+            answers=NOBODY_ANYWHERE,
+            nodes=(),
+            processes=(),
+            listeners=[],
+            others={4370: Program(8, line=("epmd",))},
+        ),
+        ("epmd", "port 4369", WRONG, REFUSED),
+        ["set ERL_EPMD_PORT=4370"],
+        [],
+    ),
+    "a second epmd at another port": (
+        here(others={4370: Program(8, user="bob", line=("epmd", "-port", "4370"))}),
+        ("port", "port of others", OK, "other_port"),
+        ["4370 (process 8 of bob)"],
+        [],
+    ),
+    # Names and addresses
+    "the name is an IP address": (
+        here(names={"10.0.0.5": Found((HERE,))}),
+        ("name", "10.0.0.5", WARNING, "ip_address"),
+        ["set-hostname"],
+        [],
+    ),
+    "names without end": (
+        here(late_names=1),
+        ("name", "canonical names", WARNING, "late"),
+        ["1 name left out"],
+        [],
+    ),
+    "more own addresses than are asked": (
+        here(late=(ELSEWHERE,)),
+        ("address", "1 address", OK, "late"),
+        ["not asked: 192.0.2.1"],
+        [],
+    ),
+    "silent addresses of another host": (
+        AFAR._replace(names={"box": Found((ELSEWHERE,))}, answers={HERE: UP}, late=(ELSEWHERE,)),
+        ("address", "192.0.2.1", WARNING, "late"),
+        ["not asked"],
+        ["kill -CONT"],
+    ),
+    "a list without end": (
+        here(answers={V4: UP._replace(more=95_904)}),
+        ("node", "95,904 more", WARNING, "late"),
+        ["95,904 nodes more not tried"],
+        [],
+    ),
+    # How it fares
+    "C's is nearly full": (
+        full(C, 1012, 1019, 20000),
+        ("limits", "process 7", WARNING, "nearly_full"),
+        ["uses 1,019 of 1,024 descriptors", "1,012 nodes of 1,017"],
+        [],
+    ),
+    "C's is full": (full(C, 1017, None, 20000), ("limits", "process 7", WRONG, "full"), ["1,017"], []),
+    "ours refuses": (
+        full(OURS, 1000, 1004, 1024),
+        ("limits", "process 7", WRONG, "full"),
+        ["LimitNOFILE"],
+        ["C's"],
+    ),
+    "its file was replaced": (
+        here(processes=(OURS_HERE._replace(is_deleted=True),)),
+        ("process", "process 7", WARNING, "outdated"),
+        ["removed or replaced", "-takeover"],
+        [],
+    ),
+    "an older version runs": (
+        here(processes=(OURS_HERE._replace(version="0.0.9"),)),
+        ("process", "process 7", WARNING, "outdated"),
+        ["0.0.9"],
+        [],
+    ),
+    "Erlang was upgraded": (
+        here(erl=Installed(C, "OTP 27 (ERTS 15.0)", "/usr/lib/erlang/erts-15.0/bin/epmd")),
+        ("process", "process 7", WARNING, "outdated"),
+        ["OTP 27"],
+        [],
+    ),
+    "erl would start C's": (
+        here(processes=(OURS_HERE,), erl=Installed(C, "OTP 25 (ERTS 13.1.5)", "/x")),
+        ("process", "erl", OK, "erl"),
+        ["OTP 25"],
+        [],
+    ),
+    "what it was started with": (
+        here(processes=(OURS_HERE._replace(line=("epmd", "-d"), environ=(("ERL_EPMD_PORT", "4369"),)),)),
+        ("process", "process 7", OK, OURS),
+        ["options -d", "ERL_EPMD_PORT=4369"],
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_situation(situation: str) -> None:
+    sight, (topic, subject, state, code), must, must_not = SITUATIONS[situation]
+    met = [
+        f for f in findings(sight) if (f.topic, f.subject, f.state, f.code) == (topic, subject, state, code)
+    ]
+    assert len(met) == 1, findings(sight)
+    said = f"{met[0].seen} -> {met[0].to_do}"
+    assert [words for words in must if words not in said] == [], said
+    assert [words for words in must_not if words in said] == [], said
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_every_situation_is_told_in_words_of_the_table(situation: str) -> None:
+    sight, *_ = SITUATIONS[situation]
+    found = findings(sight)
+    for finding in found:
+        assert finding.code in CODES[finding.topic], finding
+        assert finding.to_do or finding.state == OK, finding
+        assert "process 1," not in finding.to_do
+        assert "End process 1 " not in finding.to_do
+    width = 72
+    lines = report.as_text(found, width).splitlines()
+    assert all(len(line) <= width or " " not in line[12:] for line in lines)
+    states = [line.split()[0] for line in lines[:-1] if line[0] != " "]
+    assert states == sorted(states, key=[WRONG, WARNING, OK].index)
+    assert states.count(OK) <= 3
+    assert report.nagios(sight, found, 0.1)[1].count("\n") == 1
+
+
+def test_warning_that_is_accepted() -> None:
+    (one,) = (f for f in findings(WELL, ["open"]) if f.code == "open")
+    assert (one.state, one.accepted) == (OK, True)
+    (one,) = (f for f in findings(WELL, ["loopback", "answers"]) if f.code == "open")
+    assert (one.state, one.accepted) == (WARNING, False)
+    stopped = WELL._replace(processes=(process(state="T"),))
+    assert status(findings(stopped, ["stopped"])) == 1, "what is wrong is not accepted"
+
+
+# --- How it is printed ---
+
 LINES = [
     Finding("node", "a\x1b[2J", OK, ANSWERS, "see\nn"),
     Finding("name", "box", WRONG, "nxdomain", "seen", "do"),
@@ -300,15 +763,70 @@ LINES = [
         (LINES[2:] * 2, "epmd: no problem found, 2 warnings"),
     ],
 )
-def test_last_line_of_the_table(found: list[Finding], last: str) -> None:
-    assert report.as_table(found).endswith(f"\n{last}\n")
+def test_last_line_of_the_text(found: list[Finding], last: str) -> None:
+    assert report.as_text(found).endswith(f"\n{last}\n")
 
 
-def test_table() -> None:
-    assert report.as_table(LINES).splitlines()[:-1] == [
-        "ok       node a\\x1b[2J  see\\nn",
-        "wrong    box            seen",
+def test_text() -> None:
+    """What is wrong comes first."""
+    assert report.as_text(LINES).splitlines()[:-1] == [
+        "wrong    box: seen",
         "         -> do",
-        f"warning  node {'n' * 255}  seen",
+        f"warning  node {'n' * 255}: seen",
         "         -> do",
+        "ok       node a\\x1b[2J: see\\nn",
     ]
+
+
+def test_repeats_are_grouped() -> None:
+    dead = [
+        Finding("node", f"n{at}", WRONG, "dead", "is registered", f"End process {at}") for at in range(412)
+    ]
+    alive = [Finding("node", f"m{at}", OK, ANSWERS, "accepts") for at in range(1000)]
+    first, then, fine, last = report.as_text([*alive, *dead]).splitlines()
+    assert first.startswith("wrong    412 nodes (n0, n1, n2, n3, n4, n5, n6, n7 ... (-json lists all)) ")
+    assert "node n0: is registered" in first
+    assert then == "         -> End process 0"
+    assert fine.startswith("ok       1,000 nodes (m0, m1,")
+    assert last == "epmd: 412 wrong, 0 warnings"
+    three = report.as_text(dead[:3]).splitlines()
+    assert len(three) == 7, "each of a few has a line, and a remedy"
+
+
+def test_addresses_are_one_line() -> None:
+    hosts = ("127.0.0.1", "::1", *(f"10.0.0.{at}" for at in range(6)))
+    addresses = [Finding("address", host, OK, ANSWERS, "an epmd answers") for host in hosts]
+    assert report.as_text(addresses).splitlines()[0] == "ok       127.0.0.1, ::1 and 6 more answer"
+
+
+def test_lines_are_wrapped_to_the_terminal() -> None:
+    text = report.as_text([Finding("name", "box", WRONG, "nxdomain", "word " * 20, "todo " * 20)], 60)
+    assert max(map(len, text.splitlines())) <= 60
+    assert "\n            todo" in text, "a remedy goes on below its beginning"
+    assert report.as_text([], 60, is_coloured=True) == "epmd: no problem found\n"
+    coloured = report.as_text(LINES, is_coloured=True)
+    assert coloured.count("\x1b[0m") == 3
+    assert coloured.startswith("\x1b[31;1mwrong  \x1b[0m  box: seen\n")
+
+
+@pytest.mark.parametrize(
+    ("sight", "status", "begins"),
+    [
+        (
+            WELL._replace(listeners=[Listener("127.0.0.1", 0, 1)]),
+            0,
+            "EPMD OK - an epmd answers at port 4369, 1 node | ",
+        ),
+        (WELL, 1, "EPMD WARNING - other hosts: may ask"),
+        (WELL._replace(processes=(process(state="T"),)), 2, "EPMD CRITICAL - process 7: is stopped"),
+        (WELL._replace(names={"a|b": Found(problem="no")}), 1, "EPMD WARNING - a/b: "),
+    ],
+)
+def test_line_for_nagios(sight: Sight, status: int, begins: str) -> None:
+    number, line = report.nagios(sight, findings(sight), 0.25)
+    assert number == status
+    assert line.startswith(begins)
+    text, _, data = line.partition(" | ")
+    assert "nodes=1;;;0;" in data
+    assert "time=0.250s;;;0;" in data
+    assert "|" not in text

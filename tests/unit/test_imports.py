@@ -19,6 +19,7 @@ from imports import (
     SOURCES,
     Sources,
     imports,
+    nodes,
     own_imports,
     parsed,
     part,
@@ -60,7 +61,7 @@ DYNAMIC = {"__import__", "import_module"}
 
 def touched(tree: ast.AST) -> Iterator[str]:
     """Attributes, imported names, and strings, which may name an attribute."""
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.Attribute):
             yield node.attr
         elif isinstance(node, ast.alias):
@@ -70,7 +71,7 @@ def touched(tree: ast.AST) -> Iterator[str]:
 
 
 def called(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.Call):
             yield node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
 

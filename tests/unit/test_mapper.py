@@ -10,6 +10,7 @@ import pytest
 from gevent_epmd.server.events import Events
 from gevent_epmd.server.log import Log
 from gevent_epmd.server.mapper import Mapper
+from gevent_epmd.server.registry import NodeRefused
 from gevent_epmd.server.settings import Settings
 from gevent_epmd.server.timers import IdleExit
 from support.patience import PATIENCE
@@ -57,6 +58,17 @@ def test_one_names_reply_for_all_until_a_node_comes_or_goes(make) -> None:
     mapper.node_unreg(foo)
     mapper.node_reg(node("bar"), Holder())
     assert mapper.names_reply() == b"\0\0\x11\x11name bar at port 4711\n"
+
+
+def test_name_of_a_node_that_has_gone_is_free(make) -> None:
+    mapper = make()
+    holder = Holder()
+    first = mapper.node_reg(node("foo"), holder)
+    with pytest.raises(NodeRefused):
+        mapper.node_reg(node("foo"), Holder())
+    holder.has_gone = True
+    second = mapper.node_reg(node("foo"), Holder())
+    assert second.creation == first.creation + 1, "nobody has read its EOF yet"
 
 
 @pytest.mark.parametrize("relaxed", [False, True])

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from gevent_epmd.client import exchange
 from gevent_epmd.program.check import probe
 from gevent_epmd.program.check.probe import place
 from gevent_epmd.program.process import procfs
@@ -94,8 +95,21 @@ def test_blocked_port() -> None:
     with blocked_port() as port:
         for step in (probe.ask, probe.connect):
             start = time.monotonic()
-            assert step(place("127.0.0.1"), port) == (probe.TIMEOUT, "no answer in 1.5 s", ())
+            assert step(place("127.0.0.1"), port) == probe.Answer(probe.TIMEOUT, "no answer in 1.5 s")
             assert time.monotonic() - start > 1
+
+
+def test_list_without_end_takes_no_memory() -> None:
+    """What is not kept is counted."""
+    line = b"name n at port 1\n"
+    pieces = [line * 1000] * 100
+    kept, more = probe._kept(pieces)
+    assert len(kept) <= 1 << 20
+    assert kept.endswith(line)
+    assert 0 <= 100_000 - kept.count(b"\n") - more <= 1, "a line may be cut in two"
+    assert probe._kept([line, line]) == (line * 2, 0)
+    with pytest.raises(exchange.BadAnswerError):
+        probe._kept([b"x" * (1 << 20)] * 17)
 
 
 def test_names_are_looked_up() -> None:

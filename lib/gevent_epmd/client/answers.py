@@ -21,7 +21,6 @@ _MOST_DIGITS = 10
 _BEGINNING = b"name "
 #: A name may contain the text of a line's end, but then what follows is not the beginning of a line.
 _END_OF_LINE = re.compile(rb" at port ([0-9]+)\n(?=name |\Z)")
-_LAST_LINE = re.compile(rb" at port [0-9]{1,%d}\n\Z" % _MOST_DIGITS)
 _DUMPED = re.compile(
     rb"(?:\A|(?<=\0))(?:(active name    )|old/unused name) <([^\0]*)>,?"
     rb" (?:at port|port =) ([0-9]{1,%d}), fd = ([0-9]{1,%d}) ?\n(?=\0|\Z)" % (_MOST_DIGITS, _MOST_DIGITS)
@@ -96,11 +95,6 @@ def parse_dump(text: bytes) -> Dump:
         nodes = dump.active if line[1] else dump.unused
         nodes.append(DumpedNode(_text(line[2]), int(line[3]), int(line[4])))
     return dump
-
-
-def is_listing(text: bytes) -> bool:
-    """Return whether this is the whole text of NAMES. Names may contain anything but NUL."""
-    return not text or (text.startswith(_BEGINNING) and _LAST_LINE.search(text) is not None)
 
 
 def parse_port2_reply(reply: bytes) -> NodeInfo | None:

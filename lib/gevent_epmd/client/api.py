@@ -93,7 +93,7 @@ class Client(Asker):
         """Return whether an epmd answers, with a whole and right answer."""
         try:
             with self._asking() as target:
-                return queries.started(target)
+                return exchange.is_an_epmd(target)
         except EpmdError:
             return False
 

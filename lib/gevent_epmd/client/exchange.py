@@ -31,6 +31,8 @@ TIMEOUT = 10.0
 MOST_LISTING = 16 << 20
 
 _BUFFER = 65536
+#: The digits of a 32-bit number.
+_MOST_DIGITS = 10
 #: Without it, SIGPIPE would end this process if the peer has closed already.
 _NO_SIGNAL: int = getattr(_socket, "MSG_NOSIGNAL", 0)
 #: The option that macOS has instead. The module socket does not name it. Source: sys/socket.h of Darwin.
@@ -364,10 +366,28 @@ def joined(pieces: Iterable[bytes], most: int = MOST_LISTING) -> bytes:
     return bytes(whole)
 
 
+def is_an_epmd(target: Target) -> bool:
+    """Return whether an epmd gives a whole and right answer to NAMES."""
+    try:
+        must_be_an_epmd(target)
+    except EpmdError:
+        return False
+    return True
+
+
 def must_be_an_epmd(target: Target) -> None:
-    """Raise EpmdError if no epmd answers NAMES."""
-    with Listing(target, wire.NAMES_REQ):
-        pass
+    """Raise EpmdError if no epmd gives a whole and right answer to NAMES."""
+    with Listing(target, wire.NAMES_REQ) as listing:
+        text = joined(listing.pieces())
+    if not is_listing(text):
+        raise target.not_an_epmd()
+
+
+def is_listing(text: bytes) -> bool:
+    """Return whether this is the whole text of NAMES. Names may contain anything but NUL."""
+    port = text[:-1].rpartition(b" at port ")[2]
+    is_whole = text.endswith(b"\n") and port.isdigit() and len(port) <= _MOST_DIGITS
+    return not text or (text.startswith(b"name ") and is_whole)
 
 
 def kill_answer(target: Target) -> bytes:

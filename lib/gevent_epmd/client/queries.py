@@ -47,14 +47,6 @@ def dump(target: Target) -> answers.Dump:
     return answers.parse_dump(_text(target, wire.DUMP_REQ))
 
 
-def started(target: Target) -> bool:
-    """Return whether an epmd gives a whole and right answer."""
-    try:
-        return answers.is_listing(_text(target, wire.NAMES_REQ))
-    except EpmdError:
-        return False
-
-
 def look_up(target: Target, name: bytes) -> answers.NodeInfo | None:
     """Return what the node has registered, or None if there is no such node."""
     with Call(target, Port2Request(name).packet()) as call:

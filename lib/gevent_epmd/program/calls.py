@@ -21,8 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
+#: The status of a monitoring plugin that cannot tell.
+UNKNOWN = 3
 #: C rejects a longer name, because its buffer has a fixed size. In bytes.
 _LONGEST_STOP_NAME = 1000
+#: The priority of an error in the journal. Source: sd-daemon(3).
+_ERROR = 3
 #: Time between two attempts to write to a full stdout, in seconds.
 _PAUSE = 0.01
 
@@ -31,17 +35,27 @@ class Ask:
     """The arguments of an interactive call.
 
     `command` is the option without its dashes. `host` is "" for this host. `stop_name` is the name for
-    `stop`.
+    `stop`. `nagios` and `accept` are for `check`: print a line for Nagios, and accept these warnings.
     """
 
     def __init__(
-        self, command: str, port: int, host: str = "", stop_name: str = "", *, json: bool = False
+        self,
+        command: str,
+        port: int,
+        host: str = "",
+        stop_name: str = "",
+        *,
+        json: bool = False,
+        nagios: bool = False,
+        accept: tuple[str, ...] = (),
     ) -> None:
         self.command = command
         self.port = port
         self.host = host
         self.stop_name = stop_name
         self.json = json
+        self.nagios = nagios
+        self.accept = accept
 
 
 def call(ask: Ask) -> int:
@@ -105,10 +119,9 @@ def _dump(ask: Ask) -> int:
 
 def _started(ask: Ask) -> int:
     try:
-        exchange.must_be_an_epmd(_target(ask))
-    except exchange.EpmdError:
+        return 0 if exchange.is_an_epmd(_target(ask)) else 1
+    except exchange.NoEpmdError:  # the host is not found
         return 1
-    return 0
 
 
 def _list(ask: Ask, tag: int) -> int:
@@ -201,14 +214,29 @@ def _stop(ask: Ask) -> int:
 def _check(ask: Ask) -> int:
     from .check import findings, look, report
 
+    if unknown := report.unknown(ask.accept):
+        say(2, f"-accept: {unknown[0]} is not a code of -check")
+        return UNKNOWN if ask.nagios else 1
     progress = report.Progress()
-    sight = look.look(ask.host, ask.port, progress.tell)
+    start = time.monotonic()
+    try:
+        sight = look.look(ask.host, ask.port, progress.tell)
+    except Exception as error:
+        if not ask.nagios:
+            raise
+        write(1, f"EPMD UNKNOWN - {printable(repr(error))}\n".encode())
+        return UNKNOWN
     progress.clear()
-    found = findings.findings(sight)
+    found = findings.findings(sight, ask.accept)
+    if ask.nagios:
+        status, line = report.nagios(sight, found, time.monotonic() - start)
+        write(1, line.encode())
+        return status
     if ask.json:
         _write_json(report.as_object(sight, found))
     else:
-        write(1, report.as_table(found).encode())
+        text = report.as_text(found, report.width_of(1), is_coloured=report.has_colours(1))
+        write(1, text.encode())
     return findings.status(found)
 
 
@@ -251,9 +279,23 @@ _CALLS: dict[str, Callable[[Ask], int]] = {
 }
 
 
-def say(descriptor: int, text: str) -> None:
-    """Write one line that begins with `epmd: `, with control characters of the text escaped."""
-    write(descriptor, f"epmd: {printable(text)}\n".encode())
+def say(descriptor: int, text: str, *, priority: int = _ERROR) -> None:
+    """Write one line that begins with `epmd: `, with control characters of the text escaped.
+
+    The priority is for stderr, if that is the journal of systemd.
+    """
+    beginning = f"<{priority}>" if descriptor == 2 and _is_journal() else ""
+    write(descriptor, f"{beginning}epmd: {printable(text)}\n".encode())
+
+
+def _is_journal() -> bool:
+    """Return whether stderr is the journal."""
+    stream = os.environ.get("JOURNAL_STREAM")
+    if not stream:
+        return False
+    from ..server.log import is_journal
+
+    return is_journal(2, stream)
 
 
 def write(descriptor: int, data: bytes | bytearray) -> None:

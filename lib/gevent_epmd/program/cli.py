@@ -94,7 +94,13 @@ def _do_in_full() -> int:
         return _fail(str(error))
     if options.command:
         ask = calls.Ask(
-            options.command, options.settings.port, options.host, options.stop_name, json=options.json
+            options.command,
+            options.settings.port,
+            options.host,
+            options.stop_name,
+            json=options.json,
+            nagios=options.nagios,
+            accept=options.accept,
         )
         return calls.call(ask)
     from . import start
@@ -104,4 +110,5 @@ def _do_in_full() -> int:
 
 def _fail(text: str) -> int:
     calls.say(2, text)
-    return 1
+    # A plugin of Nagios that ends with 1 has found something to warn of.
+    return calls.UNKNOWN if "-nagios" in sys.argv else 1

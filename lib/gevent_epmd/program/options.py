@@ -40,7 +40,10 @@ _ON = ("1", "yes", "true", "on")
 _OFF = ("0", "no", "false", "off")
 #: How many descriptors an older systemd keeps, if the unit says nothing: the next limit is smaller.
 _MOST_STORED = 1 << 20
-#: The options that name a file to write.
+#: The variables that -allow_file reads.
+_IN_ALLOW_FILE = ("ERL_EPMD_ALLOW", "ERL_EPMD_ALLOW_REGISTER")
+_LARGEST_ALLOW_FILE = 1 << 20
+#: The options that name a file for whoever waits for it.
 _FILES = ("port_file", "pid_file")
 
 USAGE = """\
@@ -65,6 +68,8 @@ Serving, not in C's epmd (environment variable: ERL_EPMD_ and the name in capita
     -loopback                Listen on loopback only. ERL_EPMD_LOOPBACK=1 has the same effect.
     -allow List              Answer other hosts only if they are in these networks (separated by commas).
     -allow_register List     Accept registrations, and requests, from hosts in these networks too.
+    -allow_file File         Read ERL_EPMD_ALLOW and ERL_EPMD_ALLOW_REGISTER from this file of variables, as
+                             /etc/default/epmd, and again at SIGHUP, which ends or drops nothing then.
     -takeover                Take the place of the epmd that serves the port, C's or this one; its nodes
                              stay registered. Without one, start as ever.
     -not_local List          Treat peers with these addresses of this host (separated by commas) as other
@@ -76,6 +81,8 @@ Serving, not in C's epmd (environment variable: ERL_EPMD_ and the name in capita
     -port_file Path          Write the port to this file once requests are answered, and remove the file
                              at exit; - is stdout. With this option, -port 0 takes any free port.
     -pid_file Path           Write the process ID of the server to this file, in the same way.
+    -metrics_file Path       Write the numbers of nodes, requests and connections to this file every 15
+                             seconds and at exit, for Prometheus. SIGUSR1 writes and logs them at once.
 
 Debugging:
     -d, -debug               Log each request to stderr, and remember only 5 recently unregistered names.
@@ -99,6 +106,9 @@ Interactive, not in C's epmd:
                              Exit with status 1 if something is wrong.
     -host Host               With -names, -started or -check: ask the epmd of another host.
     -json                    With -names, -dump or -check: print JSON.
+    -nagios                  With -check: print one line, and exit with 0 (ok), 1 (warning), 2 (critical)
+                             or 3 (unknown), as a plugin of Nagios does.
+    -accept Codes            With -check: do not warn of these (separated by commas), as -accept open.
     --help                   Print this text.
     --version                Print the version.
     --licences               Print the licences of everything in this epmd.
@@ -107,6 +117,8 @@ Interactive, not in C's epmd:
 #: The options that ask no epmd. An invalid variable must not keep them from working.
 _ABOUT_ITSELF = ("--help", "--version", "--licences")
 _INTERACTIVE = ("-names", "-dump", "-started", "-kill", "-stop", "-check", *_ABOUT_ITSELF)
+#: The options that may follow -check, which C's epmd does not have.
+_AFTER_CHECK = frozenset(("-json", "-nagios", "-accept", "-host", "-port"))
 #: C's option for the usage text. It is not in USAGE, because it is an error: the text goes to stderr.
 _USAGE_OPTION = "-help"
 _OPTION_LINE = r"(?m)^    (--?\w+)(?:, (-\w+))?(?: ([A-Z][\w:[\]]*))?(?=  )"
@@ -137,7 +149,7 @@ class Options(NamedTuple):
 
     The values of `port_file` and `pid_file` are absolute paths without symbolic links in the folder, STDOUT,
     or "". `must_serve` is True if the command line names one of them. A port in use is then a failure: a
-    program that waits for the file would wait in vain.
+    program that waits for the file would wait in vain. `metrics_file` is a path of the same kind, or "".
 
     `takeover` is "any" to take over from any epmd, "other" from one that runs another program, or "".
 
@@ -145,6 +157,8 @@ class Options(NamedTuple):
 
     `listen_names` are the options and variables that say where to listen, except the port. `port_name` is
     that of the port, or "" for the default.
+
+    `networks` reads the networks of `settings` again, if there is an -allow_file.
     """
 
     settings: Settings = Settings()
@@ -155,14 +169,18 @@ class Options(NamedTuple):
     pid_exit: tuple[int, ...] = ()
     port_file: Given = Given("", "")
     pid_file: Given = Given("", "")
+    metrics_file: Given = Given("", "")
     must_serve: bool = False
     user: Given | None = None
     takeover: str = ""
     store: int = 0
     host: str = ""
     json: bool = False
+    nagios: bool = False
+    accept: tuple[str, ...] = ()
     listen_names: tuple[str, ...] = ()
     port_name: str = ""
+    networks: Networks | None = None
 
 
 def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
@@ -177,7 +195,8 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Option
         environ = {}
     # An interactive call must not fail because of a variable that is meant for an epmd that serves.
     serving = {} if command else environ
-    own = _Own(found, serving)
+    networks = Networks(found, serving)
+    own = networks.read()
     daemon = bool(found["--daemon"])
     files = [own.file(name, daemon=daemon) for name in _FILES]
     place = _Place(found, serving)
@@ -190,14 +209,18 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Option
         pid_exit=own.processes("pid_exit"),
         port_file=files[0],
         pid_file=files[1],
+        metrics_file=own.file("metrics_file", daemon=daemon),
         must_serve=any(found[f"--{name}"] for name in _FILES),
         user=own.user("user"),
         takeover=own.takeover(),
         store=own.store() if found["--systemd"] else 0,
         host=_host(found["--host"]),
         json=bool(found["--json"]),
+        nagios=bool(found["--nagios"]),
+        accept=tuple(code for value in found["--accept"] for code in _list(value)),
         listen_names=place.names,
         port_name="-port" if found["--port"] else "ERL_EPMD_PORT" if "ERL_EPMD_PORT" in serving else "",
+        networks=networks if networks.path else None,
     )
     _must_go_together(options)
     if not options.systemd:
@@ -229,6 +252,10 @@ def _must_go_together(options: Options) -> None:
         raise ValueProblem("-host can be used only with -names, -started and -check")
     if options.json and options.command not in ("names", "dump", "check"):
         raise ValueProblem("-json can be used only with -names, -dump and -check")
+    if (options.nagios or options.accept) and options.command != "check":
+        raise ValueProblem(f"{'-nagios' if options.nagios else '-accept'} can be used only with -check")
+    if options.nagios and options.json:
+        raise ValueProblem("-nagios and -json cannot be used together")
     if options.settings.port == 0 and options.command:
         raise ValueProblem("-port 0 cannot be used with an interactive option")
     if options.takeover == "any" and options.systemd:
@@ -239,13 +266,20 @@ def _must_go_together(options: Options) -> None:
 
 
 def _check_files(options: Options) -> None:
-    files = (options.port_file, options.pid_file)
-    for where, path in files:
+    if options.networks is not None and options.command:
+        raise ValueProblem("-allow_file cannot be used with an interactive option")
+    named: dict[str, str] = {}
+    for where, path in (options.port_file, options.pid_file, options.metrics_file):
         if path and options.command:
             raise ValueProblem(f"{where} cannot be used with an interactive option")
-    (one, path), (other, same) = files
-    if path == same not in ("", STDOUT):
-        raise ValueProblem(f"{one} and {other} name the same file: {path}")
+        if path in named:
+            raise ValueProblem(f"{named[path]} and {where} name the same file: {path}")
+        if path not in ("", STDOUT):
+            named[path] = where
+    if options.metrics_file.value == STDOUT:
+        raise ValueProblem(
+            f"{options.metrics_file.where} {STDOUT}: stdout is not a file that can be replaced"
+        )
 
 
 def _known_options() -> dict[str, bool]:
@@ -275,8 +309,11 @@ def _two_dashes(arguments: Sequence[str]) -> list[str]:
         if known[word] and not rest:
             raise UsageError(f"{word} needs a value")
         line.append(_dashes(word) + (f"={rest.pop(0)}" if known[word] else ""))
-        if word in _INTERACTIVE and rest:
-            raise UsageError(f"{word} must be the last option")
+        if word in _INTERACTIVE and not (word == "-check" and _AFTER_CHECK.issuperset(rest[:1])):
+            if rest:
+                raise UsageError(f"{word} must be the last option")
+        elif "--check" in line and rest and rest[0] not in _AFTER_CHECK:
+            raise UsageError("-check must be the last option, but for those about it")
     return line
 
 
@@ -378,6 +415,66 @@ def _host(values: list[str]) -> str:
     return values[-1] if values else ""
 
 
+class Networks:
+    """Those of -allow and -allow_register, which the file `path` of -allow_file may set, and change.
+
+    The command line takes precedence over the file, and the file over the environment: what the file no
+    longer sets is again as the epmd was started. Raises ValueProblem.
+    """
+
+    def __init__(self, found: dict[str, Any], environ: Mapping[str, str]) -> None:
+        self._found = found
+        self._environ = environ
+        given = _Own(found, environ).not_empty("allow_file", "path")
+        self._where, path = given or Given("", "")
+        self.path = os.path.abspath(path) if path else ""
+        if self.path:
+            import ipaddress  # noqa: F401  # the executables cannot import anything while they serve
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Networks) and self.path == other.path
+
+    def read(self) -> _Own:
+        """Return our own options, with what the file sets now. Raises ValueProblem."""
+        if not self.path:
+            return _Own(self._found, self._environ)
+        try:
+            variables = _variables(_content(self.path))
+        except OSError as error:
+            raise ValueProblem(f"{self._where}: cannot read {self.path}: {error.strerror}") from None
+        return _Own(self._found, {**self._environ, **variables}, dict.fromkeys(variables, self.path))
+
+    def changed(self, settings: Settings) -> Settings:
+        """Return these settings with the networks that the file sets now. Raises ValueProblem."""
+        own = self.read()
+        return settings._replace(
+            allow=own.networks("allow"), allow_register=own.networks("allow_register") or ()
+        )
+
+
+def _content(path: str) -> str:
+    """Return what is in a file, of which nothing is read unless it is a regular one. Raises OSError."""
+    import stat
+
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        return os.read(descriptor, _LARGEST_ALLOW_FILE).decode("utf-8", "replace")
+    finally:
+        os.close(descriptor)
+
+
+def _variables(text: str) -> dict[str, str]:
+    """Return those variables of an environment file, as of systemd or a shell, that -allow_file reads."""
+    found = {}
+    for line in text.splitlines():
+        name, is_set, value = line.strip().removeprefix("export ").partition("=")
+        if is_set and name in _IN_ALLOW_FILE:
+            found[name] = value.strip().strip("\"'")
+    return found
+
+
 class _Own:
     """Reads our own options for serving. Each has a variable; a variable that is set to nothing counts as not
     set.
@@ -385,18 +482,24 @@ class _Own:
     Every method takes an option's name without its dash. It raises ValueProblem if the value is invalid.
     """
 
-    def __init__(self, found: dict[str, Any], environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, found: dict[str, Any], environ: Mapping[str, str], files: Mapping[str, str] | None = None
+    ) -> None:
         self._found = found
         self._environ = environ
+        #: The file that sets a variable, if it is not the environment.
+        self._files = files or {}
 
     def _given(self, name: str) -> list[Given]:
         """Return every value on the command line, or else the variable's."""
         if self._found[f"--{name}"]:
             return [Given(f"-{name}", value) for value in self._found[f"--{name}"]]
         variable = _OWN_VARIABLES + name.upper()
-        return [Given(variable, value)] if (value := self._environ.get(variable)) else []
+        where = f"{variable} in {self._files[variable]}" if variable in self._files else variable
+        return [Given(where, value)] if (value := self._environ.get(variable)) else []
 
-    def _not_empty(self, name: str, what: str) -> Given | None:
+    def not_empty(self, name: str, what: str) -> Given | None:
+        """Return the last value, which is not empty, or None if the option is absent."""
         given = self._given(name)
         for where, value in given:
             if not value:
@@ -435,7 +538,7 @@ class _Own:
         )
 
     def user(self, name: str) -> Given | None:
-        return self._not_empty(name, "user")
+        return self.not_empty(name, "user")
 
     def takeover(self) -> str:
         """Return "any" to take over from any epmd, "other" from one of another program, or "".
@@ -457,7 +560,7 @@ class _Own:
 
     def file(self, name: str, *, daemon: bool) -> Given:
         """Return a file to write: its absolute path, STDOUT, or "" if the option is absent."""
-        given = self._not_empty(name, "path")
+        given = self.not_empty(name, "path")
         if given is None:
             return Given("", "")
         if given.value == STDOUT:

@@ -4,9 +4,9 @@ These are `[-port N] -names`, `[-port N] -started`, and `[-port N] -daemon` if a
 other command line, and each of these with an invalid value, is left to `cli`.
 
 Invariants: the results and messages are the same as on the full path, because both use
-`conventions.read_number`, `calls.call` and `exchange.must_be_an_epmd`;
-tests/program/command/test_quick.py compares them. Besides our own modules this imports only os, `_socket` and
-time: every start of every Erlang node pays for each further module.
+`conventions.read_number`, `calls.call` and `exchange.is_an_epmd`; tests/program/command/test_quick.py
+compares them. Besides our own modules this imports only os, `_socket` and time: every start of every Erlang
+node pays for each further module.
 
 C's counterpart: the same options in main() of epmd.c.
 """
@@ -94,8 +94,4 @@ def _is_served(port: int, environ: Mapping[str, str]) -> bool:
     for name in environ.keys() - _HARMLESS:
         if name.startswith(_OF_SERVING) and not (name in _NUMBERS and _is_number(name, environ[name])):
             return False
-    try:
-        exchange.must_be_an_epmd(exchange.Target("127.0.0.1", port, _PATIENCE))
-    except exchange.EpmdError:
-        return False
-    return True
+    return exchange.is_an_epmd(exchange.Target("127.0.0.1", port, _PATIENCE))

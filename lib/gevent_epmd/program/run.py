@@ -14,17 +14,21 @@ from functools import partial
 
 import gevent
 
+from ..conventions import ValueProblem
 from ..server.acceptor import new_mapper
 from ..server.events import Events
 from ..server.mapper import Mapper
 from . import is_frozen, is_one_file, ownport
 from .executable import bundle, launcher
-from .options import STDOUT, Given, Options
+from .metrics import Reporter
+from .options import STDOUT, Given, Networks, Options
 from .process import at_end, daemon, signals, systemd, watch
 from .process.files import OwnFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .process.privileges import Identity
     from .process.store import Store
     from .takeover import TakeOver
@@ -57,10 +61,12 @@ def run(
     files = [NumberFile(given, number) for given, number in _numbers(options, mapper.port) if given.value]
     for file in files:
         at_end.add(partial(_remove, file, events))
+    reporter = Reporter(mapper, options.metrics_file)
+    at_end.add(reporter.finish)
     if is_frozen():
         bundle.settle(has_launcher=is_one_file() and not options.daemon)
     # After `settle`, which resets a signal that the executables use before.
-    _watch_for_the_end(options, mapper)
+    _watch(options, mapper, reporter)
     events.serving()
     for file in files:
         # Write the files before root privileges are dropped, because only root may be able to write to their
@@ -69,15 +75,17 @@ def run(
     if identity is not None:
         events.losing_rights()
         identity.take_on()
+    reporter.start()
     if take_over is not None:
         # Not before everything else is done: from here on only this process serves.
         events.took_over(take_over.finish())
-    _serve(options, mapper, listening, events, caller, take_over, store)
+    _serve(options, mapper, reporter, listening, events, caller, take_over, store)
 
 
 def _serve(
     options: Options,
     mapper: Mapper,
+    reporter: Reporter,
     listening: list[str],
     events: Events,
     caller: daemon.Caller | None,
@@ -89,6 +97,7 @@ def _serve(
     if not mapper.finished.is_set():
         if caller is not None and not options.systemd:
             _must_be_reached(mapper, listening)
+        reporter.serves = True
         _tell_that_it_serves(options, events, caller, take_over)
         if store is not None:
             # Not before: systemd listens to the main process only, and this one may have just become that.
@@ -98,7 +107,6 @@ def _serve(
     elif caller is not None:
         raise InterruptedError(f"the epmd has ended before it was ready: {mapper.end_reason}")
     mapper.finished.wait()
-    mapper.report_end()
 
 
 def _new_mapper(
@@ -147,12 +155,32 @@ def _tell_that_it_serves(
         caller.ready("" if take_over is None else take_over.report, launcher=launched_by)
 
 
-def _watch_for_the_end(options: Options, mapper: Mapper) -> None:
-    signals.watch_signals(mapper.hub.loop)
+def _watch(options: Options, mapper: Mapper, reporter: Reporter) -> None:
+    signals.watch_signals(mapper.hub.loop, reporter.report, _at_hang_up(options, mapper))
     if os.getpid() == 1:
         watch.reap_orphans(mapper.hub.loop)
     for pid in options.pid_exit:
         watch.when_gone(mapper.hub.loop, pid, partial(mapper.end, f"process {pid} has ended"))
+
+
+def _at_hang_up(options: Options, mapper: Mapper) -> Callable[[], None] | None:
+    """Return what SIGHUP does, or None for what it does by default.
+
+    A service manager that reloads must not end a service that has nothing to read again.
+    """
+    if options.networks is not None:
+        return partial(_read_networks_again, options.networks, mapper)
+    return mapper.events.nothing_to_read_again if options.systemd else None
+
+
+def _read_networks_again(networks: Networks, mapper: Mapper) -> None:
+    try:
+        settings = networks.changed(mapper.settings)
+    except ValueProblem as problem:
+        mapper.events.networks_stay(str(problem))
+        return
+    mapper.events.networks_read(networks.path, mapper.settings, settings)
+    mapper.let_in(settings)
 
 
 def _numbers(options: Options, port: int) -> tuple[tuple[Given, int], ...]:
@@ -168,7 +196,7 @@ def _remove(file: NumberFile, events: Events) -> None:
     try:
         file.close()
     except OSError as error:
-        events.file_stays(str(error))
+        events.file_failed(str(error))
 
 
 class NumberFile:

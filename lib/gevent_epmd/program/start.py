@@ -15,11 +15,11 @@ import sys
 from ..conventions import ValueProblem
 from ..server import listeners
 from ..server.events import Events
-from ..server.log import Log
+from ..server.log import NOTICE, Log
 from . import calls, descriptors, is_one_file, occupant
 from .executable import bundle
 from .options import ADDRESS_VARIABLE, Options
-from .process import at_end, daemon, systemd
+from .process import at_end, daemon, signals, systemd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,11 +39,13 @@ def serve(options: Options) -> int:
 
     The calling process of a daemon returns as soon as the daemon answers requests.
     """
+    signals.ignore_requests_for_reports()
     is_passed = not options.systemd and systemd.passes_port(os.environ, options.settings.port)
     if options.daemon:
         # Close inherited descriptors before the program opens its own, such as the connection to syslog.
         daemon.close_inherited(keep=systemd.descriptors(os.environ) if options.systemd else ())
-    events = Events(Log(options.settings.debug, to_syslog=options.daemon))
+    journal = os.environ.get("JOURNAL_STREAM", "")
+    events = Events(Log(options.settings.debug, to_syslog=options.daemon, journal=journal))
     events.starting(daemon=options.daemon)
     try:
         if is_passed:
@@ -168,7 +170,7 @@ def _identity(options: Options) -> Identity | None:
 def _say(report: str) -> None:
     """Print what a daemon has reported, if that is anything."""
     if report:
-        calls.say(2, report)
+        calls.say(2, report, priority=NOTICE)
 
 
 def _must_be_running(pids: Iterable[int]) -> None:

@@ -72,7 +72,6 @@ class Acceptor(StreamServer):
             _keep_back_silent(own)
         super().__init__(own, handle=self._serve)
         self._mapper = mapper
-        self._allowed = mapper.settings.may_ask()
         self._shared = shared
         self._resume: Any = None
         self._poll = unpatched.poll()
@@ -160,9 +159,9 @@ class Acceptor(StreamServer):
             # With the embedding program's default timeout, even a call with MSG_DONTWAIT would wait. Most
             # programs set none, and resetting it costs a system call.
             sock.settimeout(None)
-        if self._allowed is not None:
+        if (allowed := self._mapper.may_ask) is not None:
             connection = Connection(self._mapper, sock, peer)
-            if connection.is_barred(self._allowed):
+            if connection.is_barred(allowed):
                 connection.refuse()
                 return
         serve(self._mapper, sock, peer)

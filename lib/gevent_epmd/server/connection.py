@@ -22,14 +22,14 @@ from __future__ import annotations
 
 import _socket
 import errno
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from struct import pack
 
 from gevent import sleep
 from greenlet import getcurrent, greenlet
 
 from .. import protocol
-from ..protocol import Alive2Request, BareRequest, Port2Request, ProtocolError, StopRequest
+from ..protocol import Alive2Request, BareRequest, Port2Request, ProtocolError, RequestDenied, StopRequest
 from .mapper import Mapper
 from .networks import Network, is_in, is_local, peer_name
 from .registry import Node, NodeRefused
@@ -67,6 +67,8 @@ _RESET_ON_CLOSE = pack("ii", 1, 0)  # struct linger: on, 0 seconds
 
 #: How many bytes to read first: the greatest request.
 _MOST = protocol.HEADER + protocol.MAX_PACKET
+#: The size of a request without arguments.
+_BARE = protocol.HEADER + 1
 
 
 def serve(mapper: Mapper, sock: _socket.socket, peer: tuple[Any, ...]) -> None:
@@ -84,6 +86,10 @@ def serve(mapper: Mapper, sock: _socket.socket, peer: tuple[Any, ...]) -> None:
             if reply is not None:
                 sent = sock.send(reply, _SEND_NOW)
                 if sent == len(reply):
+                    if len(first) > _BARE:
+                        mapper.looked_up += 1
+                    else:
+                        mapper.listed += 1
                     sock.close()
                     return
         except BlockingIOError:
@@ -110,7 +116,6 @@ class Connection:
         "_events",
         "_first",
         "_greenlet",
-        "_hung_up",
         "_is_node",
         "_mapper",
         "_peer",
@@ -135,7 +140,6 @@ class Connection:
         self._peer = peer
         self._first = first
         self._sent = sent
-        self._hung_up = False
         self._is_node = False
         self._reader: Any = None
         self._greenlet: greenlet | None = None
@@ -192,8 +196,6 @@ class Connection:
 
     def hang_up(self) -> None:
         """Close towards the peer at once. The greenlet sees EOF, and cleans up."""
-        self.report_closing()
-        self._hung_up = True
         try:
             self.sock.shutdown(_socket.SHUT_RDWR)
         except OSError:
@@ -204,11 +206,6 @@ class Connection:
         if loop_is_ours:
             self._stop_reading()
         self.sock.close()
-
-    def report_closing(self) -> None:
-        """Report the close, once."""
-        if not self._hung_up:
-            self._events.closing(self)
 
     @staticmethod
     def _serve_one_by_one(connection: Connection) -> None:
@@ -232,7 +229,7 @@ class Connection:
         except Exception as error:  # noqa: BLE001 - nothing supervises the greenlet
             events.failed(error)
         finally:
-            self.report_closing()
+            events.closing(self)
             self._mapper.unregistered.discard(self)
             self._stop_reading()
             self.sock.close()
@@ -251,7 +248,6 @@ class Connection:
         """Return the one packet of this connection, or None if the connection ends before the packet is
         complete."""
         reader = protocol.PacketReader()
-        events = self._events
         deadlines = self._mapper.deadlines
         try:
             while True:
@@ -263,15 +259,14 @@ class Connection:
                     self._wait_to_read()
                     continue
                 except OSError as error:
-                    events.read_failed(self, error)
+                    self._events.read_failed(self, error)
                     return None
                 if not data:
-                    events.ended_early(self, reader.got)
+                    self._events.ended_early(self, reader.got)
                     return None
-                events.received(reader.so_far, data)
+                self._events.received(data)
                 packet = reader.receive_data(data)
                 if packet is not None:
-                    events.completed()
                     return packet
         finally:
             deadlines.discard(self)
@@ -291,11 +286,12 @@ class Connection:
         tag = packet[0]
         title = protocol.request_title(packet)
         allowed = self._may_make(tag)
+        self._mapper.counts.requests[tag] += 1
         self._events.requested(title, allowed=allowed)
         if not allowed:
-            raise ProtocolError(f"{title} from non local address")
+            raise RequestDenied(f"{title} from non local address")
         if tag == protocol.STOP_REQ and not self._mapper.settings.relaxed:
-            raise ProtocolError(f"Disallowed {title}, no relaxed_command_check")
+            raise RequestDenied(f"Disallowed {title}, no relaxed_command_check")
         self._HANDLERS[tag](self, protocol.parse_request(packet))
 
     def _do_alive2(self, request: Alive2Request) -> None:
@@ -380,7 +376,7 @@ class Connection:
             except OSError as error:
                 self._events.node_failed(self, error)
             else:
-                self._events.node_closed(self, data, hung_up=self._hung_up)
+                self._events.node_closed(self, data)
             return
 
     def _do_port2(self, request: Port2Request) -> None:
@@ -396,24 +392,11 @@ class Connection:
     # read the rest.
 
     def _do_names(self, request: BareRequest) -> None:
-        mapper = self._mapper
-        mapper.registry.keep_reply(request, mapper.names_reply())
-        sent = self._reply(mapper.names_reply(), self._pieces(mapper.registry.names_lines()))
-        self._events.replied("NAMES_RESP", sent=sent)
+        self._mapper.registry.keep_reply(request, self._mapper.names_reply())
+        self._events.replied("NAMES_RESP", sent=self._reply(self._mapper.names_reply()))
 
     def _do_dump(self, _request: BareRequest) -> None:
-        lines = [self._mapper.registry.dump_lines()]
-        pieces = self._pieces(lines[0])
-        sent = self._reply(protocol.listing_reply(self._mapper.port, b"".join(lines.pop())), pieces)
-        self._events.replied("DUMP_RESP", sent=sent)
-
-    def _pieces(self, lines: list[bytes]) -> Callable[[], Iterable[bytes]] | None:
-        """Return a listing for the log, if it is logged: C writes the port and each line with a separate
-        call."""
-        if not self._events.shows_packets:
-            return None
-        port = protocol.listing_reply(self._mapper.port, b"")
-        return lambda: [port, *lines]
+        self._events.replied("DUMP_RESP", sent=self._reply(self._mapper.dump_reply()))
 
     def _do_kill(self, _request: BareRequest) -> None:
         mapper = self._mapper
@@ -450,22 +433,20 @@ class Connection:
 
     # --- Replies ---
 
-    def _reply(self, data: bytes, pieces: Callable[[], Iterable[bytes]] | None = None) -> bool:
-        """Send a reply, and return whether that succeeded. `pieces` gives what C writes with separate
-        calls."""
+    def _reply(self, data: bytes) -> bool:
+        """Send a reply, and return whether that succeeded."""
+        self._events.sending(data)
         if self._mapper.settings.delay_write:
             self._delay_write(data)
         try:
             sent = self._sent or self._send_some(data)
             if sent < len(data):
                 self._mapper.keep_unsent(self, data, sent)
-                if not self._events.shows_packets:
-                    data = b""  # or else this variable would keep all of it
+                data = b""  # or else this variable would keep all of it
                 self._send_rest()
         except OSError as error:
-            self._events.write_failed(self, error, data, pieces)
+            self._events.write_failed(self, error)
             return False
-        self._events.written(data, pieces)
         return True
 
     def _delay_write(self, data: bytes) -> None:

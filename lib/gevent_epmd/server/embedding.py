@@ -25,12 +25,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any, TypeAlias, TypeVar, overload
 from weakref import WeakSet
 
 from gevent import get_hub, monkey
 from gevent.event import Event
 
+from ..client import NamedPort, Registration, api, waiting
 from ..conventions import served_by_threads
 from ..protocol import DEFAULT_PORT
 from . import listeners
@@ -39,14 +41,12 @@ from .events import Events
 from .listeners import ListenError, PortInUseError
 from .log import Log
 from .mapper import Mapper
-from .networks import Network
 from .settings import DEFAULT_PACKET_TIMEOUT, checked
 
 __all__ = ["ListenError", "PortInUseError", "PortMapper", "ThreadedPortMapper"]
 
-if TYPE_CHECKING:
-    from ..client import NamedPort, Registration
-
+#: As in `networks`, which may not import ipaddress, because every start would pay for it.
+Network: TypeAlias = IPv4Network | IPv6Network
 Self = TypeVar("Self", bound="PortMapper")
 T = TypeVar("T")
 
@@ -140,16 +140,12 @@ class PortMapper:
 
     def names(self) -> list[NamedPort]:
         """Return the registered nodes with their ports, newest first."""
-        from ..client import api
-
         return self._outside(api.names, port=self.port)
 
     def register(
         self, name: str, node_port: int, *, hidden: bool = False, extra: bytes = b""
     ) -> Registration:
         """Register a node that listens at `node_port`. Raises client.RefusedError if the name is taken."""
-        from ..client import api
-
         return self._outside(api.register, name, node_port, hidden=hidden, extra=extra, port=self.port)
 
     @overload
@@ -163,19 +159,13 @@ class PortMapper:
 
         Raises TimeoutError after `timeout` seconds, and client.EpmdError if the mapper has ended.
         """
-        from ..client import waiting
-
         return self._outside(waiting.wait_for, self._ask, names, timeout)
 
     def wait_gone(self, *names: str, timeout: float = 10.0) -> None:
         """Return once there is no node of these names. Raises as `wait_for` does."""
-        from ..client import waiting
-
         self._outside(waiting.wait_gone, self._ask, names, timeout)
 
     def _ask(self, seconds: float) -> list[NamedPort]:
-        from ..client import api
-
         return api.names(port=self.port, timeout=seconds)
 
     def _outside(self, function: Callable[..., T], *given: object, **named: object) -> T:

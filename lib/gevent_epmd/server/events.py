@@ -1,26 +1,32 @@
-"""Logs what happens in connections and mapper, in the words of C's log.
+"""Logs what happens in connections and mapper, in the words of C's log, and counts it.
 
 Connections and mapper call one method for each event. Only this module decides at which level a line appears,
-its wording, and the order of lines. Operators compare these lines with those of C's epmd, so wording,
-spelling mistakes and order are C's (OTP 29).
+and its wording. Operators compare these lines with those of C's epmd, so words and spelling mistakes are C's
+(OTP 29).
 
-Invariant: a complaint, which is a line about a peer's error, is logged at every level and ends with the
-peer's address.
+Invariants:
+- a complaint, which is a line about a peer's error, is logged at every level and ends with the peer's
+  address;
+- the lines of levels 0 and 1 are in C's order. Those of levels 2 and 3 come where the event happens here.
 
 C's counterpart: the calls of dbg_printf, dbg_tty_printf and dbg_print_buf in epmd_srv.c.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
-from ..protocol import Complaint
-from .log import Log, shown
-from .registry import Node, Registry
+from ..protocol import Complaint, RequestDenied
+from .counts import Counts
+from .log import INFO, NOTICE, Log, shown
+from .registry import Node, NodeRefused, Registry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Protocol
+
+    from .networks import Network
+    from .settings import Settings
 
     class Peer(Protocol):
         """A connection, as log lines show it. str() gives the peer's address, ADDRESS:PORT."""
@@ -32,8 +38,10 @@ if TYPE_CHECKING:
             """Return whether the peer is on this host."""
 
 
-#: Returns the parts that C writes with separate calls. Called only if they are logged.
-Pieces = Callable[[], Iterable[bytes]]
+#: Why a connection is aborted.
+TIMED_OUT = "closing because timed out on receive"
+TO_MAKE_ROOM = "closing to make room"
+TOO_MUCH_UNREAD = "closing because too much is unread"
 
 _KILL = "EPMD_KILL_REQ"
 #: The level at which nothing is logged.
@@ -41,19 +49,15 @@ _SILENT = -1
 
 
 class Events:
-    """Logs the events of one port mapper in `log`."""
+    """Logs the events of one port mapper in `log`, and counts them in `counts`."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
+        self.counts = Counts()
 
     def silence(self) -> None:
         """Log nothing from now on."""
         self._log.level = _SILENT
-
-    @property
-    def shows_packets(self) -> bool:
-        """Whether the bytes that were sent are logged."""
-        return self._log.level >= 2
 
     def count_in(self, loop: Any) -> None:
         """Log in time how many complaints were dropped, by timers of this event loop, until `finish`."""
@@ -100,13 +104,36 @@ class Events:
         """This process will soon lose the right to open its terminal, which belongs to another user."""
         self._log.hold_terminal()
 
-    def file_stays(self, reason: str) -> None:
-        """A file of this process cannot be removed at the end."""
+    def file_failed(self, reason: str) -> None:
+        """A file of this process cannot be written, or not be removed at the end."""
         self._log.say(0, reason)
+
+    def numbers(self, numbers: Iterable[tuple[str, str]]) -> None:
+        """Somebody has asked for the numbers of this mapper."""
+        self._log.say(0, "numbers: " + " ".join(f"{name}={number}" for name, number in numbers), INFO)
+
+    def networks_read(self, path: str, before: Settings, after: Settings) -> None:
+        """The file of -allow_file was read again."""
+        changes = [
+            f"{name} {_listed(new)}, not {_listed(old)}"
+            for name, old, new in (
+                ("-allow", before.allow, after.allow),
+                ("-allow_register", before.allow_register or None, after.allow_register or None),
+            )
+            if old != new
+        ]
+        self._log.say(0, f"read {path} again: {'; '.join(changes) or 'nothing has changed'}")
+
+    def networks_stay(self, reason: str) -> None:
+        """The file of -allow_file cannot be read again."""
+        self._log.say(0, f"{reason}; the networks stay as they were")
+
+    def nothing_to_read_again(self) -> None:
+        self._log.say(0, "SIGHUP has no effect: there is no -allow_file to read again")
 
     def took_over(self, text: str) -> None:
         """This process has taken the place of another epmd."""
-        self._log.say(0, text)
+        self._log.say(0, text, NOTICE)
 
     def took_back(self, nodes: int) -> None:
         """These nodes are registered as before, from the descriptor store of systemd."""
@@ -124,28 +151,19 @@ class Events:
     def connected(self, peer: Peer) -> None:
         if self._log.level >= 2:
             self._log.tty(2, f"{'Local' if peer.is_local() else 'Non-local'} peer connected")
-            self._log.seconds()
             self._log.tty(2, f"opening connection on file descriptor {peer.fd}")
 
-    def received(self, before: bytes, data: bytes) -> None:
-        """`data` arrived, after `before` of the same packet."""
-        if self._log.level:
-            self._log.seconds()
-            # For a packet that arrives in pieces, C prints the start of the packet each time instead of the
-            # piece.
-            self._log.packet((before + data)[: len(data)])
-
-    def completed(self) -> None:
-        """The packet is complete."""
-        self._log.seconds()
+    def received(self, data: bytes) -> None:
+        """A packet arrived, or a piece of one."""
+        self._log.packet(data)
 
     def ended_early(self, peer: Peer, got: int) -> None:
         """The peer closed after `got` bytes, before the packet was complete."""
-        self._log.seconds()
+        # Many health checks only connect and close.
+        self.counts.malformed += bool(got)
         self._complain(peer, "got partial packet only on file descriptor %s (%s)", peer.fd, got)
 
     def read_failed(self, peer: Peer, error: OSError) -> None:
-        self._log.seconds()
         self._complain(peer, "error in read: %s", error.strerror)
 
     def requested(self, title: str, *, allowed: bool) -> None:
@@ -155,10 +173,18 @@ class Events:
 
     def rejected(self, peer: Peer, reason: Complaint) -> None:
         """The connection ends without a reply, or the node is refused."""
+        if isinstance(reason, NodeRefused):
+            self.counts.refused += 1
+        elif isinstance(reason, RequestDenied):
+            self.counts.denied += 1
+        else:
+            self.counts.malformed += 1
         self._complain(peer, reason.kind, *reason.details)
 
     def aborted(self, reason: str) -> None:
-        self._log.seconds()
+        self.counts.timed_out += reason == TIMED_OUT
+        self.counts.crowded_out += reason == TO_MAKE_ROOM
+        self.counts.unread += reason == TOO_MUCH_UNREAD
         self._log.tty(1, reason)
 
     def failed(self, error: BaseException) -> None:
@@ -171,17 +197,13 @@ class Events:
 
     # --- Replies ---
 
-    def written(self, data: bytes, pieces: Pieces | None) -> None:
-        """A reply was sent. `pieces` gives the parts that C writes with separate calls, or is None."""
-        if self._log.level >= 2:
-            for piece in pieces() if pieces else (data,):
-                self._log.packet(piece)
+    def sending(self, data: bytes) -> None:
+        """A reply is about to be sent."""
+        self._log.packet(data)
 
-    def write_failed(self, peer: Peer, error: OSError, data: bytes, pieces: Pieces | None) -> None:
-        """The reply could not be sent. C stops at the first of its calls."""
+    def write_failed(self, peer: Peer, error: OSError) -> None:
+        """The reply could not be sent."""
         self._complain(peer, "error in write, errno=%s: %s", error.errno, error.strerror)
-        if self._log.level >= 2:
-            self._log.packet(next(iter(pieces())) if pieces else data)
 
     def replied(self, reply: str, name: bytes | None = None, *, sent: bool) -> None:
         """A reply was sent, or failed. `name` is the node's name if C's log line names the node."""
@@ -193,22 +215,11 @@ class Events:
 
     # --- Nodes ---
 
-    def registered(
-        self, node: Node, registry: Registry, *, former: Node | None, known: bool, new: bool
-    ) -> None:
-        """A node was registered.
-
-        `former` is the live node that had the name until now. `known` is whether the name belonged to a node
-        before. `new` is whether the node reuses neither the entry of its name nor that of a forgotten name.
-        """
+    def registered(self, node: Node, registry: Registry) -> None:
         if not self._log.level:
             return
         request = node.request
-        if former is not None:
-            self._node("unregistering", former)
-        if new:
-            self._log.seconds()
-        if known:
+        if node.is_back:
             self._log.tty(1, f"reusing slot with same name '{shown(request.name)}'")
         self._node("registering", node)
         versions = f"highvsn {request.highest} lowvsn {request.lowest}"
@@ -220,20 +231,14 @@ class Events:
             self._node("unregistering", node)
             self._tables(registry)
 
-    def node_closed(self, peer: Peer, data: bytes, *, hung_up: bool) -> None:
-        """The connection of a registered or refused node ended, by these bytes or by EOF.
-
-        `hung_up` is whether this program closed it.
-        """
-        if not hung_up:
-            self._log.seconds()
+    def node_closed(self, peer: Peer, data: bytes) -> None:
+        """The connection of a registered or refused node ended, by these bytes or by EOF."""
         if data:
             self._log.tty(1, f"got more than expected on ALIVE socket {peer.fd} ({len(data)})")
             self._log.packet(data)
 
     def node_failed(self, peer: Peer, error: OSError) -> None:
         """The connection of a registered or refused node ended, by a reset."""
-        self._log.seconds()
         self._log.tty(1, f"error on ALIVE socket {peer.fd} (-1; errno=0x{error.errno:x})")
 
     def unknown_closed(self, peer: Peer) -> None:
@@ -256,6 +261,7 @@ class Events:
         self._log.tty(1, "epmd connection stopped")
 
     def kill_refused(self, peer: Peer) -> None:
+        self.counts.denied += 1
         self._complain(peer, "Disallowed EPMD_KILL_REQ, live nodes")
 
     def kill_reply_failed(self, peer: Peer) -> None:
@@ -265,11 +271,12 @@ class Events:
         self._log.tty(1, "epmd killed")
 
     def ending(self, reason: str) -> None:
-        self._log.say(0, f"{reason} - terminates normal")
+        self._log.say(0, f"{reason} - terminates normal", NOTICE)
 
     # --- Accepting ---
 
     def barred(self, peer: Peer) -> None:
+        self.counts.barred += 1
         self._complain(peer, "closing a connection that is not allowed")
 
     def crowded(self, peer: Peer, most: int) -> None:
@@ -288,3 +295,7 @@ class Events:
     def _complain(self, peer: Peer, kind: str, *details: object) -> None:
         # Of many complaints only a few are logged, and only those need the peer's address.
         self._log.complain(f"{kind} from %s", *details, peer)
+
+
+def _listed(networks: tuple[Network, ...] | None) -> str:
+    return "not set" if networks is None else ",".join(map(str, networks))

@@ -1,5 +1,8 @@
 """Writes the daemon's log lines to stderr, or to syslog when it is detached.
 
+If stderr is the journal of systemd, a line has a priority instead of the time, which the journal adds, and of
+the program's name, which it adds too.
+
 Levels are C's: lines of level 0 are always logged, those of level 1 to 3 with as many -d. Lines for `tty`
 never go to syslog.
 
@@ -34,6 +37,8 @@ _SECONDS_BETWEEN_COMPLAINTS = 1.0
 #: Where the logger listens; FreeBSD's in the last place.
 _SYSLOG = {"linux": "/dev/log", "darwin": "/var/run/syslog"}.get(sys.platform, "/var/run/log")
 _LOG_USER_ERR = 1 << 3 | 3
+#: The priorities of the journal: those of syslog. Source: sd-daemon(3).
+ERROR, WARNING, NOTICE, INFO, DEBUG = range(3, 8)
 _TRIES = 3
 #: For a slow logger, 10 ms.
 _PATIENCE = struct.pack("ll", 0, 10_000)
@@ -45,10 +50,11 @@ class _Complaint:
     `details` are those of the last one that was dropped.
     """
 
-    __slots__ = ("details", "kind", "missed", "next")
+    __slots__ = ("details", "kind", "missed", "next", "priority")
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, priority: int) -> None:
         self.kind = kind
+        self.priority = priority
         self.next = float("-inf")
         self.missed = 0
         self.details: tuple[object, ...] = ()
@@ -58,23 +64,27 @@ class _Complaint:
 
 
 class Log:
-    """The log of one process. `level` is how often -d was given; a detached daemon sets `to_syslog`."""
+    """The log of one process. `level` is how often -d was given; a detached daemon sets `to_syslog`.
 
-    def __init__(self, level: int = 0, *, to_syslog: bool = False) -> None:
+    `journal` is the value of JOURNAL_STREAM.
+    """
+
+    def __init__(self, level: int = 0, *, to_syslog: bool = False, journal: str = "") -> None:
         self.level = level
+        self._journal = journal
         self._complaints: dict[str, _Complaint] = {}
         self._loop: Any = None
         self._timer: Any = None
         self._syslog = _Syslog() if to_syslog else None
 
-    def say(self, level: int, text: str) -> None:
-        """Log to stderr or syslog (C: dbg_printf)."""
+    def say(self, level: int, text: str, priority: int = WARNING) -> None:
+        """Log to stderr or syslog (C: dbg_printf). `priority` is for the journal, at level 0."""
         if self.level < level:
             return
         if self._syslog:
             self._syslog(f"epmd: {printable(text)}")
         else:
-            self._line(text)
+            self._line(text, DEBUG if level else priority)
 
     def fail(self, text: str) -> None:
         """Log at level 0 why a start fails.
@@ -82,38 +92,29 @@ class Log:
         This goes to stderr even if other lines go to syslog, because the caller is still waiting, and a
         container has no syslog.
         """
-        self.say(0, text)
+        self.say(0, text, ERROR)
         if self._syslog:
-            self._line(text)
+            self._line(text, ERROR)
 
     def tty(self, level: int, text: str) -> None:
         """Log to stderr only (C: dbg_tty_printf)."""
         if self.level >= level and not self._syslog:
-            self._line(text)
+            self._line(text, DEBUG)
 
-    def seconds(self) -> None:
-        """Log the time, at level 3 (C: current_time).
-
-        C logs it whenever it reads the clock, which is also every few seconds while idle. This program sleeps
-        while idle.
-        """
-        if self.level >= 3:
-            self.say(3, f"time in seconds: {int(time.time())}")
-
-    def complain(self, kind: str, *details: object) -> None:
+    def complain(self, kind: str, *details: object, priority: int = WARNING) -> None:
         """Log at level 0 what a peer did: `kind` is a text with a %s for each detail; bytes are a name.
 
         Without -d, each kind is rate-limited to one line per second. Use few kinds, because each is
         remembered.
         """
         now = time.monotonic()
-        complaint = self._complaints.setdefault(kind, _Complaint(kind))
+        complaint = self._complaints.setdefault(kind, _Complaint(kind, priority))
         if self.level or now >= complaint.next:
             complaint.next = now + _SECONDS_BETWEEN_COMPLAINTS
             # Not 0 if there is no timer, or if it is late.
             more = f" (and {complaint.missed} more like this)" if complaint.missed else ""
             complaint.missed, complaint.details = 0, ()
-            self.say(0, complaint.text(details) + more)
+            self.say(0, complaint.text(details) + more, priority)
             return
         complaint.missed += 1
         complaint.details = details
@@ -158,17 +159,17 @@ class Log:
                 text = f"{complaint.missed} more like this: {complaint.text(complaint.details)}"
                 # The details refer to a connection, which must not stay in memory.
                 complaint.missed, complaint.details = 0, ()
-                self.say(0, text)
+                self.say(0, text, complaint.priority)
 
     def failed(self, error: BaseException) -> None:
         """Log at level 0 an internal error."""
-        self.complain("internal error: %s", repr(error))
+        self.complain("internal error: %s", repr(error), priority=ERROR)
 
     def packet(self, data: bytes) -> None:
         """Log the bytes that were received or sent, at level 2 (C: dbg_print_buf)."""
         if self.level < 2 or self._syslog:
             return
-        self._line(f"got {len(data)} bytes")
+        self._line(f"got {len(data)} bytes", DEBUG)
         for start in range(0, min(len(data), _DUMPED), _ROW):
             self._row(_hex_row(data[:_DUMPED], start))
         if len(data) > _DUMPED:
@@ -193,11 +194,16 @@ class Log:
         """Open the terminal that is stderr now, for a process that will lose the right to open it."""
         _way_out()
 
-    def _line(self, text: str) -> None:
-        self._put(f"epmd: {time.ctime()}: {printable(text)}")
+    def _line(self, text: str, priority: int) -> None:
+        beginning = f"<{priority}>" if self._goes_to_journal() else f"epmd: {time.ctime()}: "
+        self._put(beginning + printable(text))
 
     def _row(self, text: str) -> None:
-        self._put(f"***** {text}")
+        beginning = f"<{DEBUG}>" if self._goes_to_journal() else ""
+        self._put(f"{beginning}***** {text}")
+
+    def _goes_to_journal(self) -> bool:
+        return is_journal(2, self._journal)
 
     def _put(self, text: str) -> None:
         try:
@@ -209,7 +215,8 @@ class Log:
             return
         # A full or closed stderr must neither end the process nor block it. A pipe that is ready for writing
         # takes PIPE_BUF bytes without blocking.
-        line = text.encode("utf-8", "surrogateescape")[: PIPE_BUF - 2] + b"\r\n"
+        end = b"\n" if self._goes_to_journal() else b"\r\n"
+        line = text.encode("utf-8", "surrogateescape")[: PIPE_BUF - len(end)] + end
         descriptor, size = _way_out()
         poll = unpatched.poll()
         poll.register(2, POLLOUT)
@@ -218,6 +225,21 @@ class Log:
                 line = line[written:]
         except OSError:
             pass
+
+
+def is_journal(descriptor: int, stream: str) -> bool:
+    """Return whether a descriptor is a connection to the journal of systemd.
+
+    `stream` is the value of JOURNAL_STREAM, which every process that a service has started inherits, even if
+    its output goes elsewhere. Source: systemd.exec(5).
+    """
+    if not stream:
+        return False
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        return False  # it is closed
+    return stream == f"{status.st_dev}:{status.st_ino}"
 
 
 #: The terminal that is stderr: its device, and our own descriptor of it, or None if it cannot be opened.

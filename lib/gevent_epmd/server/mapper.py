@@ -17,13 +17,12 @@ import os
 import resource
 import sys
 from functools import partial
-from operator import attrgetter
 
 from gevent import get_hub
 from gevent.event import Event
 
-from ..protocol import Alive2Request, listing_reply
-from .events import Events
+from ..protocol import Alive2Request
+from .events import TO_MAKE_ROOM, TOO_MUCH_UNREAD, Events
 from .registry import CREATIONS_NAME, REMEMBERED, REMEMBERED_WHEN_DEBUGGING, Node, Registry
 from .settings import Settings
 from .timers import Deadlines, IdleExit, Unregistered
@@ -81,13 +80,18 @@ class Mapper:
     """What all connections share: settings, events, nodes, timers. NAMES and DUMP report `port`."""
 
     def __init__(self, settings: Settings, port: int, events: Events) -> None:
-        self.settings = settings
+        self.let_in(settings)
         self.port = port
         self.events = events
-        #: Whether a request that succeeds is neither logged, nor delayed, nor counted.
+        self.counts = events.counts
+        #: Whether a request that succeeds is neither logged, nor delayed, nor a reason to stay.
         self.is_undisturbed = not (
             settings.debug or settings.delay_accept or settings.delay_write or settings.idle_exit
         )
+        #: The look-ups and the requests for NAMES that `connection.serve` has answered. They are not in
+        #: `counts`: the process wakes up with cold caches, and an object that is not needed otherwise takes
+        #: longer to reach than to change.
+        self.looked_up = self.listed = 0
         self.hub = get_hub()
         self.loop = self.hub.loop
         self.finished = Event()
@@ -108,8 +112,6 @@ class Mapper:
         self.sleeping: set[Holder] = set()
         #: Greenlets without a connection to serve; see `connection`.
         self.idle_greenlets: list[Any] = []
-        self._listed = b""
-        self._names_reply = b""
         #: The acceptors, which the caller adds before `start`.
         self.listeners: list[Listener] = []
         self.idle_exit: IdleExit | None = None
@@ -190,11 +192,6 @@ class Mapper:
             self.idle_exit.stop()
             self.idle_exit = None
 
-    def report_end(self) -> None:
-        """Log the close of each open connection when the process ends, as C closes one after the other."""
-        for connection in sorted(self._connections(), key=attrgetter("fd")):
-            connection.report_closing()
-
     def _connections(self) -> set[Holder]:
         holders = {node.holder for node in self.registry.live() if node.holder is not None}
         return holders.union(self.unregistered, self.sleeping)
@@ -204,7 +201,7 @@ class Mapper:
         oldest = self.unregistered.oldest()
         if oldest is None:
             return False
-        oldest.abort("closing to make room")
+        oldest.abort(TO_MAKE_ROOM)
         return True
 
     def keep_bounded(self, newcomer: Peer) -> None:
@@ -226,20 +223,22 @@ class Mapper:
     def _bound_unsent(self) -> None:
         """Close the slowest readers until the replies that wait are few enough."""
         while self.unsent.total > MOST_UNSENT:
-            slowest = self.unsent.slowest(self._names_reply)
+            slowest = self.unsent.slowest(self.names_reply())
             if slowest is None:
                 return
             self.events.unread(slowest, MOST_UNSENT)
             self.unsent.discard(slowest)
-            slowest.abort("closing because too much is unread")
+            slowest.abort(TOO_MUCH_UNREAD)
 
     def node_reg(self, request: Alive2Request, holder: Holder) -> Node:
         """Register a node. Raises NodeRefused."""
-        former = self.registry.find(request.name)
-        known = former is not None or self.registry.remembers(request.name)
-        new = not known and not self.registry.is_full()
+        owner = self.registry.find(request.name)
+        # It may have just closed its connection, and reconnected on one that is served first. C refuses the
+        # registration in this case.
+        if owner is not None:
+            self._unreg_if_gone(owner)
         node = self.registry.register(request, holder)
-        self.events.registered(node, self.registry, former=former, known=known, new=new)
+        self.events.registered(node, self.registry)
         self._look_whether_idle()
         return node
 
@@ -264,23 +263,31 @@ class Mapper:
         return True
 
     def names_reply(self) -> bytes:
-        """Return the reply to NAMES.
+        """Return the reply to NAMES, the same object until a node comes or goes."""
+        return self.registry.names_reply(self.port)
 
-        All callers share one object until a node comes or goes, because slow readers keep it.
-        """
-        text = self.registry.names_text()
-        if text is not self._listed or not self._names_reply:
-            self._listed = text
-            self._names_reply = listing_reply(self.port, text)
-        return self._names_reply
+    def dump_reply(self) -> bytes:
+        """Return the reply to DUMP."""
+        return self.registry.dump_reply(self.port)
+
+    def let_in(self, settings: Settings) -> None:
+        """From now on, decide by these settings who may ask and register. Connections that are open stay."""
+        self.settings = settings
+        self.may_ask = settings.may_ask()
 
     def may_be_killed(self) -> bool:
         """Return whether KILL ends the mapper: always with relaxed checking, otherwise only without live
         nodes."""
         if not self.settings.relaxed:
             # A node that has just ended must not prevent the shutdown because its EOF has not been read yet.
-            self.registry.drop_gone()
+            for node in list(self.registry.live()):
+                self._unreg_if_gone(node)
         return self.settings.relaxed or len(self.registry) == 0
+
+    def _unreg_if_gone(self, node: Node) -> None:
+        """Unregister a node whose peer has closed, even if its EOF has not been read yet."""
+        if node.holder is not None and node.holder.gone():
+            self.node_unreg(node)
 
     def _is_connection_pending(self) -> bool:
         return any(listener.is_pending() for listener in self.listeners)

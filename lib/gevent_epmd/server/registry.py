@@ -1,7 +1,7 @@
 """Records which node has which name: live nodes, remembered names of former nodes, and their creations.
 
 No I/O. Live nodes are a dict in the order of registration, remembered ones a dict in the order in which they
-were unregistered, so no lookup searches. The text of NAMES is kept until a node comes or goes.
+were unregistered, so no lookup searches. The reply to NAMES is kept until a node comes or goes.
 
 Invariants:
 - a name is live at most once, and never live and remembered at once;
@@ -42,9 +42,6 @@ if TYPE_CHECKING:
         def leave_to_parent(self, *, loop_is_ours: bool) -> None:
             """Close a forked child's copy of the socket."""
 
-        def report_closing(self) -> None:
-            """Report its close."""
-
 
 #: How many former names to remember. Beyond this, a new name makes the registry forget the oldest one.
 REMEMBERED = 1000
@@ -65,15 +62,21 @@ class NodeRefused(Complaint):
 
 
 class Node:
-    """A registered node (C: struct enode). `fd` is the descriptor of its connection, for DUMP."""
+    """A registered node (C: struct enode). `fd` is the descriptor of its connection, for DUMP.
 
-    __slots__ = ("_names_line", "_port2_reply", "count", "fd", "holder", "request")
+    `is_back` is whether a former node of this name was remembered.
+    """
 
-    def __init__(self, request: Alive2Request, count: int, holder: Holder | None, fd: int) -> None:
+    __slots__ = ("_names_line", "_port2_reply", "count", "fd", "holder", "is_back", "request")
+
+    def __init__(
+        self, request: Alive2Request, count: int, holder: Holder | None, fd: int, *, is_back: bool = False
+    ) -> None:
         self.request = request
         self.count = count
         self.holder = holder
         self.fd = fd
+        self.is_back = is_back
         # Built on first use, because some nodes end before anyone asks for them.
         self._port2_reply: bytes | None = None
         self._names_line: bytes | None = None
@@ -130,10 +133,7 @@ class Registry:
         self._late: dict[bytes, Node] = {}
         # An epmd that was killed within this second may have assigned the second itself as a creation.
         self._floor = max(_FIRST_CREATION, int(clock()) + 1)
-        self._names: bytes = b""
-        #: The lines of NAMES. Rebuilt, not changed, when a node comes or goes: a slow reply logs the list
-        #: later.
-        self._lines: list[bytes] | None = None
+        self._names_reply: bytes | None = None
         #: Replies to look-ups and NAMES, by the bytes of the request. See `keep_reply`.
         self.replies: dict[bytes, bytes] = {}
 
@@ -153,27 +153,20 @@ class Registry:
         """Iterate over the remembered nodes, in the order in which they were unregistered."""
         return iter(self._late.values())
 
-    def remembers(self, name: bytes) -> bool:
-        """Return whether the name is that of a former node."""
-        return name in self._late
-
-    def is_full(self) -> bool:
-        """Return whether a new name makes the registry forget the oldest remembered one."""
-        return len(self._late) > self._remember
-
     def register(self, request: Alive2Request, holder: Holder) -> Node:
         """Register the holder under the name, and return the node.
 
-        Raises NodeRefused if the request is invalid, if a node that is still connected has the name, or if
-        there are too many nodes.
+        Raises NodeRefused if the request is invalid, if a live node has the name, or if there are too many
+        nodes.
         """
         reason = request.refusal() or self._obstacle(request.name)
         if reason:
             raise NodeRefused(reason.kind, *reason.details)
-        count = self._next_count(request.name)
+        late = self._late.pop(request.name, None)
+        count = late.count + 1 if late is not None else self._count_of_new_name()
         if count > self._greatest:
             self._note_greatest(count)
-        node = Node(request, count, holder, holder.fd)
+        node = Node(request, count, holder, holder.fd, is_back=late is not None)
         self._live[request.name] = node
         self._changed()
         return node
@@ -203,22 +196,14 @@ class Registry:
         """Remember a name that the epmd before this one remembered. `fd` is for DUMP."""
         self._late[request.name] = Node(request, self._floor, None, fd)
 
-    def drop_gone(self) -> None:
-        """Unregister every node whose peer has closed, even if its EOF has not been read yet."""
-        for node in list(self._live.values()):
-            self._drop_if_gone(node)
+    def names_reply(self, port: int) -> bytes:
+        """Return the reply to NAMES. `port` is that of this epmd.
 
-    def names_text(self) -> bytes:
-        """Return the text of NAMES."""
-        self.names_lines()
-        return self._names
-
-    def names_lines(self) -> list[bytes]:
-        """Return the lines of NAMES."""
-        if self._lines is None:
-            self._lines = [node.names_line for node in self.live()]
-            self._names = b"".join(self._lines)
-        return self._lines
+        All callers share one object until a node comes or goes, because slow readers keep it.
+        """
+        if self._names_reply is None:
+            self._names_reply = protocol.listing_reply(port, [node.names_line for node in self.live()])
+        return self._names_reply
 
     def keep_reply(self, request: Port2Request | BareRequest, reply: bytes) -> None:
         """Keep a short reply in `replies` until a node comes or goes. Until then, the request has no other.
@@ -229,34 +214,26 @@ class Registry:
         if len(reply) <= _MOST_KEPT:
             self.replies[protocol.frame(request.packet())] = reply
 
-    def dump_lines(self) -> list[bytes]:
-        """Return the lines of DUMP."""
+    def dump_reply(self, port: int) -> bytes:
+        """Return the reply to DUMP. `port` is that of this epmd."""
         active, unused = protocol.dump_active_line, protocol.dump_unused_line
         lines = [active(node.name, node.port, node.fd) for node in self.live()]
-        return lines + [unused(node.name, node.port, node.fd) for node in self.late()]
+        lines += [unused(node.name, node.port, node.fd) for node in self.late()]
+        return protocol.listing_reply(port, lines)
 
     def _changed(self) -> None:
-        self._lines = None
+        self._names_reply = None
         self.replies.clear()
 
     def _obstacle(self, name: bytes) -> Complaint | None:
-        owner = self._live.get(name)
-        # The former owner may have just closed its connection, and reconnected on one that is served first. C
-        # refuses the registration in this case.
-        if owner is not None and not self._drop_if_gone(owner):
+        if name in self._live:
             return Complaint("node name already occupied %s", name)
         if self.limit is not None and len(self._live) >= self.limit:
             return Complaint("no descriptor is left for another node")
         return None
 
-    def _drop_if_gone(self, node: Node) -> bool:
-        return node.holder is not None and node.holder.gone() and self.unregister(node)
-
-    def _next_count(self, name: bytes) -> int:
-        late = self._late.pop(name, None)
-        if late is not None:
-            return late.count + 1
-        if self.is_full():
+    def _count_of_new_name(self) -> int:
+        if len(self._late) > self._remember:
             oldest = self._late.pop(next(iter(self._late)))
             self._floor = max(self._floor, oldest.count + 1)
         return max(int(self._clock()), self._floor)

@@ -13,6 +13,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
+from .events import TIMED_OUT
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Protocol
@@ -82,7 +84,7 @@ class Deadlines:
                 self._start_timer(_GRACE)
                 return
             del self._table[connection]
-            connection.abort("closing because timed out on receive")
+            connection.abort(TIMED_OUT)
         self._was_stopped = False
 
 

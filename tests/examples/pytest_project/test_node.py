@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import pytest
@@ -19,7 +19,9 @@ def erl(name: str, code: str) -> list[str]:
 
 
 @contextmanager
-def node(epmd: EpmdProcess, name: str, last: str = "halt().") -> Iterator[subprocess.Popen[bytes]]:
+def node(
+    epmd: EpmdProcess, name: str, last: str = "halt()."
+) -> Generator[subprocess.Popen[bytes], None, None]:
     """A node that lives until its stdin is closed, so that it ends with the tests, too; then it does this."""
     command = erl(name, f"io:get_line(''), {last}")
     with subprocess.Popen(command, env=epmd.environ, stdin=subprocess.PIPE) as process:

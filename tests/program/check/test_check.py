@@ -12,11 +12,13 @@ import socket
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 from pathlib import Path
 
 import pytest
 
+from gevent_epmd.program.check.finding import CODES
 from support import check_scenes
 from support.check_scenes import BOX, nodes
 from support.checking import check, run_in_a_box
@@ -25,7 +27,7 @@ from support.forms import PROGRAMS, C, Folder, Source
 from support.hostile import Hostile, playing
 from support.marks import forms
 from support.neighbour import HERE_V4, HERE_V6, THERE_V4
-from support.paths import FOLDER
+from support.paths import FOLDER, ROOT
 from support.patience import RESOLVER_GIVES_UP, SLOWEST_RESOLVER, wait_until
 from support.peer import node, register
 from support.ports import answers, reserved_port
@@ -170,7 +172,7 @@ def test_names_control_no_terminal(form) -> None:
             assert err == b""
             assert all(line.isprintable() for line in out.decode().splitlines() if line)
             assert out.decode().count("\n") == len(out.decode().splitlines())
-            assert re.search(r"^ok +node a\\r\\nb\\x1b\[2J +accepts connections at ", out.decode(), re.M)
+            assert r"a\r\nb\x1b[2J" in out.decode()
             assert set(check(form.command, server.port, *options).codes("node")) == set(HOSTILE)
 
 
@@ -195,13 +197,30 @@ def test_list_of_one_that_wants_harm(ours, listed: str) -> None:
             assert out.decode().replace("\n", "").isprintable()
 
 
+#: Runs a command, and says how much memory it took, in KB.
+MEASURED = (
+    "import resource, subprocess, sys; subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL); "
+    "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+)
+
+
 @pytest.mark.slow
 @from_source
-def test_list_without_end_of_time(ours) -> None:
-    """65,536 nodes, more than can be tried."""
-    text = b"".join(b"name n%d at port 1\n" % number for number in range(65_536))
-    with Hostile(playing([b"\0\0\x11\x11" + text], 0, "closes")) as hostile:
-        assert len(check(ours, hostile.port).codes("node")) == 65_536
+def test_list_of_more_nodes_than_are_tried(ours) -> None:
+    """100,000 are listed.  The rest is counted, and takes no memory worth mentioning."""
+    lists = [b"".join(b"name n%d at port 1\n" % number for number in range(count)) for count in (1, 100_000)]
+    taken = []
+    for text in lists:
+        with Hostile(playing([b"\0\0\x11\x11" + text], 0, "closes")) as hostile:
+            call = [*ours, "-port", str(hostile.port), "-json", "-check"]
+            taken.append(int(run([sys.executable, "-c", MEASURED, *call]).stdout))
+            seen = check(ours, hostile.port)
+    assert len(seen.told["nodes"]) == 4096
+    assert ("warning", "late") in seen.codes("node").values()
+    assert seen.told["limits"]["nodes"] == 100_000
+    assert taken[1] - taken[0] < 25 << 10
+    out = outcome(ours, "-port", str(hostile.port), "-check")[0]
+    assert len(out) < 10_000
 
 
 @from_source
@@ -214,16 +233,16 @@ def test_name_that_c_cannot_look_up(ours) -> None:
         held.close()
 
 
-def test_table(ours) -> None:
+def test_text(ours) -> None:
     with reserved_port() as port:
         out, err, status = outcome(ours, "-port", str(port), "-check")
     lines = out.decode().splitlines()
     assert (err, status) == (b"", 1)
-    where = re.search(r"answers at (127\.0\.0\.1, ::1(?:, .*)?): ", lines[0])[1]
-    assert " ".join(lines[0].split()) == f"wrong port {port} no epmd answers at {where}: Connection refused"
-    assert lines[1].startswith("         -> Start a node")
-    assert lines[-1].startswith("epmd: ")
-    assert lines[-1].split()[1:3] != ["0", "wrong,"]
+    assert re.match(
+        rf"wrong    port {port}: no epmd answers at 127\.0\.0\.1, ::1.*: Connection refused$", lines[0]
+    )
+    assert lines[1].startswith("         -> ")
+    assert lines[-1].startswith("epmd: 1 wrong, ")
 
 
 @pytest.mark.parametrize("sink", [">&-", ">/dev/full"])
@@ -236,6 +255,33 @@ def test_status_without_a_reader(ours, sink: str) -> None:
             assert (done.returncode, done.stderr) == (int(asked == port), b"")
 
 
+@pytest.mark.parametrize(("environ", "is_coloured"), [({}, True), ({"NO_COLOR": "1"}, False)], ids=str)
+@from_source
+def test_text_on_a_terminal(ours, environ: dict[str, str], is_coloured) -> None:
+    """It is as wide as the terminal, and coloured."""
+    ours_end, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 60))
+    with reserved_port() as port:
+        call = [*ours, "-port", str(port), "-check"]
+        run(call, stdout=theirs, environ={"TERM": "xterm", **environ})
+        os.close(theirs)
+    said = said_on(ours_end).decode()
+    assert ("\x1b[31;1mwrong" in said) == is_coloured
+    lines = re.sub(r"\x1b\[[\d;]*m", "", said).splitlines()
+    assert len(lines) > 4
+    assert all(len(line) <= 60 or " " not in line[12:] for line in lines), "but for a long word"
+    assert all(line.isprintable() for line in lines)
+
+
+def said_on(terminal: int) -> bytes:
+    said = b""
+    with contextlib.suppress(OSError):  # the end of a terminal
+        while more := os.read(terminal, 1 << 16):
+            said += more
+    os.close(terminal)
+    return said
+
+
 def test_progress_on_a_terminal(ours) -> None:
     """It is gone at the end, and stdout has the table alone."""
     ours_end, theirs = pty.openpty()
@@ -243,11 +289,7 @@ def test_progress_on_a_terminal(ours) -> None:
         call = [*ours, "-port", str(port), "-check"]
         done = run(call, stderr=theirs)
         os.close(theirs)
-    said = b""
-    with contextlib.suppress(OSError):  # the end of a terminal
-        while more := os.read(ours_end, 1 << 16):
-            said += more
-    os.close(ours_end)
+    said = said_on(ours_end)
     assert b"\r\x1b[Kepmd: 1 of " in said
     assert said.endswith(b"\r\x1b[K")
     assert b"\x1b" not in done.stdout
@@ -287,8 +329,14 @@ def test_process_of_another_user() -> None:
         nobody = [real("setpriv"), "--reuid=65534", "--regid=65534", "--clear-groups"]
         seen = check([*nobody, f"{folder}/epmd/epmd"], server.port)
         assert seen.codes("process") == {f"port {server.port}": ("ok", "hidden")}
-        assert "of user root, which this user has no permission to examine" in seen.about("process")["seen"]
+        assert "user root opened its socket" in seen.about("process")["seen"]
+        assert f"process {server.pid} of user root: " in seen.about("process")["seen"]
         assert seen.codes("exposure") == {"other hosts": ("ok", "loopback")}
+        with server.stopped():
+            seen = check([*nobody, f"{folder}/epmd/epmd"], server.port)
+            assert "kill -CONT" in str(seen.findings)
+    with Folder("-user", "nobody:nogroup", "-loopback") as server:
+        seen = check([*nobody, f"{folder}/epmd/epmd"] if os.path.exists(folder) else [FOLDER], server.port)
 
 
 def test_executable_that_was_replaced(tmp_path: Path) -> None:
@@ -305,7 +353,14 @@ def test_executable_that_was_replaced(tmp_path: Path) -> None:
     assert (seen["code"], seen["subject"]) == ("ours", f"process {process.pid}")
 
 
-BAD = [("-stop", "a", "-check"), ("-check", "-json"), ("-check", "x"), ("-daemon", "-host", "x", "-checks")]
+BAD = [
+    ("-stop", "a", "-check"),
+    ("-check", "-daemon"),
+    ("-check", "-json", "-names"),
+    ("-check", "x"),
+    ("-check", "-accept"),
+    ("-daemon", "-host", "x", "-checks"),
+]
 
 
 @pytest.mark.parametrize("line", BAD, ids=" ".join)
@@ -315,8 +370,56 @@ def test_bad_line(ours, line: tuple[str, ...]) -> None:
     assert err.endswith(b": see epmd -help\n")
 
 
-def test_json_is_one_line(ours) -> None:
-    with reserved_port() as port:
-        out = outcome(ours, "-port", str(port), "-json", "-check")[0]
-    assert out.count(b"\n") == 1
-    assert set(json.loads(out)) == {"host", "port", "status", "findings"}
+@pytest.fixture(scope="module")
+def schema():
+    from jsonschema import Draft202012Validator
+
+    found = json.loads((ROOT / "docs" / "check.schema.json").read_text())
+    Draft202012Validator.check_schema(found)
+    return Draft202012Validator(found)
+
+
+@from_source
+def test_json_is_as_its_schema_says(ours, schema) -> None:
+    """On one line, with and without an epmd, here and of another host, before and after -check."""
+    with reserved_port() as port, PROGRAMS["source"]("-loopback") as server, contextlib.ExitStack() as held:
+        held.enter_context(register(server.port, node("a", server.port))[0])
+        for options in (
+            ["-port", str(port), "-json", "-check"],
+            ["-port", str(server.port), "-check", "-json"],
+            ["-port", str(server.port), "-check", "-json", "-host", "127.0.0.1"],
+            ["-port", str(server.port), "-check", "-json", "-accept", "taken,host"],
+        ):
+            out = outcome(ours, *options)[0]
+            assert out.count(b"\n") == 1
+            assert [error.message for error in schema.iter_errors(json.loads(out))] == []
+        told, pid = json.loads(out), server.pid
+    assert told["epmd"]["pid"] == pid
+    assert told["epmd"]["options"] == ["-port", str(server.port), "-loopback"]
+    assert sorted(told["epmd"]["listens_on"]) == ["127.0.0.1", "127.0.1.1", "::1"]
+    assert told["nodes"][0]["pid"] == pid
+    assert told["nodes"][0]["holder"] == os.getpid()
+
+
+def test_topics_of_the_schema(schema) -> None:
+    assert schema.schema["$defs"]["finding"]["properties"]["topic"]["enum"] == list(CODES)
+
+
+def test_line_for_nagios(ours) -> None:
+    with reserved_port() as port, PROGRAMS["source"]() as server:
+        asked = {
+            ("-port", str(port), "-nagios", "-check"): (2, b"EPMD CRITICAL - port "),
+            ("-port", str(server.port), "-check", "-nagios"): (1, b"EPMD WARNING - other hosts"),
+            ("-port", str(server.port), "-nagios", "-accept", "open,found", "-check"): (
+                0,
+                b"EPMD OK - an epmd ",
+            ),
+            ("-port", "0", "-nagios", "-check"): (3, b""),
+            ("-nagios", "-check", "-json"): (3, b""),
+            ("-nagios", "-accept", "opne", "-check"): (3, b""),
+        }
+        for line, (status, said) in asked.items():
+            done = outcome(ours, *line)
+            assert done[2] == status, (line, done)
+            assert done[0].startswith(said)
+            assert done[0].count(b"\n") == bool(said)

@@ -47,6 +47,14 @@ def bare_path() -> dict[str, str]:
     return {"PYTHONPATH": f"{stand_ins}:{ROOT / 'lib'}:{packages}"}
 
 
-def test_clients_import_no_gevent() -> None:
-    script = "import sys; from gevent_epmd import aio, client; client.Client; print('gevent' in sys.modules)"
-    assert run([sys.executable, "-c", script]).stdout == b"False\n"
+CLIENTS = """
+import asyncio, sys
+from gevent_epmd import aio, client
+print(client.started(port=1), asyncio.run(aio.started(port=1)), 'gevent' in sys.modules)
+"""
+
+
+def test_clients_need_no_other_package() -> None:
+    """So a program that only asks may be installed without gevent."""
+    done = run([sys.executable, "-S", "-c", CLIENTS], environ={"PYTHONPATH": str(ROOT / "lib")})
+    assert (done.stdout, done.stderr) == (b"False False False\n", b"")

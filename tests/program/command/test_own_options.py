@@ -22,7 +22,7 @@ from gevent_epmd.protocol import frame
 from support.daemons import daemon, end, serving_pid
 from support.forms import Folder, Source
 from support.marks import forms
-from support.paths import BUILT, C_EPMD, SOURCE
+from support.paths import BUILT, C_EPMD, ROOT, SOURCE
 from support.patience import PATIENCE, wait_until, whole_seconds
 from support.peer import Peer, ask, names, node, register
 from support.ports import answers, reserved_port
@@ -66,9 +66,18 @@ BAD = {
     ("-pid_file", "x", "-names"): b"-pid_file cannot be used with an interactive option",
     ("-pid_file", "/nowhere/pid", "-daemon"): b"the folder of /nowhere/pid does not exist",
     ("-pid_file", "x", "-port_file", "./x"): b"-port_file and -pid_file name the same file: /",
+    ("-metrics_file", ""): b"-metrics_file: the path is empty",
+    ("-metrics_file", "-"): b"-metrics_file -: stdout is not a file that can be replaced",
+    ("-metrics_file", "x", "-names"): b"-metrics_file cannot be used with an interactive option",
+    ("-metrics_file", "/nowhere/epmd.prom", "-daemon"): b"the folder of /nowhere/epmd.prom does not exist",
+    ("-metrics_file", "x", "-pid_file", "./x"): b"-pid_file and -metrics_file name the same file: /",
     ("-user", ""): b"-user: the user is empty",
     ("-allow_register", "nonsense"): b"-allow_register",
     ("-allow_register", "10.0.0.1/8"): b"host bits",
+    ("-allow_file", ""): b"-allow_file: the path is empty",
+    ("-allow_file", "/nowhere"): b"-allow_file: cannot read /nowhere: No such file or directory",
+    ("-allow_file", "/dev/null"): b"-allow_file: cannot read /dev/null: not a regular file",
+    ("-allow_file", str(ROOT / "LICENSE"), "-names"): b"cannot be used with an interactive option",
     ("-not_local", "nonsense"): b"-not_local",
     ("-not_local", "127.0.0.6/8"): b"host bits",
     ("-pid_exit", "0"): b"-pid_exit",
@@ -104,12 +113,14 @@ WITH_A_VALUE = [
     "-host",
     "-allow",
     "-allow_register",
+    "-allow_file",
     "-not_local",
     "-user",
     "-idle_exit",
     "-pid_exit",
     "-port_file",
     "-pid_file",
+    "-metrics_file",
 ]
 
 
@@ -184,6 +195,67 @@ def test_idle_exit_serves_first_what_came_while_it_was_stopped(form, connects: s
 @forms(processes_only=True, c=False)
 def test_not_local(form) -> None:
     run_scene(peers_of_a_proxy_are_no_local_ones, form)
+
+
+#: Two hosts behind a proxy on this one.
+ONE, TWO = "127.0.0.6", "127.0.0.7"
+
+
+def may_ask(port: int, host: str) -> bool:
+    return ask(port, b"n", source=host) != b""
+
+
+@pytest.mark.measured
+@forms(processes_only=True, c=False)
+def test_allow_file_is_read_again(form, tmp_path: Path) -> None:
+    """At SIGHUP, which ends nothing then.  A node stays, also of a network that may register no more."""
+    file = tmp_path / "networks"
+    environ = {"ERL_EPMD_ALLOW": TWO}
+    file.write_text(f"# some\nexport ERL_EPMD_ALLOW_REGISTER='{ONE}'\nERL_EPMD_PORT=1\n")
+    with form("-not_local", f"{ONE},{TWO}", "-allow_file", str(file), environ=environ) as server:
+
+        def hang_up(text: str, said: str) -> None:
+            before = server.log()
+            file.write_text(text)
+            server.process.send_signal(signal.SIGHUP)
+            wait_until(lambda: server.log() != before, "a line")
+            assert said in server.log()[len(before) :]
+
+        with Peer(server.port, source=ONE) as held:
+            held.send(frame(node("far").packet()))
+            assert held.read(2) == b"v\0"
+            assert may_ask(server.port, TWO), "by the variable, which the file does not set"
+            changes = f"-allow 10.0.0.0/8, not {TWO}/32; -allow_register not set, not {ONE}/32"
+            hang_up("ERL_EPMD_ALLOW=10.0.0.0/8\n", f"read {file} again: {changes}\r\n")
+            assert not may_ask(server.port, ONE)
+            assert not may_ask(server.port, TWO)
+            wrong = f"ERL_EPMD_ALLOW in {file}: 10.0.0.1/8 has host bits set"
+            hang_up("ERL_EPMD_ALLOW=10.0.0.1/8", wrong)
+            assert not may_ask(server.port, TWO), "as before"
+            hang_up("ERL_EPMD_ALLOW=10.0.0.0/8", "nothing has changed")
+            hang_up("ERL_EPMD_ALLOW=", "-allow not set, not 10.0.0.0/8")
+            assert may_ask(server.port, TWO)
+            file.unlink()
+            server.process.send_signal(signal.SIGHUP)
+            wait_until(lambda: f"cannot read {file}: No such file" in server.log(), "a line")
+            assert names(server.port) == ["far at port 4711"]
+        assert server.log().count("as they were") == 2
+
+
+@pytest.mark.measured
+@pytest.mark.parametrize("reads", [True, False])
+def test_hang_up_of_a_daemon(*, reads: bool, tmp_path: Path) -> None:
+    """As C's, it ignores the signal, unless there is a file to read again."""
+    file = tmp_path / "networks"
+    file.write_text("ERL_EPMD_ALLOW=10.0.0.0/8\n")
+    given = ["-allow_file", str(file)] if reads else ["-allow", "10.0.0.0/8"]
+    with daemon(SOURCE, "-not_local", ONE, *given) as (port, pid):
+        file.write_text("ERL_EPMD_ALLOW=\n")
+        os.kill(pid, signal.SIGHUP)
+        if reads:
+            wait_until(lambda: may_ask(port, ONE), "it to be read")
+        else:
+            assert not may_ask(port, ONE)
 
 
 @forms(processes_only=True, c=False)

@@ -12,15 +12,18 @@ from gevent_epmd.program.options import Given, ValueProblem, read_options
 from support.daemons import daemon
 from support.forms import Source
 from support.marks import forms
+from support.paths import ROOT
 from support.patience import wait_until, whole_seconds
 from support.peer import ask
 from support.ports import answers, reserved_port
 from support.programs import outcome, run
 
+ALLOW_FILE = ROOT / "docs" / "examples" / "default-epmd"
 #: A value of each, and one that is invalid.
 VALUES = {
     "allow": ("10.0.0.0/8", "nonsense"),
     "allow_register": ("10.0.0.0/8, fd00::/8", "10.0.0.1/8"),
+    "allow_file": (str(ALLOW_FILE), "/nowhere/allow"),
     "not_local": ("127.0.0.6, 10.0.0.7", "127.0.0.6/8"),
     "user": ("nobody:nogroup", "no:such"),
     "idle_exit": ("60", "soon"),
@@ -28,6 +31,7 @@ VALUES = {
     "pid_exit": ("1,2", "self"),
     "port_file": ("/port", "/nowhere/port"),
     "pid_file": ("/pid", "/nowhere/pid"),
+    "metrics_file": ("/epmd.prom", "/nowhere/epmd.prom"),
 }
 #: Those that are not looked up before it listens.
 BAD = {name: bad for name, (_, bad) in VALUES.items() if name != "user"}
@@ -50,7 +54,8 @@ def test_each_option_that_serves_has_one() -> None:
             if isinstance(given, Given) and given.where:
                 by_line = by_line._replace(**{field: given._replace(where=variable(name))})
         assert by_variable == by_line._replace(must_serve=False) != read_options([], {})
-        assert by_line.must_serve == name.endswith("_file")
+        # Nobody waits for the metrics, nor for the networks.
+        assert by_line.must_serve == (name in ("port_file", "pid_file"))
 
 
 @pytest.mark.measured
@@ -71,12 +76,14 @@ TWICE = {
     "delay_write": ("1", "2"),
     "allow": ("192.0.2.0/24", "10.0.0.0/8"),
     "allow_register": ("192.0.2.0/24", "10.0.0.0/8"),
+    "allow_file": (str(ROOT / "LICENSE"), str(ALLOW_FILE)),
     "not_local": ("127.0.0.6", "127.0.0.7"),
     "user": ("daemon", "nobody:nogroup"),
     "idle_exit": ("1", "60"),
     "pid_exit": ("3", "1,2"),
     "port_file": ("/other", "/port"),
     "pid_file": ("/other", "/pid"),
+    "metrics_file": ("/other", "/epmd.prom"),
 }
 
 

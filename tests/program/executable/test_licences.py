@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from support.marks import forms
 from support.paths import BUILT, FOLDER, SOURCE
 from support.programs import real, run
 
@@ -27,6 +28,7 @@ def licences(command: list[str]) -> dict[str, str]:
     return dict(zip(rest[::4], rest[3::4], strict=True))
 
 
+@forms(processes_only=True, c=False, at="ours")
 def test_names_what_it_is_made_of(ours) -> None:
     found = licences(ours)
     assert found.keys() >= EVERYWHERE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
-import operator
+import inspect
 import pickle
 import re
 import socket
@@ -29,6 +29,7 @@ from gevent_epmd.client import (
     RefusedError,
     TooLateError,
 )
+from gevent_epmd.client.exchange import Target, is_an_epmd
 from gevent_epmd.server.listeners import ListenError, PortInUseError
 from support.forms import Source
 from support.marks import forms
@@ -291,10 +292,17 @@ def test_what_is_public() -> None:
         assert dir(module) == sorted(module.__all__)
         with pytest.raises(AttributeError, match=f"module {module.__name__} has no attribute Typo"):
             _ = module.Typo
-    for name in (*client.__all__, "Client.names", "Client.register", "Registration.close"):
-        found = operator.attrgetter(name)(client)
-        if callable(found):
-            assert get_type_hints(found) or isinstance(found, type)
+
+
+def test_types_can_be_read() -> None:
+    """Of every public function and method, and so also all that their annotations name."""
+    public = [
+        getattr(module, name) for module in (client, aio, gevent_epmd, testing) for name in module.__all__
+    ]
+    methods = [one for found in public if isinstance(found, type) for one in vars(found).values()]
+    functions = [one for one in (*public, *methods) if inspect.isfunction(one) and one.__name__[0] != "_"]
+    assert len(functions) > 50
+    assert [one for one in functions if "return" not in get_type_hints(one)] == []
 
 
 @pytest.mark.parametrize(
@@ -430,7 +438,7 @@ def test_connection_that_is_closed_without_a_reply(call) -> None:
         call(port=odd.port)
 
 
-@pytest.mark.parametrize("started", STARTED)
+@pytest.mark.parametrize("started", [*STARTED, lambda port: is_an_epmd(Target("", port, PATIENCE))])
 def test_started_wants_a_whole_and_right_answer(started) -> None:
     port = (4369).to_bytes(4, "big")
     for says in (port, port + b"name a at port 1\n", port + b"name a\nb at port 1\nname c at port 2\n"):

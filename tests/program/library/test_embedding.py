@@ -248,7 +248,7 @@ def test_failures_inside_come_out(kind, away) -> None:
     lines: list[str] = []
     mapper = kind(port=0, log=lines.append)
     mapper.start()
-    mapper._mapper.registry.names_text = None
+    mapper._mapper.registry.names_reply = None
     with pytest.raises(client.BadAnswerError):
         away(client.names, port=mapper.port)
     with pytest.raises(TypeError):

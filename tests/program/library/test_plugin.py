@@ -31,7 +31,7 @@ PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v"]
 FAILING = """
 from gevent_epmd.program import cli
 from gevent_epmd.server import registry
-registry.Registry.dump_lines = None
+registry.Registry.dump_reply = None
 cli.main()
 """
 
@@ -622,6 +622,7 @@ def workers_of(project, process: subprocess.Popen) -> set[int]:
     return {int(path.stem.removeprefix("aside")) for path in project.folder.glob("*.pids")} - {process.pid}
 
 
+@pytest.mark.measured(False)
 @pytest.mark.slow(10)
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda how: how.name)
 @pytest.mark.parametrize(("tests", "options"), [(1, ()), (2, ("-n", "2"))], ids=["alone", "workers"])

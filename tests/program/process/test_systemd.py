@@ -267,6 +267,14 @@ def test_daemon_keeps_the_sockets(ours, tmp_path: Path) -> None:
         wait_until(lambda: gone(main), "the daemon to end")
 
 
+def test_reload_without_anything_to_read_again() -> None:
+    """SIGHUP, which ends an epmd in a terminal, is `systemctl reload` here."""
+    with DualStack("-systemd") as server:
+        server.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: "SIGHUP has no effect" in server.log(), "it to say so")
+        assert ask(server.port, b"n")
+
+
 @pytest.mark.slow
 def test_end_leaves_the_sockets_listening() -> None:
     """They are for the next epmd that systemd starts."""

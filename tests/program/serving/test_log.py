@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import configparser
 import os
 import re
 import select
 import signal
+import subprocess
 import time
+from pathlib import Path
 
 import gevent
 import pytest
@@ -20,8 +23,11 @@ from gevent_epmd.server.log import Log, printable
 from gevent_epmd.server.registry import NodeRefused
 from support.forms import Folder, InProcess, Source
 from support.marks import forms
+from support.paths import ROOT
 from support.patience import PATIENCE, wait_until
 from support.peer import Peer, ask, barrier, look_up, names, node, register, try_to_register
+from support.ports import answers, reserved_port
+from support.programs import clean_environment, run
 
 pytestmark = pytest.mark.measured
 
@@ -130,6 +136,40 @@ def test_complaint_names_the_peer(form, host: str) -> None:
                 line = rf": {re.escape(text).replace('FD', '[0-9]+')} from {re.escape(name)}\r?$"
                 what = f"{text!r} from {name} in the log"
                 wait_until(lambda line=line: re.search(line, server.log(), re.MULTILINE), what)
+
+
+#: The complaints for which the example of a filter bans their peers.
+BANNED = ("got garbage ", "invalid packet size (18245)", "got 3 bytes in packet, expected 1")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_filter_of_fail2ban(host: str) -> None:
+    """It bans for these complaints alone, and whom they are about, also if a name looks like one."""
+    parser = configparser.RawConfigParser()
+    parser.read(ROOT / "docs" / "examples" / "fail2ban" / "filter.d" / "epmd.conf")
+    known = {"%(__prefix_line)s": r"(?:epmd: .{24}: )", "<ADDR>": r"(?P<who>[0-9a-f.:]+)"}
+    pattern = parser["Definition"]["failregex"].replace("<what>", parser["Definition"]["what"])
+    for what, meant in known.items():
+        pattern = pattern.replace(what, meant)
+    options = ("-not_local", "127.0.0.6,127.0.0.7", "-allow", "127.0.0.7")
+    with Source(*options) as server, register(server.port, node("foo"))[0]:
+        # First, because of each kind only one is logged in a second.
+        mimic = node("got garbage  from 6.6.6.6:1")
+        with register(server.port, mimic)[0], Peer(server.port, host) as peer:
+            assert try_to_register(peer, mimic)[1] == 1
+        for act in COMPLAINTS.values():
+            with Peer(server.port, host) as peer:
+                act(peer)
+                barrier(server.port)
+        ask(server.port, b"n", source="127.0.0.6")
+        ask(server.port, b"k", source="127.0.0.7")
+        lines = server.log().splitlines()
+        assert any("occupied got garbage  from 6.6.6.6:1 from" in line for line in lines)
+        found = [match for line in lines if (match := re.search(pattern, line))]
+    texts = [match[0] for match in found]
+    assert [match["who"] for match in found] == [host] * len(BANNED) + ["127.0.0.6", "127.0.0.7"]
+    expected = (*BANNED, "closing a connection that is not allowed", "EPMD_KILL_REQ from non local address")
+    assert all(what in text for what, text in zip(expected, texts, strict=True))
 
 
 @pytest.mark.measured
@@ -364,3 +404,36 @@ def test_log_shows_the_listing_that_was_sent() -> None:
             assert asking.read_all()[4:] == b""
             assert late.read(6)[:2] == b"v\0"
         assert "name late" not in server.log()
+
+
+@forms(Source, Folder, at="ours")
+@pytest.mark.parametrize("stream", ["the journal", "another one"])
+def test_journal(ours, stream: str, tmp_path: Path) -> None:
+    """systemd names the stream by its device and inode, which tell whether stderr still leads there."""
+    path = tmp_path / "stderr"
+    with path.open("wb") as stderr, reserved_port() as port:
+        about = os.fstat(stderr.fileno())
+        environ = {"JOURNAL_STREAM": f"{about.st_dev}:{about.st_ino + (stream != 'the journal')}"}
+        call = [*ours, "-port", str(port), "-d", "-d"]
+        with subprocess.Popen(call, env=clean_environment(**environ), stderr=stderr) as process:
+            wait_until(lambda: answers(port), "it to answer")
+            ask(port, b"?\n<0>forged")
+            process.send_signal(signal.SIGUSR1)
+            wait_until(lambda: b"numbers: " in path.read_bytes(), "the numbers")
+            assert ask(port, b"k") == b"OK"
+        run([*ours, "-port", "0"], environ=environ, stderr=stderr)
+    lines = path.read_bytes().decode().splitlines(keepends=True)
+    if stream == "another one":
+        assert all(line.endswith("\r\n") for line in lines[:-1])
+        assert all(line.startswith(("epmd: ", "***** ")) for line in lines)
+        return
+    assert all(re.fullmatch(r"<[3-7]>[^\r\n]+\n", line) for line in lines)
+    assert not any(time.strftime("%Y") in line for line in lines)
+    for line in (
+        r"<7>\*\*\*\*\* 00000000  00 0b 3f 0a 3c 30 .*\n",
+        r"<4>got garbage  from 127\.0\.0\.1:\d+\n",
+        r"<6>numbers: version=.*\n",
+        r"<5>got EPMD_KILL_REQ - terminates normal\n",
+        r'<3>epmd: -port: "0" is not .*\n',
+    ):
+        assert any(re.fullmatch(line, said) for said in lines), (line, lines)

@@ -1,24 +1,28 @@
 """`epmd -check`, the rules: turns the collected data into findings, each with a state and, if needed, a
 remedy.
 
-Invariants: no I/O. Topics and codes do not change between versions, because monitoring programs read them.
-C's epmd has no counterpart.
+`of_nodes` has the rules about nodes, and `advice` the remedies.
+
+Invariants: no I/O. Topics and codes do not change between versions, because monitoring programs read them;
+CODES has all of them. C's epmd has no counterpart.
 """
 
 from __future__ import annotations
 
 import _socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import NamedTuple
 
-from ...conventions import printable
-from ...server.networks import plain_host
+from ... import __version__
+from ...server.networks import Network, plain_host
 from ...server.settings import Settings
-from ...wire import MOST_PORT
 from ..process import procfs
-from .look import LOOPBACKS, Node, Sight
+from . import advice
+from .advice import counted, shown
+from .finding import OK, WARNING, WRONG, Finding
+from .look import LOOPBACKS, Sight, is_address
+from .of_nodes import of_nodes
 from .probe import (
     ABSENT,
     ANSWERS,
@@ -33,28 +37,29 @@ from .probe import (
     Place,
 )
 
-OK, WARNING, WRONG = "ok", "warning", "wrong"
+#: C's epmd selects on at most this many descriptors, and so many of them are not nodes'.
+_C_DESCRIPTORS, _C_OWN = 1024, 7
+#: Ours keeps this many back, and one more for each address beyond two. Source: server/mapper.py.
+_OUR_OWN = 24
+#: So many epmds at other ports are told one by one.
+_MOST_OTHERS = 3
+#: From which part of the places on there is a warning.
+_NEARLY = 0.9
+#: A network with a shorter prefix than the largest private ones is everybody.
+_LEAST_PREFIX = {4: 8, 6: 7}
 
 
-class Finding(NamedTuple):
-    """One result of the check.
-
-    `topic` and `code` are words from a fixed list, for programs. `state` is OK, WARNING or WRONG. `subject`,
-    `seen` and `to_do` are texts for people; `to_do` is empty if there is nothing to do.
-    """
-
-    topic: str
-    subject: str
-    state: str
-    code: str
-    seen: str
-    to_do: str = ""
-
-
-def findings(sight: Sight) -> list[Finding]:
-    """Apply all rules to the collected data."""
-    rules = (_epmd, _process, _listens_at, _resolves, _node_findings, _exposure)
-    return [finding for rule in rules for finding in rule(sight)]
+def findings(sight: Sight, accepted: Iterable[str] = ()) -> list[Finding]:
+    """Apply all rules to the collected data. A warning whose code is `accepted` does not count."""
+    rules = (_epmd, _process, _limits, _units, _others, _listens_at, _resolves, of_nodes, _exposure)
+    found = [finding for rule in rules for finding in rule(sight)]
+    accepted = frozenset(accepted)
+    return [
+        finding._replace(state=OK, accepted=True)
+        if finding.state == WARNING and finding.code in accepted
+        else finding
+        for finding in found
+    ]
 
 
 def status(found: list[Finding]) -> int:
@@ -62,97 +67,129 @@ def status(found: list[Finding]) -> int:
     return int(any(finding.state == WRONG for finding in found))
 
 
-def _shown(place: Place) -> str:
-    return f"{place.host}%{place.scope}" if place.scope else place.host
+# --- The epmd and its process ---
 
 
-def _at(place: Place, port: int) -> str:
-    return f"[{_shown(place)}]:{port}" if ":" in place.host else f"{place.host}:{port}"
+def is_forwarded(sight: Sight) -> bool:
+    """Return whether what answers as an epmd is that of another host, container or network namespace.
 
-
-def counted(number: int, what: str) -> str:
-    """Return the number with its noun in the singular or plural."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-_NOBODY = "Start a node, or run `epmd -daemon`. If nodes are running, check their ERL_EPMD_PORT."
-_EPMD_TO_DO = {
-    STRANGER: "End that program, or set ERL_EPMD_PORT to another port for the epmd and for all nodes.",
-    MUTE: "Continue the process (kill -CONT) or restart it; nodes since OTP 23.3 register again.",
-    CLOSED: "If it is an epmd with -allow, add this host. If not, set ERL_EPMD_PORT to another port.",
-    TIMEOUT: "Open this TCP port in the firewall between the hosts, and check that the host is up.",
-}
+    It lists its nodes, but refuses DUMP, which it gives to everybody who may register.
+    """
+    if not sight.served() or sight.dump != CLOSED or sight.listeners is None:
+        return False
+    return all(process.kind == procfs.OTHER for process in sight.processes_at(sight.served()[0]))
 
 
 def _epmd(sight: Sight) -> Iterator[Finding]:
-    subject = f"port {sight.port}"
+    finding = partial(Finding, "epmd", f"port {sight.port}")
     served = sight.served()
     if served:
-        nodes = len(sight.answers[served[0]].nodes)
+        answer = sight.answers[served[0]]
+        nodes = len(answer.nodes) + answer.more
         registered = f"{counted(nodes, 'node')} {'is' if nodes == 1 else 'are'} registered"
-        yield Finding("epmd", subject, OK, ANSWERS, f"an epmd answers, {registered}")
-    elif answer := _worst(sight):
-        same = [_shown(at) for at, met in sight.answers.items() if met.code == answer.code and sight.has(at)]
-        seen = f"no epmd answers at {', '.join(same)}: {answer.reason}"
-        yield Finding("epmd", subject, WRONG, answer.code, seen, _to_do(sight, answer.code, _NOBODY))
+        if is_forwarded(sight):
+            yield _forwarded(sight, served[0], registered)
+        else:
+            yield finding(OK, ANSWERS, f"an epmd answers, {registered}")
+    elif (at := _worst(sight)) is not None:
+        answer = sight.answers[at]
+        same = [shown(place) for place, met in sight.answers.items() if met.code == answer.code]
+        same = [
+            host for host, place in zip(same, _with_code(sight, answer.code), strict=True) if sight.has(place)
+        ]
+        seen = f"no epmd answers at {_some(same)}: {answer.reason}"
+        yield finding(WRONG, answer.code, seen, _to_do(sight, at, answer.code))
 
 
-def _worst(sight: Sight) -> Answer | None:
-    """Return the answer that explains best why no epmd answers."""
-    met = [answer for at, answer in sight.answers.items() if sight.has(at)]
+def _with_code(sight: Sight, code: str) -> list[Place]:
+    return [place for place, met in sight.answers.items() if met.code == code]
+
+
+def _some(hosts: list[str]) -> str:
+    return ", ".join(hosts[:8]) + (f" and {len(hosts) - 8} more" if len(hosts) > 8 else "")
+
+
+def _forwarded(sight: Sight, at: Place, registered: str) -> Finding:
+    there = [process for process in sight.processes_at(at) if process.pid != 1]
+    through = f"process {there[0].pid} ({there[0].path})" if there else "what has the port"
+    if not sight.listeners_at(at):
+        through = "the kernel: no process of this host listens at the port"
+    seen = (
+        f"the epmd of another host, container or network namespace answers, through {through};"
+        f" {registered}. No"
+        " node of this host can register there"
+    )
+    to_do = (
+        "Start no node on this host, or start it with another ERL_EPMD_PORT. To free the port, end the"
+        " forwarding"
+        " where it was set up, such as the published port of a container."
+    )
+    return Finding("epmd", f"port {sight.port}", WARNING, "forwarder", seen, to_do)
+
+
+def _worst(sight: Sight) -> Place | None:
+    """Return the address whose answer explains best why no epmd answers."""
+    met = [at for at in sight.answers if sight.has(at)]
     for code in (STRANGER, MUTE, CLOSED, REFUSED):
-        for answer in met:
-            if answer.code == code:
-                return answer
+        for at in met:
+            if sight.answers[at].code == code:
+                return at
     return met[0] if met else None
 
 
-def _to_do(sight: Sight, code: str, otherwise: str) -> str:
+def _to_do(sight: Sight, at: Place, code: str) -> str:
     """Return the remedy for an address at which no epmd answers."""
-    if code in (MUTE, CLOSED) and sight.processes and all(p.kind == procfs.OTHER for p in sight.processes):
-        code = STRANGER
-    return _EPMD_TO_DO.get(code, _at_the_other(sight) if sight.host else otherwise)
-
-
-def _at_the_other(sight: Sight) -> str:
-    return (
-        f"Run `epmd -check` on {sight.host}: no epmd is running there, or it listens on other addresses"
-        " (-loopback, -address, ERL_EPMD_ADDRESS)."
-    )
+    if code == STRANGER:
+        return advice.stranger(sight, at)
+    if code == MUTE:
+        return advice.mute(sight, at)
+    if code == CLOSED:
+        return advice.closed(sight, at)
+    if code == TIMEOUT:
+        return advice.blocked(sight)
+    return advice.nobody(sight)
 
 
 def _process(sight: Sight) -> Iterator[Finding]:
-    shown = [process for process in sight.processes if process.pid != 1] or list(sight.processes)
-    for process in shown:
-        subject = f"process {process.pid}"
-        seen = f"{_program(process, answers=bool(sight.served()))}, user {process.user}, {_since(process)}"
-        if process.state in ("T", "t"):
-            to_do = f"Continue the process: kill -CONT {process.pid}"
-            yield Finding("process", subject, WRONG, "stopped", f"is stopped: {seen}", to_do)
-        else:
-            yield Finding("process", subject, OK, process.kind, seen)
-    if any(one.sockets.isdisjoint(other.sockets) for one in shown for other in shown):
+    listening = [process for process in sight.processes if process.pid != 1] or list(sight.processes)
+    for process in listening:
+        yield from _of_process(sight, process)
+    epmds = [process for process in listening if process.kind != procfs.OTHER]
+    if any(one.sockets.isdisjoint(other.sockets) for one in epmds for other in epmds):
         yield Finding(
             "process",
             f"port {sight.port}",
             WARNING,
             "several",
-            "several processes listen at this port, on different addresses",
+            "several epmds listen at this port, on different addresses",
             "Keep only one: nodes register with the one on loopback, but other hosts may ask the other one.",
         )
-    if not shown and sight.listeners:
-        users = " and ".join(sorted({sight.users.get(sock.uid, str(sock.uid)) for sock in sight.listeners}))
-        yield Finding(
-            "process",
-            f"port {sight.port}",
-            OK,
-            "hidden",
-            f"a process of user {users}, which this user has no permission to examine",
-            "To see which program it is, run `epmd -check` as that user or as root, outside of a container.",
-        )
+    if not listening and sight.listeners:
+        yield _hidden(sight)
+    if sight.erl and epmds and epmds[0].kind == procfs.OURS and sight.erl.kind == procfs.C:
+        yield Finding("process", "erl", OK, "erl", f"would start C's epmd of {sight.erl.version}")
 
 
-def _program(process: procfs.Process, *, answers: bool) -> str:
+def _of_process(sight: Sight, process: procfs.Process) -> Iterator[Finding]:
+    finding = partial(Finding, "process", f"process {process.pid}")
+    answers = any(process in sight.processes_at(at) for at in sight.served())
+    seen = f"{program_of(process, answers=answers)}, user {process.user}, {since(process.since)}"
+    seen += "".join(f", {part}" for part in started_with(process))
+    if process.state in ("T", "t"):
+        to_do = f"Continue the process: kill -CONT {process.pid}"
+        yield finding(WRONG, "stopped", f"is stopped: {seen}", to_do)
+    elif process.kind == procfs.OTHER and not answers:
+        state = WARNING if sight.served() else WRONG
+        at = next((at for at in sight.answers if process in sight.processes_at(at)), None)
+        yield finding(state, "other", seen, advice.stranger(sight, at))
+    else:
+        yield finding(OK, process.kind.lower(), seen)
+    if process.kind != procfs.OTHER and (reason := _is_due(sight, process)):
+        yield finding(WARNING, "outdated", reason, advice.restart(sight))
+
+
+def program_of(process: procfs.Process, *, answers: bool) -> str:
+    """Return which program a process runs, and its path, as text."""
     path = process.path or "unknown path"
     if process.kind == procfs.OURS:
         return f"gevent-epmd {process.version}, {path}"
@@ -161,10 +198,136 @@ def _program(process: procfs.Process, *, answers: bool) -> str:
     return f"{path}, {'another program that answers like an epmd' if answers else 'not an epmd'}"
 
 
-def _since(process: procfs.Process) -> str:
-    if process.since is None:
+def since(start: float | None) -> str:
+    """Return a start time as text."""
+    if start is None:
         return "start time unknown"
-    return f"since {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(process.since))}"
+    return f"since {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(start))}"
+
+
+def options_of(process: procfs.Process) -> list[str]:
+    """Return the words after the program's name in the command line of an epmd."""
+    line = list(process.line)
+    first = next((at for at, word in enumerate(line) if at and word.startswith("-")), len(line))
+    if line and line[0].rpartition("/")[2].startswith("python"):
+        named = [
+            at
+            for at, word in enumerate(line[:5])
+            if word.rpartition("/")[2] in ("epmd", "epmd.py", "gevent_epmd")
+        ]
+        first = named[0] + 1 if named else first
+    return line[first:]
+
+
+def started_with(process: procfs.Process) -> list[str]:
+    """Return the options and the variables of an epmd as text."""
+    if process.kind == procfs.OTHER:
+        return []
+    options = " ".join(options_of(process))
+    variables = " ".join(f"{name}={value}" for name, value in process.environ)
+    return [f"options {options}"] * bool(options) + [variables] * bool(variables)
+
+
+def _is_due(sight: Sight, process: procfs.Process) -> str:
+    """Return why another program should take the place of an epmd that runs, or ""."""
+    if process.is_deleted:
+        return f"runs a program file that was removed or replaced after its start: {process.path}"
+    if process.kind == procfs.OURS and _numbers(process.version) < _numbers(__version__):
+        return f"runs version {process.version}, which is older than this program, {__version__}"
+    erl = sight.erl
+    if erl is None or erl.kind == procfs.OTHER or process not in sight.processes_at(LOOPBACKS[0]):
+        return ""
+    if (erl.kind, process.kind) == (procfs.C, procfs.OURS):
+        return ""
+    if erl.kind == process.kind and (not process.version or erl.version == process.version):
+        return ""
+    name = f"gevent-epmd {erl.version}" if erl.kind == procfs.OURS else f"C's epmd of {erl.version}"
+    return f"erl would start another one since it was upgraded or linked: {name}, {erl.path}"
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in version.split("+")[0].split(".") if part.isdecimal()]
+
+
+def _hidden(sight: Sight) -> Finding:
+    users = " and ".join(sorted({sight.users.get(s.uid, str(s.uid)) for s in sight.listeners or ()}))
+    seen = f"user {users} opened its socket, and this user may not see which process has it"
+    if sight.suspects:
+        names = [f"process {one.pid} of user {one.user}: {' '.join(one.line)}" for one in sight.suspects[:3]]
+        seen += f"; perhaps {', '.join(names)}"
+    stopped = [one for one in sight.suspects if one.state in ("T", "t")]
+    if stopped and len(sight.suspects) == 1 and not sight.served():
+        to_do = f"Continue the process: kill -CONT {stopped[0].pid}"
+        return Finding("process", f"process {stopped[0].pid}", WRONG, "stopped", f"is stopped: {seen}", to_do)
+    to_do = "To see which program it is, run `epmd -check` as root, outside of a container."
+    return Finding("process", f"port {sight.port}", OK, "hidden", seen, to_do)
+
+
+def limits_of(sight: Sight) -> dict[str, int | None]:
+    """Return the open files and the nodes of the epmd, and how many it may have, each None if it is"
+    " unknown."""
+    process = sight.epmd()
+    served = sight.served()
+    answer = sight.answers[served[0]] if served else None
+    nodes = len(answer.nodes) + answer.more if answer else None
+    used, limit = process.descriptors if process else (None, None)
+    most = None
+    if process and process.kind == procfs.C:
+        limit = min(limit or _C_DESCRIPTORS, _C_DESCRIPTORS)
+        most = max(limit - _C_OWN, 0)
+    elif process and process.kind == procfs.OURS and limit is not None:
+        addresses = len(process.sockets)
+        most = limit - _OUR_OWN - max(addresses - 2, 0) if limit >= 2 * _OUR_OWN else None
+    return {"descriptors": used, "most_descriptors": limit, "nodes": nodes, "most_nodes": most}
+
+
+def _limits(sight: Sight) -> Iterator[Finding]:
+    process, limits = sight.epmd(), limits_of(sight)
+    used, limit, nodes, most = limits.values()
+    if process is None or nodes is None or not limit or not most:
+        return
+    used = nodes + limit - most if used is None else used
+    seen = f"uses {used:,} of {limit:,} descriptors, {counted(nodes, 'node')} of {most:,} possible ones"
+    to_do = "Give it more descriptors: LimitNOFILE=65536 in its unit, or `ulimit -n`, and restart it."
+    if process.kind == procfs.C:
+        to_do = "End nodes that are not needed, or run gevent-epmd in its place: C's epmd refuses node 1,018."
+    if nodes >= most or used >= limit:
+        seen = f"is full, and refuses nodes: {seen}"
+        yield Finding("limits", f"process {process.pid}", WRONG, "full", seen, to_do)
+    elif max(nodes / most, used / limit) >= _NEARLY:
+        yield Finding("limits", f"process {process.pid}", WARNING, "nearly_full", seen, to_do)
+
+
+def _units(sight: Sight) -> Iterator[Finding]:
+    """Yield findings about the units of systemd, if no epmd answers: they may be the reason."""
+    for name, unit in sight.units.items():
+        finding = partial(Finding, "unit", name)
+        if unit.load == "masked":
+            to_do = f"Run `systemctl unmask {name} && systemctl start epmd.socket`."
+            yield finding(WARNING, "masked", "is masked: systemd does not start it", to_do)
+        elif unit.active == "failed":
+            to_do = (
+                f"Run `systemctl reset-failed {name} && systemctl start epmd.socket`; `journalctl -u {name}`."
+            )
+            yield finding(WRONG, "failed", f"has failed ({unit.result or 'unknown reason'})", to_do)
+        elif unit.active == "inactive" and name == "epmd.socket":
+            yield finding(WARNING, "inactive", "is inactive", f"Run `systemctl start {name}`.")
+
+
+def _others(sight: Sight) -> Iterator[Finding]:
+    """Yield a finding about epmds at other ports: ERL_EPMD_PORT may differ between nodes and this shell."""
+    if sight.served() and sight.others:
+        ports = [f"{port} (process {one.pid} of {one.user})" for port, one in sight.others.items()]
+        seen = f"an epmd listens there too: {_some(ports)}"
+        yield Finding("port", f"port{'s' if len(ports) > 1 else ''} of others", OK, "other_port", seen)
+        return
+    for port, one in list(sight.others.items())[:_MOST_OTHERS]:
+        seen = f"an epmd listens there: process {one.pid}, user {one.user}, {' '.join(one.line)}"
+        to_do = f"If nodes use that one, set ERL_EPMD_PORT={port}; `epmd -port {port} -check` examines it."
+        yield Finding("port", f"port {port}", WARNING, "other_port", seen, to_do)
+
+
+# --- Addresses and names ---
 
 
 def _listens_at(sight: Sight) -> Iterator[Finding]:
@@ -175,21 +338,36 @@ def _listens_at(sight: Sight) -> Iterator[Finding]:
     """
     served = sight.served()
     worst = None if served else _worst(sight)
+    covered = () if worst is None else (sight.answers[worst].code, REFUSED)
     for place, answer in sight.answers.items():
         if answer.code == ANSWERS and sight.has(place):
-            yield Finding("address", _shown(place), OK, ANSWERS, "an epmd answers")
-        elif worst and answer.code in (worst.code, REFUSED):
+            yield Finding("address", shown(place), OK, ANSWERS, "an epmd answers")
+        elif answer.code in covered:
             pass
         elif sight.host:
             taken = any(place == found.first for found in sight.names.values())
-            to_do = _to_do(sight, answer.code, _at_the_other(sight))
             state = WRONG if taken or not served else WARNING
-            yield Finding("address", _shown(place), state, answer.code, answer.reason, to_do)
+            to_do = _to_do(sight, place, answer.code)
+            yield Finding("address", shown(place), state, answer.code, answer.reason, to_do)
         elif answer.code == REFUSED:
-            yield from [_refused_here(place)] * sight.has(place)
+            yield from [_refused_here(sight, place)] * sight.has(place)
         elif sight.has(place) and not _is_absent(place, answer):
-            to_do = _to_do(sight, answer.code, "Check the routes and the firewall of this host.")
-            yield Finding("address", _shown(place), WRONG, answer.code, answer.reason, to_do)
+            to_do = _to_do(sight, place, answer.code)
+            if answer.code in (ABSENT, UNREACHABLE):
+                to_do = "Check the routes and the firewall of this host."
+            yield Finding("address", shown(place), WRONG, answer.code, answer.reason, to_do)
+    yield from _not_asked(sight)
+
+
+def _not_asked(sight: Sight) -> Iterator[Finding]:
+    for place in sight.firsts():
+        if place in sight.late:
+            to_do = "Run the check again, when fewer other addresses are silent."
+            yield Finding("address", shown(place), WARNING, "late", "was not asked: the time was up", to_do)
+    others = [shown(place) for place in sight.late if place not in sight.firsts()]
+    if others:
+        number = f"{len(others):,} address{'es' if len(others) > 1 else ''}"
+        yield Finding("address", number, OK, "late", f"not asked: {_some(others)}")
 
 
 def _is_absent(place: Place, answer: Answer) -> bool:
@@ -197,25 +375,41 @@ def _is_absent(place: Place, answer: Answer) -> bool:
     return answer.code == ABSENT or (place in LOOPBACKS and answer.code == UNREACHABLE)
 
 
-def _refused_here(place: Place) -> Finding:
+def _refused_here(sight: Sight, place: Place) -> Finding:
     seen = "nothing listens here"
     if place == LOOPBACKS[0]:
-        to_do = "Make the epmd listen on 127.0.0.1 too, because nodes register there."
+        how = advice.listen_at(sight, place)
+        to_do = f"Make the epmd listen on 127.0.0.1 too, because nodes register there. {how}"
         return Finding("address", place.host, WRONG, REFUSED, seen, to_do)
     if place == LOOPBACKS[1]:
         to_do = "If nodes use -proto_dist inet6_tcp, make the epmd listen on ::1 too, where they register."
         return Finding("address", place.host, WARNING, REFUSED, seen, to_do)
-    return Finding("address", _shown(place), OK, REFUSED, seen)
+    return Finding("address", shown(place), OK, REFUSED, seen)
 
 
 def _resolves(sight: Sight) -> Iterator[Finding]:
     for name, found in sight.names.items():
-        if found.first is None:
+        if is_address(name) and not sight.host:
+            yield _named_by_address(name)
+        elif found.first is None:
             yield _unresolved(sight, name, found.problem)
         elif sight.host:
             yield Finding("name", name, OK, "found", f"resolves to {_all_of(found)}")
         else:
             yield _resolves_here(sight, name, found, found.first)
+    if sight.late_names:
+        left = counted(sight.late_names, "name")
+        seen = f"a look-up of a name gives new names, again and again: {left} left out"
+        to_do = "Correct the DNS: the canonical name of a host has no other canonical name."
+        yield Finding("name", "canonical names", WARNING, "late", seen, to_do)
+
+
+def _named_by_address(name: str) -> Finding:
+    seen = "is the host's name, and an IP address: nodes with -sname get the name of its first part"
+    to_do = (
+        "Give the host a name with `hostnamectl set-hostname NAME`, or start nodes with -name NODE@ADDRESS."
+    )
+    return Finding("name", name, WARNING, "ip_address", seen, to_do)
 
 
 def _unresolved(sight: Sight, name: str, problem: str) -> Finding:
@@ -230,20 +424,24 @@ def _unresolved(sight: Sight, name: str, problem: str) -> Finding:
 
 
 def _all_of(found: Found) -> str:
-    return ", ".join(_shown(place) for place in found.places)
+    more = f" and {found.more} more" if found.more else ""
+    return ", ".join(shown(place) for place in found.places) + more
 
 
 def _resolves_here(sight: Sight, name: str, found: Found, first: Place) -> Finding:
-    answer = sight.answers.get(first) or Answer(TIMEOUT, "not tried")
     is_own = first in sight.own
     seen = f"resolves to {_all_of(found)}"
-    if answer.code != ANSWERS and sight.served():
-        looked = f"{_shown(first)}, where nodes look for this host's nodes"
+    answer = sight.answers.get(first)
+    if answer is not None and answer.code != ANSWERS and sight.served():
+        looked = f"{shown(first)}, where nodes look for this host's nodes"
         seen += f"; no epmd answers at {looked}: {answer.reason}"
-        return Finding("name", name, WRONG, answer.code, seen, _name_to_do(name, first, is_own=is_own))
+        return Finding("name", name, WRONG, answer.code, seen, _name_to_do(sight, name, first, answer))
     if not is_own:
-        to_do = "Correct /etc/hosts or the DNS, unless another machine forwards this address to this host."
-        seen += f"; {_shown(first)} is not an address of this host"
+        to_do = (
+            f"Correct /etc/hosts or the DNS, such as `127.0.1.1 {name}` in /etc/hosts, unless another machine"
+            " forwards this address to this host."
+        )
+        seen += f"; {shown(first)} is not an address of this host"
         return Finding("name", name, WARNING, "foreign", seen, to_do)
     if first.family != _socket.AF_INET:
         to_do = "Start nodes with -proto_dist inet6_tcp, or give the name an IPv4 address."
@@ -251,78 +449,16 @@ def _resolves_here(sight: Sight, name: str, found: Found, first: Place) -> Findi
     return Finding("name", name, OK, "found", f"{seen}; an epmd answers there" if sight.served() else seen)
 
 
-def _name_to_do(name: str, first: Place, *, is_own: bool) -> str:
-    if not is_own:
+def _name_to_do(sight: Sight, name: str, first: Place, answer: Answer) -> str:
+    if first not in sight.own:
         return f"Correct /etc/hosts or the DNS: {first.host} is not an address of this host."
-    if first.host.startswith("127."):
-        return (
-            f"Make the epmd listen on {first.host} too: use -loopback, or for C's epmd"
-            f" ERL_EPMD_ADDRESS={first.host}. Or give {name} another address in /etc/hosts."
-        )
-    return f"Make the epmd listen there: leave out -loopback, or set ERL_EPMD_ADDRESS={first.host}."
+    if answer.code != REFUSED:
+        return _to_do(sight, first, answer.code)
+    other = f" Or give {name} another address in /etc/hosts."
+    return f"Make the epmd listen on {first.host} too: {advice.listen_at(sight, first)}{other}"
 
 
-def _node_findings(sight: Sight) -> Iterator[Finding]:
-    for node in sight.nodes:
-        yield _node_finding(sight, node)
-
-
-def _node_finding(sight: Sight, node: Node) -> Finding:
-    finding = partial(Finding, "node", node.name)
-    if not node.met:
-        seen = f"port {node.port} was not tried, because many other nodes did not answer"
-        return finding(WARNING, "late", seen, "Run the check again when the other nodes answer.")
-    if node.told != -1 and node.told != node.port:
-        return finding(OK, "gone", "ended or restarted during the check")
-    (first, answer), (last, outcome) = node.met[0], node.met[-1]
-    if outcome.code != ANSWERS:
-        return _unreached(sight, node)
-    if node.problem:
-        to_do = "Run the check again. If it fails again, read the log of the epmd."
-        if node.is_long():
-            to_do = "Use a shorter name: C's epmd does not answer look-ups of a name this long."
-        return finding(WRONG, "lookup", f"a look-up fails: {node.problem}", to_do)
-    if last not in (first, *sight.firsts()):
-        seen = f"accepts connections at {_at(last, node.port)} only, not at {_shown(first)}: {answer.reason}"
-        to_do = (
-            f"Name it {node.name}@{last.host}, or make it listen on all addresses: see"
-            " inet_dist_use_interface."
-        )
-        return finding(WARNING, "elsewhere", seen, to_do)
-    return finding(OK, ANSWERS, f"accepts connections at {_at(last, node.port)}")
-
-
-def _unreached(sight: Sight, node: Node) -> Finding:
-    """Return the finding for a node that nobody can connect to. The first address where nodes look
-    decides."""
-    first, answer = node.met[0]
-    finding = partial(Finding, "node", node.name, WRONG)
-    if node.port == 0:
-        seen = "is registered without a port: it accepts no connections"
-        return Finding("node", node.name, OK, "no_port", seen)
-    if node.port > MOST_PORT:
-        to_do = "Check which program answers there: an epmd never lists such a port."
-        return finding("no_port", f"is listed with the invalid port {node.port}", to_do)
-    at = _at(first, node.port)
-    if answer.code == REFUSED and sight.listeners is not None:
-        to_do = f"End the process that holds the registration; `ss -tnp 'dport = {sight.port}'` may list it."
-        if node.holder:
-            to_do = f"End process {node.holder[0]}, which holds the registration: {node.holder[1]}"
-        seen = f"is registered, but nothing listens at {at}: the node is dead or has closed its listener"
-        return finding("dead", seen, to_do)
-    if answer.code == REFUSED:
-        to_do = "Check the node: it is dead, or listens on another address (inet_dist_use_interface)."
-        if sight.host:
-            to_do = (
-                f"Run `epmd -check` on {sight.host}: the node is dead, listens on loopback only, or a"
-                " firewall rejects connections."
-            )
-        return finding(REFUSED, f"{at}: {answer.reason}", to_do)
-    to_do = (
-        f"Open TCP port {node.port} in the firewall. inet_dist_listen_min and inet_dist_listen_max give nodes"
-        " a fixed range of ports."
-    )
-    return finding("blocked", f"{at}: {answer.reason}", to_do)
+# --- Who may do what ---
 
 
 def _exposure(sight: Sight) -> Iterator[Finding]:
@@ -336,9 +472,9 @@ def _exposure(sight: Sight) -> Iterator[Finding]:
         return
     if not served:
         return
-    process = next((process for process in sight.processes if process.options), None)
+    process = sight.epmd()
     settings = process.options.settings if process and process.options else Settings()
-    beyond = _beyond_loopback(sight)
+    beyond = beyond_loopback(sight)
     if not beyond:
         yield Finding(
             "exposure", "other hosts", OK, "loopback", "cannot reach the epmd: it listens on loopback only"
@@ -360,36 +496,36 @@ def _exposure(sight: Sight) -> Iterator[Finding]:
         yield Finding("exposure", "every user of this host", WARNING, "relaxed", seen, to_do)
 
 
-def _reachable(sight: Sight, where: str, allow: tuple[object, ...] | None) -> Finding:
-    if allow is not None:
-        networks = ", ".join(map(str, allow))
+def _reachable(sight: Sight, where: str, allow: tuple[Network, ...] | None) -> Finding:
+    networks = ", ".join(map(str, allow or ()))
+    if allow is not None and not any(network.prefixlen < _LEAST_PREFIX[network.version] for network in allow):
         rule = f"may ask if they are in {networks}" if networks else "may not ask: -allow lists no network"
         return Finding("exposure", "other hosts", OK, "allow", f"{rule}; the epmd listens on {where}")
     seen = f"may ask for the names and ports of all nodes: the epmd listens on {where}"
-    to_do = (
-        "Use -loopback, -allow or a firewall; with C's epmd, use ERL_EPMD_ADDRESS=127.0.0.1 or a firewall."
-        " In a cluster, admit only the hosts of the cluster."
-    )
-    if any(process.kind == procfs.OURS and not process.knows_environ for process in sight.processes):
+    if allow is not None:
+        seen += f", and its -allow names everybody ({networks})"
+    ours = [process for process in sight.processes if process.kind == procfs.OURS]
+    if any(process.options is None or not process.knows_environ for process in ours):
         seen += " (unless its ERL_EPMD_ALLOW, which cannot be read, excludes them)"
     elif not sight.processes:
         seen += " (unless its -allow, which cannot be read, excludes them)"
-    return Finding("exposure", "other hosts", WARNING, "open", seen, to_do)
+    return Finding("exposure", "other hosts", WARNING, "open", seen, advice.close_to_others(sight))
 
 
-def _beyond_loopback(sight: Sight) -> list[str]:
+def beyond_loopback(sight: Sight) -> list[str]:
     """Return the addresses on which the epmd listens and that other hosts can reach."""
     if sight.listeners is not None:
-        hosts = [plain_host(sock.host) for sock in sight.listeners]
+        strangers = _sockets_of_strangers(sight)
+        hosts = [plain_host(sock.host) for sock in sight.listeners if sock.inode not in strangers]
     else:
         hosts = [place.host for place in sight.served()]
     beyond = sorted({host for host in hosts if host != "::1" and not host.startswith("127.")})
     return ["all addresses"] if any(host in procfs.ANY for host in beyond) else beyond
 
 
-def escaped(finding: Finding) -> Finding:
-    """Return the finding with escaped control characters.
-
-    Names come from other programs and hosts and must not control the terminal.
-    """
-    return Finding(*map(printable, finding))
+def _sockets_of_strangers(sight: Sight) -> set[int]:
+    """Return the listening sockets at the port that are not an epmd's, as far as that is known."""
+    served = {sock.inode for at in sight.served() for sock in sight.listeners_at(at)}
+    asked = {sock.inode for at in sight.answers for sock in sight.listeners_at(at)}
+    held = {inode for process in sight.processes if process.kind == procfs.OTHER for inode in process.sockets}
+    return (asked | held) - served

@@ -1,34 +1,41 @@
 """`epmd -check`, the collection: examines an epmd, its nodes, and the host's names and addresses.
 
-Returns plain data, a Sight, which `findings` judges. `probe` and `procfs` implement the single steps.
+Returns plain data, a Sight, which `findings` judges. `probe`, `evidence` and `units` implement the steps.
 
 Invariants: neither a server nor the interactive calls that every start of a node makes import this module.
-C's epmd has no counterpart.
+Everything is bounded: names, addresses, nodes and seconds. A Sight says what was left out. C's epmd has no
+counterpart.
 """
 
 from __future__ import annotations
 
 import _socket
 import os
-import threading
 import time
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from ...client import exchange, queries
+from ...client import exchange
 from ...client.answers import NamedPort
 from ...conventions import LOOPBACK
+from ...server.networks import plain_host
 from ..process import procfs
-from . import probe
-from .probe import ANSWERS, MUTE, REFUSED, Answer, Found, Place
+from . import evidence, probe
+from .evidence import Evidence, Installed
+from .probe import ANSWERS, REFUSED, Answer, Found, Place
+from .units import Unit, units
 
-#: Time limit for connecting to all nodes together, in seconds.
-_FOR_NODES = 4.0
-#: Time limit for all look-ups, for asking at all addresses, or for reading /proc, in seconds.
+#: Time limit for everything, in seconds.
+_FOR_ALL = 8.0
+#: Time limit for connecting to all nodes together, and for looking all of them up, in seconds.
+_FOR_NODES, _FOR_LOOK_UPS = 4.0, 1.0
+#: Time limit for all look-ups of names, for asking at all addresses, or for reading /proc, in seconds.
 _FOR_A_ROUND = 3.0
-#: Only this many addresses are asked, because some hosts have thousands.
-_MOST_ADDRESSES = 32
+#: Only this many addresses are asked, because some hosts have thousands, and this many names are looked up.
+_MOST_ADDRESSES, _MOST_NAMES = 64, 12
+#: A name gives canonical names, and those give addresses. More rounds than these are a name server's game.
+_MOST_ROUNDS = 3
 #: C's epmd registers a name of this many bytes, but does not answer a look-up of it.
 UNANSWERED_NAME = 255
 
@@ -46,9 +53,10 @@ class Node(NamedTuple):
 
     `told` is the port that the epmd gives in reply to a look-up of the node. It is None if the epmd has no
     such node, and -1 if the look-up was not made or failed. `problem` is then the reason, if there is one.
+    `highest` is the highest distribution version that the node supports, or 0 if it is unknown.
 
-    `holder` is the process that holds the registration of a node that nobody can connect to: its process ID
-    and the path of its program. It is None if it is unknown.
+    `peer` is the address of the other host from which it registered. `holder` is the process of this host
+    that holds its registration, and `owners` are those that listen at its port. All are empty if unknown.
     """
 
     name: str
@@ -56,7 +64,10 @@ class Node(NamedTuple):
     met: tuple[tuple[Place, Answer], ...] = ()
     told: int | None = -1
     problem: str = ""
-    holder: tuple[int, str] | None = None
+    holder: procfs.Program | None = None
+    peer: str = ""
+    owners: tuple[procfs.Program, ...] = ()
+    highest: int = 0
 
     def accepts(self) -> bool:
         """Return whether the node's port accepted a connection."""
@@ -73,6 +84,13 @@ class Sight(NamedTuple):
     `host` is empty for this host. `names` has host names and what they resolve to. `own` has those of these
     addresses that belong to this host. `listeners` is None if /proc cannot be read, and for another host.
     `users` has the names of the users who own the listeners, by uid.
+
+    `dump` is the code of the answer to DUMP, which an epmd gives only to whom may register, or "" if it was
+    not asked. `peers` are the addresses of other hosts with a connection to the epmd. `suspects` are epmds by
+    their command lines, if no process at the port may be examined; `others` are epmds at other ports.
+
+    `erl` is the epmd that `erl` would start. `leads` tells for the host parts of node names whether they are
+    this host. `late` are addresses that were not asked, and `late_names` counts names that nobody looked up.
     """
 
     host: str
@@ -84,6 +102,15 @@ class Sight(NamedTuple):
     listeners: list[procfs.Listener] | None = None
     processes: tuple[procfs.Process, ...] = ()
     users: dict[int, str] = {}  # noqa: RUF012 - never changed
+    dump: str = ""
+    peers: tuple[str, ...] = ()
+    suspects: tuple[procfs.Program, ...] = ()
+    others: dict[int, procfs.Program] = {}  # noqa: RUF012
+    units: dict[str, Unit] = {}  # noqa: RUF012
+    erl: Installed | None = None
+    leads: dict[str, bool] = {}  # noqa: RUF012
+    late: tuple[Place, ...] = ()
+    late_names: int = 0
 
     def served(self) -> list[Place]:
         """Return the addresses at which the examined epmd answers."""
@@ -103,67 +130,166 @@ class Sight(NamedTuple):
         named = any(place in found.places for found in self.names.values())
         return bool(self.host) or not named or place in self.own
 
+    def listeners_at(self, at: Place) -> list[procfs.Listener]:
+        """Return the listening sockets that connections to this address reach."""
+        listening = self.listeners or []
+        hosts = [at.host, "0.0.0.0", "::"] if at.family == _socket.AF_INET else [at.host, "::"]
+        for host in hosts:
+            if found := [sock for sock in listening if plain_host(sock.host) == host]:
+                return found
+        return []
+
+    def processes_at(self, at: Place) -> list[procfs.Process]:
+        """Return the processes that hold the listening sockets which connections to this address reach."""
+        inodes = {sock.inode for sock in self.listeners_at(at)}
+        return [process for process in self.processes if process.sockets & inodes]
+
+    def epmd(self) -> procfs.Process | None:
+        """Return the process that serves the port: the one that answers, or else an epmd that listens."""
+        answering = [process for at in self.served() for process in self.processes_at(at)]
+        epmds = [process for process in self.processes if process.kind != procfs.OTHER]
+        # A socket of systemd's is held by process 1 too.
+        found = [process for process in (*answering, *epmds) if process.pid != 1] or answering
+        return found[0] if found else None
+
 
 def look(host: str, port: int, tell: Tell) -> Sight:
     """Examine the epmd of this host if `host` is empty, else the epmd of another host as seen from here."""
     return look_at(host, port, tell) if host else look_here(port, tell)
 
 
+class _Budget:
+    """The time that is left for everything."""
+
+    def __init__(self) -> None:
+        self._end = time.monotonic() + _FOR_ALL
+
+    def seconds(self, most: float) -> float:
+        """Return how long a step may take that should not take longer than `most` seconds."""
+        return max(min(most, self._end - time.monotonic()), 0.0)
+
+
 def look_here(port: int, tell: Tell) -> Sight:
     """Examine this host: its addresses and names, the process of the epmd, and the nodes."""
-    hosts = [*LOOPBACKS, *probe.own_places()]
-    names = _own_names()
-    answers: dict[Place, Answer] = {}
-    found: dict[str, Found] = {}
-    while names or hosts:
-        _round(names, hosts, port, found, answers, tell)
-        hosts = [place for name in found.values() for place in name.places if place not in answers]
-        names = [name.canonical for name in found.values() if _is_new(name.canonical, found)]
-    own = frozenset(place for name in found.values() for place in name.places if probe.is_own(place))
-    sight = Sight("", port, found, answers, own)
+    budget = _Budget()
+    own = probe.own_places()
+    round_ = _Round(port, budget, tell)
+    round_.go(_own_names(), list(LOOPBACKS))
+    for _ in range(_MOST_ROUNDS - 1):
+        names = [name.canonical for name in round_.found.values() if _is_new(name.canonical, round_.found)]
+        round_.go(names, [*round_.places(), *own])
+    late_names = sum(_is_new(name.canonical, round_.found) for name in round_.found.values())
+    named = frozenset(place for name in round_.found.values() for place in name.places if probe.is_own(place))
+    sight = Sight("", port, round_.found, round_.answers, named, late=round_.late(own), late_names=late_names)
+    return _with_nodes(_first_of_lists(sight), budget, tell)
+
+
+def _with_nodes(sight: Sight, budget: _Budget, tell: Tell) -> Sight:
+    """Examine the nodes of this host, and the processes."""
     table = procfs.listeners()
-    listening = None if table is None else table.get(port, [])
-    held = probe.together([partial(_holders, listening or [])], _FOR_A_ROUND, _quiet)[0] or ((), {})
-    nodes = _nodes(sight, partial(_places_of, sight, table), tell)
-    return sight._replace(
-        listeners=listening,
-        processes=held[0],
-        users=held[1],
-        nodes=_with_holders(nodes, port, held[0]),
+    served = sight.served()
+    dump, descriptors = probe.dumped(served[0], sight.port) if served else ("", {})
+    ports = {node.port for node in sight.answers[served[0]].nodes} if served else set()
+    gather = partial(evidence.gather, sight.port, table, ports, descriptors)
+    nodes = _nodes(sight, partial(_places_of, sight, table), budget, tell)
+    found = probe.together([gather], budget.seconds(_FOR_A_ROUND), _quiet)[0] or Evidence()
+    steps = [units] if not served else []
+    (told,) = probe.together(steps, budget.seconds(_FOR_A_ROUND), _quiet) or [{}]
+    sight = sight._replace(
+        listeners=None if table is None else table.get(sight.port, []),
+        processes=found.processes,
+        users=found.users,
+        nodes=tuple(_with_evidence(node, found) for node in nodes),
+        dump=dump,
+        peers=found.peers,
+        suspects=found.suspects,
+        others=found.others,
+        units=told or {},
+        erl=found.erl,
     )
+    return sight._replace(leads=_leads(sight, budget))
+
+
+def _with_evidence(node: Node, found: Evidence) -> Node:
+    registration = found.registrations.get(node.name)
+    return node._replace(
+        owners=found.owners.get(node.port, ()),
+        holder=registration.holder if registration else None,
+        peer=registration.peer if registration else "",
+    )
+
+
+def _leads(sight: Sight, budget: _Budget) -> dict[str, bool]:
+    """Return for the host parts of the nodes' own names whether they are addresses of this host."""
+    hosts = {evidence.name_of(owner).partition("@")[2] for node in sight.nodes for owner in node.owners}
+    known = {name: found for name, found in sight.names.items() if found.places}
+    asked = sorted(host for host in hosts - known.keys() if host)[:_MOST_NAMES]
+    jobs = [partial(probe.look_up, host) for host in asked]
+    found = probe.together(jobs, budget.seconds(_FOR_A_ROUND), _quiet, probe.ASKERS)
+    known |= {host: name for host, name in zip(asked, found, strict=True) if name}
+    return {host: bool(known[host].first and _is_here(known[host])) for host in hosts if host in known}
+
+
+def _is_here(found: Found) -> bool:
+    return found.first is not None and probe.is_own(found.first)
 
 
 def look_at(host: str, port: int, tell: Tell) -> Sight:
     """Examine another host, as seen from here."""
-    found: dict[str, Found] = {}
-    answers: dict[Place, Answer] = {}
-    _round([host], [], port, found, answers, tell)
-    _round([], list(found[host].places), port, found, answers, tell)
-    sight = Sight(host, port, found, answers)
+    budget = _Budget()
+    round_ = _Round(port, budget, tell)
+    round_.go([host], [])
+    round_.go([], round_.places())
+    sight = _first_of_lists(Sight(host, port, round_.found, round_.answers, late=round_.late([])))
     served = sorted(sight.served(), key=lambda place: place.family != _socket.AF_INET)
-    return sight._replace(nodes=_nodes(sight, lambda _: served, tell))
+    return sight._replace(nodes=_nodes(sight, lambda _: served, budget, tell))
 
 
-def _round(
-    names: list[str],
-    hosts: list[Place],
-    port: int,
-    found: dict[str, Found],
-    answers: dict[Place, Answer],
-    tell: Tell,
-) -> None:
-    """Look up all names and ask at all addresses, concurrently. Adds the results to `found` and `answers`."""
-    hosts = list(dict.fromkeys(hosts))[:_MOST_ADDRESSES]
-    looks = [partial(probe.look_up, name) for name in names]
-    asks = [partial(probe.ask, host, port) for host in hosts]
-    jobs: list[Callable[[], Found | Answer]] = [*looks, *asks]
-    results = probe.together(jobs, _FOR_A_ROUND, _of(len(jobs), tell), probe.ASKERS)
-    late = Found(problem=f"no answer in {_FOR_A_ROUND:g} s")
-    for name, looked_up in zip(names, results, strict=False):
-        found[name] = looked_up if isinstance(looked_up, Found) else late
-    for host, answer in zip(hosts, results[len(names) :], strict=True):
-        mute = Answer(MUTE, f"does not answer in {_FOR_A_ROUND:g} s")
-        answers[host] = answer if isinstance(answer, Answer) else mute
+def _first_of_lists(sight: Sight) -> Sight:
+    """Return it with the nodes of the first address alone: lists may be long, and are the same."""
+    first = sight.served()[:1]
+    kept = {at: answer if at in first else answer._replace(nodes=()) for at, answer in sight.answers.items()}
+    return sight._replace(answers=kept)
+
+
+class _Round:
+    """Looks up names and asks at addresses, concurrently, each of them once. `found` and `answers` have the
+    results."""
+
+    def __init__(self, port: int, budget: _Budget, tell: Tell) -> None:
+        self.found: dict[str, Found] = {}
+        self.answers: dict[Place, Answer] = {}
+        self._port = port
+        self._budget = budget
+        self._tell = tell
+
+    def places(self) -> list[Place]:
+        """Return the addresses of all names; those to which nodes connect come first."""
+        firsts = [name.first for name in self.found.values() if name.first]
+        return [*firsts, *(place for name in self.found.values() for place in name.places)]
+
+    def late(self, own: list[Place]) -> tuple[Place, ...]:
+        """Return the addresses that were not asked."""
+        return tuple(place for place in dict.fromkeys([*self.places(), *own]) if place not in self.answers)
+
+    def go(self, names: list[str], places: list[Place]) -> None:
+        """Look up and ask what was not yet. What the budget excludes has no result."""
+        names = list(dict.fromkeys(names))[: _MOST_NAMES - len(self.found)]
+        places = [place for place in dict.fromkeys(places) if place not in self.answers]
+        places = places[: _MOST_ADDRESSES - len(self.answers)]
+        looks = [partial(probe.look_up, name) for name in names]
+        asks = [partial(probe.ask, place, self._port) for place in places]
+        jobs: list[Callable[[], Found | Answer]] = [*looks, *asks]
+        if not jobs:
+            return
+        limit = self._budget.seconds(_FOR_A_ROUND)
+        results = probe.together(jobs, limit, _of(len(jobs), self._tell), probe.ASKERS)
+        late = Found(problem=f"no answer in {_FOR_A_ROUND:g} s")
+        for name, looked_up in zip(names, results, strict=False):
+            self.found[name] = looked_up if isinstance(looked_up, Found) else late
+        for place, answer in zip(places, results[len(names) :], strict=True):
+            if isinstance(answer, Answer):
+                self.answers[place] = answer
 
 
 def _of(total: int, tell: Tell) -> Callable[[int], object]:
@@ -177,10 +303,22 @@ def _quiet(_done: int) -> None:
 def _own_names() -> list[str]:
     """Return this host's name as nodes with short names use it, and the full name.
 
-    A look-up also gives canonical names.
+    A look-up also gives canonical names. A name that is an IP address has no short form.
     """
     whole = os.uname().nodename
-    return list(dict.fromkeys((whole.partition(".")[0] or whole, whole)))
+    short = whole if is_address(whole) else whole.partition(".")[0]
+    return list(dict.fromkeys((short or whole, whole)))
+
+
+def is_address(name: str) -> bool:
+    """Return whether a host name is an IP address."""
+    for family in (_socket.AF_INET, _socket.AF_INET6):
+        try:
+            _socket.inet_pton(family, name)
+        except (OSError, ValueError):
+            continue
+        return True
+    return False
 
 
 def _is_new(name: str, found: dict[str, Found]) -> bool:
@@ -189,12 +327,6 @@ def _is_new(name: str, found: dict[str, Found]) -> bool:
     The canonical name of a short name may be unrelated, such as localhost, and no node uses it.
     """
     return "." in name and name not in found
-
-
-def _holders(listening: list[procfs.Listener]) -> tuple[tuple[procfs.Process, ...], dict[int, str]]:
-    """Return the processes that hold the listening sockets, and the names of the sockets' owners by uid."""
-    users = {uid: procfs.user_name(uid) for uid in {sock.uid for sock in listening}}
-    return tuple(procfs.processes(listening)), users
 
 
 def _places_of(sight: Sight, table: dict[int, list[procfs.Listener]] | None, port: int) -> list[Place]:
@@ -210,66 +342,43 @@ def _places_of(sight: Sight, table: dict[int, list[procfs.Listener]] | None, por
     return list(dict.fromkeys([*sight.firsts(), *LOOPBACKS, *others]))
 
 
-def _nodes(sight: Sight, places_of: Callable[[int], list[Place]], tell: Tell) -> tuple[Node, ...]:
+def _nodes(
+    sight: Sight, places_of: Callable[[int], list[Place]], budget: _Budget, tell: Tell
+) -> tuple[Node, ...]:
     """Return every registered node, and whether its port can be reached at one of its addresses."""
     served = sight.served()
     named = sight.answers[served[0]].nodes if served else ()
-    askers = threading.Semaphore(probe.ASKERS)
-    end = time.monotonic() + _FOR_NODES
-    jobs = [partial(_node, sight, node, places_of(node.port), askers, end) for node in named]
-    found = probe.together(jobs, _FOR_NODES, _of(len(jobs), tell))
-    return tuple(node or Node(*named[at]) for at, node in enumerate(found))
+    limit = budget.seconds(_FOR_NODES)
+    end = time.monotonic() + limit
+    jobs = [partial(_node, node, places_of(node.port), end) for node in named]
+    found = probe.together(jobs, limit, _of(len(jobs), tell))
+    nodes = [node or Node(*named[at]) for at, node in enumerate(found)]
+    # First those for which the answer counts most.
+    tried = [at for at, node in enumerate(nodes) if node.met]
+    order = sorted(tried, key=lambda at: nodes[at].accepts())
+    limit = budget.seconds(_FOR_LOOK_UPS if all(node.accepts() for node in nodes) else _FOR_A_ROUND)
+    looks = [partial(_looked_up, sight, nodes[at]) for at in order]
+    for at, node in zip(order, probe.together(looks, limit, _quiet, probe.ASKERS), strict=False):
+        nodes[at] = node or nodes[at]
+    return tuple(nodes)
 
 
-def _node(
-    sight: Sight, node: NamedPort, places: list[Place], askers: threading.Semaphore, end: float
-) -> Node:
-    met = []
+def _node(node: NamedPort, places: list[Place], end: float) -> Node:
+    met: list[tuple[Place, Answer]] = []
     for place in places:
+        if met and time.monotonic() > end - probe.STEP:
+            # It may listen at an address that was not tried.
+            return Node(node.name, node.port, tuple(met) if met[-1][1].code != REFUSED else ())
         met.append((place, probe.connect(place, node.port)))
         if met[-1][1].code == ANSWERS:
             break
-    looked_at = Node(node.name, node.port, tuple(met))
-    if looked_at.accepts() and not sight.host and not looked_at.is_long():
-        return looked_at
-    with askers:
-        return _looked_up(sight, looked_at, end)
+    return Node(node.name, node.port, tuple(met))
 
 
-def _with_holders(
-    nodes: tuple[Node, ...], port: int, processes: tuple[procfs.Process, ...]
-) -> tuple[Node, ...]:
-    """Return the nodes with `holder` set for each node that nobody can connect to."""
-    lost = {node.name for node in nodes if node.met and node.met[-1][1].code == REFUSED}
-    if not lost:
-        return nodes
-    jobs = [partial(_holders_of, lost, port, processes)]
-    found = probe.together(jobs, _FOR_A_ROUND, _quiet)[0] or {}
-    return tuple(node._replace(holder=found.get(node.name)) for node in nodes)
-
-
-def _holders_of(
-    names: set[str], port: int, processes: tuple[procfs.Process, ...]
-) -> dict[str, tuple[int, str]]:
+def _looked_up(sight: Sight, node: Node) -> Node:
+    """Return the node with what the epmd replies to a look-up of it."""
     try:
-        dump = queries.dump(exchange.Target("", port, probe.STEP))
-    except exchange.EpmdError:
-        return {}
-    descriptors = {node.name: node.fd for node in dump.active if node.name in names}
-    found: dict[str, tuple[int, str]] = {}
-    for process in processes:
-        found |= procfs.registrants(process.pid, descriptors)
-    return found
-
-
-def _looked_up(sight: Sight, node: Node, end: float) -> Node:
-    """Return the node with what the epmd replies to a look-up of it.
-
-    If too little of the time limit (`end`) is left, the node is returned unchanged.
-    """
-    if time.monotonic() > end - probe.STEP:
-        return node
-    try:
-        return node._replace(told=probe.node_port(node.name, sight.served()[0], sight.port))
+        told = probe.node_info(node.name, sight.served()[0], sight.port)
     except (exchange.EpmdError, ValueError) as error:
         return node._replace(problem=str(error))
+    return node._replace(told=None) if told is None else node._replace(told=told.port, highest=told.highest)

@@ -12,11 +12,11 @@ import os
 import struct
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from ...client import answers, exchange, queries
-from ...wire import MOST_PORT, NAMES_REQ
+from ...wire import DUMP_REQ, MOST_PORT, NAMES_REQ
 
 T = TypeVar("T")
 
@@ -26,12 +26,15 @@ STEP = 1.5
 #: nodes.
 ASKERS = 16
 #: Maximum number of concurrent threads, if there are enough descriptors.
-_MOST = 512
+_MOST = 128
 #: Descriptors that are reserved for what a step opens besides its socket: /etc/hosts, a name server.
 _SPARE = 24
 
 #: Maximum number of addresses that are used of one name.
 _MOST_PLACES = 32
+#: How much of a list of nodes is read, how much of it is kept, both in bytes, and how many nodes are kept. A
+#: program that wants harm may list any number.
+_MOST_READ, _MOST_KEPT, MOST_NODES = 16 << 20, 1 << 20, 4096
 
 #: The results of a step. Findings use them as codes.
 ANSWERS = "answers"  # an epmd answers; or a node's port accepts connections
@@ -72,12 +75,13 @@ class Found(NamedTuple):
     """The result of a look-up of a host name.
 
     `places` are the addresses in the resolver's order, `canonical` is the canonical name (as `hostname -f`
-    prints it), and `problem` is the reason if the look-up failed.
+    prints it), and `problem` is the reason if the look-up failed. `more` counts addresses that are left out.
     """
 
     places: tuple[Place, ...] = ()
     canonical: str = ""
     problem: str = ""
+    more: int = 0
 
     @property
     def first(self) -> Place | None:
@@ -87,11 +91,12 @@ class Found(NamedTuple):
 
 class Answer(NamedTuple):
     """What was found at an address: one of the codes, the reason as text, and the nodes that an epmd
-    listed."""
+    listed. `more` counts those that are left out."""
 
     code: str
     reason: str
     nodes: tuple[answers.NamedPort, ...] = ()
+    more: int = 0
 
 
 def place(host: str) -> Place:
@@ -111,7 +116,8 @@ def look_up(name: str) -> Found:
     except (OSError, ValueError) as error:
         return Found(problem=str(error))  # for example a name with a NUL
     places = {Place(family, str(at[0]), int(*at[3:])): None for family, _, _, _, at in found}
-    return Found(tuple(places)[:_MOST_PLACES], next((name for _, _, _, name, _ in found if name), ""))
+    canonical = next((name for _, _, _, name, _ in found if name), "")
+    return Found(tuple(places)[:_MOST_PLACES], canonical, more=max(len(places) - _MOST_PLACES, 0))
 
 
 def ask(at: Place, port: int) -> Answer:
@@ -119,19 +125,50 @@ def ask(at: Place, port: int) -> Answer:
     target = _target(at, port)
     try:
         with exchange.Listing(target, NAMES_REQ) as listing:
-            text = exchange.joined(listing.pieces())
+            text, more = _kept(listing.pieces())
     except exchange.EpmdError as error:
         return Answer(_code_of(error), _reason_of(error))
-    return Answer(ANSWERS, "an epmd answers", tuple(answers.parse_names(text)))
+    nodes = answers.parse_names(text)
+    more += max(len(nodes) - MOST_NODES, 0)
+    return Answer(ANSWERS, "an epmd answers", tuple(nodes[:MOST_NODES]), more)
 
 
-def node_port(name: str, at: Place, port: int) -> int | None:
-    """Return the port that the epmd gives in reply to a look-up of the node, or None if it has no such node.
+def _kept(pieces: Iterable[bytes]) -> tuple[bytes, int]:
+    """Return the beginning of a list, and how many lines follow it. Raises BadAnswerError if it does not
+    end."""
+    kept, size, more = bytearray(), 0, 0
+    for piece in pieces:
+        size += len(piece)
+        if size > _MOST_READ:
+            raise exchange.BadAnswerError(f"the list is longer than {_MOST_READ} bytes")
+        room = _MOST_KEPT - len(kept)
+        kept += piece[:room]
+        more += piece[room:].count(b"\n")
+    if size <= _MOST_KEPT:
+        return bytes(kept), 0
+    end = kept.rfind(b"\n") + 1
+    return bytes(kept[:end]), max(more, 1)
+
+
+def dumped(at: Place, port: int) -> tuple[str, dict[str, int]]:
+    """Ask for the descriptors of the nodes' connections. An epmd tells them only to whom may register.
+
+    Returns a code, and the descriptors by name.
+    """
+    try:
+        with exchange.Listing(_target(at, port), DUMP_REQ) as listing:
+            text, _ = _kept(listing.pieces())
+    except exchange.EpmdError as error:
+        return _code_of(error), {}
+    return ANSWERS, {node.name: node.fd for node in answers.parse_dump(text).active[:MOST_NODES]}
+
+
+def node_info(name: str, at: Place, port: int) -> answers.NodeInfo | None:
+    """Return what the epmd replies to a look-up of the node, or None if it has no such node.
 
     Raises EpmdError; its subclass NoReplyError if the epmd closes the connection without an answer.
     """
-    found = queries.look_up(_target(at, port), exchange.encoded(name))
-    return None if found is None else found.port
+    return queries.look_up(_target(at, port), exchange.encoded(name))
 
 
 def connect(at: Place, port: int) -> Answer:

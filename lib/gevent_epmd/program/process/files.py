@@ -1,4 +1,4 @@
-"""Files that exist only while this process serves, such as a port file or a pid file.
+"""Files that this process writes: those that exist only while it serves, as a pid file, and the metrics.
 
 Root may be asked to write such a file into another user's folder. The invariants hold there too:
 - The last part of a path is never followed if it is a symbolic link: the file takes the link's place.
@@ -96,25 +96,32 @@ class OwnFile:
         self._file: int | None = None
 
     def write(self, content: bytes) -> None:
-        """Create the file with mode 0644 minus the umask. Call this once.
+        """Create the file, or replace it by a new one, with mode 0644 minus the umask.
 
-        Raises OSError, and then leaves no file behind.
+        Raises OSError, and then leaves what is there as it is. Each call looks for the folder anew, which may
+        have been replaced by another one.
         """
         folder = _open_folder(os.path.dirname(self._path))
         try:
-            self._file = _put(folder, self._name, content)
+            file = _put(folder, self._name, content)
         except BaseException:
             os.close(folder)
             raise
-        self._folder = folder
+        self._close()
+        self._folder, self._file = folder, file
+
+    def _close(self) -> None:
+        for descriptor in (self._folder, self._file):
+            if descriptor is not None:
+                os.close(descriptor)
+        self._folder = self._file = None
 
     def remove(self) -> None:
         """Remove the file, unless another process has replaced it.
 
         Raises OSError if this process is not permitted to remove it.
         """
-        folder, self._folder = self._folder, None
-        file, self._file = self._file, None
+        folder, file = self._folder, self._file
         if folder is None or file is None:
             return
         try:
@@ -123,8 +130,7 @@ class OwnFile:
         except FileNotFoundError:
             pass  # another process removed it first
         finally:
-            os.close(file)
-            os.close(folder)
+            self._close()
 
 
 def _open_folder(path: str) -> int:
@@ -151,7 +157,8 @@ def _put(folder: int, name: str, content: bytes) -> int:
     writing = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644, dir_fd=folder)
     file = None
     try:
-        os.write(writing, content)
+        if os.write(writing, content) < len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         file = os.open(aside, _PATH | os.O_NOFOLLOW, dir_fd=folder)
         if not os.path.samestat(os.fstat(file), os.fstat(writing)):
             raise FileExistsError(errno.EEXIST, "another process has replaced the file")

@@ -1,4 +1,5 @@
-"""Reads from /proc which processes listen at a port: which program and version, which user, which options.
+"""Reads from /proc which processes listen at a port or hold a connection to it: which program and version,
+which user, which options.
 
 Invariant: nothing here needs more privileges than an ordinary user has. /proc shows less of another user's
 processes.
@@ -13,10 +14,11 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from ...conventions import ValueProblem
+from ...server.networks import plain_host
 from ..options import Options, UsageError, read_options
 
 #: build/epmd.spec puts this text into the executables, in front of the version.
@@ -27,9 +29,16 @@ OURS, C, OTHER = "ours", "C", "other"
 #: The addresses of sockets that listen on all addresses.
 ANY = ("0.0.0.0", "::")
 
-_LISTEN = "0A"
+_ESTABLISHED, _LISTEN = "01", "0A"
+_DELETED = " (deleted)"
 _SOCKET = re.compile(r"socket:\[([0-9]+)\]")
-_ERTS = re.compile(r"/erts-([0-9]+)([0-9.]*)/bin/epmd$", re.MULTILINE)
+#: The names of C's program: the last two are those that our package and scripts/install give it.
+_NAMES_OF_C = ("epmd", "epmd.erlang", "epmd.c-original")
+_NAMES_FOR_PYTHON = ("epmd", "epmd.py", "gevent_epmd")
+_ASKS = frozenset(("-names", "-dump", "-started", "-kill", "-stop", "-check"))
+_ERTS = re.compile(
+    r"/erts-([0-9]+)([0-9.]*)/bin/epmd(?:\.erlang|\.c-original)?(?: \(deleted\))?$", re.MULTILINE
+)
 #: Since OTP 23: ERTS 13 belongs to OTP 25, ERTS 14 to OTP 26, and so on.
 _OTP_OF_ERTS = 12
 _VERSION = re.compile(re.escape(MARK) + rb"([0-9A-Za-z.+]+)\n")
@@ -37,10 +46,14 @@ _VERSION = re.compile(re.escape(MARK) + rb"([0-9A-Za-z.+]+)\n")
 _UNIT = re.compile(rb"^[0-9]+:(?:name=systemd)?:/.*?([^/\n]+\.service)$", re.MULTILINE)
 _OUR_PACKAGE = re.compile(r"gevent_epmd-([0-9A-Za-z.+]+)\.dist-info")
 #: The options that control who may do what (True if a value follows), and their variables.
-_TELLING = {"-allow": True, "-allow_register": True, "-relaxed_command_check": False}
+_TELLING = {"-allow": True, "-allow_register": True, "-allow_file": True, "-relaxed_command_check": False}
 _TELLING_VARIABLES = {f"ERL_EPMD_{option[1:].upper()}" for option in _TELLING}
 #: In bytes. More than the size of our executables, so that a larger program is read only in part.
 _LARGEST = 64 << 20
+#: In bytes: how much of a program is in memory at once, and more than the length of what is looked for.
+_PIECE, _OVERLAP = 1 << 20, 256
+#: The variables of an epmd.
+_VARIABLES = "ERL_EPMD_"
 #: How many words of a command line may contain the program's name: more than one for `python -m gevent_epmd`.
 _FIRST_WORDS = 4
 
@@ -53,6 +66,29 @@ class Listener(NamedTuple):
     inode: int
 
 
+class Program(NamedTuple):
+    """A process, as every user may see it.
+
+    `path` and `user` may be "", and `since`, the start time in seconds since the epoch, None. `state` is the
+    letter of proc(5). `line` has the words of its command line.
+    """
+
+    pid: int
+    path: str = ""
+    user: str = ""
+    since: float | None = None
+    state: str = ""
+    line: tuple[str, ...] = ()
+
+
+class Connection(NamedTuple):
+    """A TCP connection of this network namespace: this end, the other one, and the inode of its socket."""
+
+    local: tuple[str, int]
+    remote: tuple[str, int]
+    inode: int
+
+
 class Process(NamedTuple):
     """A process that holds some of the listening sockets; `sockets` has their inodes.
 
@@ -62,6 +98,10 @@ class Process(NamedTuple):
 
     `options` are those options of an epmd that control who may do what, or None if they are unknown.
     `knows_environ` is False if the environment of the process, which can set options too, cannot be read.
+    `environ` are the variables of an epmd in it, and `line` the words of the command line.
+
+    `is_deleted` is True if the file of the program was removed or replaced after the start. `descriptors` are
+    the numbers of open files and of those that it may open, each None if it is unknown.
     """
 
     pid: int
@@ -74,6 +114,10 @@ class Process(NamedTuple):
     options: Options | None
     knows_environ: bool
     sockets: frozenset[int]
+    line: tuple[str, ...] = ()
+    environ: tuple[tuple[str, str], ...] = ()
+    is_deleted: bool = False
+    descriptors: tuple[int | None, int | None] = (None, None)
 
 
 def listeners() -> dict[int, list[Listener]] | None:
@@ -108,46 +152,56 @@ def _host(digits: str) -> str:
 
 def processes(sockets: Iterable[Listener]) -> list[Process]:
     """Return the processes that hold these sockets, as far as this user may see them."""
-    owners = _owners({sock.inode for sock in sockets})
-    pids = sorted({pid for each in owners.values() for pid in each})
-    return [_process(pid, frozenset(inode for inode in owners if pid in owners[inode])) for pid in pids]
+    held = owners({sock.inode for sock in sockets})
+    pids = sorted({pid for each in held.values() for pid in each})
+    return [process(pid, frozenset(inode for inode in held if pid in held[inode])) for pid in pids]
 
 
-def registrants(epmd: int, descriptors: Mapping[str, int]) -> dict[str, tuple[int, str]]:
-    """Return the processes that hold registrations, by node name: process ID and path.
-
-    `descriptors` maps the nodes' names to the descriptors of their connections in the process `epmd`.
-    Processes that this user may not see are left out.
-    """
-    ends = _connections()
-    inodes = {ends_inode: ends for ends, ends_inode in ends.items()}
-    held: dict[int, str] = {}
-    for name, descriptor in descriptors.items():
-        found = _SOCKET.fullmatch(_link(f"/proc/{epmd}/fd/{descriptor}"))
-        local, remote = inodes.get(int(found[1]) if found else 0, ("", ""))
-        other = ends.get((remote, local), 0)
-        if other:
-            held[other] = name
-    return {held[inode]: (pids[0], _link(f"/proc/{pids[0]}/exe")) for inode, pids in _owners({*held}).items()}
-
-
-def _connections() -> dict[tuple[str, str], int]:
-    """Return every TCP connection of this network namespace: (local end, remote end) -> inode."""
-    found = {}
+def connections(port: int) -> list[Connection]:
+    """Return the established TCP connections of which one end has this port, in this network namespace."""
+    digits = f"{port:04X}"
+    found = []
     for table in ("tcp", "tcp6"):
         for line in _read(f"/proc/net/{table}").decode("ascii", "replace").splitlines()[1:]:
             fields = line.split()
-            found[(fields[1], fields[2])] = int(fields[9])
+            if fields[3] == _ESTABLISHED and digits in (fields[1][-4:], fields[2][-4:]):
+                found.append(Connection(_end(fields[1]), _end(fields[2]), int(fields[9])))
     return found
 
 
-def _owners(inodes: set[int]) -> dict[int, list[int]]:
+def _end(text: str) -> tuple[str, int]:
+    """Convert one end of a connection. The ends of dual-stack and of IPv4 sockets are comparable."""
+    host, _, port = text.partition(":")
+    return plain_host(_host(host)), int(port, 16)
+
+
+def socket_of(pid: int, descriptor: int) -> int:
+    """Return the inode of a socket of a process, or 0 if it is none or may not be seen."""
+    found = _SOCKET.fullmatch(_link(f"/proc/{pid}/fd/{descriptor}"))
+    return int(found[1]) if found else 0
+
+
+def owners(inodes: set[int]) -> dict[int, list[int]]:
     """Return the process IDs that hold each of these sockets, by inode."""
     found: dict[int, list[int]] = {}
     for pid in _all_processes() if inodes else ():
-        for inode in _sockets_of(pid) & inodes:
+        for inode in sockets_of(pid) & inodes:
             found.setdefault(inode, []).append(pid)
     return found
+
+
+def named_epmd() -> list[int]:
+    """Return the processes whose command line is that of an epmd which serves. Every user may see those of
+    all processes, unless /proc is mounted with hidepid."""
+    own = os.getpid()
+    return [pid for pid in _all_processes() if pid != own and _serves(command_line(pid))]
+
+
+def _serves(line: list[str]) -> bool:
+    names = [os.path.basename(word) for word in line[:_FIRST_WORDS]]
+    if names and names[0].startswith("python"):
+        names = [name for name in names if name in _NAMES_FOR_PYTHON]
+    return bool(names) and names[0] in (*_NAMES_OF_C, *_NAMES_FOR_PYTHON) and not _ASKS.intersection(line)
 
 
 def _all_processes() -> list[int]:
@@ -157,7 +211,8 @@ def _all_processes() -> list[int]:
         return []
 
 
-def _sockets_of(pid: int) -> set[int]:
+def sockets_of(pid: int) -> set[int]:
+    """Return the inodes of the sockets of a process, as far as this user may see them."""
     folder = f"/proc/{pid}/fd"
     try:
         links = [_link(f"{folder}/{name}") for name in os.listdir(folder)]
@@ -166,15 +221,46 @@ def _sockets_of(pid: int) -> set[int]:
     return {int(match[1]) for link in links if (match := _SOCKET.fullmatch(link))}
 
 
-def _process(pid: int, sockets: frozenset[int]) -> Process:
+def process(pid: int, sockets: frozenset[int]) -> Process:
+    """Return what can be known of a process that holds these sockets."""
     folder = f"/proc/{pid}"
     path = program(pid)
     kind, version = _kind(pid, path)
-    environ = _words(f"{folder}/environ")
+    line, environ = command_line(pid), _words(f"{folder}/environ")
     state, since = _stat(_read(f"{folder}/stat"))
-    options = None if kind == OTHER else _options(_words(f"{folder}/cmdline") or [], environ or [])
-    knows = environ is not None
-    return Process(pid, _user_of(folder), path, kind, version, since, state, options, knows, sockets)
+    pairs = [word.partition("=")[::2] for word in environ or ()]
+    return Process(
+        pid,
+        _user_of(folder),
+        path,
+        kind,
+        version,
+        since,
+        state,
+        options=None if kind == OTHER else _options(line, dict(pairs)),
+        knows_environ=environ is not None,
+        sockets=sockets,
+        line=tuple(line),
+        environ=tuple(sorted((name, value) for name, value in pairs if name.startswith(_VARIABLES))),
+        is_deleted=_link(f"{folder}/exe").endswith(_DELETED),
+        descriptors=_descriptors(pid),
+    )
+
+
+def about(pid: int) -> Program:
+    """Return what every user may see of a process."""
+    state, since = _stat(_read(f"/proc/{pid}/stat"))
+    return Program(pid, program(pid), _user_of(f"/proc/{pid}"), since, state, tuple(command_line(pid)))
+
+
+def _descriptors(pid: int) -> tuple[int | None, int | None]:
+    """Return how many files a process has open and may open."""
+    try:
+        used = len(os.listdir(f"/proc/{pid}/fd"))
+    except OSError:
+        used = None
+    limit = re.search(rb"^Max open files\s+([0-9]+)", _read(f"/proc/{pid}/limits"), re.MULTILINE)
+    return used, int(limit[1]) if limit else None
 
 
 def user_name(uid: int) -> str:
@@ -196,14 +282,43 @@ def _user_of(path: str) -> str:
 
 def _kind(pid: int, path: str) -> tuple[str, str]:
     """Return which program a process runs (OURS, C or OTHER) and its version."""
-    if match := _VERSION.search(_read(f"/proc/{pid}/exe", _LARGEST)):
-        return OURS, match[1].decode()
-    if os.path.basename(path).startswith("python") and _is_named_epmd(_words(f"/proc/{pid}/cmdline") or []):
+    if version := version_in(f"/proc/{pid}/exe"):
+        return OURS, version
+    if os.path.basename(path).startswith("python") and is_named_epmd(command_line(pid)):
         return _of_python(pid)
     # The path is not sufficient: the program may have been started through the dynamic linker.
     if erts := _ERTS.search(f"{path}\n{_maps(pid)}"):
-        return C, f"OTP {int(erts[1]) + _OTP_OF_ERTS} (ERTS {erts[1]}{erts[2]})"
-    return (C, "") if os.path.basename(path) == "epmd" else (OTHER, "")
+        return C, _otp(erts)
+    return (C, "") if os.path.basename(path) in _NAMES_OF_C else (OTHER, "")
+
+
+def kind_of_file(path: str) -> tuple[str, str]:
+    """Return which program an executable file is (OURS, C or OTHER) and its version."""
+    if version := version_in(path):
+        return OURS, version
+    erts = _ERTS.search(path)
+    return (C, _otp(erts)) if erts else (OTHER, "")
+
+
+def _otp(erts: re.Match[str]) -> str:
+    return f"OTP {int(erts[1]) + _OTP_OF_ERTS} (ERTS {erts[1]}{erts[2]})"
+
+
+def version_in(path: str) -> str:
+    """Return the version of our executable, or "" if the file is another one or cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            end = b""
+            for _ in range(_LARGEST // _PIECE):
+                piece = file.read(_PIECE)
+                if match := _VERSION.search(end + piece):
+                    return match[1].decode()
+                if len(piece) < _PIECE:
+                    break
+                end = piece[-_OVERLAP:]
+    except OSError:
+        pass
+    return ""
 
 
 def is_ours(path: str) -> bool:
@@ -233,24 +348,25 @@ def _maps(pid: int) -> str:
     return os.fsdecode(_read(f"/proc/{pid}/maps"))
 
 
-def _options(line: list[str], environ: list[str]) -> Options | None:
+def _options(line: list[str], environ: dict[str, str]) -> Options | None:
     """Read those options of an epmd that control who may do what, from its command line and environment.
 
-    Other options name files and users, and could be read only where that process runs.
+    The file of -allow_file is read as it is now. Other options name files and users, and could be read only
+    where that process runs.
     """
     kept: list[str] = []
     words = iter(line)
     for word in words:
         if word in _TELLING:
             kept += [word, next(words, "")] if _TELLING[word] else [word]
-    pairs = (word.partition("=")[::2] for word in environ)
     try:
-        return read_options(kept, {name: value for name, value in pairs if name in _TELLING_VARIABLES})
+        return read_options(kept, {name: environ[name] for name in _TELLING_VARIABLES & environ.keys()})
     except (UsageError, ValueProblem):
         return None
 
 
-def _is_named_epmd(line: list[str]) -> bool:
+def is_named_epmd(line: list[str]) -> bool:
+    """Return whether the first words of a command line name an epmd."""
     return any("epmd" in os.path.basename(word) for word in line[:_FIRST_WORDS])
 
 
@@ -273,7 +389,7 @@ def innermost_pid(pid: int) -> int:
 
 def program(pid: int) -> str:
     """Return the path of the program that a process runs, or "" if it is unknown."""
-    return _link(f"/proc/{pid}/exe").removesuffix(" (deleted)")
+    return _link(f"/proc/{pid}/exe").removesuffix(_DELETED)
 
 
 def unit(pid: int) -> str:

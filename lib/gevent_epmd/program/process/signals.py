@@ -1,11 +1,14 @@
-"""Ends the process by a signal in the two cases in which the default action is not sufficient, and ignores
-SIGUSR1.
+"""Ends the process by a signal in the two cases in which the default action is not sufficient, reports on
+SIGUSR1, and lets SIGHUP do something else if the caller wants that.
 
 - The process is process 1, for example in a container. The kernel does not deliver a signal to process 1
   unless the process handles it. `docker stop` therefore waits in vain for C's epmd. In the one-file
   executable process 1 is the launcher, which handles the signals and passes them on. The launcher cannot end
   by a signal itself: if one ends the child, its status is 1.
 - The process must do something first, such as remove a port file.
+
+SIGUSR1, which operators send to daemons to learn something, is ignored from the beginning of a start, and
+causes a report once the event loop runs.
 
 C's epmd has no counterpart.
 """
@@ -19,6 +22,7 @@ from . import at_end
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 #: The signals that people and service managers send to end a process.
@@ -45,20 +49,31 @@ def exit_by_signals() -> None:
             _signal.signal(number, _exit)
 
 
-def watch_signals(loop: Any) -> None:
-    """Handle the signals in the event loop, and run the clean-up before a signal ends the process.
-
-    Without this, Python would call a signal handler only when the loop returns. Call it after everything was
-    added to `at_end`.
-    """
-    # Who sends it wants to know something, as of many daemons, and must not end this one.
+def ignore_requests_for_reports() -> None:
+    """Keep SIGUSR1 from ending a process that cannot report yet."""
     _signal.signal(_signal.SIGUSR1, _signal.SIG_IGN)
+
+
+def watch_signals(loop: Any, report: Callable[[], object], hang_up: Callable[[], None] | None = None) -> None:
+    """Call `report` on SIGUSR1, and run the clean-up before a signal ends the process.
+
+    With `hang_up`, SIGHUP calls that instead, even if it was ignored. Without watchers of the event loop,
+    Python would call a signal handler only when the loop returns. Call this after everything was added to
+    `at_end`.
+    """
+    _watch(loop, _signal.SIGUSR1, report)
     for number in _ENDING if os.getpid() == 1 else _ENDING + _ODD:
         handler = _signal.getsignal(number)
-        if handler is _exit or (handler == _signal.SIG_DFL and not at_end.is_empty()):
-            watcher = loop.signal(number)
-            watcher.start(_end, number)
-            _watchers.append(watcher)
+        if number == _signal.SIGHUP and hang_up is not None:
+            _watch(loop, number, hang_up)
+        elif handler is _exit or (handler == _signal.SIG_DFL and not at_end.is_empty()):
+            _watch(loop, number, _end, number)
+
+
+def _watch(loop: Any, number: int, call: Callable[..., object], *arguments: int) -> None:
+    watcher = loop.signal(number)
+    watcher.start(call, *arguments)
+    _watchers.append(watcher)
 
 
 def _end(number: int) -> None:

@@ -73,6 +73,11 @@ def _environ_of(pid: int) -> dict[str, str]:
         return {}
 
 
+def is_running() -> bool:
+    """Return whether systemd is the init system of this host. Source: sd_booted(3)."""
+    return os.path.isdir("/run/systemd/system")
+
+
 def passes_port(environ: Mapping[str, str], port: int) -> bool:
     """Return whether systemd passed a socket that listens on this TCP port to this very process."""
     return any(_port(descriptor) == port for descriptor in descriptors(environ)[: MAX_LISTEN_SOCKETS + 1])

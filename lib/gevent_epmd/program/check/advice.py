@@ -1,0 +1,260 @@
+"""`epmd -check`, the remedies: what to do about the epmd of a Sight, which depends on how it was started.
+
+Invariants: no I/O. A remedy is one line, and following it cures what it is about: a test follows it. No
+remedy ends or stops a process of which nothing speaks against its being in order, and none ends process 1.
+C's epmd has no counterpart.
+"""
+
+from __future__ import annotations
+
+from ...conventions import LOOPBACK
+from ..process import procfs
+from . import evidence
+from .look import Sight
+from .probe import ABSENT, UNREACHABLE, Place, place
+
+_AGAIN = "nodes since OTP 23.3 register again"
+_V6 = place("::1")
+_NOBODY = "Start a node, or run `{start}`. If nodes are running, check their ERL_EPMD_PORT."
+
+
+def counted(number: int, what: str) -> str:
+    """Return the number with its noun in the singular or plural."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def shown(place: Place) -> str:
+    """Return an address as text."""
+    return f"{place.host}%{place.scope}" if place.scope else place.host
+
+
+def at_port(place: Place, port: int) -> str:
+    """Return an address and a port as text."""
+    return f"[{shown(place)}]:{port}" if ":" in place.host else f"{place.host}:{port}"
+
+
+def is_activated(sight: Sight) -> bool:
+    """Return whether the epmd serves the sockets of systemd, which decides where it listens."""
+    return "-systemd" in _line(sight)
+
+
+def _line(sight: Sight) -> tuple[str, ...]:
+    process = sight.epmd()
+    if process is not None:
+        return process.line
+    return sight.suspects[0].line if len(sight.suspects) == 1 else ()
+
+
+def _kind(sight: Sight) -> str:
+    process = sight.epmd()
+    return process.kind if process else ""
+
+
+def start(sight: Sight) -> str:
+    """Return the command that starts the epmd of this host."""
+    return "systemctl start epmd.socket" if "epmd.socket" in sight.units else "epmd -daemon"
+
+
+def restart(sight: Sight) -> str:
+    """Return how to restart the epmd."""
+    if is_activated(sight):
+        return f"Run `epmd -takeover` as root, or else `systemctl restart epmd.service`: {_AGAIN}."
+    return f"Run `epmd -takeover -daemon` with its options, or end it and start it again: {_AGAIN}."
+
+
+def nobody(sight: Sight) -> str:
+    """Return what to do if nothing listens at the port."""
+    if sight.host:
+        return at_the_other(sight)
+    if sight.others:
+        port = next(iter(sight.others))
+        return (
+            f"If nodes use the epmd at port {port}, set ERL_EPMD_PORT={port} here, or unset it where they"
+            f" start:"
+            f" all must use one port. If not, start a node, or run `{start(sight)}`."
+        )
+    for name, unit in sight.units.items():
+        if unit.load == "masked":
+            return f"Run `systemctl unmask {name} && systemctl start epmd.socket`."
+        if unit.active == "failed":
+            return f"Run `systemctl reset-failed {name} && systemctl start epmd.socket`."
+    return _NOBODY.format(start=start(sight))
+
+
+def at_the_other(sight: Sight) -> str:
+    """Return what to do about another host at which no epmd answers."""
+    return (
+        f"Run `epmd -check` on {sight.host}: no epmd is running there, or it listens on other addresses"
+        " (-loopback, -address, ERL_EPMD_ADDRESS)."
+    )
+
+
+def stranger(sight: Sight, at: Place | None) -> str:
+    """Return what to do about a program that has the port and is not an epmd."""
+    there = [process for process in sight.processes_at(at) if process.kind == procfs.OTHER] if at else []
+    other = "set ERL_EPMD_PORT to another port for the epmd and for all nodes"
+    for process in there:
+        if process.pid != 1:
+            return f"End process {process.pid} ({process.path or 'unknown path'}), or {other}."
+    if there:
+        return (
+            f"Process 1 has the port: if it is systemd, `systemctl list-sockets` names the unit. Or {other}."
+        )
+    return f"End that program, or {other}."
+
+
+def mute(sight: Sight, at: Place | None) -> str:
+    """Return what to do about something that accepts connections and does not answer."""
+    if sight.host:
+        return (
+            f"Run `epmd -check` on {sight.host}: its epmd is stopped, busy or hangs, or a proxy accepts"
+            " connections for it."
+        )
+    there = sight.processes_at(at) if at else []
+    if there and all(process.kind == procfs.OTHER for process in there):
+        return stranger(sight, at)
+    known = [*there, *(sight.suspects if len(sight.suspects) == 1 else ())]
+    for process in known:
+        if process.state in ("T", "t"):
+            return f"Continue the process: kill -CONT {process.pid}"
+    for process in known:
+        if "-delay_accept" in process.line or "-delay_write" in process.line:
+            return f"Start the epmd without {_delays(process.line)}, which simulate a busy server."
+    whose = f"process {known[0].pid}" if known else "the epmd"
+    return (
+        f"Run the check again: {whose} is not stopped, so it is busy or hangs. If it stays so, restart it;"
+        f" {_AGAIN}."
+        if known
+        else "Run `epmd -check` as root, which tells whether the process is stopped, busy, or not an epmd."
+    )
+
+
+def _delays(line: tuple[str, ...]) -> str:
+    return " and ".join(word for word in line if word.startswith("-delay_"))
+
+
+def closed(sight: Sight, at: Place | None) -> str:
+    """Return what to do about something that closes connections without an answer."""
+    there = sight.processes_at(at) if at else []
+    if there and all(process.kind == procfs.OTHER for process in there):
+        return stranger(sight, at)
+    if any(process.kind == procfs.OURS for process in there):
+        return "Add this address to its -allow or ERL_EPMD_ALLOW."
+    return "If it is an epmd with -allow, add this host. If not, set ERL_EPMD_PORT to another port."
+
+
+def blocked(sight: Sight) -> str:
+    """Return what to do if packets to the port are dropped."""
+    if sight.host:
+        return "Open this TCP port in the firewall between the hosts, and check that the host is up."
+    return (
+        "Let this host's firewall accept everything on the interface lo, where also packets to its own"
+        " addresses"
+        " go."
+    )
+
+
+def listen_at(sight: Sight, at: Place) -> str:
+    """Return how to make the epmd listen on one more address of this host."""
+    if is_activated(sight):
+        return _drop_in("address", [f"ListenStream={at_port(at, sight.port)}"])
+    process = sight.epmd()
+    kind = process.kind if process else ""
+    environ = dict(process.environ) if process else {}
+    line = process.line if process else ()
+    if kind == procfs.OURS and at.host == "127.0.1.1":
+        return "Restart it with -loopback in place of -address, which listens on 127.0.1.1 too."
+    has_loopback = "-loopback" in line or "ERL_EPMD_LOOPBACK" in environ
+    if kind == procfs.OURS and has_loopback:
+        where = "-loopback" if "-loopback" in line else "ERL_EPMD_LOOPBACK"
+        return f"Restart it without {where}, and with -address {at.host}."
+    told = _value(line, "-address") or environ.get("ERL_EPMD_ADDRESS", "")
+    # Loopback is implied, and some versions of C's epmd fail if it is named, too.
+    kept = [host for host in told.replace(",", " ").split() if host not in LOOPBACK]
+    addresses = ",".join([*kept, at.host])
+    if "-address" in line:
+        return f"Restart it with -address {addresses}."
+    hint = ", or this program with -loopback" if at.host == "127.0.1.1" and not kind else ""
+    return f"Restart it with ERL_EPMD_ADDRESS={addresses}{hint}."
+
+
+def _value(line: tuple[str, ...], option: str) -> str:
+    values = [line[at + 1] for at, word in enumerate(line[:-1]) if word == option]
+    return values[-1] if values else ""
+
+
+def _drop_in(name: str, lines: list[str], unit: str = "epmd.socket", section: str = "Socket") -> str:
+    """Return a command that adds lines to a unit, ready to copy. A socket unit that is active refuses a new
+    start while its service runs."""
+    folder = f"/etc/systemd/system/{unit}.d"
+    text = "\\n".join([f"[{section}]", *lines])
+    again = "stop epmd.service epmd.socket && systemctl start epmd.socket"
+    if unit == "epmd.service":
+        again = "restart epmd.service"
+    return (
+        f"As root: `mkdir -p {folder} && printf '{text}\\n' >{folder}/{name}.conf && systemctl"
+        f" daemon-reload &&"
+        f" systemctl {again}`; {_AGAIN}."
+    )
+
+
+def close_to_others(sight: Sight) -> str:
+    """Return how to keep other hosts from asking the epmd."""
+    cluster = "In a cluster, admit only its hosts"
+    kind = _kind(sight)
+    if kind == procfs.OURS and is_activated(sight):
+        drop_in = _drop_in("allow", ["Environment=ERL_EPMD_ALLOW=127.0.0.0/8"], "epmd.service", "Service")
+        return f"{drop_in} {cluster}: list their networks there."
+    beyond = [at.host for at in sight.firsts() if at in sight.own and not _is_loopback(at)]
+    if kind == procfs.OURS:
+        way = "" if beyond else "-loopback, or "
+        return f"Restart it with {way}-allow 127.0.0.0/8. {cluster}: -allow and their networks."
+    if beyond:
+        name = next(name for name, found in sight.names.items() if found.first and found.first.host in beyond)
+        return (
+            f"Let a firewall close TCP port {sight.port} to other hosts ({cluster[0].lower()}{cluster[1:]})."
+            f" Loopback alone is not enough: nodes find each other at {beyond[0]}, unless /etc/hosts gives"
+            f" {name}"
+            " the address 127.0.1.1."
+        )
+    debian = ["127.0.1.1"] if any(at.host == "127.0.1.1" for at in sight.firsts()) else []
+    if is_activated(sight):
+        hosts = ["127.0.0.1", *debian]
+        v6 = sight.answers.get(_V6)
+        if v6 is not None and v6.code not in (ABSENT, UNREACHABLE):
+            hosts.append("::1")
+        lines = [f"ListenStream={at_port(place(host), sight.port)}" for host in hosts]
+        drop_in = _drop_in("loopback", ["ListenStream=", *lines])
+        return f"{drop_in} {cluster} by a firewall instead."
+    addresses = ",".join(debian or ["127.0.0.1"])
+    if kind == procfs.C:
+        return f"Restart it with ERL_EPMD_ADDRESS={addresses}. {cluster} by a firewall instead."
+    return (
+        f"Use -loopback, -allow or a firewall; with C's epmd, use ERL_EPMD_ADDRESS={addresses} or a"
+        f" firewall. If"
+        f" systemd opens the socket, change ListenStream in epmd.socket. {cluster}."
+    )
+
+
+def _is_loopback(at: Place) -> bool:
+    return at.host == "::1" or at.host.startswith("127.")
+
+
+def end_holder(sight: Sight, holder: procfs.Program | None) -> str:
+    """Return how to free the name of a node that is dead."""
+    if holder is None:
+        return (
+            f"Find out which process holds the registration: as root, `epmd -check`, or"
+            f" `ss -tnp 'dport = {sight.port}'`."
+        )
+    if holder.pid == 1:
+        return (
+            "Process 1 holds the registration, and must not be ended: restart what passed it the connection."
+        )
+    if evidence.is_forwarder(holder.path):
+        return (
+            f"Look behind process {holder.pid} ({holder.path}), a forwarder that holds the registration:"
+            f" the node"
+            " is at its other end."
+        )
+    return f"End process {holder.pid}, which holds the registration: {holder.path}"

@@ -1,0 +1,45 @@
+"""Counts what the connections of one port mapper did, for whoever monitors it. No I/O.
+
+`events` counts what it hears of, and `connection` the requests. Those that `connection.serve` answers are
+attributes of the mapper.
+
+C's epmd has no counterpart.
+"""
+
+from __future__ import annotations
+
+from ..protocol import ALIVE2_REQ, DUMP_REQ, KILL_REQ, NAMES_REQ, PORT2_REQ, STOP_REQ
+
+#: The kind of request that each tag stands for.
+KINDS = {
+    ALIVE2_REQ: "alive2",
+    PORT2_REQ: "port2",
+    NAMES_REQ: "names",
+    DUMP_REQ: "dump",
+    KILL_REQ: "kill",
+    STOP_REQ: "stop",
+}
+
+
+class Counts:
+    """Numbers of events since the mapper was created. They only grow."""
+
+    __slots__ = ("barred", "crowded_out", "denied", "malformed", "refused", "requests", "timed_out", "unread")
+
+    def __init__(self) -> None:
+        #: Complete requests by their tag, including those that were denied, but not those of `serve`.
+        self.requests = dict.fromkeys(KINDS, 0)
+        #: Registrations that were answered with an error.
+        self.refused = 0
+        #: Requests that the peer may not make, or that nobody may make now.
+        self.denied = 0
+        #: Requests that are no request of the protocol, or were not complete when the peer closed.
+        self.malformed = 0
+        #: Connections that were closed because `allow` excludes the peer, ...
+        self.barred = 0
+        #: ... because the peer took too long to send its request or to read its reply, ...
+        self.timed_out = 0
+        #: ... to make room for others, ...
+        self.crowded_out = 0
+        #: ... or because too many bytes of replies were unread.
+        self.unread = 0
