@@ -68,6 +68,7 @@ def take_overs(form: Form, scale: Scale) -> Figures:
 @scene("one -takeover after the other from C's epmd with 900 nodes, beside 4 who ask")
 def take_overs_from_c(form: Form, scale: Scale) -> Figures:
     delays, worst, asked = [], 0.0, 0
+    every, _ = _EVERY_IN_SHORT if scale.short else _EVERY
     for _ in range(scale.of(50, 1)):
         with reserved_port() as port, ExitStack() as stack:
             assert run([C_EPMD, "-port", str(port), "-daemon"]).returncode == 0
@@ -77,7 +78,10 @@ def take_overs_from_c(form: Form, scale: Scale) -> Figures:
                 stack.enter_context(register(port, node(f"n{number}"))[0]) for number in range(_HELD_BY_C)
             ]
             before = names(port)
-            asking = [stack.enter_context(Worker("ask_on", port=port, name=f"n{n}")) for n in range(4)]
+            asking = [
+                stack.enter_context(Worker("ask_on", port=port, name=f"n{n}", every=every))
+                for n in range(scale.of(4, 2))
+            ]
             for worker in asking:
                 worker.wait_until_it_works()
             done = run([*form.command, "-port", str(port), "-takeover", "-daemon"], timeout=LONG)
