@@ -17,6 +17,7 @@ from gevent_epmd.server.inherit import Inheritance, inherit
 from gevent_epmd.server.listeners import open_listeners
 from gevent_epmd.server.log import Log
 from gevent_epmd.server.mapper import Mapper
+from gevent_epmd.server.networks import read_network
 from gevent_epmd.server.settings import Settings
 from support.patience import PATIENCE
 from support.peer import node
@@ -76,6 +77,21 @@ def test_it_goes_on_with_all_of_it(mapper: Mapper, stack: ExitStack) -> None:
     until(lambda: len(mapper.registry) == 1)
     refused.close()
     until(lambda: not mapper.unregistered)
+
+
+def test_node_of_another_host_is_kept_alive(stack: ExitStack) -> None:
+    """C's epmd, and one that was started otherwise, have not asked for it. The peer counts as another host."""
+    here = read_network("127.0.0.0/8")
+    settings = Settings(allow_register=(here,), not_local=(here,))
+    mapper = new_mapper(settings, open_listeners(("127.0.0.1",), 0), Events(Log()))
+    peer, sock = connected(stack)
+    inherit(mapper, Inheritance([(node("n"), sock)], [], [], [], 0), mapper.listeners[0].serve_socket)
+    mapper.start()
+    until(lambda: sock.getsockopt(blocking.SOL_SOCKET, blocking.SO_KEEPALIVE))
+    peer.close()
+    until(lambda: not len(mapper.registry))
+    mapper.hub.loop.run_callback(mapper.stop)
+    gevent.sleep(0.01)
 
 
 def test_peer_that_has_gone_meanwhile(mapper: Mapper, stack: ExitStack) -> None:

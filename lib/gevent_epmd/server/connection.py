@@ -307,8 +307,7 @@ class Connection:
         """Keep the name registered as long as the connection lasts."""
         self._is_node = True
         self._mapper.unregistered.discard(self)
-        if self._mapper.settings.allow_register and not self.is_local():
-            self._enable_keepalive()
+        self._enable_keepalive()
         sent = False
         try:
             sent = self._reply(protocol.alive2_reply(request.highest, node.creation))
@@ -323,11 +322,13 @@ class Connection:
             self._events.replied("EPMD_ALIVE2_RESP", request.name, sent=False)
 
     def _enable_keepalive(self) -> None:
-        """Enable TCP keep-alive.
+        """Enable TCP keep-alive if the node is on another host.
 
         A node on this host always closes its connection when it ends. A host that loses power or network
         sends nothing, and the names of its nodes would stay registered forever.
         """
+        if not self._mapper.settings.allow_register or self.is_local():
+            return
         for level, option, value in _KEEPALIVE:
             self.sock.setsockopt(level, option, value)
 
@@ -344,6 +345,7 @@ class Connection:
     def hold(self, node: Node) -> None:
         """Keep the name of a node registered whose connection another process has accepted and answered."""
         self._is_node = True
+        self._enable_keepalive()
         try:
             self._wait_for_close()
         finally:
