@@ -664,16 +664,8 @@ def test_killed_at_any_step(small_host: Host, what: str) -> None:
     # What the older script left is upgraded by the same steps: every second of them will do.
     step = 2 if what == "older script" else 1
     while number == 0 or host.shim_calls() >= number:
-<<<<<<< HEAD
         number += step
-        if what == "older script":
-            install_as_before(host)
-        elif what != "fresh":
-            assert_done(host.install())
-=======
-        number += 1
         begin(host, what)
->>>>>>> packages
         old = [place.read_bytes() if place.exists() else None for place in host.places]
         host.build(SECOND)
         environ = host.shims(f"[ $n = {number} ] && kill -KILL 0", *CHANGING, "rm")
@@ -685,14 +677,9 @@ def test_killed_at_any_step(small_host: Host, what: str) -> None:
             assert now in expected, f"{place}, call {number}"
             if place.is_symlink():
                 assert_links_to(place, host.library, now)
-<<<<<<< HEAD
-        if number // step % 2:
-            assert_done(host.install())
-=======
         again = ["--force"] if what == "force" else []
-        if number % 2:
+        if number // step % 2:
             assert_done(host.install(*again))
->>>>>>> packages
             host.assert_installed(SECOND)
         assert_done(host.install("--uninstall", *again))
         if again:
