@@ -212,6 +212,8 @@ NOT_PLAYED = {
     "epmd -daemon -user epmd": "needs the user that useradd adds; test_user.py has users of its own",
     "systemctl": "needs a systemd; test_systemd_units.py has one",
     "scripts/package": "test_package.py makes and installs one",
+    "scripts/portable": "takes up to an hour; scripts/try-portable plays what it makes",
+    "EPMD_EXECUTABLE=dist/portable/gevent-epmd/epmd scripts/package": "test_rpm.py makes and installs one",
     "apt install": "would change this host; test_package.py and scripts/try-package play it",
     "sha256sum": "needs a release; test_tarball.py installs one",
     "tar": "needs a release; test_tarball.py installs one",
