@@ -94,6 +94,7 @@ def test_inputs_are_mapped() -> None:
     script = (ACTION / "setup-epmd").read_text(encoding="utf-8")
     assert step["env"] == {f"INPUT_{name.upper()}": f"${{{{ inputs.{name} }}}}" for name in action["inputs"]}
     assert {*re.findall(r"\bINPUT_\w+", script)} == {*step["env"]}
+    assert "${{" not in step["run"], "a shell would obey what is in it"
     assert {one["value"] for one in action["outputs"].values()} == {
         f"${{{{ steps.{step['id']}.outputs.port }}}}"
     }
