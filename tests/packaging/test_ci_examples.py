@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from gevent_epmd import client
 from gevent_epmd.testing import EpmdProcess
 from support.erlang import common_test, exunit_passed
 from support.paths import ROOT, SOURCE
@@ -158,7 +160,11 @@ def port_of(done: subprocess.CompletedProcess[bytes]) -> int:
 
 
 def wait_until_gone(port: int) -> None:
-    wait_until(lambda: not answers(port), "the epmd to end with the job")
+    try:
+        wait_until(lambda: not answers(port), "the epmd to end with the job")
+    finally:
+        with contextlib.suppress(client.EpmdError):
+            client.kill(port=port)
 
 
 @pytest.fixture
