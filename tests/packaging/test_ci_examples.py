@@ -209,6 +209,12 @@ def test_action_that_cannot(by_path: dict[str, str], tmp_path: Path) -> None:
     done = runner.run(setup_epmd({"path": str(other)}), {"run": "echo went on"})
     said = f"::error title=setup-epmd::{other} is not gevent-epmd\n"
     assert (done.returncode, done.stdout.decode(), done.stderr) == (1, said, b"")
+    # Nor an old Python.
+    (tmp_path / "python3").symlink_to(other)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = runner.run(setup_epmd({}), {"run": "echo went on"}, PATH=path)
+    assert done.returncode == 1
+    assert done.stdout.decode().startswith("::error title=setup-epmd::python3 must be Python 3.11 or later")
     with EpmdProcess() as epmd:
         done = runner.run(setup_epmd(by_path | {"port": str(epmd.port)}), {"run": "echo went on"})
         said = f"there is already a epmd running at port {epmd.port}"
