@@ -864,6 +864,12 @@ _TABLES: dict[str, list[_Row]] = {
             "program/command/test_hostile_lines.py: json_cannot and source",
         ),
         (
+            "a value on the line controls the terminal",
+            'f"epmd: {printable(text)}\\n".encode()',
+            'f"epmd: {text}\\n".encode()',
+            "program/command/test_hostile_lines.py: with_rubbish and x1b",
+        ),
+        (
             "a name longer than C's buffer is sent",
             "_LONGEST_STOP_NAME = 1000",
             "_LONGEST_STOP_NAME = 1001",
