@@ -19,7 +19,8 @@ from typing import NamedTuple
 
 from ...conventions import ValueProblem
 from ...server.networks import plain_host
-from ..options import Options, UsageError, read_options
+from ..line import UsageError
+from ..options import Options, read_options
 
 #: build/epmd.spec puts this text into the executables, in front of the version.
 MARK = b"\ngevent-epmd version "
