@@ -1222,7 +1222,7 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "-check blames a closed port for a program that is mute",
-            "for code in (STRANGER, MUTE, CLOSED, REFUSED):",
+            "for code in (STRANGER, MUTE, CLOSED, *blocked, REFUSED):",
             "for code in (REFUSED, CLOSED, MUTE, STRANGER):",
             "unit/test_findings.py: worst",
         ),

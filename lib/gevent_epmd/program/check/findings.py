@@ -130,7 +130,9 @@ def _forwarded(sight: Sight, at: Place, registered: str) -> Finding:
 def _worst(sight: Sight) -> Place | None:
     """Return the address whose answer explains best why no epmd answers."""
     met = [at for at in sight.answers if sight.has(at)]
-    for code in (STRANGER, MUTE, CLOSED, REFUSED):
+    # Only a firewall keeps packets from an address of this host.
+    blocked = () if sight.host else (TIMEOUT,)
+    for code in (STRANGER, MUTE, CLOSED, *blocked, REFUSED):
         for at in met:
             if sight.answers[at].code == code:
                 return at
