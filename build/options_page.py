@@ -57,8 +57,8 @@ An option takes precedence over its variable.
 - **`-check`** may be followed by `-json`, `-nagios`, `-accept`, `-host` and `-port`: `epmd -check -json` is
   `epmd -json -check`. [check.schema.json](check.schema.json) describes the JSON.
 - **`-nagios`** prints one line with perfdata. Errors in the command line end with 3 then, which is unknown.
-- **`-accept`** takes [codes](troubleshooting.md#json) of warnings, which then count as ok. What is wrong cannot
-  be accepted.
+- **`-accept`** takes [codes](troubleshooting.md#json) of warnings, which then count as ok. What is wrong
+  cannot be accepted.
 - **Errors in the command line** are one line on stderr. `-help` prints the usage on stderr, with status 1, as
   C's epmd does; `--help` prints it on stdout.
 """

@@ -16,22 +16,14 @@ _epmd() {
         option=${COMP_WORDS[i]}
         case $option in
         -names | -dump | -started | -kill | -check | --help | --version | --licences) return ;;
-<<<<<<< HEAD
-        -address | -port | -allow | -allow_register | -not_local | -user | -idle_exit | -pid_exit | -port_file | -pid_file | -metrics_file | -packet_timeout | -delay_accept | -delay_write | -stop | -host | -accept) ((++i < COMP_CWORD)) || break ;;&
-=======
         -address | -port | -allow | -allow_register | -allow_file | -not_local | -user | -idle_exit | -pid_exit | -port_file | -pid_file | -metrics_file | -packet_timeout | -delay_accept | -delay_write | -stop | -host | -accept) ((++i < COMP_CWORD)) || break ;;&
->>>>>>> packages
         -port) port=(-port "${COMP_WORDS[i]}") ;;
         -stop) return ;;
         esac
         option=
     done
     case ${option-} in
-<<<<<<< HEAD
-    "") mapfile -t COMPREPLY < <(compgen -W "-address -port -daemon -relaxed_command_check -systemd -loopback -allow -allow_register -takeover -not_local -user -idle_exit -pid_exit -port_file -pid_file -metrics_file -d -debug -packet_timeout -delay_accept -delay_write -names -dump -started -kill -stop -check -host -json -nagios -accept --help --version --licences" -- "$word") ;;
-=======
     "") mapfile -t COMPREPLY < <(compgen -W "-address -port -daemon -relaxed_command_check -systemd -loopback -allow -allow_register -allow_file -takeover -not_local -user -idle_exit -pid_exit -port_file -pid_file -metrics_file -d -debug -packet_timeout -delay_accept -delay_write -names -dump -started -kill -stop -check -host -json -nagios -accept --help --version --licences" -- "$word") ;;
->>>>>>> packages
     -port_file | -pid_file | -metrics_file) mapfile -t COMPREPLY < <(compgen -f -- "$word") ;;
     -user) mapfile -t COMPREPLY < <(compgen -u -- "$word") ;;
     -host) mapfile -t COMPREPLY < <(compgen -A hostname -- "$word") ;;

@@ -12,11 +12,7 @@ function __epmd_goes_on
                 return 1
             case "none "{-stop,}
                 set value last
-<<<<<<< HEAD
-            case "none "{-address,-port,-allow,-allow_register,-not_local,-user,-idle_exit,-pid_exit,-port_file,-pid_file,-metrics_file,-packet_timeout,-delay_accept,-delay_write,-stop,-host,-accept,}
-=======
             case "none "{-address,-port,-allow,-allow_register,-allow_file,-not_local,-user,-idle_exit,-pid_exit,-port_file,-pid_file,-metrics_file,-packet_timeout,-delay_accept,-delay_write,-stop,-host,-accept,}
->>>>>>> packages
                 set value some
         end
     end

@@ -447,7 +447,7 @@ def test_line_for_nagios(ours) -> None:
             ),
             ("-port", "0", "-nagios", "-check"): (3, b""),
             ("-nagios", "-check", "-json"): (3, b""),
-            ("-nagios", "-accept", "opne", "-check"): (3, b""),
+            ("-nagios", "-accept", "nosuchcode", "-check"): (3, b""),
         }
         for line, (status, said) in asked.items():
             done = outcome(ours, *line)
