@@ -181,7 +181,7 @@ def port_of_a_node_is_another_programs(form) -> None:
             assert seen.codes("node") == {"x": ("warning", "taken")}
             said = said_of(seen.about("node"))
             assert f"another program: process {other.pid}, " in said
-            assert f"end process {held.pid}, which holds its name" in said
+            assert f"End process {held.pid}, which holds" in said
         wait_until(lambda: not check(form.command, server.port).codes("node"), "the name to be free")
 
 

@@ -280,7 +280,7 @@ def _node(node: Node, finding: Finding) -> dict[str, object]:
         "user": owner.user if owner else "",
         "since": _utc(owner.since) if owner else None,
         "own_name": evidence.name_of(owner) if owner else "",
-        "holder": node.holder.pid if node.holder else None,
+        "holder": node.holders[0].pid if node.holders else None,
     }
 
 
