@@ -192,7 +192,7 @@ def who_has_the_name(form) -> None:
             with program(port, port, server.port, "-name", name):
                 seen = check(form.command, server.port)
                 assert seen.codes("node") == {"x": code}
-                assert f"-name {name}" in seen.about("node")["seen"]
+                assert f"named {name}" in seen.about("node")["seen"]
                 assert seen.node("x")["own_name"] == name
 
 

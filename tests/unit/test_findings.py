@@ -439,7 +439,7 @@ SITUATIONS: dict[str, tuple[Sight, tuple[str, str, str, str], list[str], list[st
             nodes=(FINE_NODE._replace(owners=(Program(9, BEAM, "bob", 0.0, "S", ("beam", "-name", "a@x")),)),)
         ),
         ("node", "a", OK, ANSWERS),
-        ["process 9", "beam.smp", "user bob", "since 19", "-name a@x"],
+        ["process 9", "beam.smp", "user bob", "since 19", "named a@x"],
         [],
     ),
     "the name leads elsewhere": (

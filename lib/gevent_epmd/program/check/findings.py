@@ -466,7 +466,7 @@ def _name_to_do(sight: Sight, name: str, first: Place, answer: Answer) -> str:
     if answer.code != REFUSED:
         return _to_do(sight, first, answer.code)
     other = f" Or give {name} another address in /etc/hosts."
-    return f"Make the epmd listen on {first.host} too: {advice.listen_at(sight, first)}{other}"
+    return f"Make the epmd listen on {first.host} too. {advice.listen_at(sight, first)}{other}"
 
 
 # --- Who may do what ---

@@ -69,7 +69,7 @@ def _whose(program: procfs.Program) -> str:
     parts = [f"process {program.pid}", program.path, f"user {program.user}" if program.user else ""]
     if program.since is not None:
         parts.append(f"since {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(program.since))}")
-    parts.append(f"-name {name}" if name else "")
+    parts.append(f"named {name}" if name else "")
     return ", ".join(filter(None, parts))
 
 
