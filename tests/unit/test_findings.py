@@ -771,7 +771,7 @@ def test_warning_that_is_accepted() -> None:
 LINES = [
     Finding("node", "a\x1b[2J", OK, ANSWERS, "see\nn"),
     Finding("name", "box", WRONG, "nxdomain", "seen", "do"),
-    Finding("node", "n" * 255, WARNING, "late", "seen", "do"),
+    Finding("node", "n" * 255, WARNING, "late", "seen", "do too"),
 ]
 
 
@@ -794,9 +794,13 @@ def test_text() -> None:
         "wrong    box: seen",
         "         -> do",
         f"warning  node {'n' * 255}: seen",
-        "         -> do",
+        "         -> do too",
         "ok       node a\\x1b[2J: see\\nn",
     ]
+
+
+def test_remedy_of_two_findings_is_printed_once() -> None:
+    assert report.as_text(LINES[1:2] * 2).count("-> do") == 1
 
 
 def test_repeats_are_grouped() -> None:
