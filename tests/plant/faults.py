@@ -1278,7 +1278,7 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "-check blames a closed port for a program that is mute",
-            "for code in (STRANGER, MUTE, CLOSED, REFUSED):",
+            "for code in (STRANGER, MUTE, CLOSED, *blocked, REFUSED):",
             "for code in (REFUSED, CLOSED, MUTE, STRANGER):",
             "unit/test_findings.py: worst",
         ),
@@ -1330,8 +1330,8 @@ _TABLES: dict[str, list[_Row]] = {
     f"{_LIB}/program/check/advice.py": [
         (
             "-check advises to end process 1",
-            "    if holder.pid == 1:\n",
-            "    if holder.pid == 0:\n",
+            "any(holder.pid == 1 for",
+            "any(holder.pid == 0 for",
             "unit/test_findings.py: test_situation",
         ),
         (
@@ -1347,7 +1347,63 @@ _TABLES: dict[str, list[_Row]] = {
             "unit/test_findings.py: test_situation",
         ),
     ],
+    f"{_LIB}/program/check/evidence.py": [
+        (
+            "-check takes a node of another host for one of this host",
+            "foreign[host] = not _is_here(host)",
+            "foreign[host] = False",
+            "program/check/test_situations.py: test_situation and node_of_another_host",
+        ),
+        (
+            "-check does not find an epmd at another port",
+            "if number not in (0, port)}",
+            "if number == port}",
+            "program/check/test_situations.py: test_situation and epmd_at_another_port",
+        ),
+        (
+            "-check does not see that erl was upgraded",
+            "return Installed(*procfs.kind_of_file(path), path)",
+            "return None",
+            "program/check/test_situations.py: test_situation and erlang_was_upgraded",
+        ),
+    ],
+    f"{_LIB}/program/process/procfs.py": [
+        (
+            "-check does not find who holds a connection to a dual-stack socket",
+            "return plain_host(_host(host)), int(port, 16)",
+            "return _host(host), int(port, 16)",
+            "program/check/test_situations.py: test_situation and dual_stack",
+        ),
+        (
+            "C's program under the names of our package is unknown",
+            r"(?:\.erlang|\.c-original)?",
+            "",
+            "program/check/test_situations.py: test_situation and names_of_cs_program",
+        ),
+    ],
+    f"{_LIB}/program/check/units.py": [
+        (
+            "-check does not ask systemd",
+            'which("systemctl") if is_running() else ""',
+            '""',
+            "program/check/test_situations.py: test_situation and units_of_systemd",
+        ),
+    ],
+    f"{_LIB}/program/check/look.py": [
+        (
+            "-check asks any number of addresses",
+            "places = places[: _MOST_ADDRESSES - len(self.answers)]",
+            "pass",
+            "program/check/test_situations.py: test_situation and many_own_addresses",
+        ),
+    ],
     f"{_LIB}/program/check/probe.py": [
+        (
+            "-check takes what answers NAMES for an epmd of this host",
+            "        return _code_of(error), {}\n",
+            "        return ANSWERS, {}\n",
+            "program/check/test_situations.py: test_situation and epmd_of_a_container",
+        ),
         (
             "a list of any length is kept",
             "kept += piece[:room]",
