@@ -66,7 +66,7 @@ def test_readme_is_short() -> None:
 @pytest.mark.parametrize("folder", ["program", "support"])
 def test_every_module_of_the_tests_is_told(folder: str) -> None:
     told = set(re.findall(r"`(\w+)`", markdown.section(ROOT / "tests" / "README.md", "What is where")))
-    modules = {path.stem for path in (ROOT / "tests" / folder).rglob("*.py")} - {"__init__"}
+    modules = {path.stem for path in (ROOT / "tests" / folder).rglob("*.py")} - {"__init__", "conftest"}
     assert modules - told == set()
     assert {name for name in told if name.startswith("test_")} - {
         path.stem for path in (ROOT / "tests").rglob("*.py")

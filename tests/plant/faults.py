@@ -355,8 +355,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "a node of a host that has lost its power stays for ever",
-            "if self._mapper.settings.allow_register and not self.is_local():",
-            "if self._mapper.settings.allow_register and self.is_local():",
+            "if not self._mapper.settings.allow_register or self.is_local():",
+            "if not self._mapper.settings.allow_register or not self.is_local():",
             "program/command/test_own_options.py: allow_register and InProcess",
         ),
         (
@@ -867,8 +867,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "a value on the line controls the terminal",
-            'f"epmd: {printable(text)}\\n".encode()',
-            'f"epmd: {text}\\n".encode()',
+            'epmd: {printable(text)}\\n".encode()',
+            'epmd: {text}\\n".encode()',
             "program/command/test_hostile_lines.py: with_rubbish and x1b",
         ),
         (

@@ -447,11 +447,7 @@ def test_line_for_nagios(ours) -> None:
             ),
             ("-port", "0", "-nagios", "-check"): (3, b""),
             ("-nagios", "-check", "-json"): (3, b""),
-<<<<<<< HEAD
-            ("-nagios", "-accept", "opened", "-check"): (3, b""),
-=======
             ("-nagios", "-accept", "nosuchcode", "-check"): (3, b""),
->>>>>>> check
         }
         for line, (status, said) in asked.items():
             done = outcome(ours, *line)
