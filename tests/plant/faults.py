@@ -295,20 +295,20 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "other hosts may DUMP",
-            "frozenset((protocol.PORT2_REQ, protocol.NAMES_REQ))",
-            "frozenset((protocol.PORT2_REQ, protocol.NAMES_REQ, protocol.DUMP_REQ))",
+            "frozenset((wire.PORT2_REQ, wire.NAMES_REQ))",
+            "frozenset((wire.PORT2_REQ, wire.NAMES_REQ, wire.DUMP_REQ))",
             f"{_LISTENING}: strangers and InProcess",
         ),
         (
             "who may register may also KILL",
-            "return tag == protocol.ALIVE2_REQ and is_in(",
+            "return tag == wire.ALIVE2_REQ and is_in(",
             "return is_in(",
             "program/command/test_own_options.py: allow_register and InProcess",
         ),
         (
             "everybody may STOP nodes",
-            "if tag == protocol.STOP_REQ and not self._mapper.settings.relaxed:",
-            "if tag == protocol.STOP_REQ and not self.is_local():",
+            "if tag == wire.STOP_REQ and not self._mapper.settings.relaxed:",
+            "if tag == wire.STOP_REQ and not self.is_local():",
             f"{_WIRE} and STOP",
         ),
         (
@@ -361,8 +361,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "STOP always says STOPPED",
-            "reply = protocol.STOPPED if stopped else protocol.NOEXIST",
-            "reply = protocol.STOPPED",
+            "reply = wire.STOPPED if stopped else wire.NOEXIST",
+            "reply = wire.STOPPED",
             f"{_WIRE} and STOP",
         ),
         (
