@@ -752,6 +752,12 @@ _TABLES: dict[str, list[_Row]] = {
     ],
     f"{_LIB}/program/options.py": [
         (
+            "two of an option's values are one",
+            "else [*self[name], value]",
+            "else [value]",
+            "program/command/test_quick.py: as_docopt_reads",
+        ),
+        (
             "a variable that counts if it is set at all has to have a value",
             '"ERL_EPMD_RELAXED_COMMAND_CHECK" in environ',
             'bool(environ.get("ERL_EPMD_RELAXED_COMMAND_CHECK"))',
@@ -818,12 +824,6 @@ _TABLES: dict[str, list[_Row]] = {
             "        if last and rest and not",
             '        if last == word == "--help" and rest and not',
             f"{_LINE} and test_usage and names",
-        ),
-        (
-            "two of an option's values are one",
-            "else [*self[name], value]",
-            "else [value]",
-            "program/command/test_quick.py: as_docopt_reads",
         ),
         (
             "-port without a number fails with a traceback",
