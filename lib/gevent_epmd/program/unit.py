@@ -18,7 +18,8 @@ import time
 from typing import NamedTuple
 
 from ..client import exchange
-from ..protocol import NAMES_REQ, names_line
+from ..protocol import names_line
+from ..wire import NAMES_REQ
 from .process import procfs, store
 from .takeover import Former, TakeOver, TakeOverError
 
