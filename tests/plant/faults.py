@@ -355,9 +355,15 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "a node of a host that has lost its power stays for ever",
-            "if self._mapper.settings.allow_register and not self.is_local():",
-            "if self._mapper.settings.allow_register and self.is_local():",
+            "if not self._mapper.settings.allow_register or self.is_local():",
+            "if not self._mapper.settings.allow_register or not self.is_local():",
             "program/command/test_own_options.py: allow_register and InProcess",
+        ),
+        (
+            "so does one that was taken over",
+            "            self._enable_keepalive()\n            self._wait_for_close()\n",
+            "            self._wait_for_close()\n",
+            "unit/test_inherit.py: kept_alive",
         ),
         (
             "STOP always says STOPPED",
