@@ -1007,7 +1007,7 @@ _TABLES: dict[str, list[_Row]] = {
             "whoever has connected to an address that is given up is cut off",
             "            listener.retire()",
             "            listener.shut_down()",
-            "program/command/test_takeover.py: other_addresses and C and loopback",
+            "program/command/test_takeover.py: other_addresses and Source and loopback",
         ),
     ],
     f"{_LIB}/program/process/store.py": [
