@@ -81,7 +81,7 @@ def part(module: str) -> str:
 def room(module: str) -> str:
     """The room that a module of the command is in. What every room may import is on the lowest floor."""
     inside = module.removeprefix(f"{PACKAGE}.program").strip(".").split(".")[0]
-    if inside in ("", "options"):
+    if inside in ("", "line", "options"):
         return ROOMS[-1]
     return inside if inside in ROOMS else ROOMS[0]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from gevent_epmd.program.options import _INTERACTIVE, USAGE
+from gevent_epmd.program.line import INTERACTIVE
+from gevent_epmd.program.options import USAGE
 
-ENDS_THE_LINE = _INTERACTIVE
+ENDS_THE_LINE = INTERACTIVE
 #: The environment variables that are read.  The usage text names some of them, but explains none.
 VARIABLES = {
     "ERL_EPMD_PORT": "The default of -port.",

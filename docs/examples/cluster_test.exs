@@ -9,7 +9,7 @@ defmodule ClusterTest do
     {:ok, peer, name} = :peer.start(%{name: :second})
     assert Node.list() == [name]
     {:ok, names} = :net_adm.names()
-    assert names |> Enum.map(&elem(&1, 0)) |> Enum.sort() == ['second', 'tester']
+    assert names |> Enum.map(&elem(&1, 0)) |> Enum.sort() == [~c"second", ~c"tester"]
     :peer.stop(peer)
   end
 end

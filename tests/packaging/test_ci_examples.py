@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from gevent_epmd import client
 from gevent_epmd.testing import EpmdProcess
 from support.erlang import common_test, exunit_passed
 from support.paths import ROOT, SOURCE
@@ -94,6 +96,7 @@ def test_inputs_are_mapped() -> None:
     script = (ACTION / "setup-epmd").read_text(encoding="utf-8")
     assert step["env"] == {f"INPUT_{name.upper()}": f"${{{{ inputs.{name} }}}}" for name in action["inputs"]}
     assert {*re.findall(r"\bINPUT_\w+", script)} == {*step["env"]}
+    assert "${{" not in step["run"], "a shell would obey what is in it"
     assert {one["value"] for one in action["outputs"].values()} == {
         f"${{{{ steps.{step['id']}.outputs.port }}}}"
     }
@@ -157,7 +160,11 @@ def port_of(done: subprocess.CompletedProcess[bytes]) -> int:
 
 
 def wait_until_gone(port: int) -> None:
-    wait_until(lambda: not answers(port), "the epmd to end with the job")
+    try:
+        wait_until(lambda: not answers(port), "the epmd to end with the job")
+    finally:
+        with contextlib.suppress(client.EpmdError):
+            client.kill(port=port)
 
 
 @pytest.fixture
@@ -202,6 +209,12 @@ def test_action_that_cannot(by_path: dict[str, str], tmp_path: Path) -> None:
     done = runner.run(setup_epmd({"path": str(other)}), {"run": "echo went on"})
     said = f"::error title=setup-epmd::{other} is not gevent-epmd\n"
     assert (done.returncode, done.stdout.decode(), done.stderr) == (1, said, b"")
+    # Nor an old Python.
+    (tmp_path / "python3").symlink_to(other)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = runner.run(setup_epmd({}), {"run": "echo went on"}, PATH=path)
+    assert done.returncode == 1
+    assert done.stdout.decode().startswith("::error title=setup-epmd::python3 must be Python 3.11 or later")
     with EpmdProcess() as epmd:
         done = runner.run(setup_epmd(by_path | {"port": str(epmd.port)}), {"run": "echo went on"})
         said = f"there is already a epmd running at port {epmd.port}"

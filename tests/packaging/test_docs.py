@@ -66,7 +66,7 @@ def test_readme_is_short() -> None:
 @pytest.mark.parametrize("folder", ["program", "support"])
 def test_every_module_of_the_tests_is_told(folder: str) -> None:
     told = set(re.findall(r"`(\w+)`", markdown.section(ROOT / "tests" / "README.md", "What is where")))
-    modules = {path.stem for path in (ROOT / "tests" / folder).rglob("*.py")} - {"__init__"}
+    modules = {path.stem for path in (ROOT / "tests" / folder).rglob("*.py")} - {"__init__", "conftest"}
     assert modules - told == set()
     assert {name for name in told if name.startswith("test_")} - {
         path.stem for path in (ROOT / "tests").rglob("*.py")
@@ -212,6 +212,8 @@ NOT_PLAYED = {
     "epmd -daemon -user epmd": "needs the user that useradd adds; test_user.py has users of its own",
     "systemctl": "needs a systemd; test_systemd_units.py has one",
     "scripts/package": "test_package.py makes and installs one",
+    "scripts/portable": "takes up to an hour; scripts/try-portable plays what it makes",
+    "EPMD_EXECUTABLE=dist/portable/gevent-epmd/epmd scripts/package": "test_rpm.py makes and installs one",
     "apt install": "would change this host; test_package.py and scripts/try-package play it",
     "sha256sum": "needs a release; test_tarball.py installs one",
     "tar": "needs a release; test_tarball.py installs one",

@@ -15,7 +15,7 @@ import pytest
 import architecture
 import imports
 import usage
-from gevent_epmd.program.options import _known_options
+from gevent_epmd.program.options import known_options
 from support.forms import Source
 from support.paths import BUILT, ROOT, SOURCE
 from support.patience import LONG
@@ -72,7 +72,7 @@ def test_session_is_what_the_executable_says() -> None:
 
 def test_usage_is_taken_apart_as_the_program_does() -> None:
     taken = {spelling: bool(option.value) for option in usage.options() for spelling in option.spellings}
-    assert taken == _known_options()
+    assert taken == known_options()
     assert all(option.text for option in usage.options())
 
 

@@ -60,7 +60,7 @@ def test_actions_are_pinned_by_commit_and_by_one_only() -> None:
     used = [
         line.partition("uses:")[2].strip() for path in WORKFLOWS for line in path.read_text().splitlines()
     ]
-    pins = {pin for pin in used if pin}
+    pins = {pin for pin in used if pin and not pin.startswith("./.github/actions/")}
     assert pins
     assert [pin for pin in pins if not PINNED.fullmatch(pin)] == []
     assert len({pin.partition("@")[0] for pin in pins}) == len(pins)

@@ -34,7 +34,7 @@ _CALLS: tuple[tuple[str, ...], ...] = ((), ("-daemon",), ("-started",))
 
 @scene("SIGKILL to its launcher while it starts, at 200 moments, as root and as an ordinary user")
 def orphans(form: Form, scale: Scale) -> Figures:
-    kills = scale.of(200, 8)
+    kills = scale.of(200, 5)
     # From source there is no launcher, and Python may be where its owner alone may read it.
     users = [None, _NOBODY] if os.getuid() == 0 and len(form.command) == 1 else [None]
     with tempfile.TemporaryDirectory() as folder:

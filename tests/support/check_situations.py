@@ -30,7 +30,7 @@ from support.peer import Peer, node, register, try_to_register
 from support.ports import answers, reserved_port
 from support.procfs import serving, state
 from support.programs import clean_environment, real, run
-from support.scenes import OTHER_V4, forward
+from support.scenes import OTHER_V4, forward, packets_blocked
 from support.strangers import Http
 
 #: A node that is a program of its own: it listens at the first port and registers as `x` with the second one,
@@ -181,7 +181,7 @@ def port_of_a_node_is_another_programs(form) -> None:
             assert seen.codes("node") == {"x": ("warning", "taken")}
             said = said_of(seen.about("node"))
             assert f"another program: process {other.pid}, " in said
-            assert f"end process {held.pid}, which holds its name" in said
+            assert f"End process {held.pid}, which holds" in said
         wait_until(lambda: not check(form.command, server.port).codes("node"), "the name to be free")
 
 
@@ -192,7 +192,7 @@ def who_has_the_name(form) -> None:
             with program(port, port, server.port, "-name", name):
                 seen = check(form.command, server.port)
                 assert seen.codes("node") == {"x": code}
-                assert f"-name {name}" in seen.about("node")["seen"]
+                assert f"named {name}" in seen.about("node")["seen"]
                 assert seen.node("x")["own_name"] == name
 
 
@@ -366,6 +366,16 @@ def culprit_has_the_port(form) -> None:
         seen = check(form.command, there.port)
         assert seen.about("process")["code"] == "other"
         assert "End " not in str(seen.findings)
+
+
+def firewall_on_loopback(form) -> None:
+    """Of this host, although something listens."""
+    with started(form.command, "-loopback"):
+        with packets_blocked("127.0.0.1", "127.0.1.1", "::1"):
+            seen = check(form.command, DEFAULT_PORT)
+            assert seen.codes("epmd") == {f"port {DEFAULT_PORT}": ("wrong", "timeout")}
+            assert "this host's firewall" in seen.about("epmd")["to_do"]
+        assert codes_of(check(form.command, DEFAULT_PORT)) == set()
 
 
 def epmd_at_another_port(form) -> None:

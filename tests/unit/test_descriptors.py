@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gevent_epmd.program.descriptors import open_standard_descriptors
+from gevent_epmd.program.cli import open_standard_descriptors
 
 pytestmark = pytest.mark.measured
 

@@ -185,7 +185,7 @@ def test_own_name_where_there_is_no_epmd() -> None:
         (Node("a", 9100, ((DEBIAN, NOBODY), (V4, ACCEPTS))), (WARNING, "elsewhere"), None),
         (Node("a", 9100, ((DEBIAN, NOBODY), (HERE, ACCEPTS))), (OK, ANSWERS), (OK, ANSWERS)),
         (Node("a", 9100, ((HERE, NOBODY), (V4, NOBODY)), 9100), (WRONG, "dead"), None),
-        (Node("a", 9100, ((HERE, NOBODY),), 9100, holder=Program(8)), (WRONG, "dead"), (WRONG, REFUSED)),
+        (Node("a", 9100, ((HERE, NOBODY),), 9100, holders=(Program(8),)), (WRONG, "dead"), (WRONG, REFUSED)),
         (Node("a", 9100, ((HERE, NOBODY),), 9100), None, (WRONG, REFUSED)),
         (Node("a", 9100, ((HERE, Answer(TIMEOUT, "")),), 9100), (WRONG, "blocked"), (WRONG, "blocked")),
         (Node("a", 9100, ((HERE, Answer(UNREACHABLE, "")),), 9100), (WRONG, "blocked"), (WRONG, "blocked")),
@@ -209,8 +209,13 @@ def test_without_proc_no_node_is_called_dead() -> None:
 
 
 def test_who_holds_the_name_of_a_dead_node_is_named() -> None:
-    for holder, advice in ((Program(8, "/usr/bin/x"), "process 8, "), (None, "ss -tnp")):
-        dead = Node("a", 9100, ((HERE, NOBODY),), 9100, holder=holder)
+    both = (Program(8, "/usr/bin/x"), Program(9, "/usr/bin/x"))
+    for holders, advice in (
+        (both[:1], "process 8, which holds"),
+        (both, "process 8 and process 9, which hold "),
+        ((), "ss -tnp"),
+    ):
+        dead = Node("a", 9100, ((HERE, NOBODY),), 9100, holders=holders)
         (node,) = (f for f in findings(WELL._replace(nodes=(dead,))) if f.topic == "node")
         assert advice in node.to_do
 
@@ -370,6 +375,18 @@ SITUATIONS: dict[str, tuple[Sight, tuple[str, str, str, str], list[str], list[st
         ["no process of this host listens"],
         [],
     ),
+    "a program without DUMP, or a forwarder that is not known": (
+        here(nodes=(), dump=CLOSED, processes=(process(kind=OTHER, path="/usr/bin/x"),)),
+        ("epmd", "port 4369", WARNING, "forwarder"),
+        ["may not be able to register", "If a node ends with epmd_close"],
+        ["No node of this host can register"],
+    ),
+    "a node of this host is dead, and others are of other hosts": (
+        here(nodes=(REFUSED_NODE._replace(is_here=True),), peers=("10.77.9.2",)),
+        ("node", "a", WRONG, "dead"),
+        [],
+        ["10.77.9.2"],
+    ),
     "a program that embeds a mapper": (
         here(dump=ANSWERS, processes=(process(kind=OTHER, path="/usr/bin/x"),)),
         ("epmd", "port 4369", OK, ANSWERS),
@@ -378,19 +395,19 @@ SITUATIONS: dict[str, tuple[Sight, tuple[str, str, str, str], list[str], list[st
     ),
     # Who holds it
     "a tunnel holds the registration": (
-        here(nodes=(REFUSED_NODE._replace(holder=FORWARDER),)),
+        here(nodes=(REFUSED_NODE._replace(holders=(FORWARDER,)),)),
         ("node", "a", OK, "remote"),
         ["behind a forwarder", "/usr/sbin/sshd"],
         ["End"],
     ),
     "process 1 holds the registration": (
-        here(nodes=(REFUSED_NODE._replace(holder=Program(1, "/sbin/init")),)),
+        here(nodes=(REFUSED_NODE._replace(holders=(Program(1, "/sbin/init"),)),)),
         ("node", "a", WRONG, "dead"),
         ["must not be ended"],
         ["End process"],
     ),
     "a dead node's child holds the registration": (
-        here(nodes=(REFUSED_NODE._replace(holder=Program(8, "/bin/sh", "bob")),)),
+        here(nodes=(REFUSED_NODE._replace(holders=(Program(8, "/bin/sh", "bob"),)),)),
         ("node", "a", WRONG, "dead"),
         ["End process 8", "/bin/sh", "user bob"],
         [],
@@ -402,13 +419,17 @@ SITUATIONS: dict[str, tuple[Sight, tuple[str, str, str, str], list[str], list[st
         [],
     ),
     "a node's port is another program's": (
-        here(nodes=(FINE_NODE._replace(owners=(Program(9, "/usr/bin/x"),), holder=Program(8, "/bin/sh")),)),
+        here(
+            nodes=(FINE_NODE._replace(owners=(Program(9, "/usr/bin/x"),), holders=(Program(8, "/bin/sh"),)),)
+        ),
         ("node", "a", WARNING, "taken"),
-        ["port 9100 belongs to another program", "process 9", "end process 8"],
+        ["port 9100 belongs to another program", "process 9", "End process 8"],
         [],
     ),
     "a process registered for the node": (
-        here(nodes=(FINE_NODE._replace(owners=(Program(9, BEAM),), holder=Program(8, "/usr/bin/python3")),)),
+        here(
+            nodes=(FINE_NODE._replace(owners=(Program(9, BEAM),), holders=(Program(8, "/usr/bin/python3"),)),)
+        ),
         ("node", "a", OK, ANSWERS),
         [],
         ["end process"],
@@ -418,7 +439,7 @@ SITUATIONS: dict[str, tuple[Sight, tuple[str, str, str, str], list[str], list[st
             nodes=(FINE_NODE._replace(owners=(Program(9, BEAM, "bob", 0.0, "S", ("beam", "-name", "a@x")),)),)
         ),
         ("node", "a", OK, ANSWERS),
-        ["process 9", "beam.smp", "user bob", "since 19", "-name a@x"],
+        ["process 9", "beam.smp", "user bob", "since 19", "named a@x"],
         [],
     ),
     "the name leads elsewhere": (
@@ -750,7 +771,7 @@ def test_warning_that_is_accepted() -> None:
 LINES = [
     Finding("node", "a\x1b[2J", OK, ANSWERS, "see\nn"),
     Finding("name", "box", WRONG, "nxdomain", "seen", "do"),
-    Finding("node", "n" * 255, WARNING, "late", "seen", "do"),
+    Finding("node", "n" * 255, WARNING, "late", "seen", "do too"),
 ]
 
 
@@ -773,9 +794,13 @@ def test_text() -> None:
         "wrong    box: seen",
         "         -> do",
         f"warning  node {'n' * 255}: seen",
-        "         -> do",
+        "         -> do too",
         "ok       node a\\x1b[2J: see\\nn",
     ]
+
+
+def test_remedy_of_two_findings_is_printed_once() -> None:
+    assert report.as_text(LINES[1:2] * 2).count("-> do") == 1
 
 
 def test_repeats_are_grouped() -> None:

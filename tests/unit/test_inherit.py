@@ -80,7 +80,7 @@ def test_it_goes_on_with_all_of_it(mapper: Mapper, stack: ExitStack) -> None:
 
 
 def test_node_of_another_host_is_kept_alive(stack: ExitStack) -> None:
-    """C's epmd, and one that was started otherwise, have not asked for it. The peer counts as such a node."""
+    """C's epmd, and one that was started otherwise, have not asked for it. Here the peer is another host."""
     here = read_network("127.0.0.0/8")
     settings = Settings(allow_register=(here,), not_local=(here,))
     mapper = new_mapper(settings, open_listeners(("127.0.0.1",), 0), Events(Log()))

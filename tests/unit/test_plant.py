@@ -33,7 +33,7 @@ PARTS = {
     "program/quick",
     "program/calls",
     "program/process/daemon",
-    "program/descriptors",
+    "program/line",
     "program/process/files",
     "program/process/privileges",
     "program/occupant",

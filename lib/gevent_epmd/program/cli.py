@@ -13,7 +13,7 @@ import _signal  # type: ignore[import-not-found]  # the module signal imports en
 import os
 import sys
 
-from . import calls, descriptors, is_frozen, is_one_file, quick
+from . import calls, is_frozen, is_one_file, quick
 
 #: Whether `answer_quickly` has been called.
 _is_tried = False
@@ -35,7 +35,7 @@ def answer_quickly() -> int | None:
     if _is_tried:
         return None
     _is_tried = True
-    descriptors.open_standard_descriptors()
+    open_standard_descriptors()
     # Without this, Ctrl-C would print a traceback. It ends a C program silently. If the parent process
     # ignores Ctrl-C, so does this program.
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
@@ -48,6 +48,21 @@ def answer_quickly() -> int | None:
     if status is None and is_one_file():
         status = _unpack()
     return None if status is None else _end(status)
+
+
+def open_standard_descriptors() -> None:
+    """Open /dev/null on each of the descriptors 0, 1 and 2 that is closed.
+
+    If the caller closed one of them, the next socket would get its number, and would then be used as stdin,
+    stdout or stderr.
+    """
+    try:
+        descriptor = os.open(os.devnull, os.O_RDWR)
+    except OSError:
+        return  # a chroot without /dev/null; output cannot be shown there anyway
+    while descriptor <= 2:
+        descriptor = os.dup(descriptor)
+    os.close(descriptor)
 
 
 def _unpack() -> int | None:
@@ -80,7 +95,8 @@ def _is_process_1() -> bool:
 def _do_in_full() -> int:
     """Run any command line. Reads it with docopt."""
     from ..conventions import ValueProblem
-    from .options import USAGE, UsageError, UsageWanted, read_options
+    from .line import UsageError, UsageWanted
+    from .options import USAGE, read_options
 
     try:
         options = read_options(sys.argv[1:], os.environ)

@@ -1,9 +1,8 @@
 """Reads the command line and the environment into one Options.
 
 Invariants: C's options have one dash and are read from left to right. A later one overrides an earlier one,
-and an interactive option ends the command line. docopt supports none of this, so `_two_dashes` translates a
-command line into docopt's form. USAGE is the only list of options: the program shows it to users, and reads
-its options from it.
+and an interactive option ends the command line. docopt supports none of this, so `line` reads the words
+first. USAGE is the only list of options: the program shows it to users, and reads its options from it.
 
 C's counterpart: main() of epmd.c. Source: ERTS Reference Manual, epmd(1); main() also has the undocumented
 options.
@@ -15,9 +14,10 @@ import errno
 import os
 from collections.abc import Mapping, Sequence
 
-from ..conventions import MOST_SECONDS, ValueProblem, default_port, read_number
+from ..conventions import MOST_SECONDS, ValueProblem, read_number
 from ..server.settings import DEFAULT_PACKET_TIMEOUT, Settings
-from ..wire import MOST_PORT
+from . import line
+from .line import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,22 +114,7 @@ Interactive, not in C's epmd:
     --licences               Print the licences of everything in this epmd.
 """
 
-#: The options that ask no epmd. An invalid variable must not keep them from working.
-_ABOUT_ITSELF = ("--help", "--version", "--licences")
-_INTERACTIVE = ("-names", "-dump", "-started", "-kill", "-stop", "-check", *_ABOUT_ITSELF)
-#: The options that may follow -check, which C's epmd does not have.
-_AFTER_CHECK = frozenset(("-json", "-nagios", "-accept", "-host", "-port"))
-#: C's option for the usage text. It is not in USAGE, because it is an error: the text goes to stderr.
-_USAGE_OPTION = "-help"
 _OPTION_LINE = r"(?m)^    (--?\w+)(?:, (-\w+))?(?: ([A-Z][\w:[\]]*))?(?=  )"
-
-
-class UsageError(Exception):
-    """The command line does not match USAGE. The text gives the reason."""
-
-
-class UsageWanted(Exception):
-    """The command line asks for the usage text as C's epmd understands it: with -help, as an error."""
 
 
 class Given(NamedTuple):
@@ -189,9 +174,9 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Option
     Raises UsageError for a command line that does not match USAGE, UsageWanted for -help, and ValueProblem
     for an invalid value.
     """
-    found = _plain(arguments) or _docopt(_two_dashes(arguments))
-    command = next((c for c in _INTERACTIVE if found[_dashes(c)]), None)
-    if command in _ABOUT_ITSELF:
+    found = _found(arguments)
+    command = next((c for c in line.INTERACTIVE if found[line.dashed(c)]), None)
+    if command in line.ABOUT_ITSELF:
         environ = {}
     # An interactive call must not fail because of a variable that is meant for an epmd that serves.
     serving = {} if command else environ
@@ -232,7 +217,8 @@ def _settings(
     found: dict[str, Any], environ: Mapping[str, str], own: _Own, place: _Place, least_port: int
 ) -> Settings:
     return Settings(
-        port=_port(found, environ, least_port),
+        # Port 0 needs a file that names the chosen port. Without the file, no client could find the port.
+        port=line.port(found["--port"], environ, least_port),
         addresses=place.addresses,
         relaxed=bool(found["--relaxed_command_check"]) or "ERL_EPMD_RELAXED_COMMAND_CHECK" in environ,
         allow=own.networks("allow"),
@@ -242,7 +228,7 @@ def _settings(
         idle_exit=own.number("idle_exit"),
         delay_accept=_seconds(found, "delay_accept"),
         delay_write=_seconds(found, "delay_write"),
-        debug=found["--debug"],
+        debug=found["--debug"] or 0,
     )
 
 
@@ -282,7 +268,7 @@ def _check_files(options: Options) -> None:
         )
 
 
-def _known_options() -> dict[str, bool]:
+def known_options() -> dict[str, bool]:
     """Return the options of USAGE; the value is True if an argument follows the option."""
     import re
 
@@ -292,79 +278,31 @@ def _known_options() -> dict[str, bool]:
     return known
 
 
-def _two_dashes(arguments: Sequence[str]) -> list[str]:
-    """Translate `-port 5000 -d` to `--port=5000 -d`.
-
-    Raises UsageError for a command line that C's epmd would not accept either, and UsageWanted.
-    """
-    known = _known_options()
-    line: list[str] = []
-    rest = list(arguments)
-    while rest:
-        word = rest.pop(0)
-        if word == _USAGE_OPTION:
-            raise UsageWanted
-        if word not in known:
-            raise UsageError(f'unknown option "{word}"')
-        if known[word] and not rest:
-            raise UsageError(f"{word} needs a value")
-        line.append(_dashes(word) + (f"={rest.pop(0)}" if known[word] else ""))
-        if word in _INTERACTIVE and not (word == "-check" and _AFTER_CHECK.issuperset(rest[:1])):
-            if rest:
-                raise UsageError(f"{word} must be the last option")
-        elif "--check" in line and rest and rest[0] not in _AFTER_CHECK:
-            raise UsageError("-check must be the last option, but for those about it")
-    return line
+def _found(arguments: Sequence[str]) -> dict[str, Any]:
+    try:
+        # docopt and its imports would add 6 ms to a start by a node.
+        return line.Found(line.read(arguments, line.QUICK))
+    except UsageError:
+        return _docopt(line.read(arguments, known_options()))
 
 
-def _dashes(option: str) -> str:
-    name = option.lstrip("-")
-    return f"-{name}" if len(name) == 1 else f"--{name}"
-
-
-def _plain(arguments: Sequence[str]) -> dict[str, Any] | None:
-    """Return what docopt finds in `[-port N] -daemon`, which every node runs, or None for any other line.
-
-    docopt and its imports would add 6 ms to such a start.
-    """
-    match list(arguments):
-        case ["-daemon"]:
-            ports = []
-        case ["-port", port, "-daemon"]:
-            ports = [port]
-        case _:
-            return None
-    return _Absent({"--daemon": True, "--port": ports, "--debug": 0})
-
-
-class _Absent(dict[str, "Any"]):
-    """A dictionary of options in which a missing option is [], which is false and an empty list of values."""
-
-    def __missing__(self, _option: str) -> list[str]:
-        return []
-
-
-def _docopt(line: list[str]) -> dict[str, Any]:
+def _docopt(words: list[line.Word]) -> dict[str, Any]:
+    """Return what docopt finds in a line that `line.read` has read."""
     import re
 
     from docopt import DocoptExit, docopt
 
     # docopt gets the options without their descriptions, which it would read for 2 ms, and only the first
-    # line of the usage. `_two_dashes` has already checked that there is one interactive option at most, and
+    # line of the usage. `line.read` has already checked that there is one interactive option at most, and
     # docopt would need 0.4 ms for each alternative.
     pattern = USAGE.split("\n", 1)[0]
     options = "\n".join(match.group() for match in re.finditer(_OPTION_LINE, USAGE))
     doubled = re.sub(r"(?<![\w-])-(?=\w\w)", "--", f"{pattern}\n\noptions:\n{options}\n")
+    given = [line.dashed(option) + ("" if value is None else f"={value}") for option, value in words]
     try:
-        return docopt(doubled, line, default_help=False)
-    except DocoptExit as error:  # pragma: no cover - _two_dashes lets through what docopt reads
+        return docopt(doubled, given, default_help=False)
+    except DocoptExit as error:  # pragma: no cover - docopt reads what `line.read` lets through
         raise UsageError("cannot parse the command line") from error
-
-
-def _port(found: dict[str, Any], environ: Mapping[str, str], least: int) -> int:
-    # Port 0 needs a file that names the chosen port. Without the file, no client could find the port.
-    values = [read_number("-port", value, MOST_PORT, least) for value in found["--port"]]
-    return values[-1] if values else default_port(environ, least)
 
 
 class _Place:
@@ -374,15 +312,15 @@ class _Place:
     """
 
     def __init__(self, found: dict[str, Any], environ: Mapping[str, str]) -> None:
-        line = [option for option in ("-loopback", "-address") if found[_dashes(option)]]
+        given = [option for option in ("-loopback", "-address") if found[line.dashed(option)]]
         loopback = bool(found["--loopback"])
         text = (found["--address"] or [""])[-1]
-        if not line:
+        if not given:
             loopback, text = _is_on(_LOOPBACK_VARIABLE, environ), environ.get(ADDRESS_VARIABLE, "")
         variables = [(_LOOPBACK_VARIABLE, loopback), (ADDRESS_VARIABLE, bool(text))]
-        self.names = tuple(line or (name for name, is_set in variables if is_set))
+        self.names = tuple(given or (name for name, is_set in variables if is_set))
         self.addresses = None if loopback else _list(text)
-        self._is_on_line = bool(line)
+        self._is_on_line = bool(given)
 
     def must_have_an_effect(self, own: _Own) -> None:
         """Raise ValueProblem if one of the options keeps another from having an effect."""
@@ -468,8 +406,8 @@ def _content(path: str) -> str:
 def _variables(text: str) -> dict[str, str]:
     """Return those variables of an environment file, as of systemd or a shell, that -allow_file reads."""
     found = {}
-    for line in text.splitlines():
-        name, is_set, value = line.strip().removeprefix("export ").partition("=")
+    for entry in text.splitlines():
+        name, is_set, value = entry.strip().removeprefix("export ").partition("=")
         if is_set and name in _IN_ALLOW_FILE:
             found[name] = value.strip().strip("\"'")
     return found

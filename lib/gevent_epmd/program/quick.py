@@ -1,12 +1,11 @@
 """Runs the most frequent command lines without docopt: those of node starts, health checks and scripts.
 
-These are `[-port N] -names`, `[-port N] -started`, and `[-port N] -daemon` if an epmd already answers. Every
+These are `-names`, `-started`, and `-daemon` if an epmd already answers, with or without `-port N`. Every
 other command line, and each of these with an invalid value, is left to `cli`.
 
-Invariants: the results and messages are the same as on the full path, because both use
-`conventions.read_number`, `calls.call` and `exchange.is_an_epmd`; tests/program/command/test_quick.py
-compares them. Besides our own modules this imports only os, `_socket` and time: every start of every Erlang
-node pays for each further module.
+Invariants: the results and messages are the same as on the full path, because both use `line`, `calls.call`
+and `exchange.is_an_epmd`; tests/program/command/test_quick.py compares them. Besides our own modules this
+imports only os, `_socket` and time: every start of every Erlang node pays for each further module.
 
 C's counterpart: the same options in main() of epmd.c.
 """
@@ -17,16 +16,12 @@ import os
 import sys
 
 from ..client import exchange
-from ..conventions import MOST_SECONDS, ValueProblem, default_port, read_number
-from ..wire import MOST_PORT
-from . import calls, is_one_file
+from ..conventions import MOST_SECONDS, ValueProblem, read_number
+from . import calls, is_one_file, line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-#: The last option of a quick command line, and the command that it stands for.
-_LAST = {"-names": "names", "-started": "started", "-daemon": "daemon"}
 
 #: A variable with this prefix can make `-daemon` listen elsewhere, or do more than find the port in use.
 _OF_SERVING = "ERL_EPMD_"
@@ -42,16 +37,16 @@ _PATIENCE = 0.5
 
 def answer(arguments: Sequence[str], environ: Mapping[str, str]) -> int | None:
     """Run a quick command line and return its exit status. Returns None for every other command line."""
-    if len(arguments) not in (1, 3) or arguments[-1] not in _LAST:
+    try:
+        found = line.Found(line.read(arguments, line.QUICK))
+        port = line.port(found["--port"], environ)
+    except (line.UsageError, line.UsageWanted, ValueProblem):
         return None
-    port = _port(arguments[:-1], environ)
-    if port is None:
-        return None
-    command = _LAST[arguments[-1]]
-    if command == "daemon":
-        return 0 if _is_served(port, environ) else None
-    _empty_folder()
-    return calls.call(calls.Ask(command, port))
+    for command in ("names", "started"):
+        if found[f"--{command}"]:
+            _empty_folder()
+            return calls.call(calls.Ask(command, port))
+    return 0 if found["--daemon"] and _is_served(port, environ) else None
 
 
 def _empty_folder() -> None:
@@ -63,16 +58,6 @@ def _empty_folder() -> None:
         from .executable import launcher
 
         launcher.empty(sys._MEIPASS)  # type: ignore[attr-defined]
-
-
-def _port(arguments: Sequence[str], environ: Mapping[str, str]) -> int | None:
-    """Return the port to ask, or None if it is invalid. The full path reports the error."""
-    try:
-        if not arguments:
-            return default_port(environ)
-        return read_number("-port", arguments[1], MOST_PORT) if arguments[0] == "-port" else None
-    except ValueProblem:
-        return None
 
 
 def _is_number(name: str, seconds: str) -> bool:

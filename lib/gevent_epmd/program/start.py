@@ -16,7 +16,7 @@ from ..conventions import ValueProblem
 from ..server import listeners
 from ..server.events import Events
 from ..server.log import NOTICE, Log
-from . import calls, descriptors, is_one_file, occupant
+from . import calls, is_one_file, occupant
 from .executable import bundle
 from .options import ADDRESS_VARIABLE, Options
 from .process import at_end, daemon, signals, systemd
@@ -119,7 +119,7 @@ def _serve_sockets(
         if is_one_file():
             bundle.sweep()
             bundle.unpack_libraries("for-serving")
-        descriptors.raise_limit(_NEEDED_DESCRIPTORS + len(options.pid_exit))
+        daemon.raise_limit(_NEEDED_DESCRIPTORS + len(options.pid_exit))
         if former is not None and former.unit:
             _take_over_unit(former)
             return 0

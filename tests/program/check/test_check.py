@@ -30,7 +30,7 @@ from support.neighbour import HERE_V4, HERE_V6, THERE_V4
 from support.paths import FOLDER, ROOT
 from support.patience import RESOLVER_GIVES_UP, SLOWEST_RESOLVER, wait_until
 from support.peer import node, register
-from support.ports import answers, reserved_port
+from support.ports import answers, listening_inodes, reserved_port
 from support.programs import outcome, real, run
 from support.scenes import OTHER_V4, run_apart
 from support.strangers import BoundOnly, ClosesAtOnce, Dripping, Endless, Http, Mute
@@ -319,24 +319,55 @@ def test_name_server_that_does_not_answer(ours, options: list[str], tmp_path: Pa
     assert "no answer in 3 s" in codes["name"][1]
 
 
-def test_process_of_another_user() -> None:
-    """It is said, and is no error."""
+@pytest.fixture
+def as_nobody():
+    """The command of the folder form, as a user who may see nothing of root's processes."""
     if os.geteuid():
         pytest.skip("only root can be somebody else")
-    with tempfile.TemporaryDirectory() as folder, Folder("-loopback") as server:
+    with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         shutil.copytree(Path(real(FOLDER)).parent, Path(folder) / "epmd")
-        nobody = [real("setpriv"), "--reuid=65534", "--regid=65534", "--clear-groups"]
-        seen = check([*nobody, f"{folder}/epmd/epmd"], server.port)
+        yield [*(real("setpriv"), "--reuid=65534", "--regid=65534", "--clear-groups"), f"{folder}/epmd/epmd"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [["-loopback"], ["-loopback", "-user", "nobody"]], ids=" ".join)
+def test_process_of_another_user(as_nobody: list[str], options: list[str]) -> None:
+    """It is known by its command line alone, and who opened its socket is not always whose it is."""
+    with Folder(*options) as server:
+        user = "nobody" if "-user" in options else "root"
+        process = f"process {server.pid} of user {user}: {FOLDER} -port {server.port} "
+        seen = check(as_nobody, server.port)
         assert seen.codes("process") == {f"port {server.port}": ("ok", "hidden")}
-        assert "user root opened its socket" in seen.about("process")["seen"]
-        assert f"process {server.pid} of user root: " in seen.about("process")["seen"]
+        assert (
+            f"user root opened its socket, and this user may not see which process has it; perhaps {process}"
+            in (seen.about("process")["seen"])
+        )
         assert seen.codes("exposure") == {"other hosts": ("ok", "loopback")}
         with server.stopped():
-            seen = check([*nobody, f"{folder}/epmd/epmd"], server.port)
-            assert "kill -CONT" in str(seen.findings)
-    with Folder("-user", "nobody:nogroup", "-loopback") as server:
-        seen = check([*nobody, f"{folder}/epmd/epmd"] if os.path.exists(folder) else [FOLDER], server.port)
+            seen = check(as_nobody, server.port)
+            assert f"kill -CONT {server.pid}" in seen.about("epmd")["to_do"]
+
+
+@pytest.mark.slow
+def test_busy_epmd_of_another_user(as_nobody: list[str]) -> None:
+    """It is not stopped, and no signal would help."""
+    for command in (C.command, Folder.command):
+        line = [*command, "-delay_accept", "9", "-port"]
+        with reserved_port() as port, subprocess.Popen([*line, str(port)]) as process:
+            try:
+                wait_until(lambda port=port: listening_inodes(port), "it to listen")
+                seen = check(as_nobody, port)
+                assert seen.codes("epmd") == {f"port {port}": ("wrong", "mute")}
+                assert "kill" not in str(seen.findings)
+                assert "-delay_accept" in seen.about("epmd")["to_do"]
+            finally:
+                process.kill()
+
+
+def test_node_of_another_user_is_not_dead(as_nobody: list[str]) -> None:
+    with C() as server, check_scenes.listening() as port, nodes(server.port, port):
+        assert check(as_nobody, server.port).codes("node") == {"n0": ("ok", "answers")}
 
 
 def test_executable_that_was_replaced(tmp_path: Path) -> None:
@@ -416,7 +447,7 @@ def test_line_for_nagios(ours) -> None:
             ),
             ("-port", "0", "-nagios", "-check"): (3, b""),
             ("-nagios", "-check", "-json"): (3, b""),
-            ("-nagios", "-accept", "opne", "-check"): (3, b""),
+            ("-nagios", "-accept", "nosuchcode", "-check"): (3, b""),
         }
         for line, (status, said) in asked.items():
             done = outcome(ours, *line)

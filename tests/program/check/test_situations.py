@@ -31,6 +31,7 @@ SITUATIONS = [
     ("stranger_on_another_address", DEBIAN),
     ("busy_epmd", DEBIAN),
     ("culprit_has_the_port", DEBIAN),
+    ("firewall_on_loopback", DEBIAN),
     ("epmd_at_another_port", DEBIAN),
     ("names_of_cs_program", DEBIAN),
     ("units_of_systemd", DEBIAN),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from gevent_epmd.program.options import USAGE, _known_options
+from gevent_epmd.program.options import USAGE, known_options
 from support.paths import BUILT, SOURCE
 from support.patience import LONG, PATIENCE, wait_until
 from support.programs import clean_environment, outcome, real, run
@@ -87,7 +87,7 @@ def lines(value: bytes, turn: int) -> list[tuple[list[bytes], dict[str, bytes]]]
     """Every option and every variable with this value, for some calls."""
     at = [b"-port", PORT.encode()]
     found = []
-    for place, (option, takes_a_value) in enumerate(_known_options().items(), turn):
+    for place, (option, takes_a_value) in enumerate(known_options().items(), turn):
         if takes_a_value:
             found += [([option.encode(), value, *at, *call], {}) for call in some_calls(place)]
         elif value:
@@ -109,7 +109,7 @@ def test_every_option_and_variable_meets_every_call() -> None:
         tail = words or [b"-port", PORT.encode()]
         ended = [(turn, line) for turn, line in played if line[0][-len(tail) :] == tail or line[0] == words]
         assert {turn for turn, _ in ended} == {*range(len(RUBBISH))}, call
-        for option, takes_a_value in _known_options().items():
+        for option, takes_a_value in known_options().items():
             met = any(line[0][:1] == [option.encode()] for _, line in ended)
             assert met or not takes_a_value, (option, call)
         assert {variable for _, line in ended for variable in line[1]} == {*VARIABLES}, call

@@ -8,8 +8,7 @@ import sys
 import pytest
 from hypothesis import example, given, settings, strategies as st
 
-from gevent_epmd.conventions import ValueProblem
-from gevent_epmd.program import options
+from gevent_epmd.program import line, options
 from support.forms import C, Source
 from support.paths import ROOT
 from support.peer import node, register
@@ -91,6 +90,8 @@ def test_quick_lines_do_what_the_full_way_does(ports: list[int]) -> None:
         st.tuples(st.just("-port"), spellings, st.sampled_from(["-names", "-started"])),
         # Only where an epmd answers, or with an invalid port: elsewhere the full way would serve.
         st.tuples(st.just("-port"), st.sampled_from([*served, "0", "abc"]), st.just("-daemon")),
+        st.tuples(st.just("-daemon"), st.just("-port"), st.sampled_from([*served, "0", "abc"])),
+        st.tuples(st.sampled_from(["-daemon", "-names", "-d"]), st.sampled_from(["-names", "-started"])),
         st.tuples(
             st.sampled_from(["-port", "-d", "-names"]),
             spellings,
@@ -154,37 +155,34 @@ def test_daemon_that_is_to_listen_elsewhere_takes_the_full_way(ports: list[int],
     assert (plain[2], other[2]) == (0, 200)
 
 
-def options_or_error(arguments: list[str], environ: dict[str, str]) -> object:
+KNOWN = options.known_options()
+#: What may be a value and what may not, with the options.
+WORDS = st.sampled_from([*KNOWN, *KNOWN, "5000", "", "abc", "-", "--port", "a=b"])
+
+
+def test_quick_lines_know_a_part_of_the_options() -> None:
+    assert line.QUICK.items() <= KNOWN.items()
+    assert {*line.INTERACTIVE} <= {*KNOWN}
+
+
+@settings(max_examples=500, database=None)
+@given(st.lists(WORDS, max_size=6))
+@example(["-port", "-daemon", "-daemon"])
+@example(["-port", "1", "-d", "-port", "2", "-debug", "-d", "-names"])
+@example(["-check", "-host", "-json", "-json"])
+def test_line_is_read_as_docopt_reads_it(words: list[str]) -> None:
     try:
-        return options.read_options(arguments, environ)
-    except (options.UsageError, ValueProblem) as error:
-        return repr(error)
-
-
-@settings(max_examples=300, database=None)
-@given(
-    st.lists(st.sampled_from(["-port", "-daemon", "5000", "0", "abc", "", "-d", "-names"]), max_size=4).map(
-        lambda line: [*line, "-daemon"]
-    ),
-    st.fixed_dictionaries(
-        {},
-        optional={
-            "ERL_EPMD_PORT": st.sampled_from(["5001", "abc", ""]),
-            "ERL_EPMD_ADDRESS": st.sampled_from(["127.0.0.1", "127.0.0.2, ::1", ""]),
-            "ERL_EPMD_LOOPBACK": st.sampled_from(["", "1", "no", "maybe"]),
-            "ERL_EPMD_RELAXED_COMMAND_CHECK": st.just(""),
-        },
-    ),
-)
-@example(["-daemon"], {})
-@example(["-port", "5000", "-daemon"], {})
-@example(["-port", "-daemon", "-daemon"], {})
-@example(["-port", "5000", "-daemon", "-d", "-daemon"], {})
-def test_daemon_line_is_read_as_docopt_reads_it(arguments: list[str], environ: dict[str, str]) -> None:
-    plain = options_or_error(arguments, environ)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(options, "_plain", lambda _: None)
-        assert plain == options_or_error(arguments, environ)
+        read = line.read(words, KNOWN)
+    except line.UsageError:
+        return
+    found = line.Found(("-debug" if option == "-d" else option, value) for option, value in read)
+    for option, value in options._docopt(read).items():
+        assert (found[option] or None) == (value or None), option
+    try:
+        quick = line.read(words, line.QUICK)
+    except line.UsageError:
+        return
+    assert quick == read
 
 
 IMPORTS = """
@@ -206,7 +204,7 @@ ALLOWED = {"__future__", "_socket", "gevent_epmd"} | {
         "program",
         "program.cli",
         "program.calls",
-        "program.descriptors",
+        "program.line",
         "program.quick",
     )
 }

@@ -23,7 +23,7 @@ from gevent_epmd.program.options import Given
 from gevent_epmd.program.process.watch import gone
 from gevent_epmd.protocol import frame
 from gevent_epmd.server.acceptor import new_mapper
-from gevent_epmd.server.events import Events
+from gevent_epmd.server.events import TIMED_OUT, TO_MAKE_ROOM, TOO_MUCH_UNREAD, Events
 from gevent_epmd.server.log import Log
 from gevent_epmd.server.settings import Settings
 from support.daemons import serving_pid
@@ -168,6 +168,14 @@ def soon(condition: Callable[[], object]) -> None:
     with gevent.Timeout(PATIENCE):
         while not condition():
             gevent.sleep(0.01)
+
+
+def test_why_connections_were_closed() -> None:
+    """Each reason has a number of its own, and the end of the mapper is none."""
+    told = Events(Log())
+    for reason in (TIMED_OUT, TO_MAKE_ROOM, TO_MAKE_ROOM, *(3 * [TOO_MUCH_UNREAD]), "the mapper ends"):
+        told.aborted(reason)
+    assert (told.counts.timed_out, told.counts.crowded_out, told.counts.unread) == (1, 2, 3)
 
 
 def test_epmd_that_has_never_served_leaves_no_file(reporter, tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from ...conventions import LOOPBACK
 from ..process import procfs
-from . import evidence
 from .look import Sight
 from .probe import ABSENT, UNREACHABLE, Place, place
 
@@ -58,8 +57,8 @@ def start(sight: Sight) -> str:
 def restart(sight: Sight) -> str:
     """Return how to restart the epmd."""
     if is_activated(sight):
-        return f"Run `epmd -takeover` as root, or else `systemctl restart epmd.service`: {_AGAIN}."
-    return f"Run `epmd -takeover -daemon` with its options, or end it and start it again: {_AGAIN}."
+        return f"Run `epmd -takeover` as root, or else `systemctl restart epmd.service`; {_AGAIN}."
+    return f"Run `epmd -takeover -daemon` with its options, or end it and start it again; {_AGAIN}."
 
 
 def nobody(sight: Sight) -> str:
@@ -240,21 +239,17 @@ def _is_loopback(at: Place) -> bool:
     return at.host == "::1" or at.host.startswith("127.")
 
 
-def end_holder(sight: Sight, holder: procfs.Program | None) -> str:
+def end_holders(sight: Sight, holders: tuple[procfs.Program, ...]) -> str:
     """Return how to free the name of a node that is dead."""
-    if holder is None:
+    if not holders:
         return (
-            f"Find out which process holds the registration: as root, `epmd -check`, or"
+            "Find out which process holds the registration: as root, `epmd -check`, or"
             f" `ss -tnp 'dport = {sight.port}'`."
         )
-    if holder.pid == 1:
+    if any(holder.pid == 1 for holder in holders):
         return (
             "Process 1 holds the registration, and must not be ended: restart what passed it the connection."
         )
-    if evidence.is_forwarder(holder.path):
-        return (
-            f"Look behind process {holder.pid} ({holder.path}), a forwarder that holds the registration:"
-            f" the node"
-            " is at its other end."
-        )
-    return f"End process {holder.pid}, which holds the registration: {holder.path}"
+    first, *others = holders
+    what = "".join(f" and process {holder.pid}" for holder in others)
+    return f"End process {first.pid}{what}, which hold{'' if others else 's'} the registration: {first.path}"

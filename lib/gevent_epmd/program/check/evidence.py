@@ -30,11 +30,11 @@ _MOST_INODES = 20_000
 
 
 class Registration(NamedTuple):
-    """Where a node registered from: `peer` is the address of another host, or empty for this one. `holder` is
-    the process of this host that holds the connection, if it may be seen."""
+    """Where a node registered from: `peer` is the address of another host, or empty for this one. `holders`
+    are the processes of this host that hold the connection, as far as they may be seen."""
 
     peer: str = ""
-    holder: procfs.Program | None = None
+    holders: tuple[procfs.Program, ...] = ()
 
 
 class Installed(NamedTuple):
@@ -136,8 +136,8 @@ def _registrations(
         if host not in foreign:
             foreign[host] = not _is_here(host)
         pids = held.get(ends.get((end.remote, end.local), 0), [])
-        holder = seen.program(pids[0]) if pids else None
-        found[name] = Registration(host if foreign[host] and not pids else "", holder)
+        holders = tuple(map(seen.program, pids))
+        found[name] = Registration(host if foreign[host] and not pids else "", holders)
     return found
 
 

@@ -18,7 +18,7 @@ from ... import __version__
 from ...server.networks import Network, plain_host
 from ...server.settings import Settings
 from ..process import procfs
-from . import advice
+from . import advice, evidence
 from .advice import counted, shown
 from .finding import OK, WARNING, WRONG, Finding
 from .look import LOOPBACKS, Sight, is_address
@@ -110,27 +110,37 @@ def _some(hosts: list[str]) -> str:
 
 
 def _forwarded(sight: Sight, at: Place, registered: str) -> Finding:
+    finding = partial(Finding, "epmd", f"port {sight.port}", WARNING, "forwarder")
     there = [process for process in sight.processes_at(at) if process.pid != 1]
-    through = f"process {there[0].pid} ({there[0].path})" if there else "what has the port"
-    if not sight.listeners_at(at):
-        through = "the kernel: no process of this host listens at the port"
+    known = [process for process in there if evidence.is_forwarder(process.path)]
+    if not known and sight.listeners_at(at):
+        seen = (
+            f"an epmd answers, {registered}; it does not take this host for its own, as one behind a"
+            f" forwarder"
+            " does: nodes of this host may not be able to register"
+        )
+        to_do = "If a node ends with epmd_close, start it with another ERL_EPMD_PORT."
+        return finding(seen, to_do)
+    through = "the kernel: no process of this host listens at the port"
+    if known:
+        through = f"process {known[0].pid} ({known[0].path})"
     seen = (
-        f"the epmd of another host, container or network namespace answers, through {through};"
-        f" {registered}. No"
-        " node of this host can register there"
+        f"the epmd of another host, container or network namespace answers, through {through}; {registered}."
+        " No node of this host can register there"
     )
     to_do = (
         "Start no node on this host, or start it with another ERL_EPMD_PORT. To free the port, end the"
-        " forwarding"
-        " where it was set up, such as the published port of a container."
+        " forwarding where it was set up, such as the published port of a container."
     )
-    return Finding("epmd", f"port {sight.port}", WARNING, "forwarder", seen, to_do)
+    return finding(seen, to_do)
 
 
 def _worst(sight: Sight) -> Place | None:
     """Return the address whose answer explains best why no epmd answers."""
     met = [at for at in sight.answers if sight.has(at)]
-    for code in (STRANGER, MUTE, CLOSED, REFUSED):
+    # Only a firewall keeps packets from an address of this host.
+    blocked = () if sight.host else (TIMEOUT,)
+    for code in (STRANGER, MUTE, CLOSED, *blocked, REFUSED):
         for at in met:
             if sight.answers[at].code == code:
                 return at
@@ -185,7 +195,8 @@ def _of_process(sight: Sight, process: procfs.Process) -> Iterator[Finding]:
     else:
         yield finding(OK, process.kind.lower(), seen)
     if process.kind != procfs.OTHER and (reason := _is_due(sight, process)):
-        yield finding(WARNING, "outdated", reason, advice.restart(sight))
+        if_so = "If nodes are started by that erl: " if reason.startswith("erl ") else ""
+        yield finding(WARNING, "outdated", reason, if_so + advice.restart(sight))
 
 
 def program_of(process: procfs.Process, *, answers: bool) -> str:
@@ -455,7 +466,7 @@ def _name_to_do(sight: Sight, name: str, first: Place, answer: Answer) -> str:
     if answer.code != REFUSED:
         return _to_do(sight, first, answer.code)
     other = f" Or give {name} another address in /etc/hosts."
-    return f"Make the epmd listen on {first.host} too: {advice.listen_at(sight, first)}{other}"
+    return f"Make the epmd listen on {first.host} too. {advice.listen_at(sight, first)}{other}"
 
 
 # --- Who may do what ---

@@ -55,8 +55,9 @@ class Node(NamedTuple):
     such node, and -1 if the look-up was not made or failed. `problem` is then the reason, if there is one.
     `highest` is the highest distribution version that the node supports, or 0 if it is unknown.
 
-    `peer` is the address of the other host from which it registered. `holder` is the process of this host
-    that holds its registration, and `owners` are those that listen at its port. All are empty if unknown.
+    `peer` is the address of the other host from which it registered, and `is_here` is True if it certainly
+    registered from this one. `holders` are the processes of this host that hold its registration, and
+    `owners` are those that listen at its port. All are empty if unknown.
     """
 
     name: str
@@ -64,8 +65,9 @@ class Node(NamedTuple):
     met: tuple[tuple[Place, Answer], ...] = ()
     told: int | None = -1
     problem: str = ""
-    holder: procfs.Program | None = None
+    holders: tuple[procfs.Program, ...] = ()
     peer: str = ""
+    is_here: bool = False
     owners: tuple[procfs.Program, ...] = ()
     highest: int = 0
 
@@ -211,12 +213,12 @@ def _with_nodes(sight: Sight, budget: _Budget, tell: Tell) -> Sight:
 
 
 def _with_evidence(node: Node, found: Evidence) -> Node:
+    node = node._replace(owners=found.owners.get(node.port, ()))
     registration = found.registrations.get(node.name)
-    return node._replace(
-        owners=found.owners.get(node.port, ()),
-        holder=registration.holder if registration else None,
-        peer=registration.peer if registration else "",
-    )
+    if registration is None:
+        return node
+    peer, holders = registration
+    return node._replace(holders=holders, peer=peer, is_here=not peer)
 
 
 def _leads(sight: Sight, budget: _Budget) -> dict[str, bool]:

@@ -48,7 +48,7 @@ def _of_node(sight: Sight, node: Node) -> Finding:
         return finding(WRONG, "lookup", f"a look-up fails: {node.problem}", to_do)
     return (
         _stopped(node)
-        or _taken(node)
+        or _taken(sight, node)
         or _elsewhere(sight, node)
         or _old(node)
         or _misnamed(sight, node)
@@ -69,7 +69,7 @@ def _whose(program: procfs.Program) -> str:
     parts = [f"process {program.pid}", program.path, f"user {program.user}" if program.user else ""]
     if program.since is not None:
         parts.append(f"since {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(program.since))}")
-    parts.append(f"-name {name}" if name else "")
+    parts.append(f"named {name}" if name else "")
     return ", ".join(filter(None, parts))
 
 
@@ -82,14 +82,15 @@ def _stopped(node: Node) -> Finding | None:
     return None
 
 
-def _taken(node: Node) -> Finding | None:
+def _taken(sight: Sight, node: Node) -> Finding | None:
     """The node may be dead, and its port another program's, while a process that it left holds the name.
 
     A process that registers for a node, and a forwarder, have another number than what listens.
     """
-    holder = node.holder
-    if holder is None or not node.owners or any(owner.pid == holder.pid for owner in node.owners):
+    pids = {holder.pid for holder in node.holders}
+    if not pids or not node.owners or any(owner.pid in pids for owner in node.owners):
         return None
+    holder = node.holders[0]
     owner = node.owners[0]
     if owner.pid == 1 or evidence.is_forwarder(holder.path) or evidence.is_forwarder(owner.path):
         return None
@@ -97,9 +98,7 @@ def _taken(node: Node) -> Finding | None:
         return None
     whose = f"its port {node.port} belongs to another program: {_whose(owner)}"
     seen = f"is registered by {_whose(holder)}, but {whose}"
-    to_do = f"If the node is dead, end process {holder.pid}, which holds its name."
-    if holder.pid == 1:
-        to_do = "If the node is dead, restart what passed its connection to process 1."
+    to_do = f"If the node is dead: {advice.end_holders(sight, node.holders)}"
     return Finding("node", node.name, WARNING, "taken", seen, to_do)
 
 
@@ -174,16 +173,18 @@ def _remote(sight: Sight, node: Node) -> Finding | None:
     finding = partial(Finding, "node", node.name, OK, "remote")
     if node.peer:
         return finding(f"registered from {node.peer}, cannot be tried from here: port {node.port}")
-    if node.holder is not None and evidence.is_forwarder(node.holder.path):
-        seen = (
-            f"is behind a forwarder, cannot be tried from here: {_whose(node.holder)} holds its registration"
-        )
-        return finding(seen)
+    for holder in node.holders:
+        if evidence.is_forwarder(holder.path):
+            seen = "is behind a forwarder, cannot be tried from here: "
+            return finding(f"{seen}{_whose(holder)} holds its registration")
     if sight.host:
         return None
     if sight.dump == CLOSED:
-        return finding(f"is a node of another host or container, cannot be tried from here: port {node.port}")
-    if node.holder is None and sight.peers:
+        seen = (
+            "is a node of what is behind the port, another host or container, and cannot be tried from here"
+        )
+        return finding(f"{seen}: port {node.port}")
+    if not node.is_here and sight.peers:
         peers = ", ".join(sight.peers[:3])
         return finding(f"may have registered from {peers}: nothing of this host listens at port {node.port}")
     return None
@@ -191,6 +192,6 @@ def _remote(sight: Sight, node: Node) -> Finding | None:
 
 def _dead(sight: Sight, node: Node, at: str) -> Finding:
     seen = f"is registered, but nothing listens at {at}: the node is dead or has closed its listener"
-    if node.holder is not None:
-        seen += f"; {_whose(node.holder)} holds its registration"
-    return Finding("node", node.name, WRONG, "dead", seen, advice.end_holder(sight, node.holder))
+    if node.holders:
+        seen += f"; {_whose(node.holders[0])} holds its registration"
+    return Finding("node", node.name, WRONG, "dead", seen, advice.end_holders(sight, node.holders))

@@ -58,11 +58,13 @@ def as_text(found: list[Finding], width: int = 0, *, is_coloured: bool = False) 
 
     `width` is that of the terminal, or 0 for lines of any length.
     """
-    lines = []
+    lines, said = [], ""
     for state in (WRONG, WARNING):
         for group in _grouped([finding for finding in found if finding.state == state]):
             lines += _lines(state, _told(group), width, is_coloured=is_coloured)
-            if group[0].to_do:
+            # What is wrong with the port and with its process often has one remedy.
+            if group[0].to_do != said:
+                said = group[0].to_do
                 lines += _wrapped("-> " + printable(group[0].to_do), width, _INDENT, _INDENT + "   ")
     for text in _what_is_ok([finding for finding in found if finding.state == OK]):
         lines += _lines(OK, text, width, is_coloured=is_coloured)
@@ -118,8 +120,10 @@ def _addresses(addresses: list[Finding], names: list[Finding]) -> str:
     others = [finding for finding in addresses if finding.code != "answers"]
     parts = []
     if answering:
-        more = f" and {len(answering) - 2} more" if len(answering) > 2 else ""
-        parts.append(f"{', '.join(answering[:2])}{more} answer{'s' if len(answering) == 1 else ''}")
+        hosts = ", ".join(answering[:2]) + f" and {len(answering) - 2} more"
+        if len(answering) <= 2:
+            hosts = " and ".join(answering)
+        parts.append(f"{hosts} answer{'s' if len(answering) == 1 else ''}")
     refusing = [finding.subject for finding in others if finding.code == "refused"]
     if refusing:
         parts.append(f"nothing listens at {', '.join(refusing[:_MOST_NAMED])}")
@@ -280,7 +284,7 @@ def _node(node: Node, finding: Finding) -> dict[str, object]:
         "user": owner.user if owner else "",
         "since": _utc(owner.since) if owner else None,
         "own_name": evidence.name_of(owner) if owner else "",
-        "holder": node.holder.pid if node.holder else None,
+        "holder": node.holders[0].pid if node.holders else None,
     }
 
 

@@ -1,4 +1,4 @@
-"""Detaches a daemon from its caller.
+"""Detaches a daemon from its caller, and raises the limit of descriptors for any epmd that serves.
 
 The caller waits until the daemon reports that it answers requests, or why it cannot. The caller's exit status
 is therefore reliable. `detach` forks twice: because of the process in between, the daemon is not a session
@@ -11,7 +11,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Container, Iterable
+
+#: Source: sys/syslimits.h of Darwin.
+_OPEN_MAX = 10240
 
 #: The message that requests are answered. No reason of a failure contains this byte.
 _READY = b"\0"
@@ -39,6 +43,33 @@ def _descriptors() -> Iterable[int]:
         listed = []
     # FreeBSD lists the standard ones alone, where no fdescfs is mounted.
     return listed if max(listed, default=0) > 2 else range(1024)
+
+
+def raise_limit(needed: int) -> None:
+    """Raise the descriptor limit as far as the host allows, because each node takes a descriptor.
+
+    Raises OSError if fewer than `needed` descriptors are free afterwards: libev would abort the process.
+    """
+    try:
+        import resource  # no other command line needs it
+
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if sys.platform == "darwin" and not 0 <= hard <= _OPEN_MAX:
+            hard = _OPEN_MAX  # the system reports no limit, and allows no more than this
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (ImportError, OSError, ValueError):
+        pass  # the import needs a descriptor itself; the system may allow less than the limit that it reports
+    free: list[int] = []
+    try:
+        while len(free) < needed:
+            free.append(os.dup(0))
+    except OSError as error:
+        raise OSError(
+            f"{error.strerror}: raise the limit (ulimit -n) by {needed - len(free)} or more"
+        ) from None
+    finally:
+        for descriptor in free:
+            os.close(descriptor)
 
 
 class Caller:

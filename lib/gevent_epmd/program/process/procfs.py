@@ -19,7 +19,8 @@ from typing import NamedTuple
 
 from ...conventions import ValueProblem
 from ...server.networks import plain_host
-from ..options import Options, UsageError, read_options
+from ..line import UsageError
+from ..options import Options, read_options
 
 #: build/epmd.spec puts this text into the executables, in front of the version.
 MARK = b"\ngevent-epmd version "
@@ -231,7 +232,7 @@ def process(pid: int, sockets: frozenset[int]) -> Process:
     pairs = [word.partition("=")[::2] for word in environ or ()]
     return Process(
         pid,
-        _user_of(folder),
+        _user_of(pid),
         path,
         kind,
         version,
@@ -250,7 +251,7 @@ def process(pid: int, sockets: frozenset[int]) -> Process:
 def about(pid: int) -> Program:
     """Return what every user may see of a process."""
     state, since = _stat(_read(f"/proc/{pid}/stat"))
-    return Program(pid, program(pid), _user_of(f"/proc/{pid}"), since, state, tuple(command_line(pid)))
+    return Program(pid, program(pid), _user_of(pid), since, state, tuple(command_line(pid)))
 
 
 def _descriptors(pid: int) -> tuple[int | None, int | None]:
@@ -273,11 +274,10 @@ def user_name(uid: int) -> str:
         return str(uid)
 
 
-def _user_of(path: str) -> str:
-    try:
-        return user_name(os.stat(path).st_uid)
-    except OSError:
-        return ""
+def _user_of(pid: int) -> str:
+    """Return the effective user of a process. The owner of its folder may be root, as after -user."""
+    uid = re.search(rb"^Uid:\s+[0-9]+\s+([0-9]+)", _read(f"/proc/{pid}/status"), re.MULTILINE)
+    return user_name(int(uid[1])) if uid else ""
 
 
 def _kind(pid: int, path: str) -> tuple[str, str]:

@@ -6,9 +6,9 @@ defmodule SampleTest do
     {:ok, peer, node} =
       :peer.start_link(%{
         name: name,
-        host: '127.0.0.1',
+        host: ~c"127.0.0.1",
         longnames: true,
-        args: ['-setcookie', 'biscuit', '-pa' | :code.get_path()]
+        args: [~c"-setcookie", ~c"biscuit", ~c"-pa" | :code.get_path()]
       })
 
     {peer, node}
@@ -16,7 +16,7 @@ defmodule SampleTest do
 
   test "epmd knows this node" do
     {:ok, names} = :net_adm.names({127, 0, 0, 1})
-    assert List.keymember?(names, 'sample', 0)
+    assert List.keymember?(names, ~c"sample", 0)
   end
 
   test "a peer joins, is counted, and leaves" do
