@@ -1033,7 +1033,7 @@ _TABLES: dict[str, list[_Row]] = {
     f"{_LIB}/program/process/store.py": [
         (
             "a node that ended while nobody served is listed",
-            " and not _has_ended(sock)",
+            " and not has_ended(sock)",
             "",
             "program/process/test_store.py: outlive and SIGKILL and source",
         ),

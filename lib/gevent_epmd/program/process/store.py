@@ -111,7 +111,7 @@ def _node(name: str, descriptors: list[int]) -> _Entry | None:
         return None
     try:
         request = parse_request(bytes.fromhex(packet) or content)
-        if isinstance(request, Alive2Request) and not request.refusal() and not _has_ended(sock):
+        if isinstance(request, Alive2Request) and not request.refusal() and not has_ended(sock):
             return _Entry(int(number, 16), name, request, sock)
     except (ValueError, IndexError, ProtocolError):
         pass  # not an entry of this program
@@ -119,7 +119,8 @@ def _node(name: str, descriptors: list[int]) -> _Entry | None:
     return None
 
 
-def _has_ended(sock: _socket.socket) -> bool:
+def has_ended(sock: _socket.socket) -> bool:
+    """Return whether the registration on this connection has ended."""
     try:
         sock.recv(1, _socket.MSG_PEEK | _NOW)
     except BlockingIOError:
