@@ -360,6 +360,12 @@ _TABLES: dict[str, list[_Row]] = {
             "program/command/test_own_options.py: allow_register and InProcess",
         ),
         (
+            "so does one that was taken over",
+            "            self._enable_keepalive()\n            self._wait_for_close()\n",
+            "            self._wait_for_close()\n",
+            "unit/test_inherit.py: kept_alive",
+        ),
+        (
             "STOP always says STOPPED",
             "reply = wire.STOPPED if stopped else wire.NOEXIST",
             "reply = wire.STOPPED",
@@ -1021,13 +1027,13 @@ _TABLES: dict[str, list[_Row]] = {
             "whoever has connected to an address that is given up is cut off",
             "            listener.retire()",
             "            listener.shut_down()",
-            "program/command/test_takeover.py: other_addresses and C and loopback",
+            "program/command/test_takeover.py: other_addresses and Source and loopback",
         ),
     ],
     f"{_LIB}/program/process/store.py": [
         (
             "a node that ended while nobody served is listed",
-            " and not _has_ended(sock)",
+            " and not has_ended(sock)",
             "",
             "program/process/test_store.py: outlive and SIGKILL and source",
         ),

@@ -307,9 +307,9 @@ class Connection:
         """Keep the name registered as long as the connection lasts."""
         self._is_node = True
         self._mapper.unregistered.discard(self)
-        self._enable_keepalive()
         sent = False
         try:
+            self._enable_keepalive()
             sent = self._reply(protocol.alive2_reply(request.highest, node.creation))
             if sent:
                 self._events.replied("EPMD_ALIVE2_RESP", request.name, sent=True)
@@ -345,8 +345,8 @@ class Connection:
     def hold(self, node: Node) -> None:
         """Keep the name of a node registered whose connection another process has accepted and answered."""
         self._is_node = True
-        self._enable_keepalive()
         try:
+            self._enable_keepalive()
             self._wait_for_close()
         finally:
             self._unregister(node)
