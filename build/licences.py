@@ -57,7 +57,7 @@ KNOWN = {
 VERSIONS = {
     "zlib": rb"inflate (\d[\d.]+\d) Copyright",
     "expat": rb"expat_(\d+\.\d+\.\d+)",
-    "libffi": rb"\0(3\.\d+\.\d+)\0",
+    "libffi": rb"(?<![\w.])(3\.\d+\.\d+)\0",  # numbers may be in front of it
     "zstd": rb"\0(1\.\d+\.\d+)\0",
 }
 
