@@ -43,7 +43,7 @@ An option takes precedence over its variable.
   the file takes the link's place. As root, such a link is an error, and so is a link of another user in the
   folder's path.
 - **`-metrics_file`** is written as the user that serves: with `-user`, its folder must be one in which this
-  user may write. The file stays at the end. [Monitoring](operators.md#monitoring) tells how to use it.
+  user may write. The file stays at the end. [Monitoring](monitoring.md#metrics) tells how to use it.
 - **`-pid_exit`** with a process that has ended already makes `-daemon` fail.
 - **`-not_local`** takes addresses or networks, as `-allow` does. A connection from one of them counts as one
   of another host, even if it comes from this host: it cannot register, unless `-allow_register` names it too.

@@ -21,7 +21,7 @@ environment = {**os.environ, "PYTHONPATH": f"{site}:{lib}"}
 
 from gevent_epmd import ThreadedPortMapper  # noqa: E402
 from gevent_epmd.client import register  # noqa: E402
-from gevent_epmd.protocol import frame  # noqa: E402
+from gevent_epmd.wire import frame  # noqa: E402
 
 
 def ask(port: int, *packets: bytes) -> None:

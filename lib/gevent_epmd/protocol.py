@@ -14,25 +14,16 @@ from __future__ import annotations
 from struct import Struct, pack
 
 from .wire import (
-    ALIVE2_REQ as ALIVE2_REQ,
-    ALIVE2_RESP as ALIVE2_RESP,
-    ALIVE2_X_RESP as ALIVE2_X_RESP,
-    DEFAULT_PORT as DEFAULT_PORT,
-    DUMP_REQ as DUMP_REQ,
-    HEADER as HEADER,
-    KILL_NO as KILL_NO,
-    KILL_OK as KILL_OK,
-    KILL_REQ as KILL_REQ,
-    LISTING_PORT_SIZE as LISTING_PORT_SIZE,
-    MOST_PORT as MOST_PORT,
-    NAMES_REQ as NAMES_REQ,
-    NOEXIST as NOEXIST,
-    PORT2_REQ as PORT2_REQ,
-    PORT2_RESP as PORT2_RESP,
-    STOP_REQ as STOP_REQ,
-    STOPPED as STOPPED,
-    frame as frame,
-    listing_port as listing_port,
+    ALIVE2_REQ,
+    ALIVE2_RESP,
+    ALIVE2_X_RESP,
+    DUMP_REQ,
+    HEADER,
+    KILL_REQ,
+    NAMES_REQ,
+    PORT2_REQ,
+    PORT2_RESP,
+    STOP_REQ,
 )
 
 TYPE_CHECKING = False

@@ -1,7 +1,6 @@
 """Packet framing and the constants of the protocol, for callers that cannot afford to import `protocol`.
 
-Imports nothing, because `epmd -names` imports this module at every start of a node. `protocol` exports all of
-it too.
+Imports nothing, because `epmd -names` imports this module at every start of a node.
 
 Source: ERTS User's Guide, "Distribution Protocol"; epmd.h.
 """

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from comparison.masks import in_any_order, masked
 from comparison.rows import Form, Row, Seen, at_once, seen_in
 from comparison.settled import settle, stay_on_one_processor
-from gevent_epmd.protocol import frame
+from gevent_epmd.wire import frame
 from support.daemons import serving_pid
 from support.forms import Process
 from support.paths import TESTS

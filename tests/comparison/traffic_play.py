@@ -27,16 +27,14 @@ from comparison.traffic_steps import (
 )
 from gevent_epmd.protocol import (
     FIRST_VERSION_WITH_32_BITS,
-    HEADER,
     MAX_NAME_CHARACTERS,
-    NOEXIST,
     PORT2_NOT_FOUND,
-    STOPPED,
     Alive2Request,
     name_characters,
     names_line,
     port2_reply,
 )
+from gevent_epmd.wire import HEADER, NOEXIST, STOPPED
 from support.forms import Process
 from support.patience import PATIENCE
 from support.peer import Peer, ask, barrier

@@ -11,15 +11,14 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from gevent_epmd.protocol import (
-    HEADER,
     MAX_NAME_CHARACTERS,
     MAX_PACKET,
     MAX_SYMBOL_BYTES,
     Alive2Request,
     PacketReader,
     ProtocolError,
-    frame,
 )
+from gevent_epmd.wire import HEADER, frame
 
 #: How many connections a batch opens, apart from those that only wait for something to be over.
 CONNECTIONS = 500

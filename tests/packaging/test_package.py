@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+import floor
 from packages import scenes
 from support import markdown
 from support.paths import C_EPMD, FOLDER, ROOT
@@ -115,7 +116,9 @@ def test_names_and_fields(debs: list[Path]) -> None:
     assert field(debs[0], "Architecture") == architecture
     version = run([real(FOLDER), "--version"]).stdout.decode().split()[1]
     assert field(debs[0], "Version") == re.sub(r"\.?(a|b|rc|dev)(\d)", r"~\1\2", version)
-    assert re.match(r"libc6 \(>= 2\.\d+\)", field(debs[0], "Depends"))
+    # What its symbols need, whatever the host has on which the package is made.
+    needed = max(floor.floors(Path(FOLDER).parent).values(), key=floor.parsed)
+    assert field(debs[0], "Depends").startswith(f"libc6 (>= {needed})")
     assert "erlang" not in field(debs[0], "Depends")
 
 

@@ -125,6 +125,10 @@ epmd -names | grep 'name a at port'
 : and after a kill
 kill -KILL "$(systemctl show epmd.service -p MainPID --value)"
 epmd -names | grep 'name a at port'
+
+: and after a take-over, which is a restart
+epmd -takeover 2>&1 | grep -F 'by a restart of epmd.service'
+epmd -names | grep 'name a at port'
 [ "$(connected)" = "$inode" ]
 kill %1
 wait %1 || true

@@ -295,20 +295,20 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "other hosts may DUMP",
-            "frozenset((protocol.PORT2_REQ, protocol.NAMES_REQ))",
-            "frozenset((protocol.PORT2_REQ, protocol.NAMES_REQ, protocol.DUMP_REQ))",
+            "frozenset((wire.PORT2_REQ, wire.NAMES_REQ))",
+            "frozenset((wire.PORT2_REQ, wire.NAMES_REQ, wire.DUMP_REQ))",
             f"{_LISTENING}: strangers and InProcess",
         ),
         (
             "who may register may also KILL",
-            "return tag == protocol.ALIVE2_REQ and is_in(",
+            "return tag == wire.ALIVE2_REQ and is_in(",
             "return is_in(",
             "program/command/test_own_options.py: allow_register and InProcess",
         ),
         (
             "everybody may STOP nodes",
-            "if tag == protocol.STOP_REQ and not self._mapper.settings.relaxed:",
-            "if tag == protocol.STOP_REQ and not self.is_local():",
+            "if tag == wire.STOP_REQ and not self._mapper.settings.relaxed:",
+            "if tag == wire.STOP_REQ and not self.is_local():",
             f"{_WIRE} and STOP",
         ),
         (
@@ -360,9 +360,15 @@ _TABLES: dict[str, list[_Row]] = {
             "program/command/test_own_options.py: allow_register and InProcess",
         ),
         (
+            "so does one that was taken over",
+            "            self._enable_keepalive()\n            self._wait_for_close()\n",
+            "            self._wait_for_close()\n",
+            "unit/test_inherit.py: kept_alive",
+        ),
+        (
             "STOP always says STOPPED",
-            "reply = protocol.STOPPED if stopped else protocol.NOEXIST",
-            "reply = protocol.STOPPED",
+            "reply = wire.STOPPED if stopped else wire.NOEXIST",
+            "reply = wire.STOPPED",
             f"{_WIRE} and STOP",
         ),
         (
@@ -752,6 +758,12 @@ _TABLES: dict[str, list[_Row]] = {
     ],
     f"{_LIB}/program/options.py": [
         (
+            "two of an option's values are one",
+            "else [*self[name], value]",
+            "else [value]",
+            "program/command/test_quick.py: as_docopt_reads",
+        ),
+        (
             "a variable that counts if it is set at all has to have a value",
             '"ERL_EPMD_RELAXED_COMMAND_CHECK" in environ',
             'bool(environ.get("ERL_EPMD_RELAXED_COMMAND_CHECK"))',
@@ -818,12 +830,6 @@ _TABLES: dict[str, list[_Row]] = {
             "        if last and rest and not",
             '        if last == word == "--help" and rest and not',
             f"{_LINE} and test_usage and names",
-        ),
-        (
-            "two of an option's values are one",
-            "else [*self[name], value]",
-            "else [value]",
-            "program/command/test_quick.py: as_docopt_reads",
         ),
         (
             "-port without a number fails with a traceback",
@@ -1021,13 +1027,13 @@ _TABLES: dict[str, list[_Row]] = {
             "whoever has connected to an address that is given up is cut off",
             "            listener.retire()",
             "            listener.shut_down()",
-            "program/command/test_takeover.py: other_addresses and C and loopback",
+            "program/command/test_takeover.py: other_addresses and Source and loopback",
         ),
     ],
     f"{_LIB}/program/process/store.py": [
         (
             "a node that ended while nobody served is listed",
-            " and not _has_ended(sock)",
+            " and not has_ended(sock)",
             "",
             "program/process/test_store.py: outlive and SIGKILL and source",
         ),

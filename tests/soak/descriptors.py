@@ -6,7 +6,7 @@ import resource
 import time
 from contextlib import ExitStack
 
-from gevent_epmd.protocol import frame
+from gevent_epmd.wire import frame
 from soak.crowd import Crowd, still_serves
 from soak.measure import Worker, descriptors, judge, resident, share_beside_a_loop, share_of_a_core
 from soak.play import Figures, Form, Scale, scene, variant

@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gevent_epmd import protocol
-from gevent_epmd.protocol import Alive2Request, PacketReader, Port2Request, ProtocolError, frame
+from gevent_epmd.protocol import Alive2Request, PacketReader, Port2Request, ProtocolError
 from gevent_epmd.server.registry import NodeRefused, Registry
+from gevent_epmd.wire import frame
 from soak.crowd import quick, still_serves
 from soak.play import Figures, Form, Scale, scene
 from support.paths import TESTS

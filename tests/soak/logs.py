@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 
-from gevent_epmd.protocol import frame
+from gevent_epmd.wire import frame
 from soak.crowd import quick
 from soak.play import Figures, Form, Scale, scene
 from support.daemons import daemon

@@ -6,7 +6,8 @@ import random
 import time
 from collections import deque
 
-from gevent_epmd.protocol import frame, port2_reply
+from gevent_epmd.protocol import port2_reply
+from gevent_epmd.wire import frame
 from soak.crowd import quick, still_serves
 from soak.measure import resident
 from soak.play import Figures, Form, Scale, scene

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 
-from gevent_epmd.protocol import frame
+from gevent_epmd.wire import frame
 from soak.crowd import Crowd, still_serves, ticks
 from soak.measure import Worker, judge, resident
 from soak.play import Figures, Form, Scale, scene

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from gevent_epmd.protocol import frame
+from gevent_epmd.wire import frame
 from soak.crowd import quick, still_serves
 from soak.measure import Worker, descriptors, resident
 from soak.play import Figures, Form, Scale, scene

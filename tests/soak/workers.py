@@ -10,7 +10,7 @@ import select
 import sys
 import time
 
-from gevent_epmd.protocol import frame
+from gevent_epmd.wire import frame
 from soak.crowd import quick
 from soak.measure import held_back
 from support.patience import PATIENCE

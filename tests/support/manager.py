@@ -33,7 +33,7 @@ os.execv(sys.argv[3], sys.argv[3:])
 class Manager:
     """Has a socket to listen on, and a descriptor store; `store` has its entries by their names.
 
-    Like systemd, it drops a stored connection that has ended in both directions.
+    Whoever holds `lock` makes it slow: it receives nothing meanwhile.
     """
 
     def __init__(self, folder: Path, **environ: str) -> None:
@@ -47,12 +47,12 @@ class Manager:
         self._notified = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._notified.bind(str(self._path))
         self._ends, self._end = os.pipe()
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self._receiver = threading.Thread(target=self._receive_all)
         self._receiver.start()
 
     def start(self, *options: str, command: list[str] | None = None) -> subprocess.Popen[bytes]:
-        with self._lock:
+        with self.lock:
             stored = [(name, fd) for name, fds in self.store.items() for fd in fds]
         fds = [self.sock.fileno(), *(fd for _, fd in stored)]
         names = ["epmd.socket", *(name for name, _ in stored)]
@@ -70,7 +70,7 @@ class Manager:
 
     def entries(self, kind: str = "epmd/node.") -> list[str]:
         """The names of the entries that begin so."""
-        with self._lock:
+        with self.lock:
             return [name for name in self.store if name.startswith(kind)]
 
     def _receive_all(self) -> None:
@@ -79,7 +79,7 @@ class Manager:
             fds = array.array("i")
             for _, _, data in ancillary:
                 fds.frombytes(data)
-            with self._lock:
+            with self.lock:
                 self._receive(dict(line.split("=", 1) for line in text.decode().splitlines()), list(fds))
 
     def _receive(self, told: dict[str, str], fds: list[int]) -> None:

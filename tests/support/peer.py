@@ -7,7 +7,8 @@ import select
 import socket
 import struct
 
-from gevent_epmd.protocol import Alive2Request, Port2Request, frame
+from gevent_epmd.protocol import Alive2Request, Port2Request
+from gevent_epmd.wire import frame
 from support.forms import Server
 from support.patience import PATIENCE, wait_until
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from gevent_epmd.protocol import Alive2Request, frame, port2_reply
+from gevent_epmd.protocol import Alive2Request, port2_reply
+from gevent_epmd.wire import frame
 from support.peer import node
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from gevent_epmd.protocol import HEADER
+from gevent_epmd.wire import HEADER
 from support.forms import Server
 from support.patience import wait_until
 from support.peer import Peer, ask, barrier, names, register

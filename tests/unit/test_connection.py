@@ -9,13 +9,13 @@ from collections.abc import Iterator
 import gevent
 import pytest
 
-from gevent_epmd.protocol import frame
 from gevent_epmd.server import connection as module
 from gevent_epmd.server.connection import Connection
 from gevent_epmd.server.events import Events
 from gevent_epmd.server.log import Log
 from gevent_epmd.server.mapper import Mapper
 from gevent_epmd.server.settings import Settings
+from gevent_epmd.wire import frame
 from support.patience import PATIENCE
 
 pytestmark = pytest.mark.measured

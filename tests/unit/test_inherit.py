@@ -10,7 +10,6 @@ from contextlib import ExitStack, closing
 import gevent
 import pytest
 
-from gevent_epmd.protocol import frame
 from gevent_epmd.server.acceptor import new_mapper
 from gevent_epmd.server.events import Events
 from gevent_epmd.server.inherit import Inheritance, inherit
@@ -19,6 +18,7 @@ from gevent_epmd.server.log import Log
 from gevent_epmd.server.mapper import Mapper
 from gevent_epmd.server.networks import read_network
 from gevent_epmd.server.settings import Settings
+from gevent_epmd.wire import frame
 from support.patience import PATIENCE
 from support.peer import node
 

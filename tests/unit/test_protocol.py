@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import example, given, strategies as st
 
-from gevent_epmd import protocol
+from gevent_epmd import protocol, wire
 from gevent_epmd.protocol import (
-    HEADER,
     MAX_PACKET,
     Alive2Request,
     BareRequest,
@@ -17,9 +16,9 @@ from gevent_epmd.protocol import (
     StopRequest,
     alive2_refusal,
     alive2_reply,
-    frame,
     parse_request,
 )
+from gevent_epmd.wire import HEADER, frame
 from support.wire_cases import CASES
 
 pytestmark = pytest.mark.measured
@@ -40,7 +39,7 @@ REQUESTS = st.one_of(
     ),
     st.builds(Port2Request, NAMES.map(str.encode)),
     st.builds(StopRequest, NAMES.map(str.encode)),
-    st.sampled_from([protocol.NAMES_REQ, protocol.DUMP_REQ, protocol.KILL_REQ]).map(BareRequest),
+    st.sampled_from([wire.NAMES_REQ, wire.DUMP_REQ, wire.KILL_REQ]).map(BareRequest),
 )
 
 

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from gevent_epmd.protocol import NAMES_REQ, BareRequest, Port2Request
+from gevent_epmd.protocol import BareRequest, Port2Request
 from gevent_epmd.server.registry import NodeRefused, Registry
+from gevent_epmd.wire import NAMES_REQ
 from support.peer import node
 
 pytestmark = pytest.mark.measured

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from comparison.traffic_steps import CONNECTIONS, batch_of, heard
-from gevent_epmd.protocol import frame
+from gevent_epmd.wire import frame
 
 
 def test_a_batch_is_always_the_same() -> None:

@@ -12,7 +12,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ..protocol import ALIVE2_REQ, ALIVE2_X_RESP, PORT2_RESP, Alive2Request, ProtocolError
+from ..protocol import Alive2Request, ProtocolError
+from ..wire import ALIVE2_REQ, ALIVE2_X_RESP, PORT2_RESP
 
 ALIVE2_X_RESP_SIZE = 6
 

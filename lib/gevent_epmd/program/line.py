@@ -12,8 +12,10 @@ from ..wire import MOST_PORT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from typing import Any
+    from collections.abc import Mapping, Sequence
+
+    #: An option, and its value, or None.
+    Word = tuple[str, str | None]
 
 #: The options of the command lines that every start of a node runs, and whether a value follows. `options`
 #: reads all of them from USAGE, and a test compares.
@@ -27,9 +29,6 @@ INTERACTIVE = ("-names", "-dump", "-started", "-kill", "-stop", "-check", *ABOUT
 _AFTER_CHECK = frozenset(("-json", "-nagios", "-accept", "-host", "-port"))
 #: C's option for the usage text. It is not in USAGE, because it is an error: the text goes to stderr.
 _USAGE_OPTION = "-help"
-
-#: An option, and its value, or None.
-Word = tuple[str, "str | None"]
 
 
 class UsageError(Exception):
@@ -63,25 +62,6 @@ def read(arguments: Sequence[str], known: Mapping[str, bool]) -> list[Word]:
             but = ", but for those about it" if last == "-check" else ""
             raise UsageError(f"{last} must be the last option{but}")
     return found
-
-
-class Found(dict[str, "Any"]):
-    """The options of a line as docopt returns them, by their names with two dashes: how often, or a list of
-    all values. An option that is not there is [], which is false and an empty list of values."""
-
-    def __init__(self, words: Iterable[Word]) -> None:
-        for word, value in words:
-            name = dashed(word)
-            self[name] = self.get(name, 0) + 1 if value is None else [*self[name], value]
-
-    def __missing__(self, _option: str) -> list[str]:
-        return []
-
-
-def dashed(option: str) -> str:
-    """Return the option as docopt spells it: with one dash if its name is a letter, else with two."""
-    name = option.lstrip("-")
-    return f"-{name}" if len(name) == 1 else f"--{name}"
 
 
 def port(values: Sequence[str], environ: Mapping[str, str], least: int = 1) -> int:

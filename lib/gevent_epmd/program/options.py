@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ..conventions import MOST_SECONDS, ValueProblem, read_number
 from ..server.settings import DEFAULT_PACKET_TIMEOUT, Settings
@@ -175,7 +175,7 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Option
     for an invalid value.
     """
     found = _found(arguments)
-    command = next((c for c in line.INTERACTIVE if found[line.dashed(c)]), None)
+    command = next((c for c in line.INTERACTIVE if found[_dashed(c)]), None)
     if command in line.ABOUT_ITSELF:
         environ = {}
     # An interactive call must not fail because of a variable that is meant for an epmd that serves.
@@ -278,10 +278,29 @@ def known_options() -> dict[str, bool]:
     return known
 
 
+class _Found(dict[str, "Any"]):
+    """The options of a line as docopt returns them, by their names with two dashes: how often, or a list of
+    all values. An option that is not there is [], which is false and an empty list of values."""
+
+    def __init__(self, words: Iterable[line.Word]) -> None:
+        for word, value in words:
+            name = _dashed(word)
+            self[name] = self.get(name, 0) + 1 if value is None else [*self[name], value]
+
+    def __missing__(self, _option: str) -> list[str]:
+        return []
+
+
+def _dashed(option: str) -> str:
+    """Return the option as docopt spells it: with one dash if its name is a letter, else with two."""
+    name = option.lstrip("-")
+    return f"-{name}" if len(name) == 1 else f"--{name}"
+
+
 def _found(arguments: Sequence[str]) -> dict[str, Any]:
     try:
         # docopt and its imports would add 6 ms to a start by a node.
-        return line.Found(line.read(arguments, line.QUICK))
+        return _Found(line.read(arguments, line.QUICK))
     except UsageError:
         return _docopt(line.read(arguments, known_options()))
 
@@ -298,7 +317,7 @@ def _docopt(words: list[line.Word]) -> dict[str, Any]:
     pattern = USAGE.split("\n", 1)[0]
     options = "\n".join(match.group() for match in re.finditer(_OPTION_LINE, USAGE))
     doubled = re.sub(r"(?<![\w-])-(?=\w\w)", "--", f"{pattern}\n\noptions:\n{options}\n")
-    given = [line.dashed(option) + ("" if value is None else f"={value}") for option, value in words]
+    given = [_dashed(option) + ("" if value is None else f"={value}") for option, value in words]
     try:
         return docopt(doubled, given, default_help=False)
     except DocoptExit as error:  # pragma: no cover - docopt reads what `line.read` lets through
@@ -312,7 +331,7 @@ class _Place:
     """
 
     def __init__(self, found: dict[str, Any], environ: Mapping[str, str]) -> None:
-        given = [option for option in ("-loopback", "-address") if found[line.dashed(option)]]
+        given = [option for option in ("-loopback", "-address") if found[_dashed(option)]]
         loopback = bool(found["--loopback"])
         text = (found["--address"] or [""])[-1]
         if not given:

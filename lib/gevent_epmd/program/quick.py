@@ -38,15 +38,15 @@ _PATIENCE = 0.5
 def answer(arguments: Sequence[str], environ: Mapping[str, str]) -> int | None:
     """Run a quick command line and return its exit status. Returns None for every other command line."""
     try:
-        found = line.Found(line.read(arguments, line.QUICK))
-        port = line.port(found["--port"], environ)
+        words = line.read(arguments, line.QUICK)
+        port = line.port([value for _, value in words if value is not None], environ)
     except (line.UsageError, line.UsageWanted, ValueProblem):
         return None
-    for command in ("names", "started"):
-        if found[f"--{command}"]:
-            _empty_folder()
-            return calls.call(calls.Ask(command, port))
-    return 0 if found["--daemon"] and _is_served(port, environ) else None
+    given = dict(words)
+    if "-names" in given or "-started" in given:
+        _empty_folder()
+        return calls.call(calls.Ask("names" if "-names" in given else "started", port))
+    return 0 if "-daemon" in given and _is_served(port, environ) else None
 
 
 def _empty_folder() -> None:

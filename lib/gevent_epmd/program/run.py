@@ -101,7 +101,6 @@ def _serve(
         _tell_that_it_serves(options, events, caller, take_over)
         if store is not None:
             # Not before: systemd listens to the main process only, and this one may have just become that.
-            mapper.store = store
             store.start()
         mapper.count_idle_time_anew()
     elif caller is not None:
@@ -130,8 +129,12 @@ def _store(options: Options, mapper: Mapper, stored: list[systemd.Stored], event
     if taken.names:
         events.took_back(len(taken.names))
     path = os.environ.get("NOTIFY_SOCKET")
+    if not path:
+        return None
     # What was taken back must be removed at its end, even if nothing else is to be stored.
-    return Store(mapper, events, systemd.address_of(path), taken, options.store) if path else None
+    store = Store(mapper, events, systemd.address_of(path), taken, options.store)
+    mapper.store = store
+    return store
 
 
 def _must_be_reached(mapper: Mapper, hosts: list[str]) -> None:

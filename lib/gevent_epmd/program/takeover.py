@@ -32,17 +32,10 @@ from typing import NamedTuple
 
 from .. import __version__
 from ..client import answers, exchange
-from ..protocol import (
-    DUMP_REQ,
-    HEADER,
-    LISTING_PORT_SIZE,
-    Alive2Request,
-    Port2Request,
-    ProtocolError,
-    names_line,
-)
+from ..protocol import Alive2Request, Port2Request, ProtocolError, names_line
 from ..server.listeners import ListenError, change_addresses, close_all
 from ..server.registry import CREATIONS_NAME
+from ..wire import DUMP_REQ, HEADER, LISTING_PORT_SIZE
 from .process import procfs
 from .process.daemon import close_inherited
 

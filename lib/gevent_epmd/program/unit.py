@@ -18,7 +18,8 @@ import time
 from typing import NamedTuple
 
 from ..client import exchange
-from ..protocol import NAMES_REQ, names_line
+from ..protocol import names_line
+from ..wire import NAMES_REQ
 from .process import procfs, store
 from .takeover import Former, TakeOver, TakeOverError
 
@@ -58,7 +59,11 @@ def take_over(former: Former) -> str:
         take.abandon()
         sender.close()
     listed = _listing(former.port).split(b"\n")
-    missing = [node for node, _ in left.nodes if names_line(node.name, node.port).strip() not in listed]
+    missing = [
+        node
+        for node, sock in left.nodes
+        if names_line(node.name, node.port).strip() not in listed and not store.has_ended(sock)
+    ]
     if missing:
         lost = f"{len(missing)} of {len(left.nodes)} nodes have to register again"
         raise TakeOverError(f"{former.unit} was restarted, but {lost}")

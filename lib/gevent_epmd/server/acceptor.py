@@ -16,9 +16,9 @@ from collections.abc import Iterable
 
 from gevent.server import StreamServer
 
-from . import unpatched
 from .connection import Connection, serve
 from .events import Events
+from .log import unpatched_poll
 from .mapper import Mapper
 from .settings import Settings
 
@@ -74,7 +74,7 @@ class Acceptor(StreamServer):
         self._mapper = mapper
         self._shared = shared
         self._resume: Any = None
-        self._poll = unpatched.poll()
+        self._poll = unpatched_poll()
         self._poll.register(self.socket, select.POLLIN)
 
     def close(self) -> None:

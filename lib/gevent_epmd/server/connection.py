@@ -28,7 +28,7 @@ from struct import pack
 from gevent import sleep
 from greenlet import getcurrent, greenlet
 
-from .. import protocol
+from .. import protocol, wire
 from ..protocol import Alive2Request, BareRequest, Port2Request, ProtocolError, RequestDenied, StopRequest
 from .mapper import Mapper
 from .networks import Network, is_in, is_local, peer_name
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from typing import Any, ClassVar
 
 #: The requests that peers on other hosts may make as well.
-_FOR_ALL = frozenset((protocol.PORT2_REQ, protocol.NAMES_REQ))
+_FOR_ALL = frozenset((wire.PORT2_REQ, wire.NAMES_REQ))
 
 #: How many greenlets to keep without a connection. Each takes about 7 KB.
 _MOST_IDLE = 64
@@ -66,9 +66,9 @@ _RESET_ON_CLOSE = pack("ii", 1, 0)  # struct linger: on, 0 seconds
 
 
 #: How many bytes to read first: the greatest request.
-_MOST = protocol.HEADER + protocol.MAX_PACKET
+_MOST = wire.HEADER + protocol.MAX_PACKET
 #: The size of a request without arguments.
-_BARE = protocol.HEADER + 1
+_BARE = wire.HEADER + 1
 
 
 def serve(mapper: Mapper, sock: _socket.socket, peer: tuple[Any, ...]) -> None:
@@ -165,7 +165,7 @@ class Connection:
         """Return whether the peer may make requests with this tag."""
         if tag in _FOR_ALL or self.is_local():
             return True
-        return tag == protocol.ALIVE2_REQ and is_in(self._peer[0], self._mapper.settings.allow_register)
+        return tag == wire.ALIVE2_REQ and is_in(self._peer[0], self._mapper.settings.allow_register)
 
     def refuse(self) -> None:
         """Close the connection instead of serving it."""
@@ -290,7 +290,7 @@ class Connection:
         self._events.requested(title, allowed=allowed)
         if not allowed:
             raise RequestDenied(f"{title} from non local address")
-        if tag == protocol.STOP_REQ and not self._mapper.settings.relaxed:
+        if tag == wire.STOP_REQ and not self._mapper.settings.relaxed:
             raise RequestDenied(f"Disallowed {title}, no relaxed_command_check")
         self._HANDLERS[tag](self, protocol.parse_request(packet))
 
@@ -307,9 +307,9 @@ class Connection:
         """Keep the name registered as long as the connection lasts."""
         self._is_node = True
         self._mapper.unregistered.discard(self)
-        self._enable_keepalive()
         sent = False
         try:
+            self._enable_keepalive()
             sent = self._reply(protocol.alive2_reply(request.highest, node.creation))
             if sent:
                 self._events.replied("EPMD_ALIVE2_RESP", request.name, sent=True)
@@ -345,8 +345,8 @@ class Connection:
     def hold(self, node: Node) -> None:
         """Keep the name of a node registered whose connection another process has accepted and answered."""
         self._is_node = True
-        self._enable_keepalive()
         try:
+            self._enable_keepalive()
             self._wait_for_close()
         finally:
             self._unregister(node)
@@ -404,12 +404,12 @@ class Connection:
         mapper = self._mapper
         if not mapper.may_be_killed():
             self._events.kill_refused(self)
-            self._reply_to_kill(protocol.KILL_NO)
+            self._reply_to_kill(wire.KILL_NO)
             return
         # A caller that reads "OK" may start the next epmd at once, so the port must be free by then.
         mapper.close_listeners()
         try:
-            self._reply_to_kill(protocol.KILL_OK)
+            self._reply_to_kill(wire.KILL_OK)
         finally:
             self._events.killed()
             self.hang_up()
@@ -421,16 +421,16 @@ class Connection:
 
     def _do_stop(self, request: StopRequest) -> None:
         stopped = self._mapper.node_stop(request.name)
-        reply = protocol.STOPPED if stopped else protocol.NOEXIST
+        reply = wire.STOPPED if stopped else wire.NOEXIST
         self._events.replied(f"STOP_RESP {reply.decode()}", sent=self._reply(reply))
 
     _HANDLERS: ClassVar[dict[int, Callable[[Connection, Any], None]]] = {
-        protocol.ALIVE2_REQ: _do_alive2,
-        protocol.PORT2_REQ: _do_port2,
-        protocol.NAMES_REQ: _do_names,
-        protocol.DUMP_REQ: _do_dump,
-        protocol.KILL_REQ: _do_kill,
-        protocol.STOP_REQ: _do_stop,
+        wire.ALIVE2_REQ: _do_alive2,
+        wire.PORT2_REQ: _do_port2,
+        wire.NAMES_REQ: _do_names,
+        wire.DUMP_REQ: _do_dump,
+        wire.KILL_REQ: _do_kill,
+        wire.STOP_REQ: _do_stop,
     }
 
     # --- Replies ---

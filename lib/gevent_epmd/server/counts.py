@@ -8,7 +8,7 @@ C's epmd has no counterpart.
 
 from __future__ import annotations
 
-from ..protocol import ALIVE2_REQ, DUMP_REQ, KILL_REQ, NAMES_REQ, PORT2_REQ, STOP_REQ
+from ..wire import ALIVE2_REQ, DUMP_REQ, KILL_REQ, NAMES_REQ, PORT2_REQ, STOP_REQ
 
 #: The kind of request that each tag stands for.
 KINDS = {

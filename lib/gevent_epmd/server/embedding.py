@@ -34,7 +34,7 @@ from gevent.event import Event
 
 from ..client import NamedPort, Registration, api, waiting
 from ..conventions import served_by_threads
-from ..protocol import DEFAULT_PORT
+from ..wire import DEFAULT_PORT
 from . import listeners
 from .acceptor import new_mapper
 from .events import Events

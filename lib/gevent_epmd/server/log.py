@@ -28,6 +28,7 @@ from ..conventions import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import select
     from typing import Any
 
 _DUMPED = 1024
@@ -208,8 +209,6 @@ class Log:
     def _put(self, text: str) -> None:
         try:
             from select import PIPE_BUF, POLLOUT
-
-            from . import unpatched
         except ImportError:  # no descriptor is left, and the process ends for that reason
             os.write(2, text.encode("utf-8", "surrogateescape") + b"\r\n")
             return
@@ -218,7 +217,7 @@ class Log:
         end = b"\n" if self._goes_to_journal() else b"\r\n"
         line = text.encode("utf-8", "surrogateescape")[: PIPE_BUF - len(end)] + end
         descriptor, size = _way_out()
-        poll = unpatched.poll()
+        poll = unpatched_poll()
         poll.register(2, POLLOUT)
         try:
             while line and poll.poll(0) and (written := os.write(descriptor, line[:size])):
@@ -240,6 +239,19 @@ def is_journal(descriptor: int, stream: str) -> bool:
     except OSError:
         return False  # it is closed
     return stream == f"{status.st_dev}:{status.st_ino}"
+
+
+def unpatched_poll() -> select.poll:
+    """Return a select.poll as it was before gevent's monkey patching.
+
+    gevent's version switches to the hub even with a timeout of 0. Callbacks of the event loop must not
+    switch, and they use this.
+    """
+    import select  # here, because a start pays for it
+
+    monkey = sys.modules.get("gevent.monkey")
+    original: type[select.poll] = monkey.get_original("select", "poll") if monkey else select.poll
+    return original()
 
 
 #: The terminal that is stderr: its device, and our own descriptor of it, or None if it cannot be opened.

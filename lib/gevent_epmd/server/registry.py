@@ -18,7 +18,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
-from .. import protocol
+from .. import protocol, wire
 from ..protocol import Alive2Request, BareRequest, Complaint, Port2Request
 
 TYPE_CHECKING = False
@@ -212,7 +212,7 @@ class Registry:
         whose node is unknown, is not kept.
         """
         if len(reply) <= _MOST_KEPT:
-            self.replies[protocol.frame(request.packet())] = reply
+            self.replies[wire.frame(request.packet())] = reply
 
     def dump_reply(self, port: int) -> bytes:
         """Return the reply to DUMP. `port` is that of this epmd."""

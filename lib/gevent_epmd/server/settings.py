@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..protocol import DEFAULT_PORT, MOST_PORT
+from ..wire import DEFAULT_PORT, MOST_PORT
 from .networks import Network, read_network
 
 TYPE_CHECKING = False

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from gevent_epmd.program.process.watch import gone
-from gevent_epmd.protocol import frame
+from gevent_epmd.wire import frame
 from support.daemons import daemon, end, serving_pid
 from support.forms import Folder, Source
 from support.marks import forms

@@ -175,7 +175,7 @@ def test_line_is_read_as_docopt_reads_it(words: list[str]) -> None:
         read = line.read(words, KNOWN)
     except line.UsageError:
         return
-    found = line.Found(("-debug" if option == "-d" else option, value) for option, value in read)
+    found = options._Found(("-debug" if option == "-d" else option, value) for option, value in read)
     for option, value in options._docopt(read).items():
         assert (found[option] or None) == (value or None), option
     try:

@@ -17,7 +17,7 @@ import pytest
 
 from gevent_epmd import ThreadedPortMapper, client
 from gevent_epmd.program.process.watch import gone
-from gevent_epmd.protocol import frame
+from gevent_epmd.wire import frame
 from support.daemons import listening_at
 from support.forms import Built, C, Folder, Process, Source
 from support.patience import PATIENCE, wait_until

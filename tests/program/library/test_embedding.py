@@ -13,8 +13,8 @@ from gevent import get_hub, socket
 from gevent.threadpool import ThreadPool
 
 from gevent_epmd import PortMapper, ThreadedPortMapper, client
-from gevent_epmd.protocol import frame
 from gevent_epmd.server.listeners import ListenError, PortInUseError
+from gevent_epmd.wire import frame
 from support.patience import PATIENCE, wait_until
 from support.peer import Peer, node, try_to_register
 from support.ports import answers, reserved_port

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from comparison.settled import settle
-from gevent_epmd.protocol import NOEXIST, STOPPED, alive2_refusal, frame
+from gevent_epmd.protocol import alive2_refusal
 from gevent_epmd.server.settings import DEFAULT_PACKET_TIMEOUT
+from gevent_epmd.wire import NOEXIST, STOPPED, frame
 from support.forms import InProcess, Source
 from support.marks import forms
 from support.patience import IN_VAIN, PATIENCE, wait_until, whole_seconds

@@ -17,10 +17,10 @@ from gevent import get_hub
 
 from comparison.masks import without_peers
 from comparison.settled import settle
-from gevent_epmd.protocol import frame
 from gevent_epmd.server.events import Events
 from gevent_epmd.server.log import Log, printable
 from gevent_epmd.server.registry import NodeRefused
+from gevent_epmd.wire import frame
 from support.forms import Folder, InProcess, Source
 from support.marks import forms
 from support.paths import ROOT

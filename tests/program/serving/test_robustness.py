@@ -7,7 +7,7 @@ import contextlib
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from gevent_epmd.protocol import frame
+from gevent_epmd.wire import frame
 from support.forms import InProcess
 from support.marks import forms
 from support.peer import Peer, barrier, look_up, names, node, register

@@ -7,8 +7,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from gevent_epmd.protocol import frame
 from gevent_epmd.server import mapper
+from gevent_epmd.wire import frame
 from soak.crowd import Crowd
 from soak.measure import descriptors
 from support.forms import Built, InProcess, Source

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gevent_epmd.protocol import HEADER, MAX_PACKET
+from gevent_epmd.protocol import MAX_PACKET
+from gevent_epmd.wire import HEADER
 from support.differences import is_listed
 from support.forms import FORMS, C, InProcess
 from support.patience import wait_until

@@ -45,7 +45,8 @@ Registry.live = lambda self: iter(self._live.values())
     (
         "a NUL after a looked-up name counts",
         """
-from gevent_epmd.protocol import PORT2_REQ, Port2Request, _REQUESTS
+from gevent_epmd.protocol import Port2Request, _REQUESTS
+from gevent_epmd.wire import PORT2_REQ
 _REQUESTS[PORT2_REQ] = ("PORT2_REQ", lambda packet: Port2Request(packet[1:]))
 """,
         None,
@@ -53,7 +54,7 @@ _REQUESTS[PORT2_REQ] = ("PORT2_REQ", lambda packet: Port2Request(packet[1:]))
     (
         "a port turned round",
         """
-from gevent_epmd import protocol
+from gevent_epmd import protocol, wire
 right = protocol.port2_reply
 def port2_reply(node):
     reply = right(node)
@@ -83,7 +84,7 @@ Connection._stay_refused = lambda self, request: self._reply(protocol.alive2_ref
         "an error inside",
         """
 from gevent_epmd.server.connection import Connection, protocol
-Connection._HANDLERS[protocol.DUMP_REQ] = None
+Connection._HANDLERS[wire.DUMP_REQ] = None
 """,
         1,
     ),

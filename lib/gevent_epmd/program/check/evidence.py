@@ -85,7 +85,7 @@ def gather(
         procfs.process(pid, frozenset(sock.inode for sock in listening if pid in held.get(sock.inode, ())))
         for pid in pids
     ]
-    suspects = [pid for pid in procfs.named_epmd() if pid not in pids]
+    epmds = [pid for pid in procfs.named_epmd() if pid not in pids]
     return Evidence(
         processes=tuple(processes),
         users={uid: procfs.user_name(uid) for uid in {sock.uid for sock in listening}},
@@ -99,8 +99,8 @@ def gather(
             for number, inodes in of_nodes.items()
         },
         peers=_foreign(end.remote[0] for end in connected if end.local[1] == port),
-        suspects=tuple(map(seen.program, suspects)) if not processes else (),
-        others=_others(suspects, port, table, seen),
+        suspects=() if processes or not listening else _suspects(epmds, port, seen),
+        others=_others(epmds, port, table, seen),
         erl=started_by_erl(),
     )
 
@@ -163,7 +163,15 @@ def _others(
     return {number: program for number, program in sorted(found.items()) if number in table}
 
 
+def _suspects(pids: Iterable[int], port: int, seen: _Seen) -> tuple[procfs.Program, ...]:
+    """Return the epmds that may serve the port: by their command lines, or else those that name no port."""
+    told = {pid: _told(seen, pid) for pid in pids}
+    found = [pid for pid in told if told[pid] == port] or [pid for pid in told if told[pid] == 0]
+    return tuple(map(seen.program, found))
+
+
 def _told(seen: _Seen, pid: int) -> int:
+    """Return the port on the command line of a process, or 0."""
     line = seen.program(pid).line
     values = [value for option, value in pairwise(line) if option == "-port"]
     return int(values[-1]) if values and values[-1].isdecimal() and len(values[-1]) <= 5 else 0

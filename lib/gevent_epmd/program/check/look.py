@@ -183,7 +183,7 @@ def look_here(port: int, tell: Tell) -> Sight:
     late_names = sum(_is_new(name.canonical, round_.found) for name in round_.found.values())
     named = frozenset(place for name in round_.found.values() for place in name.places if probe.is_own(place))
     sight = Sight("", port, round_.found, round_.answers, named, late=round_.late(own), late_names=late_names)
-    return _with_nodes(_first_of_lists(sight), budget, tell)
+    return _with_nodes(_with_list(sight), budget, tell)
 
 
 def _with_nodes(sight: Sight, budget: _Budget, tell: Tell) -> Sight:
@@ -242,16 +242,18 @@ def look_at(host: str, port: int, tell: Tell) -> Sight:
     round_ = _Round(port, budget, tell)
     round_.go([host], [])
     round_.go([], round_.places())
-    sight = _first_of_lists(Sight(host, port, round_.found, round_.answers, late=round_.late([])))
+    sight = _with_list(Sight(host, port, round_.found, round_.answers, late=round_.late([])))
     served = sorted(sight.served(), key=lambda place: place.family != _socket.AF_INET)
     return sight._replace(nodes=_nodes(sight, lambda _: served, budget, tell))
 
 
-def _first_of_lists(sight: Sight) -> Sight:
-    """Return it with the nodes of the first address alone: lists may be long, and are the same."""
-    first = sight.served()[:1]
-    kept = {at: answer if at in first else answer._replace(nodes=()) for at, answer in sight.answers.items()}
-    return sight._replace(answers=kept)
+def _with_list(sight: Sight) -> Sight:
+    """Return it with the list of nodes of the first address that answers."""
+    for at in sight.served()[:1]:
+        answer = probe.ask(at, sight.port) if sight.answers[at].more else sight.answers[at]
+        if answer.code == ANSWERS:
+            return sight._replace(answers=sight.answers | {at: answer})
+    return sight
 
 
 class _Round:
@@ -280,7 +282,8 @@ class _Round:
         places = [place for place in dict.fromkeys(places) if place not in self.answers]
         places = places[: _MOST_ADDRESSES - len(self.answers)]
         looks = [partial(probe.look_up, name) for name in names]
-        asks = [partial(probe.ask, place, self._port) for place in places]
+        # Many addresses may give a long list each, and it is the same.
+        asks = [partial(probe.ask, place, self._port, 0) for place in places]
         jobs: list[Callable[[], Found | Answer]] = [*looks, *asks]
         if not jobs:
             return

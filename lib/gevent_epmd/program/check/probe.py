@@ -120,20 +120,20 @@ def look_up(name: str) -> Found:
     return Found(tuple(places)[:_MOST_PLACES], canonical, more=max(len(places) - _MOST_PLACES, 0))
 
 
-def ask(at: Place, port: int) -> Answer:
-    """Ask for the names, as `epmd -names` does."""
+def ask(at: Place, port: int, most: int = MOST_NODES) -> Answer:
+    """Ask for the names, as `epmd -names` does. Returns at most so many nodes, and counts the others."""
     target = _target(at, port)
     try:
         with exchange.Listing(target, NAMES_REQ) as listing:
-            text, more = _kept(listing.pieces())
+            text, more = _kept(listing.pieces(), _MOST_KEPT if most else 0)
     except exchange.EpmdError as error:
         return Answer(_code_of(error), _reason_of(error))
     nodes = answers.parse_names(text)
-    more += max(len(nodes) - MOST_NODES, 0)
-    return Answer(ANSWERS, "an epmd answers", tuple(nodes[:MOST_NODES]), more)
+    more += max(len(nodes) - most, 0)
+    return Answer(ANSWERS, "an epmd answers", tuple(nodes[:most]), more)
 
 
-def _kept(pieces: Iterable[bytes]) -> tuple[bytes, int]:
+def _kept(pieces: Iterable[bytes], most: int = _MOST_KEPT) -> tuple[bytes, int]:
     """Return the beginning of a list, and how many lines follow it. Raises BadAnswerError if it does not
     end."""
     kept, size, more = bytearray(), 0, 0
@@ -141,13 +141,13 @@ def _kept(pieces: Iterable[bytes]) -> tuple[bytes, int]:
         size += len(piece)
         if size > _MOST_READ:
             raise exchange.BadAnswerError(f"the list is longer than {_MOST_READ} bytes")
-        room = _MOST_KEPT - len(kept)
+        room = most - len(kept)
         kept += piece[:room]
         more += piece[room:].count(b"\n")
-    if size <= _MOST_KEPT:
+    if size <= most:
         return bytes(kept), 0
     end = kept.rfind(b"\n") + 1
-    return bytes(kept[:end]), max(more, 1)
+    return bytes(kept[:end]), more
 
 
 def dumped(at: Place, port: int) -> tuple[str, dict[str, int]]:

@@ -111,7 +111,7 @@ def _node(name: str, descriptors: list[int]) -> _Entry | None:
         return None
     try:
         request = parse_request(bytes.fromhex(packet) or content)
-        if isinstance(request, Alive2Request) and not request.refusal() and not _has_ended(sock):
+        if isinstance(request, Alive2Request) and not request.refusal() and not has_ended(sock):
             return _Entry(int(number, 16), name, request, sock)
     except (ValueError, IndexError, ProtocolError):
         pass  # not an entry of this program
@@ -119,7 +119,8 @@ def _node(name: str, descriptors: list[int]) -> _Entry | None:
     return None
 
 
-def _has_ended(sock: _socket.socket) -> bool:
+def has_ended(sock: _socket.socket) -> bool:
+    """Return whether the registration on this connection has ended."""
     try:
         sock.recv(1, _socket.MSG_PEEK | _NOW)
     except BlockingIOError:
@@ -250,8 +251,8 @@ def fill(sender: Sender, left: Inheritance, names: list[str]) -> None:
 
 
 class Store:
-    """Keeps the nodes of a mapper in the store, from `start` on. `most` is how many entries systemd keeps;
-    with 0, it only removes those that were taken."""
+    """Keeps the nodes of a mapper in the store. `most` is how many entries systemd keeps; with 0, it only
+    removes those that were taken. Until `start`, changes wait."""
 
     def __init__(self, mapper: Mapper, events: Events, address: str, taken: Taken, most: int) -> None:
         self._mapper = mapper
@@ -260,6 +261,7 @@ class Store:
         self._sender.wait_for(0)
         self._most = most
         self._rest = taken.rest
+        self._has_started = False
         self._number = taken.number
         self._names: dict[Node, str] = {}
         self._used = 0
@@ -271,17 +273,19 @@ class Store:
         self._timer: Any = None
 
     def start(self) -> None:
-        """Tell systemd, which accepts it from now on."""
-        for name in self._rest:
-            self._change(name, None)
+        """Tell systemd of all changes. Before this process is known as the main one, it accepts none."""
+        self._has_started = True
         if self._most:
             self._put_record()
-        for node in reversed(list(self._mapper.registry.live())):
-            self.put(node)
+        for name in self._rest:
+            if name != _CREATIONS:
+                self._waiting[name] = None
+        self._send_waiting()
 
     def _put_record(self) -> None:
         self._mapper.record.open()
         try:
+            self._sender.remove(_CREATIONS)
             self._sender.add(_CREATIONS, self._mapper.record.descriptor)
         except OSError as error:
             self._events.not_stored(str(error))
@@ -313,7 +317,7 @@ class Store:
         self._used += len(name) + 1
 
     def _change(self, name: str, node: Node | None) -> None:
-        if self._waiting or not self._is_sent(name, node):
+        if self._waiting or not self._has_started or not self._is_sent(name, node):
             self._waiting[name] = node
             self._wait()
 
@@ -331,13 +335,16 @@ class Store:
         return True
 
     def _wait(self) -> None:
-        if self._timer is None:
+        if self._timer is None and self._has_started:
             self._timer = self._mapper.hub.loop.timer(_PAUSE)
             self._timer.start(self._go_on)
 
     def _go_on(self) -> None:
         self._timer.close()
         self._timer = None
+        self._send_waiting()
+
+    def _send_waiting(self) -> None:
         while self._waiting:
             name, node = next(iter(self._waiting.items()))
             if not self._is_sent(name, node):
