@@ -78,7 +78,7 @@ class Root:
 
     def call(self, script: str, *arguments: str, patience: float = LONG) -> Done:
         """Run a script of sh; gives its status, and what it has printed on both outputs."""
-        kinds = ["--mount", "--pid", "--net", "--uts", "--ipc", "--root", "--wd"]
+        kinds = ["--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup", "--root", "--wd"]
         enter = ["nsenter", f"--target={self._pid}", *kinds]
         command = [*enter, "sh", "-c", script, "sh", *arguments]
         with self._log.open("ab") as log:
