@@ -19,7 +19,7 @@ from support.peer import node
 pytestmark = pytest.mark.measured
 
 #: How much faster time goes for idle exit.
-FASTER = 20
+FASTER = 8
 
 
 class Holder:

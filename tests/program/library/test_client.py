@@ -444,7 +444,7 @@ def test_started_wants_a_whole_and_right_answer(started) -> None:
     for says in (port, port + b"name a at port 1\n", port + b"name a\nb at port 1\nname c at port 2\n"):
         with Odd(says) as odd:
             assert started(port=odd.port), says
-    for says in (port[:3], port + b"name a at port 1", port + b"HTTP\n", port + b"HTTP name a at port 1\n"):
+    for says in (port[:3], port + b"name a at port 10", port + b"HTTP\n", port + b"HTTP name a at port 1\n"):
         with Odd(says) as odd:
             assert not started(port=odd.port), says
 
