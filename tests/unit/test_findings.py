@@ -625,6 +625,21 @@ SITUATIONS: dict[str, tuple[Sight, tuple[str, str, str, str], list[str], list[st
         ["systemctl reset-failed epmd.socket", "service-start-limit-hit"],
         ["epmd -daemon"],
     ),
+    "a service that failed too often, and its socket": (
+        systemd(
+            socket=("loaded", "failed", "service-start-limit-hit"),
+            service=("loaded", "failed", "start-limit-hit"),
+        ),
+        ("epmd", "port 4369", WRONG, REFUSED),
+        ["systemctl reset-failed epmd.socket epmd.service && systemctl start epmd.socket"],
+        [],
+    ),
+    "the published port of a container is open": (
+        here(nodes=(), dump=CLOSED, processes=(process(kind=OTHER, path="/usr/bin/docker-proxy"),)),
+        ("exposure", "other hosts", WARNING, "open"),
+        ["-p 127.0.0.1:4369:4369"],
+        ["-loopback", "ERL_EPMD"],
+    ),
     "an inactive unit": (
         systemd(socket=("loaded", "inactive", "")),
         ("epmd", "port 4369", WRONG, REFUSED),

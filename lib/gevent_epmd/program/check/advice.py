@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from ...conventions import LOOPBACK
 from ..process import procfs
+from . import evidence
 from .look import Sight
 from .probe import ABSENT, UNREACHABLE, Place, place
 
@@ -72,12 +73,21 @@ def nobody(sight: Sight) -> str:
             f" start:"
             f" all must use one port. If not, start a node, or run `{start(sight)}`."
         )
-    for name, unit in sight.units.items():
-        if unit.load == "masked":
-            return f"Run `systemctl unmask {name} && systemctl start epmd.socket`."
-        if unit.active == "failed":
-            return f"Run `systemctl reset-failed {name} && systemctl start epmd.socket`."
+    if repair := repair_units(sight):
+        return repair
     return _NOBODY.format(start=start(sight))
+
+
+def repair_units(sight: Sight) -> str:
+    """Return how to repair the units of systemd, or "" if they are neither masked nor failed.
+
+    A service that has failed too often stays so until it is reset, whatever the socket's state is.
+    """
+    masked = [name for name, unit in sight.units.items() if unit.load == "masked"]
+    failed = [name for name, unit in sight.units.items() if unit.active == "failed"]
+    steps = [f"systemctl unmask {' '.join(masked)}"] * bool(masked)
+    steps += [f"systemctl reset-failed {' '.join(failed)}"] * bool(failed)
+    return f"Run `{' && '.join([*steps, 'systemctl start epmd.socket'])}`." if steps else ""
 
 
 def at_the_other(sight: Sight) -> str:
@@ -200,6 +210,10 @@ def _drop_in(name: str, lines: list[str], unit: str = "epmd.socket", section: st
 def close_to_others(sight: Sight) -> str:
     """Return how to keep other hosts from asking the epmd."""
     cluster = "In a cluster, admit only its hosts"
+    process = sight.epmd()
+    if process is not None and evidence.is_forwarder(process.path):
+        published = f"`docker run -p 127.0.0.1:{sight.port}:{sight.port}`"
+        return f"Let the forwarder listen on 127.0.0.1 only, as with {published}. {cluster} by a firewall."
     kind = _kind(sight)
     if kind == procfs.OURS and is_activated(sight):
         drop_in = _drop_in("allow", ["Environment=ERL_EPMD_ALLOW=127.0.0.0/8"], "epmd.service", "Service")

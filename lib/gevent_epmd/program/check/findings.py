@@ -314,13 +314,11 @@ def _units(sight: Sight) -> Iterator[Finding]:
     for name, unit in sight.units.items():
         finding = partial(Finding, "unit", name)
         if unit.load == "masked":
-            to_do = f"Run `systemctl unmask {name} && systemctl start epmd.socket`."
-            yield finding(WARNING, "masked", "is masked: systemd does not start it", to_do)
+            seen = "is masked: systemd does not start it"
+            yield finding(WARNING, "masked", seen, advice.repair_units(sight))
         elif unit.active == "failed":
-            to_do = (
-                f"Run `systemctl reset-failed {name} && systemctl start epmd.socket`; `journalctl -u {name}`."
-            )
-            yield finding(WRONG, "failed", f"has failed ({unit.result or 'unknown reason'})", to_do)
+            seen = f"has failed ({unit.result or 'unknown reason'}): `journalctl -u {name}` says why"
+            yield finding(WRONG, "failed", seen, advice.repair_units(sight))
         elif unit.active == "inactive" and name == "epmd.socket":
             yield finding(WARNING, "inactive", "is inactive", f"Run `systemctl start {name}`.")
 
