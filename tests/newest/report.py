@@ -1,4 +1,4 @@
-"""Writes docs/compatibility.md from the records that scripts/try-newest has left beside its roots."""
+"""Writes the end of docs/compatibility.md from the records that scripts/try-newest has left beside its roots."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "compatibility.md"
 SERVICES = ("rabbitmq-server", "ejabberd")
 
-INTRODUCTION = """\
-# Compatibility
-
+HEADING = "## Runs on newer releases of Debian\n"
+INTRODUCTION = f"""\
+{HEADING}
 <!-- Made by scripts/try-newest --write-docs -->
 
 `scripts/try-newest SUITE` tries a commit on another release of Debian. It makes a root of that suite with
@@ -20,7 +20,7 @@ debootstrap, and runs `scripts/run`, `scripts/build` and `scripts/test` in it fr
 executable takes the place of C's `epmd`, and RabbitMQ and ejabberd, as the suite packages them, run on it.
 Each column is a run; `PYTHON=python3.15 scripts/try-newest sid` takes another Python than the default one.
 
-Unstable suites change daily, so this is not part of CI; CI itself runs on Debian 12.
+Unstable suites change daily, so this is not part of CI.
 """
 
 
@@ -63,7 +63,7 @@ def details(records: dict[str, dict]) -> str:
     for title, record in records.items():
         rows = [row(detail) for one in steps(record) for detail in one["details"]]
         if rows:
-            heading = f"## Skipped or failed: {title}\n\n| result | test | reason |\n| --- | --- | --- |\n"
+            heading = f"### Skipped or failed: {title}\n\n| result | test | reason |\n| --- | --- | --- |\n"
             sections.append(heading + "".join(rows))
     return "\n".join(sections)
 
@@ -97,4 +97,5 @@ def python_of(record: dict) -> list[int]:
 
 
 if __name__ == "__main__":
-    DOCS.write_text(page(read(sys.argv[1:])), encoding="utf-8")
+    by_hand = DOCS.read_text(encoding="utf-8").partition(HEADING)[0]
+    DOCS.write_text(by_hand + page(read(sys.argv[1:])), encoding="utf-8")

@@ -26,7 +26,7 @@ PAGE = """
 | `scripts/test` | 9 passed, 1 skipped | 9 passed, 1 skipped |
 | ejabberd on the executable | not packaged | **failed**: a \\| b |
 
-## Skipped or failed: sid
+### Skipped or failed: sid
 
 | result | test | reason |
 | --- | --- | --- |

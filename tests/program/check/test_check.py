@@ -208,7 +208,9 @@ MEASURED = (
 @from_source
 def test_list_of_more_nodes_than_are_tried(ours) -> None:
     """100,000 are listed. The rest is counted, and takes little more memory than its text."""
-    lists = [b"".join(b"name n%d at port 1\n" % number for number in range(count)) for count in (4096, 100_000)]
+    lists = [
+        b"".join(b"name n%d at port 1\n" % number for number in range(count)) for count in (4096, 100_000)
+    ]
     taken = []
     for text in lists:
         with Hostile(playing([b"\0\0\x11\x11" + text], 0, "closes")) as hostile:
