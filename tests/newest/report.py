@@ -1,4 +1,4 @@
-"""Writes the end of docs/compatibility.md from the records that scripts/try-newest leaves beside its roots."""
+"""Writes the end of docs/compatibility.md from the records that scripts/try-newest leaves by its roots."""
 
 from __future__ import annotations
 
