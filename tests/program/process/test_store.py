@@ -37,6 +37,10 @@ def started(
     try:
         names(manager.port)
         yield lambda number: end(process, number)
+        # An orderly end, after which it is known what was run, and a signal if something has failed.
+        if process.poll() is None:
+            ask(manager.port, b"k")
+            process.wait(PATIENCE)
     finally:
         end(process, signal.SIGTERM)
 
