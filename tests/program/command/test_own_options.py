@@ -95,6 +95,8 @@ BAD = {
     ("-host", "localhost"): b"-host can be used only with",
     ("-host", "", "-names"): b"-host: the host is empty",
     ("-json", "-started"): b"-json can be used only with",
+    ("-takeover", "-systemd"): b"-takeover cannot be used with -systemd",
+    ("-takeover", "-names"): b"-takeover cannot be used with an interactive option",
     ("-host", "nosuch.invalid", "-names"): b"cannot find the host nosuch.invalid",
 }
 

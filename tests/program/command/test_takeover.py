@@ -115,10 +115,13 @@ def sockets_of(pid: int) -> set[str]:
     return links & known
 
 
+@pytest.mark.measured
 def test_nobody_serves_the_port():
     with reserved_port() as port, taker(Source, port) as said:
         assert said == b""
         assert names(port) == []
+        # An orderly end, after which it is known what was run.
+        assert ask(port, b"k") == b"OK"
 
 
 def test_foreground_logs_it(tmp_path):
