@@ -1,7 +1,9 @@
-"""What /proc tells of processes: their state, their children, their command lines."""
+"""What /proc tells of processes: their state, children, descriptors and command lines."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +24,15 @@ def serving(process: subprocess.Popen) -> int:
 
 def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def descriptors(pid: int) -> dict[int, str]:
+    """What each descriptor of a process is, but for those that it closes meanwhile."""
+    found = {}
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            found[int(name)] = os.readlink(f"/proc/{pid}/fd/{name}")
+    return found
 
 
 def processes_at(port: int) -> list[int]:

@@ -23,7 +23,7 @@ from support.forms import Built, C, Folder, Process, Source
 from support.patience import PATIENCE, wait_until
 from support.peer import Peer, ask, barrier, names, node, register
 from support.ports import answers, reserved_port
-from support.procfs import children, command_line, processes_at, state
+from support.procfs import children, command_line, descriptors, processes_at, state
 from support.programs import clean_environment, outcome, real, run
 
 #: Which form takes the place of which: each is replaced, and each replaces.
@@ -108,11 +108,7 @@ def sockets_of(pid: int) -> set[str]:
         for table in ("tcp", "tcp6")
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]
     }
-    links = set()
-    for name in os.listdir(f"/proc/{pid}/fd"):
-        with contextlib.suppress(OSError):
-            links.add(os.readlink(f"/proc/{pid}/fd/{name}"))
-    return links & known
+    return {*descriptors(pid).values()} & known
 
 
 @pytest.mark.measured

@@ -22,7 +22,7 @@ from support.paths import C_EPMD, SOURCE
 from support.patience import PATIENCE, wait_until
 from support.peer import ask, barrier, names, node, register
 from support.ports import answers, reserved_port
-from support.procfs import processes_at
+from support.procfs import descriptors, processes_at
 from support.programs import clean_environment, content, real, run
 from support.syslog import PRIVATE_DEV, received
 
@@ -60,11 +60,11 @@ def test_pipe_ends_with_the_call(ours) -> None:
 def test_nothing_is_kept_of_the_caller(command, tmp_path: Path) -> None:
     with daemon(command, cwd=tmp_path) as (_, pid):
         process = Path(f"/proc/{pid}")
-        descriptors = {int(fd.name): os.readlink(fd) for fd in (process / "fd").iterdir()}
-        assert {fd: descriptors.pop(fd) for fd in (0, 1, 2)} == dict.fromkeys((0, 1, 2), "/dev/null")
+        found = descriptors(pid)
+        assert {fd: found.pop(fd) for fd in (0, 1, 2)} == dict.fromkeys((0, 1, 2), "/dev/null")
         # The memory file is that of ours for the greatest creation.
         own = ("socket:", "anon_inode:", "pipe:", "/memfd:epmd-creations")
-        assert all(what.startswith(own) for what in descriptors.values()), descriptors
+        assert all(what.startswith(own) for what in found.values()), found
         assert os.readlink(process / "cwd") == "/"
         assert os.getsid(pid) != os.getsid(0)
         assert os.getsid(pid) != pid, "it leads its session, and could get a terminal"
