@@ -239,7 +239,7 @@ class TakeOver:
         #: The inodes of connections that were neither a node's nor unread, and at how many tries in a row.
         self._odd: dict[str, int] = {}
         #: When the former epmd was stopped.
-        self.stopped_at = 0.0
+        self._stopped_at = 0.0
         self._nodes = 0
         #: What `finish` has returned.
         self.report = ""
@@ -289,14 +289,17 @@ class TakeOver:
         Raises TakeOverError if the former epmd was continued meanwhile.
         """
         self._guard.kill()
-        took = (time.monotonic() - self.stopped_at) * 1000
+        self.report = self.told(self._nodes) + self._addresses
         os.close(self._pidfd)
-        nodes = f"{self._nodes} node{'' if self._nodes == 1 else 's'}"
-        delay = f"no answer was delayed by more than {took:.0f} ms"
-        self.report = f"took over {nodes} from {self._former}; {delay}{self._addresses}"
         for listener in self._retiring:
             listener.retire()
         return self.report
+
+    def told(self, nodes: int, how: str = "") -> str:
+        """Return what to tell the user of a take-over that has just succeeded."""
+        took = (time.monotonic() - self._stopped_at) * 1000
+        count = f"{nodes} node{'' if nodes == 1 else 's'}"
+        return f"took over {count} from {self._former}{how}; no answer was delayed by more than {took:.0f} ms"
 
     def abandon(self) -> None:
         """Let the former epmd go on. Does nothing after `finish`."""
@@ -306,7 +309,7 @@ class TakeOver:
         for _ in range(_TRIES):
             asked = self._ask()
             self._guard.stop()
-            self.stopped_at = time.monotonic()
+            self._stopped_at = time.monotonic()
             copies: list[_socket.socket] = []
             try:
                 return self._copy(asked, copies)

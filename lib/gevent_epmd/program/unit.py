@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import select
-import time
 from typing import NamedTuple
 
 from ..client import exchange
@@ -67,12 +66,7 @@ def take_over(former: Former) -> str:
     if missing:
         lost = f"{len(missing)} of {len(left.nodes)} nodes have to register again"
         raise TakeOverError(f"{former.unit} was restarted, but {lost}")
-    took = (time.monotonic() - take.stopped_at) * 1000
-    nodes = f"{len(left.nodes)} node{'' if len(left.nodes) == 1 else 's'}"
-    return (
-        f"took over {nodes} from {former} by a restart of {former.unit}; "
-        f"no answer was delayed by more than {took:.0f} ms"
-    )
+    return take.told(len(left.nodes), f" by a restart of {former.unit}")
 
 
 def _unit(former: Former) -> _Unit:

@@ -203,17 +203,21 @@ def test_output_that_does_not_block_is_whole(ours) -> None:
     """As programs that start others leave their pipes, and terminals."""
     text = b"name foo at port 4711\n" * 16_000
     with Odd(b"\0\0\x11\x11" + text) as odd:
-        reading, writing = os.pipe()
-        os.set_blocking(writing, False)
-        call = subprocess.Popen(
-            [*ours, "-port", str(odd.port), "-names"], stdout=writing, env=clean_environment()
-        )
-        wait_until(lambda: is_full(writing), "the pipe to be full")
-        os.close(writing)
+        call, reading = filling(ours, odd.port)
         with os.fdopen(reading, "rb") as pipe:
             out = pipe.read()
         assert call.wait(PATIENCE) == 0
     assert out.partition(b"\n")[2] == text
+
+
+def filling(ours: list[str], port: int) -> tuple[subprocess.Popen[bytes], int]:
+    """A call that has filled its output, which does not block, and the end from which that can be read."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    call = subprocess.Popen([*ours, "-port", str(port), "-names"], stdout=writing, env=clean_environment())
+    wait_until(lambda: is_full(writing), "the pipe to be full")
+    os.close(writing)
+    return call, reading
 
 
 def is_full(pipe: int) -> bool:
@@ -222,12 +226,6 @@ def is_full(pipe: int) -> bool:
 
 def test_reader_that_leaves_an_output_that_does_not_block(ours) -> None:
     with Odd(b"\0\0\x11\x11" + b"name foo at port 4711\n" * 16_000) as odd:
-        reading, writing = os.pipe()
-        os.set_blocking(writing, False)
-        call = subprocess.Popen(
-            [*ours, "-port", str(odd.port), "-names"], stdout=writing, env=clean_environment()
-        )
-        wait_until(lambda: is_full(writing), "the pipe to be full")
-        os.close(writing)
+        call, reading = filling(ours, odd.port)
         os.close(reading)
         assert call.wait(PATIENCE) == -signal.SIGPIPE, "as C"
