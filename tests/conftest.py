@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from support.cost import Cost
 from support.forms import FORMS, Folder, InProcess, Process, Server, Source, command_of
 from support.made import Made
+from support.measured import measure
 from support.order import longest_first
 from support.programs import Real, heed_signals
 
@@ -60,9 +61,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return None
 
 
-def pytest_collection_finish() -> None:
+def pytest_collection_finish(session: pytest.Session) -> None:
     gc.freeze()
     gc.enable()
+    if session.config.getoption("measured") == "yes":
+        session.config.add_cleanup(measure())
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
