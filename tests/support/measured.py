@@ -16,7 +16,7 @@ from support.paths import ROOT
 
 
 def measure() -> Callable[[], None]:
-    """Measure this process from now on, and those that it starts.  Return what ends that, and writes the data.
+    """Measure this process from now on, and those that it starts.  Returns what ends it and writes the data.
 
     pytest calls this when it has collected the tests, because that takes three times as long under coverage.
     So a process that a test starts must run what modules do when they are imported.

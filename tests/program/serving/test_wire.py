@@ -16,8 +16,6 @@ from support.peer import Peer, barrier
 from support.wire_cases import CASES, Case
 from support.wire_play import Servers, listed, nodes_of, send
 
-pytestmark = pytest.mark.measured
-
 MODES = ["whole", "byte by byte", "glued", "later"]
 
 

@@ -32,7 +32,9 @@ SOME_CASES = CASES[::4]
 def c_plays(made) -> dict[str, list[Seen]]:
     """What C does in each group's scenes: played once, for all forms of ours."""
     real(C.command[0])
-    return made.value("plays-of-c", lambda: {"wire": list(wire.play(C, SOME_CASES)), "commands": list(commands.play(C))})
+    return made.value(
+        "plays-of-c", lambda: {"wire": list(wire.play(C, SOME_CASES)), "commands": list(commands.play(C))}
+    )
 
 
 def different(rows: Iterable[Row]) -> list[Row]:
