@@ -23,7 +23,7 @@ from support import check_scenes
 from support.check_scenes import BOX, nodes
 from support.checking import check, run_in_a_box
 from support.firewall import blocked_port
-from support.forms import PROGRAMS, C, Folder, Source
+from support.forms import PROGRAMS, Built, C, Folder, Source
 from support.hostile import Hostile, playing
 from support.marks import forms
 from support.neighbour import HERE_V4, HERE_V6, THERE_V4
@@ -53,12 +53,17 @@ SCENES = [
 ]
 
 
-#: Those in which it recognises itself, or asks for hosts, which the executables do in their own way.
-OF_EVERY_FORM = ("all_is_well", "options_of_what_runs", "own_name_is_elsewhere", "from_another_host")
+#: What the executables do in their own way: they recognise themselves, ask for hosts, and have a launcher.
+OTHER_FORMS = {
+    "all_is_well": (Folder, Built),
+    "options_of_what_runs": (Built,),
+    "own_name_is_elsewhere": (Folder,),
+    "from_another_host": (Folder,),
+}
 PLAYED = [
     pytest.param(form, *scene, id=f"{scene[0]}-{form.__name__}")
     for scene in SCENES
-    for form in (PROGRAMS.values() if scene[0] in OF_EVERY_FORM else [Source])
+    for form in (Source, *OTHER_FORMS.get(scene[0], ()))
 ]
 
 
