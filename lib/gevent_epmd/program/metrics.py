@@ -20,18 +20,17 @@ import resource
 import time
 
 from .. import __version__
+from ..records import NamedTuple
 from ..server.counts import KINDS
 from .process.files import OwnFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from typing import Any, NamedTuple
+    from typing import Any
 
     from ..server.mapper import Mapper
     from .options import Given
-else:
-    from ..records import NamedTuple
 
 #: The time between two writes, in seconds.
 EVERY = 15

@@ -15,18 +15,16 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 
 from ..conventions import MOST_SECONDS, ValueProblem, read_number
+from ..records import NamedTuple
 from ..server.settings import DEFAULT_PACKET_TIMEOUT, Settings
 from . import line
 from .line import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NamedTuple
+    from typing import Any
 
     from ..server.networks import Network
-else:
-    from ..records import NamedTuple
-
 
 _MOST_PID = 2**31 - 1
 #: The value of -port_file or -pid_file that stands for stdout.

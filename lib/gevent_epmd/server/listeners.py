@@ -17,12 +17,7 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from ..conventions import LOOPBACK, LOOPBACK_ALONE, MAX_LISTEN_SOCKETS, EpmdError
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import NamedTuple
-else:
-    from ..records import NamedTuple
+from ..records import NamedTuple
 
 #: The limit without the two loopback addresses. C's message has shown this number since OTP 29.
 _MOST_ADDRESSES = 14
