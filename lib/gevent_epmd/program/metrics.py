@@ -159,7 +159,6 @@ class Reporter:
     def finish(self) -> None:
         """Write the file for the last time, or remove it if this epmd has never served."""
         if self._timer is not None:
-            self._timer.stop()
             self._timer.close()
         try:
             if self._file is not None and self.serves:

@@ -191,7 +191,6 @@ class Acceptor(StreamServer):
 
     def _stop_waiting(self) -> None:
         if self._resume is not None:
-            self._resume.stop()
             self._resume.close()
             self._resume = None
 

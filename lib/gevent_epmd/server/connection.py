@@ -498,7 +498,6 @@ class Connection:
 
     def _stop_reading(self) -> None:
         if self._reader is not None:
-            self._reader.stop()
             self._reader.close()
             self._reader = None
 
@@ -510,7 +509,6 @@ class Connection:
         try:
             self._mapper.hub.switch()
         finally:
-            watcher.stop()
             watcher.close()
 
     def _wait_unregistered(self) -> None:

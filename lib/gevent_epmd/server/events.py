@@ -23,20 +23,11 @@ from .registry import Node, NodeRefused, Registry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Protocol
+    from typing import Any
 
     from .networks import Network
+    from .registry import Peer
     from .settings import Settings
-
-    class Peer(Protocol):
-        """A connection, as log lines show it. str() gives the peer's address, ADDRESS:PORT."""
-
-        #: The descriptor.
-        fd: int
-
-        def is_local(self) -> bool:
-            """Return whether the peer is on this host."""
-
 
 #: Why a connection is aborted.
 TIMED_OUT = "closing because timed out on receive"

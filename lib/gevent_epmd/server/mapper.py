@@ -33,38 +33,23 @@ if TYPE_CHECKING:
     import _socket
     from typing import Any, Protocol
 
-    from .events import Peer
-    from .registry import Holder
+    from .registry import Peer
 
     class Listener(Protocol):
-        """Accepts connections."""
+        """An `acceptor.Acceptor`."""
 
-        def start(self) -> None:
-            """Start accepting connections."""
-
-        def is_pending(self) -> bool:
-            """Return whether a connection waits to be accepted."""
-
-        def serve_socket(self, sock: _socket.socket, peer: tuple[Any, ...]) -> None:
-            """Serve an accepted connection."""
-
-        def take_back(self, peer: tuple[Any, ...]) -> None:
-            """Close the connection of this peer before it is served."""
-
-        def shut_down(self, *, loop_lives: bool = True) -> None:
-            """Stop, and free the port. If the event loop was destroyed, leave its watchers as they are."""
-
-        def leave_to_parent(self, *, loop_is_ours: bool) -> None:
-            """Close a forked child's copy of the socket."""
+        def start(self) -> None: ...
+        def is_pending(self) -> bool: ...
+        def serve_socket(self, sock: _socket.socket, peer: tuple[Any, ...]) -> None: ...
+        def take_back(self, peer: tuple[Any, ...]) -> None: ...
+        def shut_down(self, *, loop_lives: bool = True) -> None: ...
+        def leave_to_parent(self, *, loop_is_ours: bool) -> None: ...
 
     class Store(Protocol):
-        """Keeps the connections of nodes for the epmd after this one."""
+        """The `Store` of `program.process.store`, which keeps nodes for the epmd after this one."""
 
-        def put(self, node: Node) -> None:
-            """Keep a node, unless it is kept already."""
-
-        def drop(self, node: Node) -> bool:
-            """Keep a node no longer. Returns whether its connection has to be shut down."""
+        def put(self, node: Node) -> None: ...
+        def drop(self, node: Node) -> bool: ...
 
 
 #: The most connections without a registered node. A container runs out of memory before descriptors.
@@ -109,7 +94,7 @@ class Mapper:
         self.unsent = Unsent()
         #: The connections that simulate a busy server. `registry` may not list them any more: a node among
         #: them may have been unregistered meanwhile.
-        self.sleeping: set[Holder] = set()
+        self.sleeping: set[Peer] = set()
         #: Greenlets without a connection to serve; see `connection`.
         self.idle_greenlets: list[Any] = []
         #: The acceptors, which the caller adds before `start`.
@@ -192,7 +177,7 @@ class Mapper:
             self.idle_exit.stop()
             self.idle_exit = None
 
-    def _connections(self) -> set[Holder]:
+    def _connections(self) -> set[Peer]:
         holders = {node.holder for node in self.registry.live() if node.holder is not None}
         return holders.union(self.unregistered, self.sleeping)
 
@@ -213,7 +198,7 @@ class Mapper:
             self.events.crowded(newcomer, MOST_UNREGISTERED)
             self.make_room()
 
-    def keep_unsent(self, connection: Holder, reply: bytes, sent: int) -> None:
+    def keep_unsent(self, connection: Peer, reply: bytes, sent: int) -> None:
         """Keep a reply in `unsent` whose peer has only taken the first `sent` bytes."""
         self.unsent.put(connection, reply, sent)
         if self.unsent.total > MOST_UNSENT:
@@ -230,7 +215,7 @@ class Mapper:
             self.unsent.discard(slowest)
             slowest.abort(TOO_MUCH_UNREAD)
 
-    def node_reg(self, request: Alive2Request, holder: Holder) -> Node:
+    def node_reg(self, request: Alive2Request, holder: Peer) -> Node:
         """Register a node. Raises NodeRefused."""
         owner = self.registry.find(request.name)
         # It may have just closed its connection, and reconnected on one that is served first. C refuses the

@@ -25,22 +25,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
 
-    class Holder(Protocol):
-        """What keeps a node registered: its connection. `fd` is the descriptor, for DUMP."""
+    class Peer(Protocol):
+        """A `connection.Connection`, as the modules that it imports see it. str() gives ADDRESS:PORT."""
 
         fd: int
 
-        def gone(self) -> bool:
-            """Return whether the peer has closed, even if its EOF has not been read yet."""
-
-        def hang_up(self) -> None:
-            """Close towards the peer at once."""
-
-        def abort(self, reason: str) -> None:
-            """End it now. `reason` is for the log."""
-
-        def leave_to_parent(self, *, loop_is_ours: bool) -> None:
-            """Close a forked child's copy of the socket."""
+        def is_local(self) -> bool: ...
+        def gone(self) -> bool: ...
+        def hang_up(self) -> None: ...
+        def abort(self, reason: str) -> None: ...
+        def leave_to_parent(self, *, loop_is_ours: bool) -> None: ...
 
 
 #: How many former names to remember. Beyond this, a new name makes the registry forget the oldest one.
@@ -70,7 +64,7 @@ class Node:
     __slots__ = ("_names_line", "_port2_reply", "count", "fd", "holder", "is_back", "request")
 
     def __init__(
-        self, request: Alive2Request, count: int, holder: Holder | None, fd: int, *, is_back: bool = False
+        self, request: Alive2Request, count: int, holder: Peer | None, fd: int, *, is_back: bool = False
     ) -> None:
         self.request = request
         self.count = count
@@ -153,7 +147,7 @@ class Registry:
         """Iterate over the remembered nodes, in the order in which they were unregistered."""
         return iter(self._late.values())
 
-    def register(self, request: Alive2Request, holder: Holder) -> Node:
+    def register(self, request: Alive2Request, holder: Peer) -> Node:
         """Register the holder under the name, and return the node.
 
         Raises NodeRefused if the request is invalid, if a live node has the name, or if there are too many
