@@ -969,26 +969,26 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "metrics are written by root alone",
-            "        events.losing_rights()\n",
-            "        events.losing_rights()\n        reporter.start()\n",
+            "            events.losing_rights()\n",
+            "            events.losing_rights()\n            self._reporter.start()\n",
             "program/process/test_metrics.py: user_must and Source",
         ),
         (
             "it tells a systemd that waits for another service",
-            "if options.systemd and not",
+            "if self._options.systemd and not",
             "if True and not",
             "program/process/test_systemd.py: nothing_is_said and source",
         ),
         (
             "it serves systemd's sockets as its own",
-            "shared=options.systemd",
+            "shared=self._options.systemd",
             "shared=False",
             "program/process/test_systemd.py: end_leaves_the_sockets",
         ),
         (
             "the port file stays",
-            "        at_end.add(partial(_remove, file, events))\n",
-            "        pass\n",
+            "            at_end.add(partial(file.remove_or_tell, events.file_failed))\n",
+            "            pass\n",
             f"{_OWN} and any_port and KILL",
         ),
         (

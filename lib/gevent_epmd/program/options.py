@@ -19,6 +19,7 @@ from ..records import NamedTuple
 from ..server.settings import DEFAULT_PACKET_TIMEOUT, Settings
 from . import line
 from .line import UsageError
+from .process.files import STDOUT, resolved
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from ..server.networks import Network
 
 _MOST_PID = 2**31 - 1
-#: The value of -port_file or -pid_file that stands for stdout.
-STDOUT = "-"
 #: The variables of our own options begin with this.
 _OWN_VARIABLES = "ERL_EPMD_"
 _LOOPBACK_VARIABLE = "ERL_EPMD_LOOPBACK"
@@ -531,10 +530,8 @@ def _path(where: str, given: str) -> str:
     It is checked here, because a daemon could report the problem only to syslog. Something that is not a
     regular file, such as a device, must be neither replaced nor removed.
     """
-    from .process import files
-
     try:
-        path = files.resolved(given)
+        path = resolved(given)
     except OSError as error:
         what = "the current folder does not exist" if error.errno == errno.ENOENT else error.strerror
         raise ValueProblem(f"{where}: {what}") from None
