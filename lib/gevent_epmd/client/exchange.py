@@ -77,7 +77,7 @@ class Target:
         self.limit = timeout
         #: The addresses of the host, if they were looked up already.
         self.found: list[tuple[int, Any]] = []
-        #: When the call began, if that was before the request.
+        #: When the call began, if that was before the request: with `find`.
         self.began: float | None = None
         #: Called once if no answer has come in time; returns for how many more seconds to wait.
         self.more_time: Callable[[], float] | None = None
@@ -110,6 +110,36 @@ class Target:
         except _socket.gaierror as error:
             raise NoEpmdError(f"cannot find the host {self.host}: {error.strerror}") from None
         return [(family, address) for family, _, _, _, address in found]
+
+    def find(self) -> None:
+        """Look up the host; from now on, the time limit of the call runs. Raises NoEpmdError.
+
+        The look-up runs in a thread, because getaddrinfo cannot be interrupted: if a name server does not
+        answer, it blocks for longer than the time limit. Where gevent has patched threads, it is a greenlet.
+        """
+        if self.timeout is None:
+            return
+        import _thread  # for rare calls only
+
+        self.began = time.monotonic()
+        problems = []
+        looking = _thread.allocate_lock()
+        looking.acquire()
+
+        def look_up() -> None:
+            try:
+                self.found = self.addresses()
+            except NoEpmdError as error:
+                problems.append(error)
+            finally:
+                looking.release()
+
+        _thread.start_new_thread(look_up, ())
+        if not looking.acquire(timeout=self.timeout):
+            reason = f"cannot find the host {self.host} in {self.timeout:g} s"
+            raise NoEpmdError(reason) from TimeoutError("timed out")
+        if problems:
+            raise problems[0]
 
     def not_an_epmd(self) -> BadAnswerError:
         """Return the error for a peer that speaks another protocol."""
