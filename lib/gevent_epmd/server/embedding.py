@@ -26,13 +26,14 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any, TypeAlias, TypeVar, overload
+from typing import Any, TypeAlias, TypeVar
 from weakref import WeakSet
 
 from gevent import get_hub, monkey
 from gevent.event import Event
 
-from ..client import NamedPort, Registration, api, waiting
+from ..client import Registration, api
+from ..client.waiting import WithNodes
 from ..conventions import served_by_threads
 from ..wire import DEFAULT_PORT
 from . import listeners
@@ -58,7 +59,7 @@ _STARTED = "the mapper is already started: close it first"
 _PATIENCE_AT_EXIT = 2.0
 
 
-class PortMapper:
+class PortMapper(WithNodes):
     """An epmd for programs that run on gevent: it serves only while the hub of its thread runs.
 
     In a program without gevent nothing runs the hub: use ThreadedPortMapper. The thread that starts the
@@ -138,35 +139,11 @@ class PortMapper:
         served_by_threads.add(self._here)
         return mapper
 
-    def names(self) -> list[NamedPort]:
-        """Return the registered nodes with their ports, newest first."""
-        return self._outside(api.names, port=self.port)
-
     def register(
         self, name: str, node_port: int, *, hidden: bool = False, extra: bytes = b""
     ) -> Registration:
         """Register a node that listens at `node_port`. Raises client.RefusedError if the name is taken."""
         return self._outside(api.register, name, node_port, hidden=hidden, extra=extra, port=self.port)
-
-    @overload
-    def wait_for(self, name: str, /, *, timeout: float = 10.0) -> int: ...
-
-    @overload
-    def wait_for(self, *names: str, timeout: float = 10.0) -> tuple[int, ...]: ...
-
-    def wait_for(self, *names: str, timeout: float = 10.0) -> int | tuple[int, ...]:
-        """Return the port of this node, or a tuple with the port of each, once all of them are registered.
-
-        Raises TimeoutError after `timeout` seconds, and client.EpmdError if the mapper has ended.
-        """
-        return self._outside(waiting.wait_for, self._ask, names, timeout)
-
-    def wait_gone(self, *names: str, timeout: float = 10.0) -> None:
-        """Return once there is no node of these names. Raises as `wait_for` does."""
-        self._outside(waiting.wait_gone, self._ask, names, timeout)
-
-    def _ask(self, seconds: float) -> list[NamedPort]:
-        return api.names(port=self.port, timeout=seconds)
 
     def _outside(self, function: Callable[..., T], *given: object, **named: object) -> T:
         """Call a function that asks the mapper, without blocking the hub that serves it."""
