@@ -437,22 +437,12 @@ def _is_tcp(sock: _socket.socket) -> bool:
     return sock.proto in (0, _socket.IPPROTO_TCP)  # only some systems tell the protocol
 
 
-def _descriptors() -> Iterable[int]:
-    """Return the descriptors that are open, and perhaps others."""
-    try:
-        listed = [int(name) for name in os.listdir("/dev/fd")]
-    except OSError:
-        listed = []  # no /proc
-    # FreeBSD lists the standard ones alone, where no fdescfs is mounted.
-    return listed if max(listed, default=0) > 2 else range(_MOST_DESCRIPTORS)
-
-
 def _sockets() -> Iterator[_socket.socket]:
     """Yield an object for each socket of this process. It does not close the socket."""
     default = _socket.getdefaulttimeout()
     _socket.setdefaulttimeout(None)  # else a socket object would change the mode of the program's socket
     try:
-        for descriptor in _descriptors():
+        for descriptor in listeners.open_descriptors(_MOST_DESCRIPTORS):
             try:
                 sock = _socket.socket(fileno=descriptor)
             except OSError:
