@@ -711,14 +711,14 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "-d does not name each request",
-            'self._log.say(1, f"** got {title}")',
-            'self._log.say(2, f"** got {title}")',
+            'self.log.say(1, f"** got {title}")',
+            'self.log.say(2, f"** got {title}")',
             "program/serving/test_log.py: test_levels and Source and 1",
         ),
         (
             "a complaint does not say whose",
-            'self._log.complain(f"{kind} from %s", *details, peer)',
-            "self._log.complain(kind, *details)",
+            'self.log.complain(f"{kind} from %s", *details, peer)',
+            "self.log.complain(kind, *details)",
             "program/serving/test_log.py: ends_with_the_peer",
         ),
     ],
@@ -969,8 +969,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "metrics are written by root alone",
-            "            events.losing_rights()\n",
-            "            events.losing_rights()\n            self._reporter.start()\n",
+            "            events.log.hold_terminal()\n",
+            "            events.log.hold_terminal()\n            self._reporter.start()\n",
             "program/process/test_metrics.py: user_must and Source",
         ),
         (

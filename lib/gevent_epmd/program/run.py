@@ -88,7 +88,7 @@ class _Server:
         options, mapper, events = self._options, self._mapper, self._events
         store = self._store(stored) if options.store or stored else None
         mapper.start()
-        at_end.add(events.finish)
+        at_end.add(events.log.finish)
         # In the one-file form the process ID is that of the process that serves, not of its launcher: that
         # process lives on as a daemon, and when it ends, the epmd ends.
         numbers = (options.port_file, mapper.port), (options.pid_file, os.getpid())
@@ -103,7 +103,7 @@ class _Server:
             # their folder.
             file.put()
         if identity is not None:
-            events.losing_rights()
+            events.log.hold_terminal()
             identity.take_on()
         self._reporter.start()
         if self._take_over is not None:

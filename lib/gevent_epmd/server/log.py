@@ -40,6 +40,8 @@ _SYSLOG = {"linux": "/dev/log", "darwin": "/var/run/syslog"}.get(sys.platform, "
 _LOG_USER_ERR = 1 << 3 | 3
 #: The priorities of the journal: those of syslog. Source: sd-daemon(3).
 ERROR, WARNING, NOTICE, INFO, DEBUG = range(3, 8)
+#: The level at which nothing is logged.
+_SILENT = -1
 _TRIES = 3
 #: For a slow logger, 10 ms.
 _PATIENCE = struct.pack("ll", 0, 10_000)
@@ -121,6 +123,10 @@ class Log:
         complaint.details = details
         if self._timer is None and self._loop is not None:
             self._start_timer(complaint.next - now)
+
+    def silence(self) -> None:
+        """Log nothing from now on."""
+        self.level = _SILENT
 
     def count_in(self, loop: Any) -> None:
         """Use a timer of this event loop, until `finish`, to log how many complaints were dropped."""

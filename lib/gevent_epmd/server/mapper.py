@@ -86,7 +86,7 @@ class Mapper:
         self.registry = Registry(
             remembered=REMEMBERED_WHEN_DEBUGGING if settings.debug else REMEMBERED, record=self.record
         )
-        self.deadlines = Deadlines(self.hub.loop, settings.packet_timeout)
+        self.deadlines = Deadlines(self.loop, settings.packet_timeout)
         self.unregistered = Unregistered()
         #: What keeps the nodes for the epmd after this one, if there is such a thing.
         self.store: Store | None = None
@@ -103,12 +103,12 @@ class Mapper:
         if settings.idle_exit:
             reason = f"no node for {settings.idle_exit} second{'s' if settings.idle_exit > 1 else ''}"
             self.idle_exit = IdleExit(
-                self.hub.loop, settings.idle_exit, partial(self.end, reason), self._is_connection_pending
+                self.loop, settings.idle_exit, partial(self.end, reason), self._is_connection_pending
             )
 
     def start(self) -> None:
         """Start accepting connections."""
-        self.events.count_in(self.hub.loop)
+        self.events.log.count_in(self.loop)
         self.record.open()
         self.registry.limit = _most_nodes(len(self.listeners))
         for listener in self.listeners:
@@ -147,7 +147,7 @@ class Mapper:
 
     def close_without_hub(self) -> None:
         """Close everything after the hub was destroyed, and perhaps its event loop as well."""
-        self.events.silence()
+        self.events.log.silence()
         loop_lives = bool(self.loop.ptr)
         for connection in self._connections():
             connection.hang_up()
@@ -162,7 +162,7 @@ class Mapper:
 
         The event loop of another thread must be left as it is, because the child does not have that thread.
         """
-        self.events.silence()
+        self.events.log.silence()
         for connection in self._connections():
             connection.leave_to_parent(loop_is_ours=loop_is_ours)
         for listener in self.listeners:
@@ -171,7 +171,7 @@ class Mapper:
             self._stop_timers()
 
     def _stop_timers(self) -> None:
-        self.events.finish()
+        self.events.log.finish()
         self.deadlines.stop()
         if self.idle_exit:
             self.idle_exit.stop()
@@ -203,7 +203,7 @@ class Mapper:
         self.unsent.put(connection, reply, sent)
         if self.unsent.total > MOST_UNSENT:
             # Not here, because connections may be aborted in the hub only.
-            self.hub.loop.run_callback(self._bound_unsent)
+            self.loop.run_callback(self._bound_unsent)
 
     def _bound_unsent(self) -> None:
         """Close the slowest readers until the replies that wait are few enough."""

@@ -292,8 +292,7 @@ def _free_port(port: int) -> Iterator[int]:
 
 def _addresses_for_c() -> str:
     """Return the addresses of this host's name. Loopback is implied, and C serves everybody at the others."""
-    own = {address for address in _addresses_of_the_name() if _is_an_own_address(address)}
-    return ",".join(sorted(own.difference(LOOPBACK))[: MAX_LISTEN_SOCKETS - len(LOOPBACK)]) or LOOPBACK[0]
+    return ",".join(_own_addresses()) or LOOPBACK[0]
 
 
 @functools.cache
@@ -302,12 +301,15 @@ def _where() -> tuple[str, ...]:
 
     Nodes with short names look for each other at the latter. Peers on other hosts are not served.
     """
-    own = {address for address in _addresses_of_the_name() if _is_an_own_address(address)}
-    if own.issubset(LOOPBACK_ALONE):
-        return ()
-    # A host with many bridges may have more addresses than an epmd accepts. Both loopbacks are implied.
-    some = sorted(own.difference(LOOPBACK))[: MAX_LISTEN_SOCKETS - len(LOOPBACK)]
-    return ("-address", ",".join(some), "-allow", "127.0.0.1")
+    own = _own_addresses()
+    return () if set(own) <= {*LOOPBACK_ALONE} else ("-address", ",".join(own), "-allow", "127.0.0.1")
+
+
+def _own_addresses() -> list[str]:
+    """Return the addresses of this host's name, but for both loopbacks, which are implied."""
+    own = filter(_is_an_own_address, _addresses_of_the_name() - {*LOOPBACK})
+    # A host with many bridges may have more addresses than an epmd accepts.
+    return sorted(own)[: MAX_LISTEN_SOCKETS - len(LOOPBACK)]
 
 
 def _addresses_of_the_name() -> set[str]:
