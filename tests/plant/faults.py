@@ -263,8 +263,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "any name is registered",
-            "reason = request.refusal() or self._obstacle(request.name)",
-            "reason = self._obstacle(request.name)",
+            "if reason := request.refusal():",
+            "if reason := None:",
             f"{_WIRE} and letters",
         ),
         (

@@ -153,9 +153,12 @@ class Registry:
         Raises NodeRefused if the request is invalid, if a live node has the name, or if there are too many
         nodes.
         """
-        reason = request.refusal() or self._obstacle(request.name)
-        if reason:
+        if reason := request.refusal():
             raise NodeRefused(reason.kind, *reason.details)
+        if request.name in self._live:
+            raise NodeRefused("node name already occupied %s", request.name)
+        if self.limit is not None and len(self._live) >= self.limit:
+            raise NodeRefused("no descriptor is left for another node")
         late = self._late.pop(request.name, None)
         count = late.count + 1 if late is not None else self._count_of_new_name()
         if count > self._greatest:
@@ -218,13 +221,6 @@ class Registry:
     def _changed(self) -> None:
         self._names_reply = None
         self.replies.clear()
-
-    def _obstacle(self, name: bytes) -> Complaint | None:
-        if name in self._live:
-            return Complaint("node name already occupied %s", name)
-        if self.limit is not None and len(self._live) >= self.limit:
-            return Complaint("no descriptor is left for another node")
-        return None
 
     def _count_of_new_name(self) -> int:
         if len(self._late) > self._remember:
