@@ -9,7 +9,7 @@ Invariants:
   that has given up root's rights must be able to write it again.
 - Afterwards, a file that cannot be written does not end the epmd. The log tells it once.
 
-C's epmd has no counterpart. Source: https://prometheus.io/docs/instrumenting/exposition_formats/
+Source: https://prometheus.io/docs/instrumenting/exposition_formats/
 """
 
 from __future__ import annotations

@@ -2,8 +2,6 @@
 
 Without this check, a daemon that nobody can ask would report success, and each node would wait for a time-out
 of its own.
-
-C has no counterpart.
 """
 
 from __future__ import annotations

@@ -12,8 +12,6 @@ in a connection or in the thread, is raised by `close`.
 Invariants:
 - after os.fork() the parent continues to serve, and in the child all mappers are closed;
 - no mapper's thread runs Python code while the interpreter is torn down.
-
-C has no counterpart.
 """
 
 from __future__ import annotations

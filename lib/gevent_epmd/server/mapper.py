@@ -74,8 +74,7 @@ class Mapper:
             settings.debug or settings.delay_accept or settings.delay_write or settings.idle_exit
         )
         #: The look-ups and the requests for NAMES that `connection.serve` has answered. They are not in
-        #: `counts`: the process wakes up with cold caches, and an object that is not needed otherwise takes
-        #: longer to reach than to change.
+        #: `counts`, which would not be in the processor's cache.
         self.looked_up = self.listed = 0
         self.hub = get_hub()
         self.loop = self.hub.loop
@@ -92,8 +91,7 @@ class Mapper:
         self.store: Store | None = None
         #: What slow readers have not read yet.
         self.unsent = Unsent()
-        #: The connections that simulate a busy server. `registry` may not list them any more: a node among
-        #: them may have been unregistered meanwhile.
+        #: The connections that simulate a busy server. A node among them may be unregistered already.
         self.sleeping: set[Peer] = set()
         #: Greenlets without a connection to serve; see `connection`.
         self.idle_greenlets: list[Any] = []
@@ -190,10 +188,8 @@ class Mapper:
         return True
 
     def keep_bounded(self, newcomer: Peer) -> None:
-        """Make room if too many connections wait without a registered node. Call this for each new
-        connection."""
-        # Only now that the newcomer was served, because a connection that gets its reply at once takes no
-        # room.
+        """Make room if too many connections wait without a registered node."""
+        # After the newcomer was served, because a connection that gets its reply at once takes no room.
         if len(self.unregistered) > MOST_UNREGISTERED:
             self.events.crowded(newcomer, MOST_UNREGISTERED)
             self.make_room()
@@ -218,9 +214,7 @@ class Mapper:
     def node_reg(self, request: Alive2Request, holder: Peer) -> Node:
         """Register a node. Raises NodeRefused."""
         owner = self.registry.find(request.name)
-        # It may have just closed its connection, and reconnected on one that is served first. C refuses the
-        # registration in this case.
-        if owner is not None:
+        if owner is not None:  # C refuses a node that has just closed, and connects again
             self._unreg_if_gone(owner)
         node = self.registry.register(request, holder)
         self.events.registered(node, self.registry)
@@ -261,8 +255,7 @@ class Mapper:
         self.may_ask = settings.may_ask()
 
     def may_be_killed(self) -> bool:
-        """Return whether KILL ends the mapper: always with relaxed checking, otherwise only without live
-        nodes."""
+        """Return whether KILL ends the mapper: with relaxed checking, or without live nodes."""
         if not self.settings.relaxed:
             # A node that has just ended must not prevent the shutdown because its EOF has not been read yet.
             for node in list(self.registry.live()):

@@ -148,11 +148,7 @@ class Registry:
         return iter(self._late.values())
 
     def register(self, request: Alive2Request, holder: Peer) -> Node:
-        """Register the holder under the name, and return the node.
-
-        Raises NodeRefused if the request is invalid, if a live node has the name, or if there are too many
-        nodes.
-        """
+        """Register the holder under the name, and return the node. Raises NodeRefused."""
         if reason := request.refusal():
             raise NodeRefused(reason.kind, *reason.details)
         if request.name in self._live:
@@ -205,8 +201,7 @@ class Registry:
     def keep_reply(self, request: Port2Request | BareRequest, reply: bytes) -> None:
         """Keep a short reply in `replies` until a node comes or goes. Until then, the request has no other.
 
-        At most one is kept for each live node, and one for NAMES: a request that is not in its usual form, or
-        whose node is unknown, is not kept.
+        At most one is kept for each live node, and one for NAMES: only that of a request in its usual form.
         """
         if len(reply) <= _MOST_KEPT:
             self.replies[wire.frame(request.packet())] = reply

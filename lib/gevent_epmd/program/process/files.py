@@ -6,8 +6,6 @@ Root may be asked to write such a file into another user's folder. The invariant
   the path is resolved (`OwnFile.write`).
 - A process that has given up root's rights has no descriptor by which it could write to the file.
 - A reader sees the whole content or no file. `remove` never removes another process's file.
-
-C's epmd has no counterpart.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ which user, which options.
 Invariant: nothing here needs more privileges than an ordinary user has. /proc shows less of another user's
 processes.
 
-C's epmd has no counterpart. Source: proc(5).
+Source: proc(5).
 """
 
 from __future__ import annotations
