@@ -365,8 +365,7 @@ _left: list[Mapper] = []
 
 
 def _leave_all_to_parent() -> None:
-    """In a forked child: close all mappers, so that it neither serves nor holds sockets that the parent
-    closes."""
+    """In a forked child: close all mappers, so that it holds no sockets that the parent closes."""
     ThreadedPortMapper._lock = threading.Lock()  # a thread of the parent may hold it
     for mapper in list(_serving):
         mapper._leave_to_parent()
@@ -404,9 +403,8 @@ def _is_in_asyncio() -> bool:
 class _Copies:
     """A forked child's copies of connections that a mapper has accepted and that no table lists.
 
-    In the parent, a thread was about to serve them, or had just served them. The child does not have that
-    thread. Create this after the mapper's sockets listen, and before it accepts: until then, sockets with the
-    same address are the program's own, such as connections that it accepted there earlier.
+    In the parent, a thread was about to serve them, or had just served them. Create this after the mapper's
+    sockets listen, and before it accepts: until then, sockets with the same address are the program's own.
     """
 
     def __init__(self, listening: Iterable[_socket.socket]) -> None:

@@ -66,8 +66,7 @@ def open_listeners(addresses: Sequence[str] | None, port: int) -> list[_socket.s
     """Listen on the addresses and on both loopback addresses. Returns non-blocking sockets.
 
     An empty sequence means every address; None means the loopback addresses that this host has. With port 0
-    the system chooses one free port for all sockets. Raises PortInUseError and ListenError, and then leaves
-    no socket open.
+    the system chooses one free port for all sockets. Raises PortInUseError and ListenError.
     """
     for _ in range(_TRIES if port == 0 else 0):
         try:
@@ -171,8 +170,10 @@ def _canonical(family: int, address: str) -> str:
 
 
 def _open(place: Place, port: int, beside: _socket.socket | None = None) -> _socket.socket | None:
-    """Return a listening socket, or None if an address that is not required is not available (IPv6 on a host
-    without it, for example). It may share the port with the socket `beside`."""
+    """Return a listening socket, or None if an address that is not required is not available.
+
+    It may share the port with the socket `beside`.
+    """
     try:
         return _listen(place, port, beside)
     except OSError as error:
@@ -210,8 +211,7 @@ def _is_served(place: Place, port: int) -> bool:
     """Return whether somebody accepts connections there.
 
     With SO_REUSEADDR, the BSDs and macOS let one socket listen on an address while another one listens on all
-    addresses, so the port would seem to be free. Without it, connections that ended recently would block the
-    port.
+    addresses. Without it, connections that ended recently would block the port.
     """
     try:
         with connected(LOOPBACK_OF_ANY.get(place.host, place.host), port):

@@ -89,7 +89,7 @@ class Unregistered(OrderedDict["Any", None]):
     """
 
     def add(self, connection: Peer) -> None:
-        """Add a connection as unused from now on. A connection that is already here keeps its place."""
+        """Add a connection as unused from now on. One that is already here keeps its place."""
         self.setdefault(connection)
 
     def renew(self, connection: Peer) -> None:
@@ -127,8 +127,7 @@ class IdleExit:
         self._is_last_look = False
 
     def look(self, nodes: int) -> None:
-        """Start or stop the timer. Call this with the number of live nodes at the start and at every
-        change."""
+        """Start or stop the timer, at the start and at every change of the number of live nodes."""
         if nodes:
             self.stop()
         elif self._timer is None:
@@ -159,8 +158,7 @@ class IdleExit:
         if left > 0:
             self._start(left)
         elif not self._is_last_look or now - self._due > _GRACE or self._is_pending():
-            # The event loop runs timers before it reads, and the process may have been suspended since a node
-            # connected or sent its request.
+            # The loop runs timers before it reads, and may have been suspended since a node connected.
             self._is_last_look = True
             self._start(_GRACE)
         else:

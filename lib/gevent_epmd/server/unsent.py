@@ -79,8 +79,7 @@ class Unsent:
     def slowest(self, current: bytes) -> Any | None:
         """Return the connection to close if the total is too large, or None if that would not help.
 
-        It is the one that has made no progress for longest. Closing one that reads the `current` listing
-        would free nothing, because the mapper keeps that object anyway.
+        Closing one that reads the `current` listing would free nothing: the mapper keeps that object anyway.
         """
         for connection, (reply, _) in self._rests.items():
             if reply is not current and len(reply) >= _WORTH_CLOSING:
