@@ -21,7 +21,7 @@ from ..conventions import LOOPBACK, EpmdError as EpmdError, default_port
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from typing import Any
+    from typing import Any, Self
 
 #: The default limit for a call, in seconds.
 TIMEOUT = 10.0
@@ -174,7 +174,7 @@ class Call:
         """Close the connection."""
         self.sock.close()
 
-    def __enter__(self) -> Call:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -349,23 +349,23 @@ def _refuse_itself(sock: Any, address: tuple[Any, ...]) -> None:
         raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
 
 
-class Listing:
-    """The reply to NAMES or DUMP, for a `with` block. `port` is the epmd's own port.
+class Listing(Call):
+    """A request for NAMES or DUMP, and its reply in `pieces`. `port` is the epmd's own port.
 
     Raises BadAnswerError if the reply does not begin with a port.
     """
 
     def __init__(self, target: Target, tag: int) -> None:
-        self._call = Call(target, bytes((tag,)))
+        super().__init__(target, bytes((tag,)))
         try:
             self.port = self._read_port(target)
         except BaseException:
-            self._call.close()
+            self.close()
             raise
 
     def _read_port(self, target: Target) -> int:
         try:
-            head = self._call.read(wire.LISTING_PORT_SIZE)
+            head = self.read(wire.LISTING_PORT_SIZE)
         except BrokenError:
             head = b""
         if len(head) < wire.LISTING_PORT_SIZE:
@@ -374,16 +374,6 @@ class Listing:
         if port > wire.MOST_PORT:
             raise target.not_an_epmd()  # another protocol
         return port
-
-    def pieces(self) -> Iterator[bytes]:
-        """Yield the text as it arrives."""
-        return self._call.pieces()
-
-    def __enter__(self) -> Listing:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._call.close()
 
 
 def joined(pieces: Iterable[bytes], most: int = MOST_LISTING) -> bytes:

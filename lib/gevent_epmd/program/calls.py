@@ -80,14 +80,6 @@ def _target(ask: Ask) -> exchange.Target:
     return target
 
 
-def _names(ask: Ask) -> int:
-    return _list(ask, wire.NAMES_REQ)
-
-
-def _dump(ask: Ask) -> int:
-    return _list(ask, wire.DUMP_REQ)
-
-
 def _started(ask: Ask) -> int:
     try:
         return 0 if exchange.is_an_epmd(_target(ask)) else 1
@@ -95,7 +87,8 @@ def _started(ask: Ask) -> int:
         return 1
 
 
-def _list(ask: Ask, tag: int) -> int:
+def _list(ask: Ask) -> int:
+    tag = wire.NAMES_REQ if ask.command == "names" else wire.DUMP_REQ
     with exchange.Listing(_target(ask), tag) as listing:
         if ask.json:
             return _list_json(listing.port, exchange.joined(listing.pieces()), tag)
@@ -238,8 +231,8 @@ def _licences(_ask: Ask) -> int:
 
 
 _CALLS: dict[str, Callable[[Ask], int]] = {
-    "names": _names,
-    "dump": _dump,
+    "names": _list,
+    "dump": _list,
     "started": _started,
     "kill": _kill,
     "stop": _stop,
