@@ -154,8 +154,8 @@ def unpacked(debs: list[Path], made) -> Path:
 #: What pages lead to that is not for those who use the package.
 OF_THE_CHECKOUT = {
     "CONTRIBUTING.md",
-    "systemd/gevent-epmd-keep.path",
-    "systemd/gevent-epmd-keep.service",
+    "systemd/gevent-epmd-keep@.path",
+    "systemd/gevent-epmd-keep@.service",
     "architecture.md",
     "README.md",
     "completion",
