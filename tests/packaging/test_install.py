@@ -870,7 +870,21 @@ PACKAGED = [
     ([], "", "rm {}"),
 ]
 #: What scripts/install calls before it changes anything.
-LOOKS = ("bash", "basename", "cat", "cut", "dirname", "find", "flock", "readlink", "rm", "sed", "sha256sum", "sort", "stat")
+LOOKS = (
+    "bash",
+    "basename",
+    "cat",
+    "cut",
+    "dirname",
+    "find",
+    "flock",
+    "readlink",
+    "rm",
+    "sed",
+    "sha256sum",
+    "sort",
+    "stat",
+)
 
 
 def only(folder: Path, stand_ins: dict[str, str]) -> dict[str, str]:

@@ -482,7 +482,11 @@ def firewall_bans(form) -> None:
     """The same, as docs/monitoring.md bans whoever sends rubbish, and nobody else."""
     rules = (ROOT / "docs" / "examples" / "firewall.nft").read_text(encoding="utf-8")
     (ban,) = (block.text for block in blocks(ROOT / "docs" / "monitoring.md") if "nft add" in block.text)
-    with form() as server, contextlib.closing(Neighbour()) as neighbour, contextlib.closing(Neighbour(79)) as other:
+    with (
+        form() as server,
+        contextlib.closing(Neighbour()) as neighbour,
+        contextlib.closing(Neighbour(79)) as other,
+    ):
         name = node("got garbage  from 10.79.0.2:1 (and")
         nft = ["nft", rules.replace("4369", str(server.port))]
         assert run([real(nft[0]), nft[1]]).returncode == 0
