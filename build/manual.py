@@ -28,8 +28,8 @@ It examines:
 .IP \\(bu 2
 the port: an epmd, another program, a forwarder to an epmd elsewhere, or nothing;
 .IP \\(bu
-the process: program, version, user, options and variables, whether it is stopped, and whether its file was replaced since,
-so that a hand\\-over is due;
+the process: program, version, user, options and variables, whether it is stopped, and whether its file was
+replaced since, so that a hand\\-over is due;
 .IP \\(bu
 its limits: how many descriptors and places for nodes are taken;
 .IP \\(bu
@@ -158,8 +158,8 @@ epmd \\-daemon \\-loopback
 epmd \\-names
 .fi
 .PP
-Find out which epmd runs, who may ask it and what is wrong; the same of another host, for a monitoring system, and for a
-script:
+Find out which epmd runs, who may ask it and what is wrong; the same of another host, for a monitoring
+system, and for a script:
 .PP
 .nf
 epmd \\-check
