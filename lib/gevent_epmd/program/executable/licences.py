@@ -36,8 +36,7 @@ class Part(NamedTuple):
 
 
 def text() -> str:
-    """Return all licences as one text. Raises OSError, and ImportError if the one-file executable no
-    longer exists."""
+    """Return all licences. Raises OSError, and ImportError if the one-file executable no longer exists."""
     if is_one_file():
         from zipimport import zipimporter
 
