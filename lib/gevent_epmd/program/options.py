@@ -182,6 +182,8 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Option
     daemon = bool(found["--daemon"])
     files = [own.file(name, daemon=daemon) for name in _FILES]
     place = _Place(found, serving)
+    # A script that passes an unset variable must not take the local epmd's reply for another host's.
+    host = _Own(found, {}).not_empty("host", "host")
     options = Options(
         settings=_settings(found, environ, own, place, least_port=0 if files[0].value else 1),
         daemon=daemon,
@@ -196,7 +198,7 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Option
         user=own.not_empty("user", "user"),
         takeover=own.takeover(),
         store=own.store() if found["--systemd"] else 0,
-        host=_host(found["--host"]),
+        host=host.value if host else "",
         json=bool(found["--json"]),
         nagios=bool(found["--nagios"]),
         accept=tuple(code for value in found["--accept"] for code in _list(value)),
@@ -358,13 +360,6 @@ def _is_on(variable: str, environ: Mapping[str, str]) -> bool:
 
 def _list(text: str) -> tuple[str, ...]:
     return tuple(word for word in text.replace(",", " ").split(" ") if word)
-
-
-def _host(values: list[str]) -> str:
-    # If a script passes an unset variable, it would take the reply of the local epmd for another host's.
-    if "" in values:
-        raise ValueProblem("-host: the host is empty")
-    return values[-1] if values else ""
 
 
 class Networks:

@@ -114,7 +114,9 @@ def _serve_sockets(
     caller = None
     try:
         if is_one_file():
-            bundle.sweep()
+            from .executable import leftovers
+
+            leftovers.sweep(sys._MEIPASS)  # type: ignore[attr-defined]
             bundle.unpack_libraries("for-serving")
         daemon.raise_limit(_NEEDED_DESCRIPTORS + len(options.pid_exit))
         if former is not None and former.unit:

@@ -101,7 +101,10 @@ class Mapper:
         if settings.idle_exit:
             reason = f"no node for {settings.idle_exit} second{'s' if settings.idle_exit > 1 else ''}"
             self.idle_exit = IdleExit(
-                self.loop, settings.idle_exit, partial(self.end, reason), self._is_connection_pending
+                self.loop,
+                settings.idle_exit,
+                partial(self.end, reason),
+                is_pending=lambda: any(listener.is_pending() for listener in self.listeners),
             )
 
     def start(self) -> None:
@@ -112,11 +115,6 @@ class Mapper:
         for listener in self.listeners:
             listener.start()
         self._look_whether_idle()
-
-    def count_idle_time_anew(self) -> None:
-        """Count the time of `idle_exit` from now on: the start of a process may take longer."""
-        if self.idle_exit:
-            self.idle_exit.renew()
 
     def end(self, reason: str) -> None:
         """Shut down. `reason` is for the log."""
@@ -266,9 +264,6 @@ class Mapper:
         """Unregister a node whose peer has closed, even if its EOF has not been read yet."""
         if node.holder is not None and node.holder.gone():
             self.node_unreg(node)
-
-    def _is_connection_pending(self) -> bool:
-        return any(listener.is_pending() for listener in self.listeners)
 
     def _look_whether_idle(self) -> None:
         if self.idle_exit:

@@ -48,13 +48,6 @@ def unpack_libraries(purpose: str) -> None:
     sys.path_importer_cache.clear()
 
 
-def sweep() -> None:
-    """Remove the folders of dead launchers. For a start that serves, in the one-file form."""
-    from . import leftovers
-
-    leftovers.sweep(sys._MEIPASS)  # type: ignore[attr-defined]
-
-
 def _write(path: str, content: bytes) -> None:
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "wb") as file:

@@ -150,7 +150,7 @@ def address_of(path: str) -> str:
 
 
 def _send_for(pid: int, sock: _socket.socket, text: bytes, address: str) -> bool:
-    """Send a notification as if another process sent it. Returns False if that is not possible, as to a user."""
+    """Send a notification as if another process sent it. Returns False if not permitted, as to users."""
     credentials = struct.pack("3i", pid, os.geteuid(), os.getegid())
     try:
         sock.sendmsg([text], [(_socket.SOL_SOCKET, SCM_CREDENTIALS, credentials)], 0, address)
