@@ -449,7 +449,7 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "a node that restarts quickly is refused",
-            "        if owner is not None:\n            self._unreg_if_gone(owner)\n",
+            "        if owner := self.registry.find(request.name):\n            self._unreg_if_gone(owner)\n",
             "",
             f"{_MAPPER}: has_gone",
         ),
@@ -1586,8 +1586,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "a mapper listens at more addresses than it may",
-            "some = sorted(own.difference(LOOPBACK))[: MAX_LISTEN_SOCKETS - len(LOOPBACK)]",
-            "some = sorted(own.difference(LOOPBACK))[:MAX_LISTEN_SOCKETS]",
+            "return sorted(own)[: MAX_LISTEN_SOCKETS - len(LOOPBACK)]",
+            "return sorted(own)[:MAX_LISTEN_SOCKETS]",
             "program/library/test_plugin.py: more_addresses",
         ),
     ],

@@ -104,7 +104,7 @@ class Mapper:
                 self.loop,
                 settings.idle_exit,
                 partial(self.end, reason),
-                is_pending=lambda: any(listener.is_pending() for listener in self.listeners),
+                lambda: any(listener.is_pending() for listener in self.listeners),
             )
 
     def start(self) -> None:
@@ -211,8 +211,8 @@ class Mapper:
 
     def node_reg(self, request: Alive2Request, holder: Peer) -> Node:
         """Register a node. Raises NodeRefused."""
-        owner = self.registry.find(request.name)
-        if owner is not None:  # C refuses a node that has just closed, and connects again
+        # C refuses a node that has just closed its connection, and registers again.
+        if owner := self.registry.find(request.name):
             self._unreg_if_gone(owner)
         node = self.registry.register(request, holder)
         self.events.registered(node, self.registry)
