@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,7 +17,8 @@ import pytest
 import architecture
 import imports
 import usage
-from gevent_epmd.program.options import known_options
+from gevent_epmd.program.check.report import unknown
+from gevent_epmd.program.options import known_options, read_options
 from support.forms import Source
 from support.paths import BUILT, ROOT, SOURCE
 from support.patience import LONG
@@ -144,6 +146,19 @@ def test_manual_reads_as_the_usage() -> None:
     for option in usage.options():
         heading = ", ".join(option.spellings) + (f" {option.value}" if option.value else "")
         assert f" {heading} {' '.join(option.text.split())}" in words
+
+
+def test_examples_of_the_manual() -> None:
+    """Each can be called; the check that accepts warnings accepts those that there are."""
+    text = MANUAL.read_text(encoding="utf-8").partition(".SH EXAMPLES\n")[2].replace("\\-", "-")
+    text = text.replace("$$", "1").replace(
+        "/etc/default/epmd", str(ROOT / "docs" / "examples" / "default-epmd")
+    )
+    examples = [shlex.split(line)[1:] for line in text.splitlines() if line.startswith("epmd ")]
+    assert len(examples) >= 10
+    for words in examples:
+        accepted = read_options(words, {}).accept
+        assert not unknown(accepted), words
 
 
 def bash(line: list[str], folder: Path) -> list[str]:
