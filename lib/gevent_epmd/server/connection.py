@@ -344,11 +344,7 @@ class Connection:
     def _unregister(self, node: Node) -> None:
         self._mapper.node_unreg(node)
         if self._mapper.store is not None and self._mapper.store.drop(node):
-            # The peer must see the end although the store has a duplicate of the socket.
-            try:
-                self.sock.shutdown(_socket.SHUT_RDWR)
-            except OSError:
-                pass  # the peer closed first
+            self.hang_up()  # else the peer would not see the end: the store has a duplicate of the socket
 
     def hold_refused(self) -> None:
         """Keep the connection of a refused node that another process has answered."""

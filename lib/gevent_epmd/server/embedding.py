@@ -173,7 +173,7 @@ class PortMapper(WithNodes):
             _left.append(mapper)
             _elsewhere.pop(mapper, None)
             served_by_threads.discard(self._here)
-            mapper.close_without_hub()
+            mapper.close_without_hub(in_child=False, loop_is_ours=bool(mapper.loop.ptr))
             self._stopped = None
         else:
             mapper.finished.set()
@@ -208,7 +208,7 @@ class PortMapper(WithNodes):
         _elsewhere.pop(mapper, None)
         served_by_threads.discard(self._here)
         loop_is_ours = mapper.hub.thread_ident == monkey.get_original("_thread", "get_ident")()
-        mapper.leave_to_parent(loop_is_ours=loop_is_ours)
+        mapper.close_without_hub(in_child=True, loop_is_ours=loop_is_ours)
         self._log = self._new_log()
         if not loop_is_ours:
             self._copies.close()

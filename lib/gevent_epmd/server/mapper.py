@@ -141,28 +141,21 @@ class Mapper:
             self.idle_greenlets.pop().throw()
         self.record.close()
 
-    def close_without_hub(self) -> None:
-        """Close everything after the hub was destroyed, and perhaps its event loop as well."""
-        self.events.log.silence()
-        loop_lives = bool(self.loop.ptr)
-        for connection in self._connections():
-            connection.hang_up()
-            connection.leave_to_parent(loop_is_ours=loop_lives)
-        for listener in self.listeners:
-            listener.shut_down(loop_lives=loop_lives)
-        if loop_lives:
-            self._stop_timers()
+    def close_without_hub(self, *, in_child: bool, loop_is_ours: bool) -> None:
+        """Close everything after the hub was destroyed; in a forked child, without the peers noticing.
 
-    def leave_to_parent(self, *, loop_is_ours: bool) -> None:
-        """In a forked child: close the copies of its parent's sockets, without the peers noticing.
-
-        The event loop of another thread must be left as it is, because the child does not have that thread.
+        The event loop of another thread, or one that was destroyed, is left as it is.
         """
         self.events.log.silence()
         for connection in self._connections():
+            if not in_child:
+                connection.hang_up()
             connection.leave_to_parent(loop_is_ours=loop_is_ours)
         for listener in self.listeners:
-            listener.leave_to_parent(loop_is_ours=loop_is_ours)
+            if in_child:
+                listener.leave_to_parent(loop_is_ours=loop_is_ours)
+            else:
+                listener.shut_down(loop_lives=loop_is_ours)
         if loop_is_ours:
             self._stop_timers()
 
