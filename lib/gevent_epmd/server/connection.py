@@ -370,7 +370,7 @@ class Connection:
     def _do_port2(self, request: Port2Request) -> None:
         node = self._mapper.registry.find(request.name)
         if node:
-            reply, title = node.port2_reply, "EPMD_PORT2_RESP (ok)"
+            reply, title = protocol.port2_reply(node.request), "EPMD_PORT2_RESP (ok)"
             self._mapper.registry.keep_reply(request, reply)
         else:
             reply, title = protocol.PORT2_NOT_FOUND, "EPMD_PORT2_RESP (error)"
