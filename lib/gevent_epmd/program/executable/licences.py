@@ -97,17 +97,11 @@ def of_python() -> Part:
     """Return the licence of this Python. Each distribution keeps the text in a different place."""
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     library = os.path.dirname(os.__file__)
-    for path in (
-        f"{library}/LICENSE.txt",
-        *(
-            f"/usr/share/doc/{package}/copyright"
-            for package in (f"libpython{version}-minimal", f"python{version}")
-        ),
-        f"{os.path.dirname(library)}/LICENSE.txt",
-    ):
-        if os.path.exists(path):
-            return Part("Python", sys.version.split()[0], "PSF-2.0", (_read(path),))
-    return Part("Python", sys.version.split()[0], "PSF-2.0", ())
+    packages = (f"libpython{version}-minimal", f"python{version}")
+    debian = [f"/usr/share/doc/{package}/copyright" for package in packages]
+    paths = [f"{library}/LICENSE.txt", *debian, f"{os.path.dirname(library)}/LICENSE.txt"]
+    texts = tuple(_read(path) for path in paths if os.path.exists(path))[:1]
+    return Part("Python", sys.version.split()[0], "PSF-2.0", texts)
 
 
 def _read(path: str) -> str:

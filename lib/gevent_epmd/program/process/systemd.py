@@ -50,18 +50,13 @@ def _names(environ: Mapping[str, str]) -> list[str]:
 def _for_us(environ: Mapping[str, str]) -> bool:
     if is_one_file():
         # The launcher overwrites LISTEN_PID, even if the sockets were meant for another process.
-        return _environ_of(os.getppid()).get("LISTEN_PID") == str(os.getppid())
+        parent = os.getppid()
+        try:
+            with open(f"/proc/{parent}/environ", "rb") as started_with:
+                return b"LISTEN_PID=%d" % parent in started_with.read().split(b"\0")
+        except OSError:
+            return False
     return environ.get("LISTEN_PID") == str(os.getpid())
-
-
-def _environ_of(pid: int) -> dict[str, str]:
-    """Return the environment in which a process was started, or {} if it cannot be read."""
-    try:
-        with open(f"/proc/{pid}/environ", "rb") as environ:
-            pairs = (pair.partition(b"=") for pair in environ.read().split(b"\0"))
-            return {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs}
-    except OSError:
-        return {}
 
 
 def is_running() -> bool:
