@@ -158,12 +158,6 @@ class Connection:
         """Return whether the peer is on another host and in none of these networks."""
         return not is_in(self._peer[0], allowed) and not self.is_local()
 
-    def _may_make(self, tag: int) -> bool:
-        """Return whether the peer may make requests with this tag."""
-        if tag in _FOR_ALL or self.is_local():
-            return True
-        return tag == wire.ALIVE2_REQ and is_in(self._peer[0], self._mapper.settings.allow_register)
-
     def refuse(self) -> None:
         """Close the connection instead of serving it."""
         self._events.barred(self)
@@ -280,7 +274,9 @@ class Connection:
         """Answer a request. This is the only place that decides who may make which request."""
         tag = packet[0]
         title = protocol.request_title(packet)
-        allowed = self._may_make(tag)
+        allowed = tag in _FOR_ALL or self.is_local()
+        if tag == wire.ALIVE2_REQ and not allowed:
+            allowed = is_in(self._peer[0], self._mapper.settings.allow_register)
         self._mapper.counts.requests[tag] += 1
         self._events.requested(title, allowed=allowed)
         if not allowed:

@@ -451,10 +451,6 @@ def _sockets() -> Iterator[_socket.socket]:
         _socket.setdefaulttimeout(default)
 
 
-def _discard(_line: str) -> None:
-    pass
-
-
 class _Log(Log):
     """A log that calls `put` with each line, and keeps the first failure."""
 
@@ -462,7 +458,7 @@ class _Log(Log):
         super().__init__(level)
         # If Python started without stderr, descriptor 2 may now be any other file or socket, even a peer's.
         no_stderr = sys.__stderr__ is None
-        self._call = put or (_discard if no_stderr else super()._put)
+        self._call = put or ((lambda _: None) if no_stderr else super()._put)
         self._failure: BaseException | None = None
 
     def failed(self, error: BaseException) -> None:

@@ -20,6 +20,8 @@ FILE = "licences.txt"
 #: The packages that gevent_epmd needs from source, by their names in package indexes.
 PACKAGES = ("gevent-epmd", "docopt-ng", "gevent", "greenlet", "zope.event", "zope.interface")
 _LINE = "=" * 72
+#: What the names of licence files begin with.
+_LICENCES = ("LICENSE", "LICENCE", "COPYING", "NOTICE")
 
 
 class Part(NamedTuple):
@@ -48,15 +50,12 @@ def text() -> str:
 
 def page(parts: Iterable[Part]) -> str:
     """Return the licences of the parts as one text, each below a heading."""
-    return "\n".join(f"{_heading(part)}\n{_joined(part.texts)}" for part in parts)
-
-
-def _heading(part: Part) -> str:
-    return f"{_LINE}\n{part.name} {part.version}: {part.licence}\n{_LINE}\n"
-
-
-def _joined(texts: tuple[str, ...]) -> str:
-    return "\n\n".join(text.strip("\n") for text in texts) + "\n"
+    pages = []
+    for part in parts:
+        heading = f"{_LINE}\n{part.name} {part.version}: {part.licence}\n{_LINE}\n"
+        texts = "\n\n".join(text.strip("\n") for text in part.texts)
+        pages.append(f"{heading}\n{texts}\n")
+    return "\n".join(pages)
 
 
 def _installed() -> list[Part]:
@@ -82,15 +81,11 @@ def of_package(name: str) -> Part:
     files = [
         file
         for file in package.files or ()
-        if file.parts[0].endswith(".dist-info") and _is_licence(file.name)
+        if file.parts[0].endswith(".dist-info") and file.name.startswith(_LICENCES)
     ]
     return Part(
         name, package.version, licence, tuple(file.read_text(encoding="utf-8") for file in sorted(files))
     )
-
-
-def _is_licence(name: str) -> bool:
-    return name.startswith(("LICENSE", "LICENCE", "COPYING", "NOTICE"))
 
 
 def of_python() -> Part:

@@ -127,7 +127,7 @@ class OwnFile:
         if folder is None or file is None:
             return
         try:
-            if _is_in_place(folder, self._name, file):
+            if os.path.samestat(os.lstat(self._name, dir_fd=folder), os.fstat(file)):
                 os.unlink(self._name, dir_fd=folder)
         except FileNotFoundError:
             pass  # another process removed it first
@@ -201,10 +201,6 @@ def _put(folder: int, name: str, content: bytes) -> int:
     finally:
         os.close(writing)
     return file
-
-
-def _is_in_place(folder: int, name: str, file: int) -> bool:
-    return os.path.samestat(os.lstat(name, dir_fd=folder), os.fstat(file))
 
 
 def _unlink(name: str, folder: int) -> None:
