@@ -301,8 +301,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "who may register may also KILL",
-            "return tag == wire.ALIVE2_REQ and is_in(",
-            "return is_in(",
+            "if tag == wire.ALIVE2_REQ and not allowed:",
+            "if not allowed:",
             "program/command/test_own_options.py: allow_register and InProcess",
         ),
         (
@@ -449,8 +449,7 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "a node that restarts quickly is refused",
-            "        if owner is not None:  # C refuses a node that has just closed, and connects again\n"
-            "            self._unreg_if_gone(owner)\n",
+            "        if owner := self.registry.find(request.name):\n            self._unreg_if_gone(owner)\n",
             "",
             f"{_MAPPER}: has_gone",
         ),
@@ -1111,8 +1110,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "the file of a successor is removed",
-            "return os.path.samestat(os.lstat(",
-            "return True or os.path.samestat(os.lstat(",
+            "if os.path.samestat(os.lstat(",
+            "if True or os.path.samestat(os.lstat(",
             "unit/test_files.py: other_files",
         ),
         (

@@ -92,6 +92,7 @@ def _list(ask: Ask) -> int:
     with exchange.Listing(_target(ask), tag) as listing:
         if ask.json:
             return _list_json(listing.port, exchange.joined(listing.pieces()), tag)
+        # All of it before any is written: the time limit must not cut off a slow reader of stdout.
         text = exchange.joined(_until_the_end_or_a_reset(listing.pieces()))
     write(1, f"epmd: up and running on port {listing.port} with data:\n".encode())
     write(1, _harmless(text) if ask.host or os.isatty(1) else text)
@@ -99,10 +100,7 @@ def _list(ask: Ask) -> int:
 
 
 def _harmless(text: bytes) -> bytes:
-    """Return a listing with escaped control characters, so that a name cannot control the terminal.
-
-    A listing from an epmd of this host that goes to a file or a pipe is printed byte for byte, as C does.
-    """
+    """Return a listing with escaped control characters, so that a name cannot control the terminal."""
     shown = text.decode("utf-8", "backslashreplace")
     if "\0" in shown:
         lines = [line.removesuffix("\n") for line in shown.split("\0")]  # DUMP has a NUL after each line
@@ -124,11 +122,7 @@ def _lines_of_names(text: str) -> list[str]:
 
 
 def _until_the_end_or_a_reset(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield a listing until the connection is closed or, as in C, reset.
-
-    Read the whole listing before any of it is written to stdout: the time limit applies to the epmd, and must
-    not cut off a slow reader of stdout.
-    """
+    """Yield a listing until the connection is closed or, as in C, reset."""
     try:
         yield from pieces
     except exchange.BrokenError:
@@ -276,8 +270,7 @@ def _write(descriptor: int, view: memoryview) -> int:
     try:
         return os.write(descriptor, view)
     except BlockingIOError:
-        # Another program has set the pipe or terminal to non-blocking mode, and it is full at the moment. The
-        # module select, which could wait for it, may no longer be importable: the folder of the one-file form
-        # may be gone.
+        # Another program has made the pipe or terminal non-blocking, and it is full. The module select, which
+        # could wait for it, may no longer be importable in the one-file form.
         time.sleep(_PAUSE)
         return 0

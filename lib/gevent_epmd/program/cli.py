@@ -51,11 +51,7 @@ def answer_quickly() -> int | None:
 
 
 def open_standard_descriptors() -> None:
-    """Open /dev/null on each of the descriptors 0, 1 and 2 that is closed.
-
-    If the caller closed one of them, the next socket would get its number, and would then be used as stdin,
-    stdout or stderr.
-    """
+    """Open /dev/null on each closed one of the descriptors 0, 1 and 2. Else a socket would take its place."""
     try:
         descriptor = os.open(os.devnull, os.O_RDWR)
     except OSError:
