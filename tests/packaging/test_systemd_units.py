@@ -199,6 +199,11 @@ cp /run/outside/drop-ins/epmd.service.d/store.conf /run/units/epmd.service.d
 systemctl daemon-reload
 refused | grep -F 'starts another program, /usr/bin/epmd'
 
+: a reload does not end the epmd of C
+! systemctl reload epmd.service
+[ "$(serving)" = "$c" ]
+epmd -names | grep 'name a at port'
+
 : installed, this epmd takes the place of the epmd of C, and the node keeps its connection
 /run/outside/checkout/scripts/install --erlang /usr/lib/erlang
 case $(serving) in "$c"*) ;; *) exit 1 ;; esac
