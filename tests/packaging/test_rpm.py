@@ -176,6 +176,30 @@ def test_without_erlang_and_what_others_have_put_there(root: Root) -> None:
     assert root.run("find /usr -xdev -name '*epmd*' -path '*bin*'") == ""
 
 
+#: Kills the script that calls it first.
+LN = """\
+mv /usr/bin/ln /usr/bin/ln.real
+cat >/usr/bin/ln <<'END'
+#!/bin/sh
+[ ! -e /root/first ] || { rm /root/first; kill -9 "$PPID"; }
+exec ln.real "$@"
+END
+chmod 755 /usr/bin/ln
+touch /root/first
+"""
+
+
+@pytest.mark.slow
+def test_scriptlet_that_is_killed_in_an_upgrade(root: Root) -> None:
+    """rpm goes on nevertheless, and removes the version before."""
+    put(root, "erlang-25.1")
+    put(root, "first")
+    root.run(LN)
+    assert "scriptlet failed" in put(root, "second")
+    check_taken(root, "13.1", "25.1")
+    assert root.run("ls /usr/lib/gevent-epmd").split() == ["9.9~rc1", "current"]
+
+
 @pytest.mark.slow
 def test_what_cannot_be_given_back_keeps_the_package(root: Root) -> None:
     """There is an epmd, and a second removal is one."""
