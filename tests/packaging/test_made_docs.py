@@ -4,6 +4,7 @@ the completions of the usage text, the picture of the modules of their imports.
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import sys
@@ -112,6 +113,16 @@ def test_every_module_is_explained() -> None:
         if not name.startswith("__"):
             assert f"`{name}.py`" in told[f"{wing}/{folder}".strip("/")], module
     assert {*re.findall(r"`(\w+\.py)`", "".join(told.values()))} <= files
+
+
+def test_functions_that_architecture_names_are_where_it_says() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\|[^|]+\| `([\w/]+)\.py` \| `([\w.]+)` \|$", text, re.MULTILINE)
+    assert len(rows) == text.partition("\n## The wings")[0].count(".py` |") > 15
+    for module, function in rows:
+        node: ast.AST = imports.parsed(imports.SOURCES[f"{imports.PACKAGE}.{module.replace('/', '.')}"])
+        for name in function.split("."):
+            [node] = [each for each in ast.iter_child_nodes(node) if getattr(each, "name", "") == name]
 
 
 def test_picture_shows_each_module_above_what_it_imports() -> None:
