@@ -445,7 +445,7 @@ SITUATIONS: dict[str, tuple[Sight, tuple[str, str, str, str], list[str], list[st
     "the name leads elsewhere": (
         here(
             nodes=(FINE_NODE._replace(owners=(Program(9, BEAM, line=("beam", "-name", "a@x")),)),),
-            leads={"x": False},
+            leads={"x": ELSEWHERE},
         ),
         ("node", "a", WARNING, "host"),
         ["x is not this host"],

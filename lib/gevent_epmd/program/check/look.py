@@ -89,10 +89,12 @@ class Sight(NamedTuple):
 
     `dump` is the code of the answer to DUMP, which an epmd gives only to whom may register, or "" if it was
     not asked. `peers` are the addresses of other hosts with a connection to the epmd. `suspects` are epmds by
-    their command lines, if no process at the port may be examined; `others` are epmds at other ports.
+    their command lines, if no process at the port may be examined; `others` are epmds at other ports, and
+    `apart` those in other network namespaces.
 
-    `erl` is the epmd that `erl` would start. `leads` tells for the host parts of node names whether they are
-    this host. `late` are addresses that were not asked, and `late_names` counts names that nobody looked up.
+    `erl` is the epmd that `erl` would start. `leads` has the address to which the host part of a node's
+    own name leads, None if it is not found; `own` has those of this host. `late` are addresses that were not
+    asked, and `late_names` counts names that nobody looked up.
     """
 
     host: str
@@ -108,9 +110,10 @@ class Sight(NamedTuple):
     peers: tuple[str, ...] = ()
     suspects: tuple[procfs.Program, ...] = ()
     others: dict[int, procfs.Program] = {}  # noqa: RUF012
+    apart: tuple[procfs.Program, ...] = ()
     units: dict[str, Unit] = {}  # noqa: RUF012
     erl: Installed | None = None
-    leads: dict[str, bool] = {}  # noqa: RUF012
+    leads: dict[str, Place | None] = {}  # noqa: RUF012
     late: tuple[Place, ...] = ()
     late_names: int = 0
 
@@ -206,10 +209,13 @@ def _with_nodes(sight: Sight, budget: _Budget, tell: Tell) -> Sight:
         peers=found.peers,
         suspects=found.suspects,
         others=found.others,
+        apart=found.apart,
         units=told or {},
         erl=found.erl,
     )
-    return sight._replace(leads=_leads(sight, budget))
+    leads = _leads(sight, budget)
+    own = {first for first in leads.values() if first and probe.is_own(first)}
+    return sight._replace(leads=leads, own=sight.own | own)
 
 
 def _with_evidence(node: Node, found: Evidence) -> Node:
@@ -221,19 +227,15 @@ def _with_evidence(node: Node, found: Evidence) -> Node:
     return node._replace(holders=holders, peer=peer, is_here=not peer)
 
 
-def _leads(sight: Sight, budget: _Budget) -> dict[str, bool]:
-    """Return for the host parts of the nodes' own names whether they are addresses of this host."""
+def _leads(sight: Sight, budget: _Budget) -> dict[str, Place | None]:
+    """Return the addresses to which the host parts of the nodes' own names lead."""
     hosts = {evidence.name_of(owner).partition("@")[2] for node in sight.nodes for owner in node.owners}
     known = {name: found for name, found in sight.names.items() if found.places}
     asked = sorted(host for host in hosts - known.keys() if host)[:_MOST_NAMES]
     jobs = [partial(probe.look_up, host) for host in asked]
     found = probe.together(jobs, budget.seconds(_FOR_A_ROUND), _quiet, probe.ASKERS)
     known |= {host: name for host, name in zip(asked, found, strict=True) if name}
-    return {host: bool(known[host].first and _is_here(known[host])) for host in hosts if host in known}
-
-
-def _is_here(found: Found) -> bool:
-    return found.first is not None and probe.is_own(found.first)
+    return {host: known[host].first for host in hosts if host in known}
 
 
 def look_at(host: str, port: int, tell: Tell) -> Sight:

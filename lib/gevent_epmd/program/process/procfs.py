@@ -102,7 +102,8 @@ class Process(NamedTuple):
     `environ` are the variables of an epmd in it, and `line` the words of the command line.
 
     `is_deleted` is True if the file of the program was removed or replaced after the start. `descriptors` are
-    the numbers of open files and of those that it may open, each None if it is unknown.
+    the numbers of open files and of those that it may open, each None if it is unknown. `unit` is the service
+    unit of systemd that it belongs to, or "".
     """
 
     pid: int
@@ -119,6 +120,7 @@ class Process(NamedTuple):
     environ: tuple[tuple[str, str], ...] = ()
     is_deleted: bool = False
     descriptors: tuple[int | None, int | None] = (None, None)
+    unit: str = ""
 
 
 def listeners() -> dict[int, list[Listener]] | None:
@@ -245,6 +247,7 @@ def process(pid: int, sockets: frozenset[int]) -> Process:
         environ=tuple(sorted((name, value) for name, value in pairs if name.startswith(_VARIABLES))),
         is_deleted=_link(f"{folder}/exe").endswith(_DELETED),
         descriptors=_descriptors(pid),
+        unit=unit(pid),
     )
 
 
@@ -396,6 +399,11 @@ def unit(pid: int) -> str:
     """Return the service unit of systemd to which a process belongs, or "" if there is none."""
     found = _UNIT.search(_read(f"/proc/{pid}/cgroup"))
     return os.fsdecode(found[1]) if found else ""
+
+
+def network_of(pid: int) -> str:
+    """Return the network namespace of a process, or "" if this user may not see it."""
+    return _link(f"/proc/{pid}/ns/net")
 
 
 def parent(pid: int) -> int:
