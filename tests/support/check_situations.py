@@ -39,7 +39,7 @@ _NODE = """
 import os, socket, sys, time
 listening, registered, epmd = map(int, sys.argv[1:4])
 if listening:
-    own = socket.create_server(("", listening))
+    own = socket.create_server((os.environ.get("NODE_AT", ""), listening))
 if registered:
     held = socket.create_connection(("127.0.0.1", epmd))
     packet = b"x" + registered.to_bytes(2, "big") + b"M\\0\\0\\6\\0\\5\\0\\1x\\0\\0"
@@ -51,16 +51,17 @@ time.sleep(600)
 
 
 @contextlib.contextmanager
-def program(listens: int, registers: int, epmd: int, *more: str):
-    """Such a process, once it is ready."""
+def program(listens: int, registers: int, epmd: int, *more: str, at: str = ""):
+    """Such a process, once it is ready; it listens at this address, or at all."""
     ready = Path(f"/run/ready-{listens}-{registers}")
     command = [sys.executable, "-c", _NODE, f"{listens}", f"{registers}", f"{epmd}", f"{ready}", *more]
-    with subprocess.Popen(command, env=clean_environment()) as process:
+    with subprocess.Popen(command, env=clean_environment(NODE_AT=at)) as process:
         try:
             wait_until(ready.exists, "the node")
             yield process
         finally:
             process.kill()
+            ready.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -390,14 +391,16 @@ def epmd_at_another_port(form) -> None:
 
 def names_of_cs_program(form) -> None:
     """Those that our package and scripts/install give it."""
+    original = Path(os.path.realpath(real(C.command[0])))
+    erts = original.parents[1].name
     for name in ("epmd.erlang", "epmd.c-original"):
-        copy = Path("/run/erts-13.1.5/bin") / name
+        copy = Path("/run", erts, "bin", name)
         copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(os.path.realpath(real(C.command[0])), copy)
+        shutil.copy(original, copy)
         with started([str(copy)]) as process:
             found = check(form.command, DEFAULT_PORT).about("process", f"process {process.pid}")
             assert found["code"] == "c"
-            assert "OTP 25 (ERTS 13.1.5)" in found["seen"]
+            assert f"OTP {otp_of(str(original))} (ERTS {erts.removeprefix('erts-')})" in found["seen"]
 
 
 # --- systemd, Erlang, and how full it is ---

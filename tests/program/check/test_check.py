@@ -31,7 +31,7 @@ from support.paths import FOLDER, ROOT
 from support.patience import RESOLVER_GIVES_UP, SLOWEST_RESOLVER, wait_until
 from support.peer import node, register
 from support.ports import answers, listening_inodes, reserved_port
-from support.programs import outcome, real, run
+from support.programs import few_descriptors, outcome, real, run
 from support.scenes import OTHER_V4, run_apart
 from support.strangers import BoundOnly, ClosesAtOnce, Dripping, Endless, Http, Mute
 
@@ -157,6 +157,23 @@ def test_busy_c_keeps_its_nodes() -> None:
         assert set(seen.codes("node").values()) == {("ok", "answers")}
         assert len(seen.codes("node")) == 990
         assert check([real(FOLDER)], server.port, "-host", "127.0.0.1").codes("node") == seen.codes("node")
+
+
+class FullC(C):
+    """C's, with few descriptors: that of OTP 25 exits when they run out, later ones hang."""
+
+    prepare = few_descriptors(64, 64)
+
+
+def test_full_c_survives() -> None:
+    """The check takes one connection at a time, as each node's look-up does."""
+    with FullC() as server, check_scenes.listening() as port, contextlib.ExitStack() as held:
+        most = check(Source.command, server.port).told["limits"]["most_nodes"]
+        held.enter_context(nodes(server.port, *[port] * most))
+        seen = check(Source.command, server.port)
+        assert set(seen.codes("node").values()) == {("ok", "answers")}, server.log()
+        assert seen.about("limits")["code"] == "full"
+        assert answers(server.port)
 
 
 HOSTILE = ["a\r\nb\x1b[2J", "\u202e\u009b", "ö" * 200, 'quote"\\', "name x at port 1"]

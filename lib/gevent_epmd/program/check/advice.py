@@ -272,7 +272,8 @@ def close_to_others(sight: Sight) -> str:
         return f"{drop_in} {cluster} by a firewall instead, then use {_ACCEPT}."
     addresses = ",".join(debian or ["127.0.0.1"])
     if kind == procfs.C:
-        return f"Restart it with ERL_EPMD_ADDRESS={addresses}. {cluster} by a firewall instead, then use {_ACCEPT}."
+        kept = f"{cluster} by a firewall instead, then use {_ACCEPT}."
+        return f"Restart it with ERL_EPMD_ADDRESS={addresses}. {kept}"
     return (
         f"Use -loopback, -allow or a firewall; with C's epmd, use ERL_EPMD_ADDRESS={addresses} or a"
         f" firewall. If systemd opens the socket, change ListenStream in epmd.socket. {cluster}. With a"

@@ -400,6 +400,8 @@ def _refused_here(sight: Sight, place: Place) -> Finding:
         return Finding("address", place.host, WRONG, REFUSED, seen, to_do)
     if place == LOOPBACKS[1]:
         to_do = "If nodes use -proto_dist inet6_tcp, make the epmd listen on ::1 too, where they register."
+        if advice.is_activated(sight):
+            to_do += f" {advice.listen_at(sight, place)}"
         return Finding("address", place.host, WARNING, REFUSED, seen, to_do)
     return Finding("address", shown(place), OK, REFUSED, seen)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import _socket
 import os
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -36,6 +37,8 @@ _FOR_A_ROUND = 3.0
 _MOST_ADDRESSES, _MOST_NAMES = 64, 12
 #: A name gives canonical names, and those give addresses. More rounds than these are a name server's game.
 _MOST_ROUNDS = 3
+#: C's epmd has room for so many nodes and some connections more. Source: FD_SETSIZE, and its usual limit.
+_MOST_AT_EASE = 1000
 #: C's epmd registers a name of this many bytes, but does not answer a look-up of it.
 UNANSWERED_NAME = 255
 
@@ -258,9 +261,30 @@ def _with_list(sight: Sight) -> Sight:
     return sight
 
 
+class _Turns:
+    """Lets the steps connect to an epmd one after another, as long as it answers at once.
+
+    C's epmd of OTP 25 exits when its descriptors run out, and later ones stop answering: a check of one that
+    is nearly full must not take two at a time.
+    """
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._is_slow = False
+
+    def ask(self, at: Place, port: int) -> Answer:
+        """Ask an epmd for the number of its nodes. After one that was slow, all ask at the same time."""
+        with self._turn:
+            if not self._is_slow:
+                answer = probe.ask(at, port, 0)
+                self._is_slow = answer.code in (probe.MUTE, probe.TIMEOUT, probe.STRANGER)
+                return answer
+        return probe.ask(at, port, 0)
+
+
 class _Round:
-    """Looks up names and asks at addresses, concurrently, each of them once. `found` and `answers` have the
-    results."""
+    """Looks up names and asks at addresses, each of them once, and concurrently if that is needed. `found`
+    and `answers` have the results."""
 
     def __init__(self, port: int, budget: _Budget, tell: Tell) -> None:
         self.found: dict[str, Found] = {}
@@ -268,6 +292,7 @@ class _Round:
         self._port = port
         self._budget = budget
         self._tell = tell
+        self._turns = _Turns()
 
     def places(self) -> list[Place]:
         """Return the addresses of all names; those to which nodes connect come first."""
@@ -285,7 +310,7 @@ class _Round:
         places = places[: _MOST_ADDRESSES - len(self.answers)]
         looks = [partial(probe.look_up, name) for name in names]
         # Many addresses may give a long list each, and it is the same.
-        asks = [partial(probe.ask, place, self._port, 0) for place in places]
+        asks = [partial(self._turns.ask, place, self._port) for place in places]
         jobs: list[Callable[[], Found | Answer]] = [*looks, *asks]
         if not jobs:
             return
@@ -365,7 +390,9 @@ def _nodes(
     order = sorted(tried, key=lambda at: nodes[at].accepts())
     limit = budget.seconds(_FOR_LOOK_UPS if all(node.accepts() for node in nodes) else _FOR_A_ROUND)
     looks = [partial(_looked_up, sight, nodes[at]) for at in order]
-    for at, node in zip(order, probe.together(looks, limit, _quiet, probe.ASKERS), strict=False):
+    # To another host each look-up takes its time.
+    askers = min(max((_MOST_AT_EASE - len(nodes)) // probe.ASKERS, 1), probe.ASKERS) if sight.host else 1
+    for at, node in zip(order, probe.together(looks, limit, _quiet, askers), strict=False):
         nodes[at] = node or nodes[at]
     return tuple(nodes)
 
