@@ -473,18 +473,19 @@ def full_epmd(form) -> None:
 
 
 class _Dns(socketserver.BaseRequestHandler):
-    """Gives each name an address, and another name each time."""
+    """Gives each name an address, and another name each time, until it is corrected."""
 
     asked = 0
+    is_correct = False
 
     def handle(self) -> None:
         query, sock = self.request
         type(self).asked += 1
+        number = 0 if self.is_correct else self.asked
         end = query.index(b"\0", 12) + 5
         question = query[12:end]
         target = (
-            b"".join(bytes((len(part),)) + part for part in (b"n%d" % self.asked, b"endless", b"example"))
-            + b"\0"
+            b"".join(bytes((len(part),)) + part for part in (b"n%d" % number, b"endless", b"example")) + b"\0"
         )
         cname = b"\xc0\x0c\0\5\0\1\0\0\0\1" + len(target).to_bytes(2, "big") + target
         records, count = cname, 1
@@ -502,9 +503,12 @@ def canonical_names_without_end(form) -> None:
     with socketserver.ThreadingUDPServer(("127.0.0.1", 53), _Dns) as dns, form() as server:
         threading.Thread(target=dns.serve_forever, daemon=True).start()
         seen = check(form.command, server.port)
+        assert ("name", "late") in codes_of(seen)
+        assert 0 < _Dns.asked < 60
+        assert seen.about("name", "canonical names")["to_do"].startswith("Correct the DNS")
+        _Dns.is_correct = True
+        assert ("name", "late") not in codes_of(check(form.command, server.port))
         dns.shutdown()
-    assert ("name", "late") in codes_of(seen)
-    assert 0 < _Dns.asked < 60
 
 
 def many_own_addresses(form) -> None:

@@ -389,6 +389,16 @@ def test_node_of_another_user_is_not_dead(as_nobody: list[str]) -> None:
         assert check(as_nobody, server.port).codes("node") == {"n0": ("ok", "answers")}
 
 
+def test_holder_of_another_user(as_nobody: list[str]) -> None:
+    """Both ways to find it that are advised."""
+    with C() as server, reserved_port() as dead, nodes(server.port, dead):
+        advice = check(as_nobody, server.port).about("node")["to_do"]
+        assert "as root, `epmd -check`, or `ss " in advice
+        assert f"process {os.getpid()}" in check([FOLDER], server.port).about("node")["to_do"]
+        sockets = run(["sh", "-c", advice.split("`")[3]]).stdout
+        assert f"pid={os.getpid()},".encode() in sockets
+
+
 def test_executable_that_was_replaced(tmp_path: Path) -> None:
     """An upgrade has removed what runs: it is known all the same."""
     copy = shutil.copytree(Path(real(FOLDER)).parent, tmp_path / "other")
@@ -398,10 +408,15 @@ def test_executable_that_was_replaced(tmp_path: Path) -> None:
             wait_until(lambda: answers(port), "it to answer")
             shutil.rmtree(copy)
             seen = check([FOLDER], port)
+            codes = {f["code"]: f["to_do"] for f in seen.findings if f["subject"] == f"process {process.pid}"}
+            assert set(codes) == {"ours", "outdated"}
+            assert codes["outdated"].startswith("Run `epmd -takeover -daemon` with its options")
+            done = run([FOLDER, "-takeover", "-daemon", "-port", str(port)])
+            assert done.returncode == 0, done.stderr
+            assert "outdated" not in {f["code"] for f in check([FOLDER], port).findings}
         finally:
             process.terminate()
-    codes = {f["code"] for f in seen.findings if f["subject"] == f"process {process.pid}"}
-    assert codes == {"ours", "outdated"}
+            run([FOLDER, "-port", str(port), "-kill"])
 
 
 BAD = [
