@@ -674,7 +674,16 @@ SITUATIONS: dict[str, tuple[Sight, tuple[str, str, str, str], list[str], list[st
         [],
         ["Name it"],
     ),
-    # Confused operators
+    # Confused operators, and attackers
+    "a stranger lists a node that lives as dead": (
+        here(
+            processes=(process(kind=OTHER, path="/home/bob/x"),),
+            nodes=(REFUSED_NODE._replace(holders=(Program(8, BEAM, "rabbitmq"),)),),
+        ),
+        ("node", "a", WRONG, "dead"),
+        ["Check process 7 (/home/bob/x) first"],
+        ["End process"],
+    ),
     "an epmd in another network namespace": (
         here(
             answers=NOBODY_ANYWHERE,

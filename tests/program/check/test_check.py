@@ -7,12 +7,15 @@ import json
 import os
 import pty
 import re
+import select
 import shutil
 import socket
+import socketserver
 import subprocess
 import sys
 import tempfile
 import termios
+import threading
 import time
 from pathlib import Path
 
@@ -157,6 +160,39 @@ def test_busy_c_keeps_its_nodes() -> None:
         assert set(seen.codes("node").values()) == {("ok", "answers")}
         assert len(seen.codes("node")) == 990
         assert check([real(FOLDER)], server.port, "-host", "127.0.0.1").codes("node") == seen.codes("node")
+
+
+class Counting(socketserver.ThreadingTCPServer):
+    """Lists nodes that nobody can look up, slowly, and knows how many asked at the same time."""
+
+    address_family, daemon_threads, request_queue_size = socket.AF_INET, True, 128
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), socketserver.BaseRequestHandler)
+        self.now, self.most, self.lock = 0, 0, threading.Lock()
+
+    def finish_request(self, request: socket.socket, _address: object) -> None:
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        if request.recv(100)[2:] == b"n":
+            request.sendall(b"\0\0\x11\x11" + b"".join(b"name n%d at port 1\n" % n for n in range(20)))
+        else:
+            select.select([request], [], [], 0.01)
+        with self.lock:
+            self.now -= 1
+
+
+@from_source
+def test_one_connection_at_a_time(ours) -> None:
+    with Counting() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        seen = check(ours, server.server_address[1])
+        server.shutdown()
+        thread.join()
+    assert len(seen.told["nodes"]) == 20
+    assert server.most == 1
 
 
 class FullC(C):
@@ -480,9 +516,9 @@ def test_line_for_nagios(ours) -> None:
                 0,
                 b"EPMD OK - an epmd ",
             ),
-            ("-port", "0", "-nagios", "-check"): (3, b""),
-            ("-nagios", "-check", "-json"): (3, b""),
-            ("-nagios", "-accept", "nosuchcode", "-check"): (3, b""),
+            ("-port", "0", "-nagios", "-check"): (3, b"EPMD UNKNOWN - -port: "),
+            ("-nagios", "-check", "-json"): (3, b"EPMD UNKNOWN - "),
+            ("-nagios", "-accept", "nosuchcode", "-check"): (3, b"EPMD UNKNOWN - -accept: nosuchcode is "),
         }
         for line, (status, said) in asked.items():
             done = outcome(ours, *line)

@@ -315,5 +315,11 @@ def end_holders(sight: Sight, holders: tuple[procfs.Program, ...]) -> str:
             "Process 1 holds the registration, and must not be ended: restart what passed it the connection."
         )
     first, *others = holders
+    process = sight.epmd()
+    if process is not None and process.kind == procfs.OTHER and not evidence.is_forwarder(process.path):
+        return (
+            f"Check process {process.pid} ({process.path}) first: it is not an epmd, and what it lists may be"
+            f" false. It says that process {first.pid} holds the registration: {first.path}"
+        )
     what = "".join(f" and process {holder.pid}" for holder in others)
     return f"End process {first.pid}{what}, which hold{'' if others else 's'} the registration: {first.path}"

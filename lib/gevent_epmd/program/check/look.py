@@ -39,6 +39,8 @@ _MOST_ADDRESSES, _MOST_NAMES = 64, 12
 _MOST_ROUNDS = 3
 #: C's epmd has room for so many nodes and some connections more. Source: FD_SETSIZE, and its usual limit.
 _MOST_AT_EASE = 1000
+#: Who takes longer to answer, in seconds, is slow.
+_AT_ONCE = 0.5
 #: C's epmd registers a name of this many bytes, but does not answer a look-up of it.
 UNANSWERED_NAME = 255
 
@@ -276,8 +278,9 @@ class _Turns:
         """Ask an epmd for the number of its nodes. After one that was slow, all ask at the same time."""
         with self._turn:
             if not self._is_slow:
+                start = time.monotonic()
                 answer = probe.ask(at, port, 0)
-                self._is_slow = answer.code in (probe.MUTE, probe.TIMEOUT, probe.STRANGER)
+                self._is_slow = time.monotonic() - start > _AT_ONCE
                 return answer
         return probe.ask(at, port, 0)
 
