@@ -1434,9 +1434,9 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "-check takes many descriptors of an epmd at a time",
-            "if sight.host else 1",
-            "",
-            "program/check/test_check.py: one_connection_at_a_time",
+            "room = most - used",
+            "room = most",
+            "unit/test_findings.py: same_time",
         ),
     ],
     f"{_LIB}/program/check/probe.py": [

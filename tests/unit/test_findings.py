@@ -9,7 +9,7 @@ from gevent_epmd.program.check import report
 from gevent_epmd.program.check.evidence import Installed
 from gevent_epmd.program.check.finding import CODES, OK, WARNING, WRONG, Finding
 from gevent_epmd.program.check.findings import findings, status
-from gevent_epmd.program.check.look import Node, Sight
+from gevent_epmd.program.check.look import Node, Sight, askers
 from gevent_epmd.program.check.probe import (
     ABSENT,
     ANSWERS,
@@ -243,6 +243,26 @@ def process(**different) -> Process:
 )
 def test_process(processes: tuple[Process, ...], expected: dict[str, tuple[str, str]]) -> None:
     assert codes(WELL._replace(processes=processes), "process") == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "descriptors", "nodes", "most"),
+    [
+        (C, (10, 20000), 3, 16),
+        (C, (1000, 20000), 995, 6),
+        (C, (1021, 20000), 1016, 1),
+        (C, (62, 64), 57, 1),
+        (OURS, (1000, 20000), 990, 16),
+        (OURS, (1000, 1024), 990, 6),
+        (C, (None, None), 900, 16),
+        (C, (None, None), 1012, 1),
+        (C, (None, 1024), 990, 2),
+    ],
+)
+def test_how_many_ask_at_the_same_time(kind: str, descriptors: tuple, nodes: int, most: int) -> None:
+    """A check must not take the last descriptors of an epmd."""
+    assert askers(WELL._replace(processes=(process(kind=kind, descriptors=descriptors),)), nodes) == most
+    assert askers(AFAR, 1012) == 1
 
 
 def options(**different) -> tuple[Process]:

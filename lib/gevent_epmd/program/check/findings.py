@@ -37,8 +37,8 @@ from .probe import (
     Place,
 )
 
-#: C's epmd selects on at most this many descriptors, and so many of them are not nodes'.
-_C_DESCRIPTORS, _C_OWN = 1024, 7
+#: So many descriptors of C's epmd are not nodes'.
+_C_OWN = 7
 #: Ours keeps this many back, and one more for each address beyond two. Source: server/mapper.py.
 _OUR_OWN = 24
 #: So many epmds at other ports are told one by one.
@@ -292,7 +292,7 @@ def limits_of(sight: Sight) -> dict[str, int | None]:
     used, limit = process.descriptors if process else (None, None)
     most = None
     if process and process.kind == procfs.C:
-        limit = min(limit or _C_DESCRIPTORS, _C_DESCRIPTORS)
+        limit = min(limit or procfs.C_DESCRIPTORS, procfs.C_DESCRIPTORS)
         most = max(limit - _C_OWN, 0)
     elif process and process.kind == procfs.OURS and limit is not None:
         addresses = len(process.sockets)

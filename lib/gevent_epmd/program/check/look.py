@@ -37,8 +37,8 @@ _FOR_A_ROUND = 3.0
 _MOST_ADDRESSES, _MOST_NAMES = 64, 12
 #: A name gives canonical names, and those give addresses. More rounds than these are a name server's game.
 _MOST_ROUNDS = 3
-#: C's epmd has room for so many nodes and some connections more. Source: FD_SETSIZE, and its usual limit.
-_MOST_AT_EASE = 1000
+#: So many descriptors of an epmd are left for others, and this part of what is free is used at most.
+_SPARE, _SHARE = 24, 4
 #: Who takes longer to answer, in seconds, is slow.
 _AT_ONCE = 0.5
 #: C's epmd registers a name of this many bytes, but does not answer a look-up of it.
@@ -201,8 +201,9 @@ def _with_nodes(sight: Sight, budget: _Budget, tell: Tell) -> Sight:
     dump, descriptors = probe.dumped(served[0], sight.port) if served else ("", {})
     ports = {node.port for node in sight.answers[served[0]].nodes} if served else set()
     gather = partial(evidence.gather, sight.port, table, ports, descriptors)
-    nodes = _nodes(sight, partial(_places_of, sight, table), budget, tell)
     found = probe.together([gather], budget.seconds(_FOR_A_ROUND), _quiet)[0] or Evidence()
+    sight = sight._replace(processes=found.processes)
+    nodes = _nodes(sight, partial(_places_of, sight, table), budget, tell)
     steps = [units] if not served else []
     (told,) = probe.together(steps, budget.seconds(_FOR_A_ROUND), _quiet) or [{}]
     sight = sight._replace(
@@ -393,11 +394,21 @@ def _nodes(
     order = sorted(tried, key=lambda at: nodes[at].accepts())
     limit = budget.seconds(_FOR_LOOK_UPS if all(node.accepts() for node in nodes) else _FOR_A_ROUND)
     looks = [partial(_looked_up, sight, nodes[at]) for at in order]
-    # To another host each look-up takes its time.
-    askers = min(max((_MOST_AT_EASE - len(nodes)) // probe.ASKERS, 1), probe.ASKERS) if sight.host else 1
-    for at, node in zip(order, probe.together(looks, limit, _quiet, askers), strict=False):
+    for at, node in zip(order, probe.together(looks, limit, _quiet, askers(sight, len(nodes))), strict=False):
         nodes[at] = node or nodes[at]
     return tuple(nodes)
+
+
+def askers(sight: Sight, nodes: int) -> int:
+    """Return how many may ask the epmd at the same time. C's epmd of OTP 25 exits when its descriptors run
+    out, and later ones stop answering."""
+    room = procfs.C_DESCRIPTORS - nodes - _SPARE
+    process = sight.epmd()
+    used, limit = process.descriptors if process else (None, None)
+    if process and used is not None and limit is not None:
+        most = min(limit, procfs.C_DESCRIPTORS) if process.kind == procfs.C else limit
+        room = most - used
+    return min(max(room // _SHARE, 1), probe.ASKERS)
 
 
 def _node(node: NamedPort, places: list[Place], end: float) -> Node:

@@ -27,6 +27,8 @@ MARK = b"\ngevent-epmd version "
 
 OURS, C, OTHER = "ours", "C", "other"
 
+#: C's epmd selects on at most this many descriptors.
+C_DESCRIPTORS = 1024
 #: The addresses of sockets that listen on all addresses.
 ANY = ("0.0.0.0", "::")
 
