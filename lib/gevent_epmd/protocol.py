@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from struct import Struct, pack
 
+from .records import NamedTuple
 from .wire import (
     ALIVE2_REQ,
     ALIVE2_RESP,
@@ -28,12 +29,8 @@ from .wire import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NamedTuple, Protocol, TypeAlias
-
-    class _Parser(Protocol):
-        def __call__(self, packet: bytes, /) -> Request: ...
-else:
-    from .records import NamedTuple
+    from collections.abc import Callable
+    from typing import TypeAlias
 
 #: The greatest packet length, in bytes, that a header may announce.
 MAX_PACKET = 3057
@@ -239,7 +236,7 @@ Request: TypeAlias = "Alive2Request | Port2Request | StopRequest | BareRequest"
 
 
 #: For each tag, the request's name in the log (that of C since OTP 29) and its parser.
-_REQUESTS: dict[int, tuple[str, _Parser]] = {
+_REQUESTS: dict[int, tuple[str, Callable[[bytes], Request]]] = {
     ALIVE2_REQ: ("ALIVE2_REQ", Alive2Request.parse),
     PORT2_REQ: ("PORT2_REQ", Port2Request.parse),
     NAMES_REQ: ("EPMD_NAMES_REQ", BareRequest.parse),
@@ -259,7 +256,7 @@ def parse_request(packet: bytes) -> Request:
     return _look_up(packet)[1](packet)
 
 
-def _look_up(packet: bytes) -> tuple[str, _Parser]:
+def _look_up(packet: bytes) -> tuple[str, Callable[[bytes], Request]]:
     try:
         return _REQUESTS[packet[0]]
     except KeyError:

@@ -166,7 +166,8 @@ def test_without_erlang_and_what_others_have_put_there(root: Root) -> None:
     assert f"{place} was replaced by hand and stays, as does" in root.run("rpm -e gevent-epmd")
     root.run("rm $1; ln -s /usr/local/lib/gevent-epmd/current/epmd $1; mv $1.erlang $1.c-original", place)
     root.run("touch $1.gevent-epmd", place)
-    assert f"{place} was installed by scripts/install and stays" in put(root, "first")
+    how = "/usr/local/lib/gevent-epmd/install --uninstall --erlang /usr/lib64/erlang\n"
+    assert f"{place} was installed by scripts/install and stays; remove it with {how}" in put(root, "first")
     root.run("rm $1*; touch $1.c; mv $1.c $1", place)
     root.run("rpm -e --nodeps erlang-erts")
     assert not root.run("find / -xdev -maxdepth 3 -path /usr/lib64/erlang")

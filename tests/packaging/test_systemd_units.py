@@ -184,6 +184,9 @@ for erts in /usr/lib/erlang/erts-*/bin /usr/lib/erlang/bin; do
     mount --bind "$copy" "$erts"
 done
 c=$(readlink -f /usr/bin/epmd)
+cp -a /etc/default /run
+mount --bind /run/default /etc/default
+cp /run/outside/default-epmd /etc/default/epmd
 
 : a node registers with the epmd of C
 epmd -names
@@ -208,18 +211,25 @@ epmd -takeover -daemon 2>&1 | grep -F 'took over 1 node from process'
 case $(serving) in /usr/local/lib/gevent-epmd/*) ;; *) exit 1 ;; esac
 epmd -names | grep 'name a at port'
 
+: who may ask is read from its file, and by a reload again
+main=$(systemctl show epmd.service -p MainPID --value)
+grep -zx ERL_EPMD_ALLOW_FILE=/etc/default/epmd "/proc/$main/environ"
+systemctl reload epmd.service
+epmd -names | grep 'name a at port'
+is epmd.service MainPID "$main"
+
 : an upgrade of Erlang overwrites the link, which comes back without the checkout
-systemctl start gevent-epmd-keep.path
+systemctl start gevent-epmd-keep@usr-lib-erlang.path
 place=$(echo /usr/lib/erlang/erts-*/bin/epmd)
 cp -T "$place.c-original" /run/newer
 echo >>/run/newer
 cp -a -T --remove-destination /run/newer "$place"
 touch /usr/lib/erlang/bin/start.boot
 until [ -L "$place" ]; do sleep 0.05; done
-until systemctl is-active gevent-epmd-keep.service | grep -x inactive; do sleep 0.05; done
-is gevent-epmd-keep.service Result success
+until systemctl is-active gevent-epmd-keep@usr-lib-erlang.service | grep -x inactive; do sleep 0.05; done
+is gevent-epmd-keep@usr-lib-erlang.service Result success
 cmp "$place.c-original" /run/newer
-is gevent-epmd-keep.path ActiveState active
+is gevent-epmd-keep@usr-lib-erlang.path ActiveState active
 
 : it keeps it in every restart
 systemctl restart epmd.service
@@ -355,7 +365,7 @@ def installed(tmp_path: Path) -> Path:
 
 def test_systemd_has_nothing_to_say_of_them(installed: Path) -> None:
     names = sorted(unit.name for unit in installed.iterdir())
-    assert names == ["epmd.service", "epmd.socket", "gevent-epmd-keep.path", "gevent-epmd-keep.service"]
+    assert names == ["epmd.service", "epmd.socket", "gevent-epmd-keep@.path", "gevent-epmd-keep@.service"]
     verify = [real("systemd-analyze"), "verify", "--man=no", *(str(installed / name) for name in names)]
     done = run(verify)
     assert (done.returncode, done.stdout + done.stderr) == (0, b"")
@@ -388,8 +398,8 @@ def test_hand_over_and_roll_back_with_the_units_of_debian(tmp_path: Path) -> Non
     for unit in ("epmd.service", "epmd.socket"):
         shutil.copy(DEBIAN / unit, tmp_path / "units")
     for kind in ("path", "service"):
-        text = (UNITS / f"gevent-epmd-keep.{kind}").read_text(encoding="utf-8")
-        (tmp_path / "units" / f"gevent-epmd-keep.{kind}").write_text(text.replace("sleep 10", "sleep 0.1"))
+        text = (UNITS / f"gevent-epmd-keep@.{kind}").read_text(encoding="utf-8")
+        (tmp_path / "units" / f"gevent-epmd-keep@.{kind}").write_text(text.replace("sleep 10", "sleep 0.1"))
     for name in ("scripts", "build"):
         shutil.copytree(ROOT / name, tmp_path / "checkout" / name)
     boot(tmp_path, "epmd.socket", HAND_OVER)
@@ -422,6 +432,7 @@ def boot(folder: Path, wants: str, checks: str) -> None:
         pytest.skip("a systemd of our own needs root")
     units, programs = folder / "units", folder / "programs"
     shutil.copytree(ROOT / "docs" / "examples" / "drop-ins", folder / "drop-ins")
+    shutil.copy(ROOT / "docs" / "examples" / "default-epmd", folder)
     programs.mkdir()
     shutil.copytree(Path(FOLDER).parent, folder / "gevent-epmd", symlinks=True)
     (programs / "epmd").symlink_to("/run/gevent-epmd/epmd")

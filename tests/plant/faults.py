@@ -263,8 +263,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "any name is registered",
-            "reason = request.refusal() or self._obstacle(request.name)",
-            "reason = self._obstacle(request.name)",
+            "if reason := request.refusal():",
+            "if reason := None:",
             f"{_WIRE} and letters",
         ),
         (
@@ -449,7 +449,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "a node that restarts quickly is refused",
-            "        if owner is not None:\n            self._unreg_if_gone(owner)\n",
+            "        if owner is not None:  # C refuses a node that has just closed, and connects again\n"
+            "            self._unreg_if_gone(owner)\n",
             "",
             f"{_MAPPER}: has_gone",
         ),
@@ -711,14 +712,14 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "-d does not name each request",
-            'self._log.say(1, f"** got {title}")',
-            'self._log.say(2, f"** got {title}")',
+            'self.log.say(1, f"** got {title}")',
+            'self.log.say(2, f"** got {title}")',
             "program/serving/test_log.py: test_levels and Source and 1",
         ),
         (
             "a complaint does not say whose",
-            'self._log.complain(f"{kind} from %s", *details, peer)',
-            "self._log.complain(kind, *details)",
+            'self.log.complain(f"{kind} from %s", *details, peer)',
+            "self.log.complain(kind, *details)",
             "program/serving/test_log.py: ends_with_the_peer",
         ),
     ],
@@ -969,26 +970,26 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "metrics are written by root alone",
-            "        events.losing_rights()\n",
-            "        events.losing_rights()\n        reporter.start()\n",
+            "            events.log.hold_terminal()\n",
+            "            events.log.hold_terminal()\n            self._reporter.start()\n",
             "program/process/test_metrics.py: user_must and Source",
         ),
         (
             "it tells a systemd that waits for another service",
-            "if options.systemd and not",
+            "if self._options.systemd and not",
             "if True and not",
             "program/process/test_systemd.py: nothing_is_said and source",
         ),
         (
             "it serves systemd's sockets as its own",
-            "shared=options.systemd",
+            "shared=self._options.systemd",
             "shared=False",
             "program/process/test_systemd.py: end_leaves_the_sockets",
         ),
         (
             "the port file stays",
-            "        at_end.add(partial(_remove, file, events))\n",
-            "        pass\n",
+            "            at_end.add(partial(file.remove_or_tell, events.file_failed))\n",
+            "            pass\n",
             f"{_OWN} and any_port and KILL",
         ),
         (
@@ -1622,8 +1623,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "a mapper listens at more addresses than it may",
-            "some = sorted(own.difference(LOOPBACK))[: MAX_LISTEN_SOCKETS - len(LOOPBACK)]",
-            "some = sorted(own.difference(LOOPBACK))[:MAX_LISTEN_SOCKETS]",
+            "return sorted(own)[: MAX_LISTEN_SOCKETS - len(LOOPBACK)]",
+            "return sorted(own)[:MAX_LISTEN_SOCKETS]",
             "program/library/test_plugin.py: more_addresses",
         ),
     ],

@@ -9,7 +9,6 @@ from __future__ import annotations
 import _socket
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -139,9 +138,9 @@ class Client(Asker):
                 " use ThreadedPortMapper, patch the module socket with gevent, or call from another thread"
             )
         target = Target(self._host, self._port, self._timeout)
-        target.began = time.monotonic()
         try:
-            _find(target)
+            if self._host and not is_address(self._host):
+                target.find()
             yield target
         except EpmdError as error:
             raise explained(error, self._host, self._port) from error.__cause__
@@ -154,32 +153,6 @@ def _is_served_here(port: int) -> bool:
     monkey = sys.modules["gevent.monkey"]
     ident = monkey.get_original("_thread", "get_ident")()
     return (ident, port) in served_by_threads and not monkey.is_module_patched("socket")
-
-
-def _find(target: Target) -> None:
-    """Look up the host within the time limit of the call. Raises NoEpmdError.
-
-    The look-up runs in a thread, because getaddrinfo cannot be interrupted: if a name server does not answer,
-    it blocks for longer than the time limit. Where gevent has patched threads, it is a greenlet.
-    """
-    end = target.end()
-    if not target.host or end is None or is_address(target.host):
-        return
-    problems: list[EpmdError] = []
-
-    def look_up() -> None:
-        try:
-            target.found = target.addresses()
-        except NoEpmdError as error:
-            problems.append(error)
-
-    thread = threading.Thread(target=look_up, daemon=True)
-    thread.start()
-    thread.join(max(end - time.monotonic(), 0))
-    if problems:
-        raise problems[0]
-    if not target.found:
-        raise ConnectTimeoutError(f"cannot find the host {target.host} in {target.timeout:g} s")
 
 
 def is_address(host: str) -> bool:

@@ -21,7 +21,7 @@ from ..conventions import LOOPBACK, EpmdError as EpmdError, default_port
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from typing import Any
+    from typing import Any, Self
 
 #: The default limit for a call, in seconds.
 TIMEOUT = 10.0
@@ -77,7 +77,7 @@ class Target:
         self.limit = timeout
         #: The addresses of the host, if they were looked up already.
         self.found: list[tuple[int, Any]] = []
-        #: When the call began, if that was before the request.
+        #: When the call began, if that was before the request: with `find`.
         self.began: float | None = None
         #: Called once if no answer has come in time; returns for how many more seconds to wait.
         self.more_time: Callable[[], float] | None = None
@@ -110,6 +110,36 @@ class Target:
         except _socket.gaierror as error:
             raise NoEpmdError(f"cannot find the host {self.host}: {error.strerror}") from None
         return [(family, address) for family, _, _, _, address in found]
+
+    def find(self) -> None:
+        """Look up the host; from now on, the time limit of the call runs. Raises NoEpmdError.
+
+        The look-up runs in a thread, because getaddrinfo cannot be interrupted: if a name server does not
+        answer, it blocks for longer than the time limit. Where gevent has patched threads, it is a greenlet.
+        """
+        if self.timeout is None:
+            return
+        import _thread  # for rare calls only
+
+        self.began = time.monotonic()
+        problems = []
+        looking = _thread.allocate_lock()
+        looking.acquire()
+
+        def look_up() -> None:
+            try:
+                self.found = self.addresses()
+            except NoEpmdError as error:
+                problems.append(error)
+            finally:
+                looking.release()
+
+        _thread.start_new_thread(look_up, ())
+        if not looking.acquire(timeout=self.timeout):
+            reason = f"cannot find the host {self.host} in {self.timeout:g} s"
+            raise NoEpmdError(reason) from TimeoutError("timed out")
+        if problems:
+            raise problems[0]
 
     def not_an_epmd(self) -> BadAnswerError:
         """Return the error for a peer that speaks another protocol."""
@@ -144,7 +174,7 @@ class Call:
         """Close the connection."""
         self.sock.close()
 
-    def __enter__(self) -> Call:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -319,23 +349,23 @@ def _refuse_itself(sock: Any, address: tuple[Any, ...]) -> None:
         raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
 
 
-class Listing:
-    """The reply to NAMES or DUMP, for a `with` block. `port` is the epmd's own port.
+class Listing(Call):
+    """A request for NAMES or DUMP, and its reply in `pieces`. `port` is the epmd's own port.
 
     Raises BadAnswerError if the reply does not begin with a port.
     """
 
     def __init__(self, target: Target, tag: int) -> None:
-        self._call = Call(target, bytes((tag,)))
+        super().__init__(target, bytes((tag,)))
         try:
             self.port = self._read_port(target)
         except BaseException:
-            self._call.close()
+            self.close()
             raise
 
     def _read_port(self, target: Target) -> int:
         try:
-            head = self._call.read(wire.LISTING_PORT_SIZE)
+            head = self.read(wire.LISTING_PORT_SIZE)
         except BrokenError:
             head = b""
         if len(head) < wire.LISTING_PORT_SIZE:
@@ -344,16 +374,6 @@ class Listing:
         if port > wire.MOST_PORT:
             raise target.not_an_epmd()  # another protocol
         return port
-
-    def pieces(self) -> Iterator[bytes]:
-        """Yield the text as it arrives."""
-        return self._call.pieces()
-
-    def __enter__(self) -> Listing:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._call.close()
 
 
 def joined(pieces: Iterable[bytes], most: int = MOST_LISTING) -> bytes:

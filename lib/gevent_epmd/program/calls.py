@@ -76,45 +76,8 @@ def _target(ask: Ask) -> exchange.Target:
     # C waits forever, so health checks of an epmd that hangs would pile up.
     target = exchange.Target(ask.host, ask.port, exchange.TIMEOUT)
     if ask.host:
-        _find(target, exchange.TIMEOUT)
+        target.find()
     return target
-
-
-def _find(target: exchange.Target, seconds: float) -> None:
-    """Look up the host within the time limit of the whole call. Raises NoEpmdError.
-
-    The look-up runs in a thread, because getaddrinfo cannot be interrupted: if a name server does not answer,
-    it blocks for longer than the time limit.
-    """
-    import _thread
-
-    end = time.monotonic() + seconds
-    problems = []
-    looking = _thread.allocate_lock()
-    looking.acquire()
-
-    def look_up() -> None:
-        try:
-            target.found = target.addresses()
-        except exchange.NoEpmdError as error:
-            problems.append(error)
-        finally:
-            looking.release()
-
-    _thread.start_new_thread(look_up, ())
-    if not looking.acquire(timeout=seconds):
-        raise exchange.NoEpmdError(f"cannot find the host {target.host} in {seconds:g} s")
-    if problems:
-        raise problems[0]
-    target.timeout = max(end - time.monotonic(), 0)
-
-
-def _names(ask: Ask) -> int:
-    return _list(ask, wire.NAMES_REQ)
-
-
-def _dump(ask: Ask) -> int:
-    return _list(ask, wire.DUMP_REQ)
 
 
 def _started(ask: Ask) -> int:
@@ -124,7 +87,8 @@ def _started(ask: Ask) -> int:
         return 1
 
 
-def _list(ask: Ask, tag: int) -> int:
+def _list(ask: Ask) -> int:
+    tag = wire.NAMES_REQ if ask.command == "names" else wire.DUMP_REQ
     with exchange.Listing(_target(ask), tag) as listing:
         if ask.json:
             return _list_json(listing.port, exchange.joined(listing.pieces()), tag)
@@ -273,8 +237,8 @@ def _licences(_ask: Ask) -> int:
 
 
 _CALLS: dict[str, Callable[[Ask], int]] = {
-    "names": _names,
-    "dump": _dump,
+    "names": _list,
+    "dump": _list,
     "started": _started,
     "kill": _kill,
     "stop": _stop,

@@ -15,22 +15,19 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 
 from ..conventions import MOST_SECONDS, ValueProblem, read_number
+from ..records import NamedTuple
 from ..server.settings import DEFAULT_PACKET_TIMEOUT, Settings
 from . import line
 from .line import UsageError
+from .process.files import STDOUT, resolved
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NamedTuple
+    from typing import Any
 
     from ..server.networks import Network
-else:
-    from ..records import NamedTuple
-
 
 _MOST_PID = 2**31 - 1
-#: The value of -port_file or -pid_file that stands for stdout.
-STDOUT = "-"
 #: The variables of our own options begin with this.
 _OWN_VARIABLES = "ERL_EPMD_"
 _LOOPBACK_VARIABLE = "ERL_EPMD_LOOPBACK"
@@ -196,7 +193,7 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Option
         pid_file=files[1],
         metrics_file=own.file("metrics_file", daemon=daemon),
         must_serve=any(found[f"--{name}"] for name in _FILES),
-        user=own.user("user"),
+        user=own.not_empty("user", "user"),
         takeover=own.takeover(),
         store=own.store() if found["--systemd"] else 0,
         host=_host(found["--host"]),
@@ -216,6 +213,7 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Option
 def _settings(
     found: dict[str, Any], environ: Mapping[str, str], own: _Own, place: _Place, least_port: int
 ) -> Settings:
+    c_own = _Own(found, {})  # options of C's, which have no variables
     return Settings(
         # Port 0 needs a file that names the chosen port. Without the file, no client could find the port.
         port=line.port(found["--port"], environ, least_port),
@@ -226,8 +224,8 @@ def _settings(
         not_local=own.networks("not_local") or (),
         packet_timeout=own.number("packet_timeout") or DEFAULT_PACKET_TIMEOUT,
         idle_exit=own.number("idle_exit"),
-        delay_accept=_seconds(found, "delay_accept"),
-        delay_write=_seconds(found, "delay_write"),
+        delay_accept=c_own.number("delay_accept"),
+        delay_write=c_own.number("delay_write"),
         debug=found["--debug"] or 0,
     )
 
@@ -468,8 +466,8 @@ class _Own:
         return next((where for where, _ in self._given(name)), "")
 
     def number(self, name: str) -> int:
-        """Return a number of seconds, or 0 if the option is absent."""
-        return _last_number(self._given(name))
+        """Return the last number of seconds, or 0 if the option is absent. Every value must be a number."""
+        return [0, *(read_number(where, value, MOST_SECONDS) for where, value in self._given(name))][-1]
 
     def networks(self, name: str) -> tuple[Network, ...] | None:
         """Return the networks of every list that is given, or None if the option is absent."""
@@ -493,9 +491,6 @@ class _Own:
             for where, value in self._given(name)
             for pid in _list(value) or ("",)
         )
-
-    def user(self, name: str) -> Given | None:
-        return self.not_empty(name, "user")
 
     def takeover(self) -> str:
         """Return "any" to take over from any epmd, "other" from one of another program, or "".
@@ -533,10 +528,8 @@ def _path(where: str, given: str) -> str:
     It is checked here, because a daemon could report the problem only to syslog. Something that is not a
     regular file, such as a device, must be neither replaced nor removed.
     """
-    from .process import files
-
     try:
-        path = files.resolved(given)
+        path = resolved(given)
     except OSError as error:
         what = "the current folder does not exist" if error.errno == errno.ENOENT else error.strerror
         raise ValueProblem(f"{where}: {what}") from None
@@ -548,13 +541,3 @@ def _path(where: str, given: str) -> str:
     if not os.path.isdir(folder):
         raise ValueProblem(f"{where}: the folder of {path} does not exist")
     return path
-
-
-def _seconds(found: dict[str, Any], name: str) -> int:
-    """Return the value of one of C's options, or 0 if it is absent."""
-    return _last_number([Given(f"-{name}", value) for value in found[f"--{name}"]])
-
-
-def _last_number(given: list[Given]) -> int:
-    """Return the last value, or 0 if there is none. Every value must be a number."""
-    return [0, *(read_number(where, value, MOST_SECONDS) for where, value in given)][-1]

@@ -1,11 +1,9 @@
 """Serves one accepted connection for the mapper, from its first byte to its close.
 
 A request that was answered before gets the same reply from `serve`, as long as no node has come or gone. Each
-other connection has a greenlet that reads a packet, replies and closes. After a registration, accepted or
-refused, it waits until the peer closes. The greenlet is a raw one, started as soon as the connection is
-accepted: most requests have arrived by then, and get their reply before the greenlet first switches to the
-hub. A greenlet that finishes a connection serves another one later, because CPython maps memory for each new
-greenlet and unmaps it at the end, which took a fifth of the time of a look-up.
+other connection has a raw greenlet that reads a packet, replies and closes. After a registration, accepted or
+refused, it waits until the peer closes. It starts at once, because most requests have arrived when the
+connection is accepted, and serves another one later: creating a greenlet takes a fifth of a look-up.
 
 Invariants:
 - a connection that waits without a registered node is in `mapper.unregistered`; one that waits for a request
@@ -106,10 +104,9 @@ class Aborted(Exception):
 
 
 class Connection:
-    """A connection. `peer` is the other end's address as returned by accept (C: Connection of epmd_int.h).
+    """A connection (C: Connection of epmd_int.h). `peer` is the other end's address as returned by accept.
 
-    `first` is what a first attempt to read gave, if there was one. `sent` is how many bytes of the reply have
-    been sent.
+    `first` is what a first attempt to read gave. `sent` is how many bytes of the reply were sent.
     """
 
     __slots__ = (
@@ -236,7 +233,6 @@ class Connection:
             self._greenlet = None
 
     def _serve(self) -> None:
-        """Read the request of a new connection, and answer it."""
         self._events.connected(self)
         if self._mapper.settings.delay_accept:
             self._sleep(self._mapper.settings.delay_accept)
@@ -245,8 +241,7 @@ class Connection:
             self._do_request(packet)
 
     def _do_read(self) -> bytes | None:
-        """Return the one packet of this connection, or None if the connection ends before the packet is
-        complete."""
+        """Return the one packet of this connection, or None if the connection ends before."""
         reader = protocol.PacketReader()
         deadlines = self._mapper.deadlines
         try:
@@ -282,7 +277,7 @@ class Connection:
     # --- Requests ---
 
     def _do_request(self, packet: bytes) -> None:
-        """Answer a request, or reject it. This is the only place that decides who may make which request."""
+        """Answer a request. This is the only place that decides who may make which request."""
         tag = packet[0]
         title = protocol.request_title(packet)
         allowed = self._may_make(tag)
@@ -322,19 +317,14 @@ class Connection:
             self._events.replied("EPMD_ALIVE2_RESP", request.name, sent=False)
 
     def _enable_keepalive(self) -> None:
-        """Enable TCP keep-alive if the node is on another host.
-
-        A node on this host always closes its connection when it ends. A host that loses power or network
-        sends nothing, and the names of its nodes would stay registered forever.
-        """
+        """Enable TCP keep-alive for a node on another host, which may lose its power or network."""
         if not self._mapper.settings.allow_register or self.is_local():
             return
         for level, option, value in _KEEPALIVE:
             self.sock.setsockopt(level, option, value)
 
     def _stay_refused(self, request: Alive2Request) -> None:
-        """Keep a refused node's connection open until the peer closes it, or until the mapper needs its
-        room."""
+        """Keep a refused node's connection open until the peer closes, or the mapper needs its room."""
         self._mapper.unregistered.renew(self)
         sent = self._reply(protocol.alive2_refusal(request.highest))
         self._events.replied("EPMD_ALIVE2_RESP", request.name, sent=sent)
@@ -459,8 +449,7 @@ class Connection:
             self._mapper.unsent.discard(self)
 
     def _send_rest(self) -> None:
-        """Send what is left of a reply. A peer that does not read it in packet_timeout seconds, or is the
-        slowest of too many, gets a reset."""
+        """Send what is left of a reply. A peer that is too slow, or the slowest of too many, gets a reset."""
         unsent, deadlines = self._mapper.unsent, self._mapper.deadlines
         deadlines.add(self)
         self._wait_unregistered()
@@ -487,9 +476,8 @@ class Connection:
     def _wait_to_read(self) -> None:
         """Wait until there is something to read.
 
-        The watcher stays active for the next call: a node's connection waits for its request and then for its
-        end, and watching a descriptor anew costs two system calls. Therefore every other wait calls
-        `_stop_reading` first.
+        The watcher stays active for the next call, because watching a descriptor anew costs two system calls.
+        Therefore every other wait calls `_stop_reading` first.
         """
         if self._reader is None:
             self._reader = self._mapper.hub.loop.io(self.fd, _READ)
@@ -498,7 +486,6 @@ class Connection:
 
     def _stop_reading(self) -> None:
         if self._reader is not None:
-            self._reader.stop()
             self._reader.close()
             self._reader = None
 
@@ -510,12 +497,10 @@ class Connection:
         try:
             self._mapper.hub.switch()
         finally:
-            watcher.stop()
             watcher.close()
 
     def _wait_unregistered(self) -> None:
-        """Make the connection available for closing to make room while it waits, unless it has a registered
-        node."""
+        """Let the connection be closed to make room while it waits, unless it has a registered node."""
         if not self._is_node:
             self._mapper.unregistered.renew(self)
 

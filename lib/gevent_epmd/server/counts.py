@@ -2,8 +2,6 @@
 
 `events` counts what it hears of, and `connection` the requests. Those that `connection.serve` answers are
 attributes of the mapper.
-
-C's epmd has no counterpart.
 """
 
 from __future__ import annotations

@@ -504,12 +504,14 @@ def test_file_ends_with_the_launcher(tmp_path: Path) -> None:
 
 @forms(processes_only=True, c=False)
 def test_file_of_another_mapper_stays(form, tmp_path: Path) -> None:
-    options = ("-port_file", str(tmp_path / "port"))
+    options = ("-port_file", str(tmp_path / "port"), "-pid_file", str(tmp_path / "pid"))
     with form(*options) as first, form(*options) as second:
         assert port_in(tmp_path / "port") == second.port
+        pid = (tmp_path / "pid").read_text()
         assert ask(first.port, b"k") == b"OK"
         wait_until(lambda: first.ended() == 0, "the first to end")
         assert port_in(tmp_path / "port") == second.port
+        assert (tmp_path / "pid").read_text() == pid == f"{second.pid}\n"
 
 
 def test_file_that_a_successor_wrote_at_the_same_port_stays(ours, tmp_path: Path) -> None:

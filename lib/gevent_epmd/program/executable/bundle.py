@@ -11,8 +11,7 @@ foreground the launcher waits for the child. The module `launcher` handles a lau
 The launcher unpacks only what the most frequent command lines need (`quick`), which makes them faster.
 `unpack_libraries` unpacks the other libraries: those for every other command line, and those for a server.
 
-Only the functions for serving import gevent, because every start of an Erlang node imports this module. C's
-epmd has no counterpart.
+Only the functions for serving import gevent, because every start of an Erlang node imports this module.
 """
 
 from __future__ import annotations

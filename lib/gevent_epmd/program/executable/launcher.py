@@ -1,8 +1,7 @@
 """Handles the launcher of the one-file executable: the parent process, which unpacked the folder and waits.
 
 If the launcher is killed, it can neither end its child nor remove the folder. This module makes the child do
-both. build/hooks/early.py imports it before the command line is read, so that this works from the start. C's
-epmd has no counterpart.
+both. build/hooks/early.py imports it before the command line is read, so that this works from the start.
 """
 
 from __future__ import annotations

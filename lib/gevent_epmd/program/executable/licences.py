@@ -3,7 +3,7 @@
 build/licences.py collects them into one file for the executables. In the folder form the file is next to the
 libraries. In the one-file form it is appended to the modules, with the libraries that only a server needs,
 and is read from there without being unpacked. From source, the licences are collected from the installed
-packages. C's epmd has no counterpart.
+packages.
 """
 
 from __future__ import annotations

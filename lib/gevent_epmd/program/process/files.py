@@ -6,8 +6,6 @@ Root may be asked to write such a file into another user's folder. The invariant
   the path is resolved (`OwnFile.write`).
 - A process that has given up root's rights has no descriptor by which it could write to the file.
 - A reader sees the whole content or no file. `remove` never removes another process's file.
-
-C's epmd has no counterpart.
 """
 
 from __future__ import annotations
@@ -16,6 +14,10 @@ import errno
 import os
 import stat
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 #: Enough to look at a file, or to find what is inside a folder, but not to read or write it. Systems without
 #: it have nothing that is less than reading.
 _PATH: int = getattr(os, "O_PATH", os.O_RDONLY)
@@ -23,6 +25,8 @@ _FOLDER = _PATH | os.O_DIRECTORY | os.O_NOFOLLOW
 _ROOT = 0
 #: As in the kernel.
 _MOST_LINKS = 40
+#: The path that stands for stdout.
+STDOUT = "-"
 
 
 def resolved(path: str) -> str:
@@ -131,6 +135,35 @@ class OwnFile:
             pass  # another process removed it first
         finally:
             self._close()
+
+
+class NumberFile(OwnFile):
+    """A file with a number that exists while the mapper serves. Its path may be STDOUT.
+
+    `where` is the option or variable that names the file, for error messages.
+    """
+
+    def __init__(self, where: str, path: str, number: int) -> None:
+        super().__init__(path)
+        self._where = where
+        self._text = b"%d\n" % number
+
+    def put(self) -> None:
+        """Write the number. Raises OSError, which names the option."""
+        try:
+            if self._path == STDOUT:
+                os.write(1, self._text)
+            else:
+                self.write(self._text)
+        except OSError as error:
+            raise OSError(f"{self._where}: cannot write {self._path}: {error.strerror}") from None
+
+    def remove_or_tell(self, tell: Callable[[str], None]) -> None:
+        """Remove the file, unless another mapper has replaced it, or `tell` why that is impossible."""
+        try:
+            self.remove()
+        except OSError as error:
+            tell(f"{self._where}: cannot remove {self._path}: {error.strerror}")
 
 
 def _open_folder(path: str) -> int:

@@ -7,7 +7,7 @@ Python's os module changes users and groups. Capabilities and no_new_privs need 
 ctypes in the executable, every start would import it. A Python without `_ctypes` skips these calls: the
 kernel clears the capabilities when the user changes from root, and `_check` verifies this.
 
-C's epmd has no counterpart. Source: capabilities(7), prctl(2), capset(2).
+Source: capabilities(7), prctl(2), capset(2).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ which user, which options.
 Invariant: nothing here needs more privileges than an ordinary user has. /proc shows less of another user's
 processes.
 
-C's epmd has no counterpart. Source: proc(5).
+Source: proc(5).
 """
 
 from __future__ import annotations
@@ -328,7 +328,7 @@ def version_in(path: str) -> str:
 
 def is_ours(path: str) -> bool:
     """Return whether an executable is one of ours."""
-    return bool(_VERSION.search(_read(path, _LARGEST)))
+    return bool(version_in(path))
 
 
 def _of_python(pid: int) -> tuple[str, str]:
@@ -439,9 +439,9 @@ def _link(path: str) -> str:
         return ""
 
 
-def _read(path: str, most: int = -1) -> bytes:
+def _read(path: str) -> bytes:
     try:
         with open(path, "rb") as file:
-            return file.read(most)
+            return file.read()
     except OSError:
         return b""

@@ -9,8 +9,6 @@ SIGUSR1, and lets SIGHUP do something else if the caller wants that.
 
 SIGUSR1, which operators send to daemons to learn something, is ignored from the beginning of a start, and
 causes a report once the event loop runs.
-
-C's epmd has no counterpart.
 """
 
 from __future__ import annotations

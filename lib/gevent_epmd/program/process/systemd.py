@@ -13,14 +13,9 @@ from contextlib import closing
 from itertools import zip_longest
 
 from ...conventions import MAX_LISTEN_SOCKETS
+from ...records import NamedTuple
 from ...server.listeners import ListenError
 from .. import is_one_file
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import NamedTuple
-else:
-    from ...records import NamedTuple
 
 FIRST_DESCRIPTOR = 3
 _FAMILIES = (_socket.AF_INET, _socket.AF_INET6)
