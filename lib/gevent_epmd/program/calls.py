@@ -173,8 +173,9 @@ def _check(ask: Ask) -> int:
     from .check import findings, look, report
 
     if unknown := report.unknown(ask.accept):
-        say(2, f"-accept: {unknown[0]} is not a code of -check")
-        return UNKNOWN if ask.nagios else 1
+        text = f"-accept: {unknown[0]} is not a code of -check"
+        say(2, text)
+        return tell_nagios(text) if ask.nagios else 1
     progress = report.Progress()
     start = time.monotonic()
     try:
@@ -182,8 +183,7 @@ def _check(ask: Ask) -> int:
     except Exception as error:
         if not ask.nagios:
             raise
-        write(1, f"EPMD UNKNOWN - {printable(repr(error))}\n".encode())
-        return UNKNOWN
+        return tell_nagios(repr(error))
     progress.clear()
     found = findings.findings(sight, ask.accept)
     if ask.nagios:
@@ -196,6 +196,12 @@ def _check(ask: Ask) -> int:
         text = report.as_text(found, report.width_of(1), is_coloured=report.has_colours(1))
         write(1, text.encode())
     return findings.status(found)
+
+
+def tell_nagios(problem: str) -> int:
+    """Print why nothing is known, and return the status. Monitoring systems show stdout only."""
+    write(1, f"EPMD UNKNOWN - {printable(problem)}\n".encode())
+    return UNKNOWN
 
 
 def _help(_ask: Ask) -> int:

@@ -123,4 +123,4 @@ def _do_in_full() -> int:
 def _fail(text: str) -> int:
     calls.say(2, text)
     # A plugin of Nagios that ends with 1 has found something to warn of.
-    return calls.UNKNOWN if "-nagios" in sys.argv else 1
+    return calls.tell_nagios(text) if "-nagios" in sys.argv else 1
