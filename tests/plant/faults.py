@@ -1710,7 +1710,7 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "the same root twice is two places",
-            '[ "$known" != "${folder%/}/epmd" ] || return 0',
+            '[ "$known" != "${1%/}/epmd" ] || return 0',
             "true",
             f"{_INSTALL}: ways_to_name_a_root",
         ),
