@@ -15,7 +15,7 @@ _Row = tuple[str, str, str, str]
 _LIB = "lib/gevent_epmd"
 
 _PROTOCOL = "unit/test_protocol.py"
-_WIRE = "program/serving/test_wire.py: InProcess and whole"
+_WIRE = "program/serving/test_wire.py: InProcess"
 _LIFE = "program/serving/test_life.py: InProcess"
 _REGISTRY = "unit/test_registry.py"
 _TIMERS = "unit/test_timers.py"
