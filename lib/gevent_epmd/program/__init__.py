@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 def environment() -> Mapping[str, str]:
     """Return os.environ, or its content if nothing has imported os yet.
 
-    To import os takes a fifth of the time of `epmd -names`. So quick lines use `posix`, which is part of Python
-    and has the same functions.
+    To import os takes a fifth of the time of `epmd -names`. So quick lines use `posix`, which is part of
+    Python and has the same functions.
     """
     if "os" in sys.modules:
         return sys.modules["os"].environ  # type: ignore[no-any-return]

@@ -9,10 +9,9 @@ C has no counterpart.
 from __future__ import annotations
 
 import _socket
-import contextlib
 import errno
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,8 +37,11 @@ def must_answer(hosts: Sequence[str], port: int, take_back: Callable[[int, tuple
         if not host.startswith("127.") and host != "::1":
             continue
         try:
-            with _connected(host, port) as sock:
+            sock = _connected(host, port)
+            try:
                 take_back(number, sock.getsockname())
+            finally:
+                sock.close()
         except OSError as error:
             if error.errno not in _ABSENT:
                 problem = error
@@ -50,15 +52,15 @@ def must_answer(hosts: Sequence[str], port: int, take_back: Callable[[int, tuple
         raise OSError(f"port {port} does not answer on loopback ({reason}): does a firewall block it?")
 
 
-@contextlib.contextmanager
-def _connected(host: str, port: int) -> Iterator[_socket.socket]:
-    """Yield a connection. Raises OSError. The kernel completes it, even if nobody accepts it yet."""
+def _connected(host: str, port: int) -> _socket.socket:
+    """Return a connection. Raises OSError. The kernel completes it, even if nobody accepts it yet."""
     sock = _socket.socket(_socket.AF_INET6 if ":" in host else _socket.AF_INET, _socket.SOCK_STREAM)
     try:
         sock.settimeout(_PATIENCE)
         sock.connect((host, port))
         # A listening socket of `acceptor` holds back a connection that has sent nothing.
         sock.send(b"\0")
-        yield sock
-    finally:
+    except OSError:
         sock.close()
+        raise
+    return sock
