@@ -63,7 +63,7 @@ def in_bare_root(root: Path, executable: str = FOLDER, *, proc: bool = True) -> 
 
 
 def test_launcher_executes_itself_once() -> None:
-    """It leaves its variables to what it executes. It must do so if a library needs another one of the folder."""
+    """It leaves its variables to what it executes. A library that needs another one makes it do so."""
     if len([*Path(real(FOLDER)).with_name("_internal").glob("*.so*")]) > 1:
         pytest.skip("this Python needs other libraries")
     with Folder() as server:
