@@ -861,7 +861,7 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "another host controls the terminal",
-            "_harmless(text) if ask.host or os.isatty(1) else text",
+            "_harmless(text) if ask.host or posix.isatty(1) else text",
             "text",
             "program/command/test_hostile_lines.py: other_hosts_cannot and source",
         ),
@@ -911,8 +911,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "a descriptor is left open",
-            "        descriptor = os.dup(descriptor)\n    os.close(descriptor)",
-            "        descriptor = os.dup(descriptor)",
+            "        descriptor = posix.dup(descriptor)\n    posix.close(descriptor)",
+            "        descriptor = posix.dup(descriptor)",
             "unit/test_descriptors.py",
         ),
         (
@@ -1270,7 +1270,7 @@ _TABLES: dict[str, list[_Row]] = {
     f"{_LIB}/program/executable/launcher.py": [
         (
             "an emulated launcher is none",
-            'return own != _command_line(f"self/task/{os.getpid()}")',
+            'return own != _command_line(f"self/task/{posix.getpid()}")',
             "return False",
             "unit/test_launcher.py: test_parent",
         ),
