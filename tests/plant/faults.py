@@ -301,8 +301,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "who may register may also KILL",
-            "return tag == wire.ALIVE2_REQ and is_in(",
-            "return is_in(",
+            "if tag == wire.ALIVE2_REQ and not allowed:",
+            "if not allowed:",
             "program/command/test_own_options.py: allow_register and InProcess",
         ),
         (
@@ -449,8 +449,7 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "a node that restarts quickly is refused",
-            "        if owner is not None:  # C refuses a node that has just closed, and connects again\n"
-            "            self._unreg_if_gone(owner)\n",
+            "        if owner := self.registry.find(request.name):\n            self._unreg_if_gone(owner)\n",
             "",
             f"{_MAPPER}: has_gone",
         ),
@@ -862,7 +861,7 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "another host controls the terminal",
-            "_harmless(text) if ask.host or os.isatty(1) else text",
+            "_harmless(text) if ask.host or posix.isatty(1) else text",
             "text",
             "program/command/test_hostile_lines.py: other_hosts_cannot and source",
         ),
@@ -912,8 +911,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "a descriptor is left open",
-            "        descriptor = os.dup(descriptor)\n    os.close(descriptor)",
-            "        descriptor = os.dup(descriptor)",
+            "        descriptor = posix.dup(descriptor)\n    posix.close(descriptor)",
+            "        descriptor = posix.dup(descriptor)",
             "unit/test_descriptors.py",
         ),
         (
@@ -1111,8 +1110,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "the file of a successor is removed",
-            "return os.path.samestat(os.lstat(",
-            "return True or os.path.samestat(os.lstat(",
+            "if os.path.samestat(os.lstat(",
+            "if True or os.path.samestat(os.lstat(",
             "unit/test_files.py: other_files",
         ),
         (
@@ -1271,7 +1270,7 @@ _TABLES: dict[str, list[_Row]] = {
     f"{_LIB}/program/executable/launcher.py": [
         (
             "an emulated launcher is none",
-            'return own != _command_line(f"self/task/{os.getpid()}")',
+            'return own != _command_line(f"self/task/{posix.getpid()}")',
             "return False",
             "unit/test_launcher.py: test_parent",
         ),
@@ -1333,6 +1332,12 @@ _TABLES: dict[str, list[_Row]] = {
             "if not owner.path:",
             "unit/test_findings.py: test_situation",
         ),
+        (
+            "-check warns of a node that has the name it advised",
+            "if any(host == last.host or",
+            "if any(",
+            "unit/test_findings.py: test_situation",
+        ),
     ],
     f"{_LIB}/program/check/advice.py": [
         (
@@ -1353,6 +1358,24 @@ _TABLES: dict[str, list[_Row]] = {
             "if False]",
             "unit/test_findings.py: test_situation",
         ),
+        (
+            "one drop-in for a socket unit undoes the one before",
+            "[*_listens_on(sight), at]",
+            "[at]",
+            "unit/test_findings.py: test_situation",
+        ),
+        (
+            "-check advises units that this host does not have",
+            '(process.unit if process else "") or',
+            "",
+            "unit/test_findings.py: test_situation",
+        ),
+        (
+            "-check advises a drop-in over which a file takes precedence",
+            'environ.get("ERL_EPMD_ALLOW_FILE", "")',
+            '""',
+            "unit/test_findings.py: test_situation",
+        ),
     ],
     f"{_LIB}/program/check/evidence.py": [
         (
@@ -1366,6 +1389,12 @@ _TABLES: dict[str, list[_Row]] = {
             "if number not in (0, port)}",
             "if number == port}",
             "program/check/test_situations.py: test_situation and epmd_at_another_port",
+        ),
+        (
+            "-check does not see an epmd in another network namespace",
+            'if network in ("", procfs.network_of(os.getpid())):',
+            "if network:",
+            "program/check/test_situations.py: test_cure and forwarded_port",
         ),
         (
             "-check does not see that erl was upgraded",
@@ -1402,6 +1431,12 @@ _TABLES: dict[str, list[_Row]] = {
             "places = places[: _MOST_ADDRESSES - len(self.answers)]",
             "pass",
             "program/check/test_situations.py: test_situation and many_own_addresses",
+        ),
+        (
+            "-check takes many descriptors of an epmd at a time",
+            "room = most - used",
+            "room = most",
+            "unit/test_findings.py: same_time",
         ),
     ],
     f"{_LIB}/program/check/probe.py": [
@@ -1675,7 +1710,7 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "the same root twice is two places",
-            '[ "$known" != "${folder%/}/epmd" ] || return 0',
+            '[ "$known" != "${1%/}/epmd" ] || return 0',
             "true",
             f"{_INSTALL}: ways_to_name_a_root",
         ),

@@ -9,7 +9,7 @@ from gevent_epmd.program.check import report
 from gevent_epmd.program.check.evidence import Installed
 from gevent_epmd.program.check.finding import CODES, OK, WARNING, WRONG, Finding
 from gevent_epmd.program.check.findings import findings, status
-from gevent_epmd.program.check.look import Node, Sight
+from gevent_epmd.program.check.look import Node, Sight, askers
 from gevent_epmd.program.check.probe import (
     ABSENT,
     ANSWERS,
@@ -255,6 +255,26 @@ def test_process(processes: tuple[Process, ...], expected: dict[str, tuple[str, 
     assert codes(WELL._replace(processes=processes), "process") == expected
 
 
+@pytest.mark.parametrize(
+    ("kind", "descriptors", "nodes", "most"),
+    [
+        (C, (10, 20000), 3, 16),
+        (C, (1000, 20000), 995, 6),
+        (C, (1021, 20000), 1016, 1),
+        (C, (62, 64), 57, 1),
+        (OURS, (1000, 20000), 990, 16),
+        (OURS, (1000, 1024), 990, 6),
+        (C, (None, None), 900, 16),
+        (C, (None, None), 1012, 1),
+        (C, (None, 1024), 990, 2),
+    ],
+)
+def test_how_many_ask_at_the_same_time(kind: str, descriptors: tuple, nodes: int, most: int) -> None:
+    """A check must not take the last descriptors of an epmd."""
+    assert askers(WELL._replace(processes=(process(kind=kind, descriptors=descriptors),)), nodes) == most
+    assert askers(AFAR, 1012) == 1
+
+
 def options(**different) -> tuple[Process]:
     return (process(kind=OURS, options=Options(settings=Settings(**different))),)
 
@@ -458,7 +478,7 @@ SITUATIONS: dict[str, tuple[Sight, tuple[str, str, str, str], list[str], list[st
     "the name leads elsewhere": (
         here(
             nodes=(FINE_NODE._replace(owners=(Program(9, BEAM, line=("beam", "-name", "a@x")),)),),
-            leads={"x": False},
+            leads={"x": ELSEWHERE},
         ),
         ("node", "a", WARNING, "host"),
         ["x is not this host"],
@@ -569,6 +589,169 @@ SITUATIONS: dict[str, tuple[Sight, tuple[str, str, str, str], list[str], list[st
         ("address", "10.0.0.5", WRONG, CLOSED),
         ["-allow"],
         ["End"],
+    ),
+    # Advice that was followed, and did not help
+    "a firewall is not seen": (
+        here(),
+        ("exposure", "other hosts", WARNING, "open"),
+        ["then use `epmd -check -accept open`"],
+        [],
+    ),
+    "networks that may register stay": (
+        here(processes=options(allow_register=(read_network("10.0.0.0/8"),))),
+        ("exposure", "nodes on other hosts", WARNING, "register"),
+        ["then use `epmd -check -accept register`"],
+        [],
+    ),
+    "a socket unit has lacked another address before": (
+        here(
+            processes=(C_ACTIVATED,),
+            listeners=[Listener("127.0.0.1", 0, 1), Listener("127.0.1.1", 0, 2)],
+            answers={V4: UP, DEBIAN: UP, HERE: NOBODY},
+        ),
+        ("name", "box", WRONG, REFUSED),
+        [
+            "ListenStream=\\nListenStream=127.0.0.1:4369\\nListenStream=127.0.1.1:4369\\nListenStream=10.0.0.5:4369"
+        ],
+        [],
+    ),
+    "units of another name": (
+        here(processes=(C_ACTIVATED._replace(unit="epmd@0.0.0.0.service"),), names=ON_LOOPBACK[0]),
+        ("exposure", "other hosts", WARNING, "open"),
+        ["/system/epmd@0.0.0.0.socket.d ", "systemctl stop epmd@0.0.0.0.service epmd@0.0.0.0.socket && "],
+        ["epmd.socket", "epmd.service"],
+    ),
+    "a unit whose name a shell would read": (
+        here(
+            processes=(C_ACTIVATED._replace(unit=r"my\x2depmd.service", is_deleted=True),),
+            names=ON_LOOPBACK[0],
+        ),
+        ("process", "process 7", WARNING, "outdated"),
+        [r"systemctl restart 'my\x2depmd.service'"],
+        [],
+    ),
+    "a file has its -allow": (
+        here(
+            processes=(
+                OURS_ACTIVATED._replace(
+                    environ=(("ERL_EPMD_ALLOW_FILE", "/etc/default/epmd"),),
+                    options=Options(settings=Settings(allow=(read_network("0.0.0.0/0"),))),
+                ),
+            )
+        ),
+        ("exposure", "other hosts", WARNING, "open"),
+        ["Set ERL_EPMD_ALLOW=127.0.0.0/8 in /etc/default/epmd", "--signal=HUP epmd.service"],
+        ["zz-epmd-check"],
+    ),
+    "a variable has its -allow": (
+        here(
+            processes=(
+                OURS_ACTIVATED._replace(
+                    environ=(("ERL_EPMD_ALLOW", "0.0.0.0/0"),),
+                    options=Options(settings=Settings(allow=(read_network("0.0.0.0/0"),))),
+                ),
+            )
+        ),
+        ("exposure", "other hosts", WARNING, "open"),
+        ["where epmd.service sets it", "systemctl cat epmd.service"],
+        ["zz-epmd-check"],
+    ),
+    "its command line has its -allow": (
+        here(
+            processes=(
+                OURS_ACTIVATED._replace(
+                    line=("epmd", "-systemd", "-allow", "0.0.0.0/0"),
+                    options=Options(settings=Settings(allow=(read_network("0.0.0.0/0"),))),
+                ),
+            )
+        ),
+        ("exposure", "other hosts", WARNING, "open"),
+        ["Set -allow 127.0.0.0/8 in ExecStart of epmd.service"],
+        ["zz-epmd-check"],
+    ),
+    "::1 is missing under a socket unit": (
+        here(processes=(C_ACTIVATED,), listeners=[Listener("127.0.0.1", 0, 1)], answers={V4: UP, V6: NOBODY}),
+        ("address", "::1", WARNING, REFUSED),
+        ["ListenStream=127.0.0.1:4369\\nListenStream=[::1]:4369"],
+        [],
+    ),
+    "a node is named for its address": (
+        here(
+            nodes=(
+                Node(
+                    "a",
+                    9100,
+                    ((HERE, NOBODY), (V4, ACCEPTS)),
+                    owners=(Program(9, BEAM, line=("beam", "-name", "a@127.0.0.1")),),
+                ),
+            )
+        ),
+        ("node", "a", OK, ANSWERS),
+        [],
+        ["Name it"],
+    ),
+    "a node is named for localhost": (
+        here(
+            nodes=(
+                Node(
+                    "a",
+                    9100,
+                    ((HERE, NOBODY), (V4, ACCEPTS)),
+                    owners=(Program(9, BEAM, line=("beam", "-sname", "a@localhost")),),
+                ),
+            ),
+            leads={"localhost": V4},
+            own=WELL.own | {V4},
+        ),
+        ("node", "a", OK, ANSWERS),
+        [],
+        ["Name it"],
+    ),
+    # Confused operators, and attackers
+    "a stranger lists a node that lives as dead": (
+        here(
+            processes=(process(kind=OTHER, path="/home/bob/x"),),
+            nodes=(REFUSED_NODE._replace(holders=(Program(8, BEAM, "rabbitmq"),)),),
+        ),
+        ("node", "a", WRONG, "dead"),
+        ["Check process 7 (/home/bob/x) first"],
+        ["End process"],
+    ),
+    "an epmd in another network namespace": (
+        here(
+            answers=NOBODY_ANYWHERE,
+            nodes=(),
+            processes=(),
+            listeners=[],
+            apart=(Program(8, user="bob", line=("epmd", "-daemon")),),
+        ),
+        ("process", "process 8", WARNING, "other_network"),
+        ["user bob, epmd -daemon", "`nsenter -t 8 -n epmd -check`"],
+        [],
+    ),
+    "a name that no host can have": (
+        here(names={"(none)": Found(problem="Name or service not known")}),
+        ("name", "(none)", WARNING, "nxdomain"),
+        ["not a valid host name", "Give the host a valid name"],
+        ["`127.0.1.1 (none)`"],
+    ),
+    "a control character in the host's name": (
+        here(names={"b\x1b[2J": Found(problem="Name or service not known")}),
+        ("name", "b\x1b[2J", WARNING, "nxdomain"),
+        ["Give the host a valid name"],
+        [],
+    ),
+    "-host with a node's name": (
+        AFAR._replace(names={"a@db": Found(problem="Name or service not known")}, answers={}, nodes=()),
+        ("name", "a@db", WRONG, "nxdomain"),
+        ["without brackets, port and node name"],
+        ["/etc/hosts"],
+    ),
+    "another program on another host": (
+        AFAR._replace(answers={HERE: Answer(STRANGER, "odd")}, nodes=()),
+        ("epmd", "port 4369", WRONG, STRANGER),
+        ["Run `epmd -port 4369 -check` on box"],
+        ["End "],
     ),
     # What has the port, and does not answer
     "the culprit has the port": (

@@ -1,7 +1,6 @@
 """The client that programs use: `Client`, and a function for each of its methods.
 
-The package hands out what is public here, on first use: every start of an Erlang node imports the package,
-and must not pay for this module.
+The package hands out what is public here, on first use.
 """
 
 from __future__ import annotations
@@ -216,8 +215,7 @@ class Registration:
         """End the registration, even if a process that was forked since holds the socket too.
 
         Returns once the epmd has released the name, or after `timeout` seconds; None means the time limit of
-        the client that registered it. In a forked process this ends nothing, because the registration belongs
-        to the parent.
+        the client that registered it. In a forked process this ends nothing.
         """
         if os.getpid() == self._owner:
             if self._client._would_block():

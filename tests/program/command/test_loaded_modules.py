@@ -20,7 +20,10 @@ IMPORTS = {
     "gevent_epmd.program.options": NO_IO,
     "gevent_epmd.server.log": NO_IO,
     "gevent_epmd.client": ("gevent", "greenlet", "asyncio", "resource", "syslog"),
-    "gevent_epmd.program.cli": ("gevent", "greenlet", "asyncio", "resource", "syslog"),
+    "gevent_epmd.program.cli": ("gevent", "greenlet", "asyncio", "resource", "syslog", "os"),
+    # What a quick line imports besides, in the one-file form and as the child of process 1.
+    "gevent_epmd.program.executable.launcher": ("os",),
+    "gevent_epmd.program.process.signals": ("os",),
     "gevent_epmd.program.start": ("gevent", "docopt", "re", "typing", "traceback"),
     "gevent_epmd.program.run": [
         *("docopt", "typing", "tokenize"),

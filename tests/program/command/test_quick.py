@@ -186,7 +186,7 @@ def test_line_is_read_as_docopt_reads_it(words: list[str]) -> None:
 
 
 IMPORTS = """
-import os, sys
+import sys
 sys.path.insert(0, sys.argv.pop(1))
 before = set(sys.modules)
 from gevent_epmd.program import cli
@@ -208,6 +208,26 @@ ALLOWED = {"__future__", "_socket", "gevent_epmd"} | {
         "program.quick",
     )
 }
+
+
+ENVIRONMENT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from gevent_epmd.program import environment
+without = environment()
+assert "os" not in sys.modules
+import os
+assert without == dict(os.environ)
+os.environ["LATER"] = "1"
+assert environment()["LATER"] == "1"
+print(ascii(without["ERL_EPMD_ADDRESS"]))
+"""
+
+
+def test_environment_is_that_of_os_without_it() -> None:
+    command = [sys.executable, "-I", "-S", "-X", "utf8", "-c", ENVIRONMENT, str(ROOT / "lib")]
+    done = run(command, environ={"ERL_EPMD_ADDRESS": "\udcff=ö"})
+    assert (done.stdout, done.stderr) == (b"'\\udcff=\\xf6'\n", b"")
 
 
 @pytest.fixture(params=["alone", "child of process 1"])

@@ -29,7 +29,7 @@ from gevent_epmd.wire import frame
 from support.daemons import serving_pid
 from support.forms import Source
 from support.marks import forms
-from support.paths import SOURCE
+from support.paths import ROOT, SOURCE
 from support.patience import PATIENCE, wait_until, whole_seconds
 from support.peer import Peer, ask, begun, look_up, names, node, register, try_to_register
 from support.ports import reserved_port
@@ -57,6 +57,13 @@ def asked(server) -> dict[str, str]:
     return dict(word.split("=") for word in line.split())
 
 
+def documented() -> set[str]:
+    """The metrics in the table of docs/monitoring.md."""
+    page = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`epmd_.*?) \|", page, re.MULTILINE)
+    return {name for row in rows for name in re.findall(r"`epmd_(\w+)`", row)}
+
+
 @pytest.mark.measured
 @forms(processes_only=True, c=False)
 def test_what_has_happened(form, tmp_path: Path) -> None:
@@ -68,6 +75,7 @@ def test_what_has_happened(form, tmp_path: Path) -> None:
         assert f'{{port="{port}"' in path.read_text()
         asked(server)
         before = read(path)
+        assert {name.partition(" ")[0] for name in before} == documented()
         assert before["up"] == before[f"build_info {__version__}"] == 1
         held.enter_context(register(port, node("foo"))[0])
         refused = held.enter_context(Peer(port))
