@@ -96,6 +96,31 @@ def test_port_in_use_leaves_nothing_open() -> None:
 
 
 @pytest.mark.measured
+def test_other_addresses_at_the_same_port() -> None:
+    """As a take-over changes them: what stays is not bound again, and where one cannot be had, all stay."""
+    first = open_listeners(["127.0.0.2"], 0)
+    port = first[0].getsockname()[1]
+    serving, left = listeners.change_addresses(first, ["127.0.0.3"])
+    try:
+        assert {sock.getsockname()[0] for sock in serving} == {"127.0.0.1", "127.0.0.3", "::1"}
+        assert {sock.getsockname()[1] for sock in serving} == {port}
+        assert [sock.getsockname()[0] for sock in left] == ["127.0.0.2"]
+        listeners.close_all(left)
+        kept, left = listeners.change_addresses(serving, ["127.0.0.3"])
+        assert (set(kept), left) == (set(serving), [])
+        with socket.socket() as other:
+            other.bind(("127.0.0.4", port))
+            other.listen()
+            with pytest.raises(ListenError, match=r"^failed to bind on ipaddr 127\.0\.0\.4: Address already"):
+                listeners.change_addresses(serving, ["127.0.0.4"])
+        with pytest.raises(ListenError):
+            listeners.change_addresses(serving, ["203.0.113.7"])
+        assert answers(port, "127.0.0.3")
+    finally:
+        listeners.close_all(serving)
+
+
+@pytest.mark.measured
 def test_address_that_the_host_does_not_have_is_a_failure() -> None:
     with pytest.raises(ListenError, match=r"^failed to bind on ipaddr 203\.0\.113\.7: "):
         open_listeners(["203.0.113.7"], 0)
