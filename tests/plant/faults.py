@@ -15,7 +15,7 @@ _Row = tuple[str, str, str, str]
 _LIB = "lib/gevent_epmd"
 
 _PROTOCOL = "unit/test_protocol.py"
-_WIRE = "program/serving/test_wire.py: InProcess and whole"
+_WIRE = "program/serving/test_wire.py: InProcess"
 _LIFE = "program/serving/test_life.py: InProcess"
 _REGISTRY = "unit/test_registry.py"
 _TIMERS = "unit/test_timers.py"
@@ -861,7 +861,7 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "another host controls the terminal",
-            "_harmless(text) if ask.host or os.isatty(1) else text",
+            "_harmless(text) if ask.host or posix.isatty(1) else text",
             "text",
             "program/command/test_hostile_lines.py: other_hosts_cannot and source",
         ),
@@ -911,8 +911,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "a descriptor is left open",
-            "        descriptor = os.dup(descriptor)\n    os.close(descriptor)",
-            "        descriptor = os.dup(descriptor)",
+            "        descriptor = posix.dup(descriptor)\n    posix.close(descriptor)",
+            "        descriptor = posix.dup(descriptor)",
             "unit/test_descriptors.py",
         ),
         (
@@ -1270,7 +1270,7 @@ _TABLES: dict[str, list[_Row]] = {
     f"{_LIB}/program/executable/launcher.py": [
         (
             "an emulated launcher is none",
-            'return own != _command_line(f"self/task/{os.getpid()}")',
+            'return own != _command_line(f"self/task/{posix.getpid()}")',
             "return False",
             "unit/test_launcher.py: test_parent",
         ),
@@ -1332,6 +1332,12 @@ _TABLES: dict[str, list[_Row]] = {
             "if not owner.path:",
             "unit/test_findings.py: test_situation",
         ),
+        (
+            "-check warns of a node that has the name it advised",
+            "if any(host == last.host or",
+            "if any(",
+            "unit/test_findings.py: test_situation",
+        ),
     ],
     f"{_LIB}/program/check/advice.py": [
         (
@@ -1352,6 +1358,24 @@ _TABLES: dict[str, list[_Row]] = {
             "if False]",
             "unit/test_findings.py: test_situation",
         ),
+        (
+            "one drop-in for a socket unit undoes the one before",
+            "[*_listens_on(sight), at]",
+            "[at]",
+            "unit/test_findings.py: test_situation",
+        ),
+        (
+            "-check advises units that this host does not have",
+            '(process.unit if process else "") or',
+            "",
+            "unit/test_findings.py: test_situation",
+        ),
+        (
+            "-check advises a drop-in over which a file takes precedence",
+            'environ.get("ERL_EPMD_ALLOW_FILE", "")',
+            '""',
+            "unit/test_findings.py: test_situation",
+        ),
     ],
     f"{_LIB}/program/check/evidence.py": [
         (
@@ -1365,6 +1389,12 @@ _TABLES: dict[str, list[_Row]] = {
             "if number not in (0, port)}",
             "if number == port}",
             "program/check/test_situations.py: test_situation and epmd_at_another_port",
+        ),
+        (
+            "-check does not see an epmd in another network namespace",
+            'if network in ("", procfs.network_of(os.getpid())):',
+            "if network:",
+            "program/check/test_situations.py: test_cure and forwarded_port",
         ),
         (
             "-check does not see that erl was upgraded",
@@ -1401,6 +1431,12 @@ _TABLES: dict[str, list[_Row]] = {
             "places = places[: _MOST_ADDRESSES - len(self.answers)]",
             "pass",
             "program/check/test_situations.py: test_situation and many_own_addresses",
+        ),
+        (
+            "-check takes many descriptors of an epmd at a time",
+            "room = most - used",
+            "room = most",
+            "unit/test_findings.py: same_time",
         ),
     ],
     f"{_LIB}/program/check/probe.py": [
@@ -1674,7 +1710,7 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "the same root twice is two places",
-            '[ "$known" != "${folder%/}/epmd" ] || return 0',
+            '[ "$known" != "${1%/}/epmd" ] || return 0',
             "true",
             f"{_INSTALL}: ways_to_name_a_root",
         ),

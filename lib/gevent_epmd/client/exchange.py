@@ -11,7 +11,6 @@ C's counterpart: epmd_call, kill_epmd, stop_cli and conn_to_epmd of epmd_cli.c.
 from __future__ import annotations
 
 import _socket
-import os
 import sys
 import time
 
@@ -340,6 +339,7 @@ def _refuse_itself(sock: Any, address: tuple[Any, ...]) -> None:
     # getpeername would fail if the other end has reset the connection already.
     if sock.getsockname()[:2] == address[:2]:
         import errno  # almost never needed, and -names is called often
+        import os
 
         raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
 
@@ -433,6 +433,8 @@ def _fixed_answer(target: Target, packet: bytes, known: tuple[bytes, ...]) -> by
 def port_or_default(port: int | None) -> int:
     """Return the port, or that of ERL_EPMD_PORT, or else 4369. Raises ValueError for an invalid one."""
     if port is None:
+        import os  # `epmd -names` does without it
+
         return default_port(os.environ)
     if not 1 <= port <= wire.MOST_PORT:
         raise ValueError(f"{port} is not a valid TCP port")

@@ -1,6 +1,6 @@
 """The interactive calls: sends one request, prints the reply, and returns the exit status.
 
-Invariants: all output goes through os.write, so that the bytes of a node's name reach stdout unchanged. A
+Invariants: all output goes through `write`, so that the bytes of a node's name reach stdout unchanged. A
 function imports what only rare calls need, because every start of an Erlang node imports this module.
 
 C's counterpart: epmd_cli.c.
@@ -9,12 +9,13 @@ C's counterpart: epmd_cli.c.
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # the module signal imports enum
-import os
+import posix  # not os, see `environment`
 import time
 
 from .. import wire
 from ..client import exchange
 from ..conventions import printable
+from . import environment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _list(ask: Ask) -> int:
         # All of it before any is written: the time limit must not cut off a slow reader of stdout.
         text = exchange.joined(_until_the_end_or_a_reset(listing.pieces()))
     write(1, f"epmd: up and running on port {listing.port} with data:\n".encode())
-    write(1, _harmless(text) if ask.host or os.isatty(1) else text)
+    write(1, _harmless(text) if ask.host or posix.isatty(1) else text)
     return 0
 
 
@@ -161,6 +162,8 @@ def _kill(ask: Ask) -> int:
 
 
 def _stop(ask: Ask) -> int:
+    import os
+
     name = os.fsencode(ask.stop_name)
     if len(name) > _LONGEST_STOP_NAME:
         write(1, b"epmd: Name too long!")
@@ -173,8 +176,9 @@ def _check(ask: Ask) -> int:
     from .check import findings, look, report
 
     if unknown := report.unknown(ask.accept):
-        say(2, f"-accept: {unknown[0]} is not a code of -check")
-        return UNKNOWN if ask.nagios else 1
+        text = f"-accept: {unknown[0]} is not a code of -check"
+        say(2, text)
+        return tell_nagios(text) if ask.nagios else 1
     progress = report.Progress()
     start = time.monotonic()
     try:
@@ -182,8 +186,7 @@ def _check(ask: Ask) -> int:
     except Exception as error:
         if not ask.nagios:
             raise
-        write(1, f"EPMD UNKNOWN - {printable(repr(error))}\n".encode())
-        return UNKNOWN
+        return tell_nagios(repr(error))
     progress.clear()
     found = findings.findings(sight, ask.accept)
     if ask.nagios:
@@ -196,6 +199,12 @@ def _check(ask: Ask) -> int:
         text = report.as_text(found, report.width_of(1), is_coloured=report.has_colours(1))
         write(1, text.encode())
     return findings.status(found)
+
+
+def tell_nagios(problem: str) -> int:
+    """Print why nothing is known, and return the status. Monitoring systems show stdout only."""
+    write(1, f"EPMD UNKNOWN - {printable(problem)}\n".encode())
+    return UNKNOWN
 
 
 def _help(_ask: Ask) -> int:
@@ -248,7 +257,7 @@ def say(descriptor: int, text: str, *, priority: int = _ERROR) -> None:
 
 def _is_journal() -> bool:
     """Return whether stderr is the journal."""
-    stream = os.environ.get("JOURNAL_STREAM")
+    stream = environment().get("JOURNAL_STREAM")
     if not stream:
         return False
     from ..server.log import is_journal
@@ -268,7 +277,7 @@ def write(descriptor: int, data: bytes | bytearray) -> None:
 
 def _write(descriptor: int, view: memoryview) -> int:
     try:
-        return os.write(descriptor, view)
+        return posix.write(descriptor, view)
     except BlockingIOError:
         # Another program has made the pipe or terminal non-blocking, and it is full. The module select, which
         # could wait for it, may no longer be importable in the one-file form.

@@ -22,13 +22,12 @@ from support.scenes import (
     strangers_may_only_look_up,
 )
 
-pytestmark = pytest.mark.measured
-
 
 def hosts(*addresses: str) -> list[str]:
     return [place.host for place in places(addresses)]
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("addresses", "expected"),
     [
@@ -75,6 +74,7 @@ def test_address_that_is_none(address: str) -> None:
         places([address])
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(("asked", "possible"), [(14, True), (15, False), (16, False)])
 def test_most_addresses(asked: int, *, possible: bool) -> None:
     addresses = [f"127.0.1.{number}" for number in range(asked)]
@@ -95,6 +95,7 @@ def test_port_in_use_leaves_nothing_open() -> None:
         listeners.close_all(first)
 
 
+@pytest.mark.measured
 def test_address_that_the_host_does_not_have_is_a_failure() -> None:
     with pytest.raises(ListenError, match=r"^failed to bind on ipaddr 203\.0\.113\.7: "):
         open_listeners(["203.0.113.7"], 0)
@@ -167,6 +168,7 @@ def test_14_addresses(form) -> None:
         assert answers(server.port, "127.0.0.15")
 
 
+@pytest.mark.measured
 @forms(but_not_c="the maximum number of addresses", processes_only=True)
 def test_more_addresses_than_there_may_be(form) -> None:
     with reserved_port() as port:

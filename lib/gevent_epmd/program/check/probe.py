@@ -22,8 +22,7 @@ T = TypeVar("T")
 
 #: Time limit of one step, in seconds. A lost SYN is sent again after 1 s.
 STEP = 1.5
-#: Maximum number of concurrent connections to one epmd. C's epmd has 1,024 descriptors and needs them for
-#: nodes.
+#: Maximum number of threads that ask an epmd or a name server.
 ASKERS = 16
 #: Maximum number of concurrent threads, if there are enough descriptors.
 _MOST = 128

@@ -7,7 +7,7 @@ both. build/hooks/early.py imports it before the command line is read, so that t
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # the module signal imports enum
-import os
+import posix  # not os, see `program.environment`
 import sys
 
 from ..process import at_end
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 #: The process ID of the parent when this process started.
-pid = os.getppid()
+pid = posix.getppid()
 #: The process ID of this process. A forked child has another one, and no launcher.
-_child = os.getpid()
+_child = posix.getpid()
 
 #: Time between two checks whether the launcher is running, in seconds.
 _LOOK_EVERY = 0.1
@@ -44,13 +44,13 @@ def forget() -> None:
 
 
 def _look(_number: int, _frame: object) -> None:
-    if os.getppid() != pid:
+    if posix.getppid() != pid:
         end()
 
 
 def tidy_up() -> None:
     """Remove the folder if the launcher was killed after the last check of `watch`."""
-    if os.getpid() == _child and os.getppid() != pid:
+    if posix.getpid() == _child and posix.getppid() != pid:
         _remove_folder()
 
 
@@ -58,14 +58,14 @@ def end() -> NoReturn:
     """Do what the launcher would have done: clean up, remove the folder, and exit with status 1."""
     at_end.run()
     _remove_folder()
-    os._exit(1)
+    posix._exit(1)
 
 
 def _remove_folder() -> None:
     folder: str = sys._MEIPASS  # type: ignore[attr-defined]
     empty(folder)
     try:
-        os.rmdir(folder)
+        posix.rmdir(folder)
     except OSError:
         pass  # the launcher is running and removes it
 
@@ -73,11 +73,12 @@ def _remove_folder() -> None:
 def empty(folder: str) -> None:
     """Remove everything in the folder, but not the folder itself."""
     try:
-        for path, folders, files in os.walk(folder, topdown=False):
-            for name in files:
-                os.unlink(os.path.join(path, name))
-            for name in folders:
-                os.rmdir(os.path.join(path, name))
+        for entry in [*posix.scandir(folder)]:
+            if entry.is_dir(follow_symlinks=False):
+                empty(entry.path)
+                posix.rmdir(entry.path)
+            else:
+                posix.unlink(entry.path)
     except OSError:
         pass  # the launcher is removing the folder at the same time, and removes the rest
 
@@ -90,13 +91,13 @@ def _is_launcher() -> bool:
     """
     try:
         # /proc may belong to another PID namespace. The parent's ID is then another process there.
-        if os.readlink("/proc/self") != str(os.getpid()):
+        if posix.readlink("/proc/self") != str(posix.getpid()):
             return True
         own = _command_line("self")
         if own == _command_line(str(pid)):
             return True
         # An emulator (qemu-user) hides itself from a program's look at its own command line, but only there.
-        return own != _command_line(f"self/task/{os.getpid()}")
+        return own != _command_line(f"self/task/{posix.getpid()}")
     except OSError:
         return True  # there is no /proc, or it hides processes: assume that nothing is wrong
 

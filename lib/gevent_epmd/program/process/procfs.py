@@ -27,6 +27,8 @@ MARK = b"\ngevent-epmd version "
 
 OURS, C, OTHER = "ours", "C", "other"
 
+#: C's epmd selects on at most this many descriptors.
+C_DESCRIPTORS = 1024
 #: The addresses of sockets that listen on all addresses.
 ANY = ("0.0.0.0", "::")
 
@@ -99,7 +101,8 @@ class Process(NamedTuple):
     epmd in it.
 
     `is_deleted` is True if the file of the program was removed or replaced after the start. `descriptors` are
-    the numbers of open files and of those that it may open, each None if it is unknown.
+    the numbers of open files and of those that it may open, each None if it is unknown. `unit` is the service
+    unit of systemd that it belongs to, or "".
     """
 
     pid: int
@@ -116,6 +119,7 @@ class Process(NamedTuple):
     environ: tuple[tuple[str, str], ...] = ()
     is_deleted: bool = False
     descriptors: tuple[int | None, int | None] = (None, None)
+    unit: str = ""
 
 
 def listeners() -> dict[int, list[Listener]] | None:
@@ -240,6 +244,7 @@ def process(pid: int, sockets: frozenset[int]) -> Process:
         environ=tuple(sorted((name, value) for name, value in pairs if name.startswith(_VARIABLES))),
         is_deleted=_link(f"{folder}/exe").endswith(_DELETED),
         descriptors=_descriptors(pid),
+        unit=unit(pid),
     )
 
 
@@ -389,6 +394,11 @@ def unit(pid: int) -> str:
     """Return the service unit of systemd to which a process belongs, or "" if there is none."""
     found = _UNIT.search(_read(f"/proc/{pid}/cgroup"))
     return os.fsdecode(found[1]) if found else ""
+
+
+def network_of(pid: int) -> str:
+    """Return the network namespace of a process, or "" if this user may not see it."""
+    return _link(f"/proc/{pid}/ns/net")
 
 
 def parent(pid: int) -> int:

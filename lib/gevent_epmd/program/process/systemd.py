@@ -9,7 +9,6 @@ import _socket
 import os
 import struct
 from collections.abc import Mapping, MutableMapping
-from contextlib import closing
 from itertools import zip_longest
 
 from ...conventions import MAX_LISTEN_SOCKETS
@@ -129,13 +128,16 @@ def notify_ready(environ: MutableMapping[str, str], launcher: int | None) -> boo
         return True
     address = address_of(path)
     text = f"READY=1\nSTATUS=Processing port mapping requests...\nMAINPID={os.getpid()}".encode()
-    with closing(_socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)) as sock:
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
+    try:
         if launcher is not None and _send_for(launcher, sock, text, address):
             return True
         try:
             sock.sendto(text, address)
         except OSError:
             return True  # nothing listens there; continue to serve, as callers of sd_notify do
+    finally:
+        sock.close()
     return launcher is None
 
 
