@@ -11,6 +11,7 @@ from gevent_epmd.server.listeners import ListenError, PortInUseError, open_liste
 from gevent_epmd.server.networks import is_local
 from support.forms import InProcess, Source
 from support.marks import forms
+from support.patience import PATIENCE
 from support.ports import answers, reserved_port
 from support.programs import run
 from support.scenes import (
@@ -93,6 +94,31 @@ def test_port_in_use_leaves_nothing_open() -> None:
         with socket.socket() as sock:
             sock.bind(("127.0.0.2", port))  # without SO_REUSEADDR: nobody has it
         listeners.close_all(first)
+
+
+@pytest.mark.measured
+def test_other_addresses_at_the_same_port() -> None:
+    """As a take-over changes them: what stays is not bound again, and where one cannot be had, all stay."""
+    first = open_listeners(["127.0.0.2"], 0)
+    port = first[0].getsockname()[1]
+    serving, left = listeners.change_addresses(first, ["127.0.0.3"])
+    try:
+        assert {sock.getsockname()[0] for sock in serving} == {"127.0.0.1", "127.0.0.3", "::1"}
+        assert {sock.getsockname()[1] for sock in serving} == {port}
+        assert [sock.getsockname()[0] for sock in left] == ["127.0.0.2"]
+        listeners.close_all(left)
+        kept, left = listeners.change_addresses(serving, ["127.0.0.3"])
+        assert (set(kept), left) == (set(serving), [])
+        with socket.socket() as other:
+            other.bind(("127.0.0.4", port))
+            other.listen()
+            with pytest.raises(ListenError, match=r"^failed to bind on ipaddr 127\.0\.0\.4: Address already"):
+                listeners.change_addresses(serving, ["127.0.0.4"])
+        with pytest.raises(ListenError):
+            listeners.change_addresses(serving, ["203.0.113.7"])
+        socket.create_connection(("127.0.0.3", port), timeout=PATIENCE).close()
+    finally:
+        listeners.close_all(serving)
 
 
 @pytest.mark.measured

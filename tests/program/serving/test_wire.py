@@ -35,6 +35,7 @@ def servers(form):
         yield running
 
 
+@pytest.mark.measured("extra data", "letters", "UTF-8", "no name", "empty name", "old", "NUL", "of nobody")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.title)
 def test_case(case: Case, servers) -> None:
     """In every mode, and what only asks three times over: from the second time on, ours need not parse it."""
