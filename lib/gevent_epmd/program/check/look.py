@@ -53,8 +53,8 @@ Tell = Callable[[int, int], object]
 class Node(NamedTuple):
     """A registered node, and what its port did at the addresses where other nodes look for it.
 
-    `met` has these addresses in the order in which they were tried. It is empty if the time limit for all
-    nodes expired first.
+    `met` has these addresses in the order in which they were tried, which ends with the first that accepts.
+    It is empty if the time limit for all nodes expired first.
 
     `told` is the port that the epmd gives in reply to a look-up of the node. It is None if the epmd has no
     such node, and -1 if the look-up was not made or failed. `problem` is then the reason, if there is one.
