@@ -154,7 +154,7 @@ fi
 sed 's/^user=.*/user=nobody/' "$3/sysv-epmd" >/run/epmd
 chmod 755 /run/epmd
 epmd() { /usr/local/bin/epmd "$@"; }
-! /run/epmd status
+if /run/epmd status; then false; fi
 /run/epmd start
 pid=$(cat /run/epmd.pid)
 [ "$(stat -c %U "/proc/$pid")" = nobody ]
@@ -172,7 +172,7 @@ epmd -started
 epmd -started
 [ "$(cat /run/epmd.pid)" != "$pid" ]
 /run/epmd stop
-! epmd -started
+if epmd -started; then false; fi
 [ ! -e /run/epmd.pid ]
 /run/epmd stop
 """

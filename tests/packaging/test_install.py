@@ -841,14 +841,14 @@ def test_prefix_of_another_user(host: Host) -> None:
     assert host.exact_snapshot() == before
 
 
-@pytest.mark.parametrize("ending", ["", MARKER, KEPT, ".gevent-before"])
-def test_links_in_a_folder_of_another_user(host: Host, ending: str, tmp_path: Path) -> None:
+def test_links_in_a_folder_of_another_user(host: Host, tmp_path: Path) -> None:
     only_root()
     secret = tmp_path / "secret"
     secret.write_text("root's")
     place = host.places[1]
     os.chown(place.parent, 65534, -1)
-    Path(f"{place}{ending}.gevent-new").symlink_to(secret)
+    for ending in ("", MARKER, KEPT, ".gevent-before"):
+        Path(f"{place}{ending}.gevent-new").symlink_to(secret)
     assert_done(host.install())
     assert_done(host.install("--uninstall"))
     assert secret.read_text() == "root's"
@@ -951,10 +951,37 @@ def test_prefix_that_is_not_utf_8(host: Host, name: bytes) -> None:
     assert_done(host.call("--prefix", str(host.tree / "\u00e9\u20ac\U0001f600")))
 
 
+def without_proc() -> list[str]:
+    hide = ["--mount", "sh", "-c", 'mount -t tmpfs tmpfs /proc && exec "$@"', "sh"]
+    return [real("unshare"), *([] if not os.geteuid() else ["--map-root-user"]), *hide]
+
+
+@pytest.mark.parametrize("prefix", [list, without_proc])
+def test_folder_that_is_replaced_meanwhile(host: Host, prefix) -> None:
+    """Nothing is put into another folder than the one that is locked."""
+    folder = host.places[1].parent
+    script = f"[ $n = 1 ] && mv '{folder}' '{folder}.old' && mkdir '{folder}'"
+    call = host.install(before=prefix(), environ=host.shims(script, "cp"))
+    assert_refused(call, b"erts-1.2/bin: was replaced in the meantime")
+    assert list(folder.iterdir()) == []
+
+
+def test_folder_with_a_line_end_in_its_name(host: Host) -> None:
+    before = host.snapshot()
+    for prefix in ("a\nb", "a\n"):
+        assert_refused(host.call("--prefix", str(host.tree / prefix)), b"one has a line end in its name")
+    # What a name without one leads to.
+    (host.tree / "a\n").mkdir()
+    (host.prefix / "bin").symlink_to("../a\n")
+    assert_refused(host.install(), b"one has a line end in its name")
+    (host.prefix / "bin").unlink()
+    (host.tree / "a\n").rmdir()
+    assert host.snapshot() == before
+
+
 def test_without_proc(host: Host) -> None:
     before = host.snapshot()
-    hide = ["--mount", "sh", "-c", 'mount -t tmpfs tmpfs /proc && exec "$@"', "sh"]
-    without = [real("unshare"), *([] if not os.geteuid() else ["--map-root-user"]), *hide]
+    without = without_proc()
     assert_done(host.install(before=without))
     host.assert_installed()
     assert_done(host.install("--uninstall", before=without))

@@ -341,6 +341,27 @@ echo ERL_EPMD_ALLOW=127.0.0.0/8 >/run/networks
 sh -e -c "$(commands | head -n 1)"
 well
 
+: a variable that names everybody, then an option
+rm $of_check.service.d/*
+drop_in epmd.service file '[Service]\\nEnvironment=ERL_EPMD_ALLOW=0.0.0.0/0'
+systemctl daemon-reload
+systemctl restart epmd.service
+remedy 'other hosts: may ask'
+grep -F 'Set ERL_EPMD_ALLOW=127.0.0.0/8 where epmd.service sets it' /run/remedy
+sh -e -c "$(commands | head -n 1)" | grep 0.0.0.0/0
+sed -i 's|0.0.0.0/0|127.0.0.0/8|' /run/units/epmd.service.d/file.conf
+sh -e -c "$(commands | tail -n 1)"
+well
+drop_in epmd.service zz '[Service]\\nExecStart=\\nExecStart=/run/old/epmd -systemd -allow 0.0.0.0/0'
+systemctl daemon-reload
+systemctl restart epmd.service
+remedy 'other hosts: may ask'
+grep -F 'Set -allow 127.0.0.0/8 in ExecStart of epmd.service' /run/remedy
+sed -i 's|0.0.0.0/0|127.0.0.0/8|' /run/units/epmd.service.d/zz.conf
+systemctl daemon-reload
+systemctl restart epmd.service
+well
+
 : its file was replaced
 rm /run/old/epmd
 cp /run/gevent-epmd/epmd /run/old/epmd

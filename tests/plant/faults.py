@@ -1665,6 +1665,20 @@ _TABLES: dict[str, list[_Row]] = {
             f"{_INSTALL}: killed_at_any_step and upgrade",
         ),
     ],
+    "build/package/functions": [
+        (
+            "root is shown what a user has chosen",
+            'elif is_plain "$words"; then',
+            "elif :; then",
+            "packaging/test_package.py: root_copies",
+        ),
+        (
+            "a user's program is taken for an epmd",
+            'esac || [ "$(stat -c %u "$process" 2>/dev/null)" = 0 ] || continue',
+            "esac || true",
+            "packaging/test_package.py: root_copies",
+        ),
+    ],
     "scripts/install": [
         (
             "an original that is kept already is overwritten",
@@ -1731,6 +1745,12 @@ _TABLES: dict[str, list[_Row]] = {
             'flock "$lock" || die "$1: cannot be locked"',
             "true",
             f"{_INSTALL}: two_at_once",
+        ),
+        (
+            "something is put into a folder that is not locked",
+            '[ "$1" -ef "/dev/fd/$2" ]',
+            "true",
+            f"{_INSTALL}: replaced_meanwhile and list",
         ),
         (
             "an upgrade removes what processes may just be starting from",

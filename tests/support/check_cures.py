@@ -23,7 +23,7 @@ from support.forms import PROGRAMS, C
 from support.neighbour import HERE_V4, THERE_V4, Neighbour
 from support.paths import ROOT
 from support.patience import IN_VAIN, PATIENCE, wait_until
-from support.peer import long_nodes, node, register, slow_reader
+from support.peer import long_nodes, names, node, register, slow_reader
 from support.ports import answers, reserved_port
 from support.procfs import state
 from support.programs import clean_environment, real, run
@@ -260,10 +260,10 @@ def nodes_that_are_mended(form) -> None:
                 assert seen.codes("node") == {"x": ("warning", "elsewhere")}
                 told = seen.about("node")["to_do"]
                 assert told.startswith(f"Name it x@{at}, or make it listen on all addresses")
-            wait_until(lambda: not check(form.command, PORT).codes("node"), "the name to be free")
+            wait_until(lambda: not names(PORT), "the name to be free")
             with program(port, port, PORT, "-name", name, at=at):
                 assert codes_of(check(form.command, PORT)) == set(), name
-            wait_until(lambda: not check(form.command, PORT).codes("node"), "the name to be free")
+            wait_until(lambda: not names(PORT), "the name to be free")
         with program(port, port, PORT):
             assert codes_of(check(form.command, PORT)) == set()
     # It leads nowhere, and is corrected.
@@ -278,7 +278,7 @@ def nodes_that_are_mended(form) -> None:
                 seen = check(form.command, PORT)
                 assert seen.about("node")["code"] == code
                 assert code == "answers" or seen.about("node")["to_do"].startswith("Use a shorter name")
-            wait_until(lambda: not check(form.command, PORT).codes("node"), "the name to be free")
+            wait_until(lambda: not names(PORT), "the name to be free")
 
 
 # --- The epmd ---
@@ -358,7 +358,8 @@ def full_one_is_given_more(form) -> None:
             assert way in seen.about("limits")["to_do"]
             if way.startswith("End"):
                 idle.close()
-                wait_until(lambda: codes_of(check(form.command, PORT)) == set(), "them to go")
+                wait_until(lambda: len(names(PORT)) == most - 10, "them to go")
+                assert codes_of(check(form.command, PORT)) == set()
         done = run([*form.command, "-takeover", "-daemon", "-loopback"])
         assert done.returncode == 0, done.stderr
         seen = check(form.command, PORT)

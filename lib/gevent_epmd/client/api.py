@@ -138,7 +138,7 @@ class Client(Asker):
             )
         target = Target(self._host, self._port, self._timeout)
         try:
-            if self._host and not is_address(self._host):
+            if self._host and not checks.is_address(self._host):
                 target.find()
             yield target
         except EpmdError as error:
@@ -152,17 +152,6 @@ def _is_served_here(port: int) -> bool:
     monkey = sys.modules["gevent.monkey"]
     ident = monkey.get_original("_thread", "get_ident")()
     return (ident, port) in served_by_threads and not monkey.is_module_patched("socket")
-
-
-def is_address(host: str) -> bool:
-    """Return whether the host is an IP address, which needs no look-up."""
-    for family in (_socket.AF_INET, _socket.AF_INET6):
-        try:
-            _socket.inet_pton(family, host.partition("%")[0])
-        except (OSError, ValueError):
-            continue
-        return True
-    return False
 
 
 def place_of(host: str, port: int) -> str:

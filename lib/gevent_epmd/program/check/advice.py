@@ -2,7 +2,6 @@
 
 Invariants: no I/O. A remedy is one line, and following it cures what it is about: a test follows it. No
 remedy ends or stops a process of which nothing speaks against its being in order, and none ends process 1.
-C's epmd has no counterpart.
 """
 
 from __future__ import annotations
@@ -294,7 +293,8 @@ def _allow(sight: Sight) -> str:
         return f"Set ERL_EPMD_ALLOW={value} in {path}, and run `systemctl kill --signal=HUP {service}`."
     if "ERL_EPMD_ALLOW" in environ:
         where = f"where {service} sets it, in a drop-in or an EnvironmentFile (`systemctl cat {service}`)"
-        return f"Set ERL_EPMD_ALLOW={value} {where}, and run `systemctl restart {service}`; {_AGAIN}."
+        again = f"`systemctl daemon-reload && systemctl restart {service}`"
+        return f"Set ERL_EPMD_ALLOW={value} {where}, and run {again}; {_AGAIN}."
     lines = ["[Service]", f"Environment=ERL_EPMD_ALLOW={value}"]
     return _drop_in(service, lines, f"systemctl restart {service}")
 
