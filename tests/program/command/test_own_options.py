@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from gevent_epmd.conventions import ValueProblem
+from gevent_epmd.program.options import read_options
 from gevent_epmd.program.process.watch import gone
 from gevent_epmd.wire import frame
 from support.daemons import daemon, end, serving_pid
@@ -120,6 +122,26 @@ def test_bad_call(ours, options: tuple[str, ...]) -> None:
     assert err.startswith(b"epmd: ")
     assert err.count(b"\n") == 1
     assert BAD[options] in err
+
+
+@pytest.mark.measured
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (["-nagios", "-names"], "-nagios can be used only with -check"),
+        (["-accept", "open"], "-accept can be used only with -check"),
+        (["-nagios", "-json", "-check"], "-nagios and -json cannot be used together"),
+        (["-port_file", "x"], "-port_file: the current folder does not exist"),
+    ],
+    ids=str,
+)
+def test_line_that_cannot_be(line: list[str], said: str, tmp_path: Path, monkeypatch) -> None:
+    """In this process, in a folder that was removed."""
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(ValueProblem, match=f"^{said}$"):
+        read_options(line, {})
 
 
 WITH_A_VALUE = [
