@@ -25,20 +25,20 @@ CHECK = """\
 .B epmd \\-check
 looks at the epmd of this host, of C or this one, and at its nodes.
 It examines:
-.IP \\(bu 2
+.IP \\- 2
 the port: an epmd, another program, a forwarder to an epmd elsewhere, or nothing;
-.IP \\(bu
+.IP \\-
 the process: program, version, user, options and variables, whether it is stopped, and whether its file was
 replaced since, so that a hand\\-over is due;
-.IP \\(bu
+.IP \\-
 its limits: how many descriptors and places for nodes are taken;
-.IP \\(bu
+.IP \\-
 epmds at other ports, and units of epmd that are masked or failed;
-.IP \\(bu
+.IP \\-
 each address and each name of this host: whether the epmd answers where nodes look for it;
-.IP \\(bu
+.IP \\-
 each registered node: whether its port accepts a connection, and which process listens there;
-.IP \\(bu
+.IP \\-
 who may ask the epmd, and who may stop it.
 .PP
 It changes nothing, asks the epmd as a node does, and connects to each node as a port scanner does.

@@ -97,8 +97,7 @@ class PacketReader:
     def receive_data(self, data: bytes) -> bytes | None:
         """Take the next bytes, and return the packet without its header once it is complete, else None.
 
-        Raises ProtocolError if the length is 0 or over MAX_PACKET, and if more bytes arrive than it
-        announces.
+        Raises ProtocolError if the length is 0 or over MAX_PACKET, or less than what arrives.
         """
         got = self._got = self._got + data
         if not self._want:
@@ -142,8 +141,7 @@ class Alive2Request(NamedTuple):
 
     @classmethod
     def parse(cls, packet: bytes) -> Alive2Request:
-        """Parse a packet. Raises ProtocolError if a length points past its end, or if the name contains a
-        NUL."""
+        """Parse a packet. Raises ProtocolError if a length points past its end, or the name has a NUL."""
         if len(packet) < _ALIVE2_SMALLEST:
             raise ProtocolError("packet to small for request ALIVE2_REQ (%s)", len(packet))
         port, node_type, transport, highest, lowest, name_size = _ALIVE2_FIXED.unpack_from(packet, 1)
@@ -187,8 +185,7 @@ class Port2Request(NamedTuple):
 
     @classmethod
     def parse(cls, packet: bytes) -> Port2Request:
-        """Parse a packet. Raises ProtocolError if the name is empty, contains a NUL, or is not valid for a
-        node."""
+        """Parse a packet. Raises ProtocolError if the name is empty, has a NUL, or is not a node's."""
         name = packet[1:]
         if name.endswith(b"\0"):
             name = name[:-1]

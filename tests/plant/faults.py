@@ -15,7 +15,7 @@ _Row = tuple[str, str, str, str]
 _LIB = "lib/gevent_epmd"
 
 _PROTOCOL = "unit/test_protocol.py"
-_WIRE = "program/serving/test_wire.py: InProcess and whole"
+_WIRE = "program/serving/test_wire.py: InProcess"
 _LIFE = "program/serving/test_life.py: InProcess"
 _REGISTRY = "unit/test_registry.py"
 _TIMERS = "unit/test_timers.py"
@@ -301,8 +301,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "who may register may also KILL",
-            "return tag == wire.ALIVE2_REQ and is_in(",
-            "return is_in(",
+            "if tag == wire.ALIVE2_REQ and not allowed:",
+            "if not allowed:",
             "program/command/test_own_options.py: allow_register and InProcess",
         ),
         (
@@ -449,8 +449,7 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "a node that restarts quickly is refused",
-            "        if owner is not None:  # C refuses a node that has just closed, and connects again\n"
-            "            self._unreg_if_gone(owner)\n",
+            "        if owner := self.registry.find(request.name):\n            self._unreg_if_gone(owner)\n",
             "",
             f"{_MAPPER}: has_gone",
         ),
@@ -862,7 +861,7 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "another host controls the terminal",
-            "_harmless(text) if ask.host or os.isatty(1) else text",
+            "_harmless(text) if ask.host or posix.isatty(1) else text",
             "text",
             "program/command/test_hostile_lines.py: other_hosts_cannot and source",
         ),
@@ -912,8 +911,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "a descriptor is left open",
-            "        descriptor = os.dup(descriptor)\n    os.close(descriptor)",
-            "        descriptor = os.dup(descriptor)",
+            "        descriptor = posix.dup(descriptor)\n    posix.close(descriptor)",
+            "        descriptor = posix.dup(descriptor)",
             "unit/test_descriptors.py",
         ),
         (
@@ -1111,8 +1110,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "the file of a successor is removed",
-            "return os.path.samestat(os.lstat(",
-            "return True or os.path.samestat(os.lstat(",
+            "if os.path.samestat(os.lstat(",
+            "if True or os.path.samestat(os.lstat(",
             "unit/test_files.py: other_files",
         ),
         (
@@ -1271,7 +1270,7 @@ _TABLES: dict[str, list[_Row]] = {
     f"{_LIB}/program/executable/launcher.py": [
         (
             "an emulated launcher is none",
-            'return own != _command_line(f"self/task/{os.getpid()}")',
+            'return own != _command_line(f"self/task/{posix.getpid()}")',
             "return False",
             "unit/test_launcher.py: test_parent",
         ),
@@ -1666,6 +1665,20 @@ _TABLES: dict[str, list[_Row]] = {
             f"{_INSTALL}: killed_at_any_step and upgrade",
         ),
     ],
+    "build/package/functions": [
+        (
+            "root is shown what a user has chosen",
+            'elif is_plain "$words"; then',
+            "elif :; then",
+            "packaging/test_package.py: root_copies",
+        ),
+        (
+            "a user's program is taken for an epmd",
+            'esac || [ "$(stat -c %u "$process" 2>/dev/null)" = 0 ] || continue',
+            "esac || true",
+            "packaging/test_package.py: root_copies",
+        ),
+    ],
     "scripts/install": [
         (
             "an original that is kept already is overwritten",
@@ -1711,7 +1724,7 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "the same root twice is two places",
-            '[ "$known" != "${folder%/}/epmd" ] || return 0',
+            '[ "$known" != "${1%/}/epmd" ] || return 0',
             "true",
             f"{_INSTALL}: ways_to_name_a_root",
         ),
@@ -1732,6 +1745,12 @@ _TABLES: dict[str, list[_Row]] = {
             'flock "$lock" || die "$1: cannot be locked"',
             "true",
             f"{_INSTALL}: two_at_once",
+        ),
+        (
+            "something is put into a folder that is not locked",
+            '[ "$1" -ef "/dev/fd/$2" ]',
+            "true",
+            f"{_INSTALL}: replaced_meanwhile and list",
         ),
         (
             "an upgrade removes what processes may just be starting from",

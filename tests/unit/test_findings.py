@@ -29,8 +29,6 @@ from gevent_epmd.program.process.procfs import OTHER, OURS, C, Listener, Process
 from gevent_epmd.server.networks import read_network
 from gevent_epmd.server.settings import Settings
 
-pytestmark = pytest.mark.measured
-
 V4, V6, HERE, DEBIAN = place("127.0.0.1"), place("::1"), place("10.0.0.5"), place("127.0.1.1")
 ELSEWHERE = place("192.0.2.1")
 UP = Answer(ANSWERS, "an epmd answers", (NamedPort("a", 9100),))
@@ -63,12 +61,14 @@ def with_node(node: Node, sight: Sight = WELL) -> tuple[str, str]:
     return codes(sight._replace(nodes=(node,)), "node")[node.name]
 
 
+@pytest.mark.measured
 def test_all_is_well() -> None:
     assert status(findings(WELL)) == 0
     assert {(f.topic, f.subject) for f in findings(WELL) if f.state != OK} == {("exposure", "other hosts")}
     assert all(f.state == OK for f in findings(AFAR))
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("sight", [WELL, AFAR], ids=["here", "afar"])
 @pytest.mark.parametrize("code", [REFUSED, TIMEOUT, UNREACHABLE, MUTE, CLOSED, STRANGER])
 def test_no_epmd(sight: Sight, code: str) -> None:
@@ -88,6 +88,7 @@ def test_worst_of_the_addresses_is_told() -> None:
     assert codes(mixed, "address") == {"10.0.0.5": (WRONG, MUTE)}
 
 
+@pytest.mark.measured
 def test_epmd_of_another_host_is_not_taken_for_the_own_one() -> None:
     """The own name is another host's, and there an epmd answers."""
     nobody = dict.fromkeys(WELL.answers, NOBODY)
@@ -97,6 +98,7 @@ def test_epmd_of_another_host_is_not_taken_for_the_own_one() -> None:
     assert codes(seen, "address") == {}
 
 
+@pytest.mark.measured
 def test_mute_program_that_is_no_epmd_is_not_to_be_continued() -> None:
     mute = WELL._replace(answers=dict.fromkeys(WELL.answers, Answer(MUTE, "mute")), nodes=())
     for kind, state, advice in (
@@ -107,10 +109,12 @@ def test_mute_program_that_is_no_epmd_is_not_to_be_continued() -> None:
         assert advice in findings(mute._replace(processes=(process(kind=kind, state=state),)))[0].to_do
 
 
+@pytest.mark.measured
 def test_process_that_is_missing() -> None:
     assert findings(WELL._replace(answers={}, nodes=(), names={}, listeners=[], processes=())) == []
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("where", "answer", "expected"),
     [
@@ -129,6 +133,7 @@ def test_address_of_this_host(where, answer: Answer, expected) -> None:
     assert codes(seen, "address").get(where.host) == expected
 
 
+@pytest.mark.measured
 def test_address_of_another_host() -> None:
     """Nodes take the first IPv4 address."""
     names = {"box": Found((place("fd00::5"), HERE, ELSEWHERE))}
@@ -144,6 +149,7 @@ def test_address_of_another_host() -> None:
         assert tuple(state for state, _ in codes(seen, "address").values()) == expected
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("found", "answer", "expected", "advice"),
     [
@@ -177,6 +183,7 @@ def test_own_name_where_there_is_no_epmd() -> None:
     assert codes(foreign, "name") == {"box": (WARNING, "foreign")}
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("node", "here", "afar"),
     [
@@ -202,12 +209,14 @@ def test_node(node: Node, here: tuple[str, str] | None, afar: tuple[str, str] | 
     assert afar is None or with_node(node, AFAR) == afar
 
 
+@pytest.mark.measured
 def test_without_proc_no_node_is_called_dead() -> None:
     """It may listen on an address that is not known."""
     refused = Node("a", 9100, ((HERE, NOBODY),), 9100)
     assert with_node(refused, WELL._replace(listeners=None)) == (WRONG, REFUSED)
 
 
+@pytest.mark.measured
 def test_who_holds_the_name_of_a_dead_node_is_named() -> None:
     both = (Program(8, "/usr/bin/x"), Program(9, "/usr/bin/x"))
     for holders, advice in (
@@ -224,6 +233,7 @@ def process(**different) -> Process:
     return WELL.processes[0]._replace(**different)
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("processes", "expected"),
     [
@@ -269,6 +279,7 @@ def options(**different) -> tuple[Process]:
     return (process(kind=OURS, options=Options(settings=Settings(**different))),)
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("different", "expected"),
     [
@@ -288,6 +299,7 @@ def test_exposure(different: dict, expected: tuple[str, str]) -> None:
     assert codes(WELL._replace(**different), "exposure") == {"other hosts": expected}
 
 
+@pytest.mark.measured
 def test_exposure_to_users_of_this_host() -> None:
     assert codes(WELL._replace(processes=options(relaxed=True)), "exposure") == {
         "other hosts": (WARNING, "open"),
@@ -295,6 +307,7 @@ def test_exposure_to_users_of_this_host() -> None:
     }
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("allow", [None, (read_network("10.0.0.0/8"),)])
 def test_exposure_to_nodes_of_other_hosts(allow: tuple | None) -> None:
     register = (read_network("172.17.0.0/16"),)
@@ -925,6 +938,7 @@ SITUATIONS: dict[str, tuple[Sight, tuple[str, str, str, str], list[str], list[st
 }
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_situation(situation: str) -> None:
     sight, (topic, subject, state, code), must, must_not = SITUATIONS[situation]
@@ -937,6 +951,7 @@ def test_situation(situation: str) -> None:
     assert [words for words in must_not if words in said] == [], said
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_every_situation_is_told_in_words_of_the_table(situation: str) -> None:
     sight, *_ = SITUATIONS[situation]
@@ -955,6 +970,7 @@ def test_every_situation_is_told_in_words_of_the_table(situation: str) -> None:
     assert report.nagios(sight, found, 0.1)[1].count("\n") == 1
 
 
+@pytest.mark.measured
 def test_warning_that_is_accepted() -> None:
     (one,) = (f for f in findings(WELL, ["open"]) if f.code == "open")
     assert (one.state, one.accepted) == (OK, True)

@@ -1,7 +1,6 @@
 """The client that programs use: `Client`, and a function for each of its methods.
 
-The package hands out what is public here, on first use: every start of an Erlang node imports the package,
-and must not pay for this module.
+The package hands out what is public here, on first use.
 """
 
 from __future__ import annotations
@@ -139,7 +138,7 @@ class Client(Asker):
             )
         target = Target(self._host, self._port, self._timeout)
         try:
-            if self._host and not is_address(self._host):
+            if self._host and not checks.is_address(self._host):
                 target.find()
             yield target
         except EpmdError as error:
@@ -153,17 +152,6 @@ def _is_served_here(port: int) -> bool:
     monkey = sys.modules["gevent.monkey"]
     ident = monkey.get_original("_thread", "get_ident")()
     return (ident, port) in served_by_threads and not monkey.is_module_patched("socket")
-
-
-def is_address(host: str) -> bool:
-    """Return whether the host is an IP address, which needs no look-up."""
-    for family in (_socket.AF_INET, _socket.AF_INET6):
-        try:
-            _socket.inet_pton(family, host.partition("%")[0])
-        except (OSError, ValueError):
-            continue
-        return True
-    return False
 
 
 def place_of(host: str, port: int) -> str:
@@ -216,8 +204,7 @@ class Registration:
         """End the registration, even if a process that was forked since holds the socket too.
 
         Returns once the epmd has released the name, or after `timeout` seconds; None means the time limit of
-        the client that registered it. In a forked process this ends nothing, because the registration belongs
-        to the parent.
+        the client that registered it. In a forked process this ends nothing.
         """
         if os.getpid() == self._owner:
             if self._client._would_block():

@@ -11,7 +11,6 @@ C's counterpart: epmd_call, kill_epmd, stop_cli and conn_to_epmd of epmd_cli.c.
 from __future__ import annotations
 
 import _socket
-import os
 import sys
 import time
 
@@ -66,8 +65,7 @@ class NoReplyError(BadAnswerError, ConnectionError):
 
 
 class Target:
-    """Which epmd to ask, and the time limit of the whole call. The package's docstring explains the
-    arguments."""
+    """Which epmd to ask, and the time limit of the whole call, as the package's docstring explains them."""
 
     def __init__(self, host: str, port: int | None, timeout: float | None) -> None:
         self.host = host
@@ -222,8 +220,7 @@ class Call:
         return None if self._end is None else self._end - time.monotonic()
 
     def _limit_wait(self, sock: Any) -> None:
-        """Set the socket's timeout to the time that is left for the call. Raises TimeoutError if none is
-        left.
+        """Set the socket's timeout to the time that is left for the call. Raises TimeoutError if none is.
 
         Without this check, a peer that sends without pause could prolong the call, because recv never waits.
         """
@@ -254,9 +251,7 @@ class _Race:
     """Connects to the first of several addresses that accepts the connection.
 
     If an address neither accepts nor refuses, the next one is tried too, while the first one may still accept
-    (RFC 8305, "happy eyeballs"). An address whose packets are dropped then delays the call only briefly.
-
-    Uses only methods of sockets, because the module select would have to be imported.
+    (RFC 8305, "happy eyeballs"). Uses only methods of sockets, because the import of select takes time.
     """
 
     def __init__(self, left: Callable[[], float | None]) -> None:
@@ -302,8 +297,7 @@ class _Race:
         return None if turn is None else time.monotonic() + turn
 
     def _has_won(self, runner: tuple[Any, Any], step: Callable[[Any, Any], None], end: float | None) -> bool:
-        """Wait until a socket is connected, and return whether it is. Waits only briefly if others run
-        too."""
+        """Wait until a socket is connected, only briefly if others run too. Return whether it is."""
         sock, address = runner
         wait = None if end is None else end - time.monotonic()
         if len(self._running) > 1:
@@ -327,8 +321,8 @@ class _Race:
 def connect(sock: Any, address: tuple[Any, ...]) -> None:
     """Connect a TCP socket. Raises OSError, ConnectionRefusedError too if the socket is connected to itself.
 
-    That happens if nothing listens at the port and the kernel chooses it for this end: ports of nodes are in
-    the range that it chooses from. Source: tcp(7), simultaneous open in section 3.5 of RFC 9293.
+    That happens if nothing listens at the port of a node and the kernel chooses it for this end. Source:
+    simultaneous open in section 3.5 of RFC 9293.
     """
     sock.connect(address)
     _refuse_itself(sock, address)
@@ -345,6 +339,7 @@ def _refuse_itself(sock: Any, address: tuple[Any, ...]) -> None:
     # getpeername would fail if the other end has reset the connection already.
     if sock.getsockname()[:2] == address[:2]:
         import errno  # almost never needed, and -names is called often
+        import os
 
         raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
 
@@ -438,6 +433,8 @@ def _fixed_answer(target: Target, packet: bytes, known: tuple[bytes, ...]) -> by
 def port_or_default(port: int | None) -> int:
     """Return the port, or that of ERL_EPMD_PORT, or else 4369. Raises ValueError for an invalid one."""
     if port is None:
+        import os  # `epmd -names` does without it
+
         return default_port(os.environ)
     if not 1 <= port <= wire.MOST_PORT:
         raise ValueError(f"{port} is not a valid TCP port")

@@ -27,19 +27,15 @@ if TYPE_CHECKING:
 _LOOPBACKS_OF = {"0.0.0.0": LOOPBACK, "::": LOOPBACK[::-1]}
 #: How long to wait for an answer of a program that is not known to be an epmd, in seconds.
 _PATIENCE = 2.5
-#: How long a program that does not answer may be an epmd that is starting or shutting down, in seconds. Such
-#: an epmd has bound the port but does not listen yet, or it has closed its connections but still holds the
-#: port.
+#: How long a program that does not answer may be an epmd that is starting or shutting down, in seconds.
 _MOMENT = 1.0
 _PAUSE = 0.05
 
 
 def open_listeners(addresses: Sequence[str] | None, port: int) -> list[_socket.socket]:
-    """Open the listening sockets as listeners.open_listeners does, but distinguish an epmd from another
-    program.
+    """Open the listening sockets as listeners.open_listeners does.
 
-    Raises PortInUseError if an epmd answers at the port, and ListenError if another program holds it, or
-    nobody answers.
+    Raises PortInUseError only if an epmd answers at the port, and ListenError if another program holds it.
     """
     end = time.monotonic() + _MOMENT
     while True:

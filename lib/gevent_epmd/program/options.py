@@ -182,6 +182,8 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Option
     daemon = bool(found["--daemon"])
     files = [own.file(name, daemon=daemon) for name in _FILES]
     place = _Place(found, serving)
+    # A script that passes an unset variable must not take the local epmd's reply for another host's.
+    host = _Own(found, {}).not_empty("host", "host")
     options = Options(
         settings=_settings(found, environ, own, place, least_port=0 if files[0].value else 1),
         daemon=daemon,
@@ -196,7 +198,7 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Option
         user=own.not_empty("user", "user"),
         takeover=own.takeover(),
         store=own.store() if found["--systemd"] else 0,
-        host=_host(found["--host"]),
+        host=host.value if host else "",
         json=bool(found["--json"]),
         nagios=bool(found["--nagios"]),
         accept=tuple(code for value in found["--accept"] for code in _list(value)),
@@ -277,8 +279,7 @@ def known_options() -> dict[str, bool]:
 
 
 class _Found(dict[str, "Any"]):
-    """The options of a line as docopt returns them, by their names with two dashes: how often, or a list of
-    all values. An option that is not there is [], which is false and an empty list of values."""
+    """The options of a line as docopt returns them, by names with two dashes: how often, or all values."""
 
     def __init__(self, words: Iterable[line.Word]) -> None:
         for word, value in words:
@@ -310,8 +311,7 @@ def _docopt(words: list[line.Word]) -> dict[str, Any]:
     from docopt import DocoptExit, docopt
 
     # docopt gets the options without their descriptions, which it would read for 2 ms, and only the first
-    # line of the usage. `line.read` has already checked that there is one interactive option at most, and
-    # docopt would need 0.4 ms for each alternative.
+    # line of the usage: `line.read` has already checked that there is one interactive option at most.
     pattern = USAGE.split("\n", 1)[0]
     options = "\n".join(match.group() for match in re.finditer(_OPTION_LINE, USAGE))
     doubled = re.sub(r"(?<![\w-])-(?=\w\w)", "--", f"{pattern}\n\noptions:\n{options}\n")
@@ -360,14 +360,6 @@ def _is_on(variable: str, environ: Mapping[str, str]) -> bool:
 
 def _list(text: str) -> tuple[str, ...]:
     return tuple(word for word in text.replace(",", " ").split(" ") if word)
-
-
-def _host(values: list[str]) -> str:
-    # If a script passes an unset variable here, the call would ask the local epmd, and the script would take
-    # the reply for the other host's.
-    if "" in values:
-        raise ValueProblem("-host: the host is empty")
-    return values[-1] if values else ""
 
 
 class Networks:
@@ -431,8 +423,7 @@ def _variables(text: str) -> dict[str, str]:
 
 
 class _Own:
-    """Reads our own options for serving. Each has a variable; a variable that is set to nothing counts as not
-    set.
+    """Reads our own options for serving. Each has a variable; one that is set to nothing counts as not set.
 
     Every method takes an option's name without its dash. It raises ValueProblem if the value is invalid.
     """
@@ -525,8 +516,7 @@ class _Own:
 def _path(where: str, given: str) -> str:
     """Return the absolute path of a file to write.
 
-    It is checked here, because a daemon could report the problem only to syslog. Something that is not a
-    regular file, such as a device, must be neither replaced nor removed.
+    It is checked here, because a daemon could report the problem only to syslog.
     """
     try:
         path = resolved(given)

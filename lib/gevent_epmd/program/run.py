@@ -116,7 +116,6 @@ class _Server:
             if store is not None:
                 # Not before: systemd listens to the main process only, which this one may just have become.
                 store.start()
-            mapper.count_idle_time_anew()
         elif self._caller is not None:
             raise InterruptedError(f"the epmd has ended before it was ready: {mapper.end_reason}")
         mapper.finished.wait()
@@ -161,6 +160,8 @@ class _Server:
         if self._caller is not None:
             report = "" if self._take_over is None else self._take_over.report
             self._caller.ready(report, launcher=launched_by)
+        if self._mapper.idle_exit:
+            self._mapper.idle_exit.renew()  # the start may have taken longer than its time
 
     def _watch(self) -> None:
         mapper = self._mapper

@@ -158,12 +158,6 @@ class Connection:
         """Return whether the peer is on another host and in none of these networks."""
         return not is_in(self._peer[0], allowed) and not self.is_local()
 
-    def _may_make(self, tag: int) -> bool:
-        """Return whether the peer may make requests with this tag."""
-        if tag in _FOR_ALL or self.is_local():
-            return True
-        return tag == wire.ALIVE2_REQ and is_in(self._peer[0], self._mapper.settings.allow_register)
-
     def refuse(self) -> None:
         """Close the connection instead of serving it."""
         self._events.barred(self)
@@ -280,7 +274,9 @@ class Connection:
         """Answer a request. This is the only place that decides who may make which request."""
         tag = packet[0]
         title = protocol.request_title(packet)
-        allowed = self._may_make(tag)
+        allowed = tag in _FOR_ALL or self.is_local()
+        if tag == wire.ALIVE2_REQ and not allowed:
+            allowed = is_in(self._peer[0], self._mapper.settings.allow_register)
         self._mapper.counts.requests[tag] += 1
         self._events.requested(title, allowed=allowed)
         if not allowed:
@@ -344,11 +340,7 @@ class Connection:
     def _unregister(self, node: Node) -> None:
         self._mapper.node_unreg(node)
         if self._mapper.store is not None and self._mapper.store.drop(node):
-            # The peer must see the end although the store has a duplicate of the socket.
-            try:
-                self.sock.shutdown(_socket.SHUT_RDWR)
-            except OSError:
-                pass  # the peer closed first
+            self.hang_up()  # else the peer would not see the end: the store has a duplicate of the socket
 
     def hold_refused(self) -> None:
         """Keep the connection of a refused node that another process has answered."""
@@ -374,7 +366,7 @@ class Connection:
     def _do_port2(self, request: Port2Request) -> None:
         node = self._mapper.registry.find(request.name)
         if node:
-            reply, title = node.port2_reply, "EPMD_PORT2_RESP (ok)"
+            reply, title = protocol.port2_reply(node.request), "EPMD_PORT2_RESP (ok)"
             self._mapper.registry.keep_reply(request, reply)
         else:
             reply, title = protocol.PORT2_NOT_FOUND, "EPMD_PORT2_RESP (error)"

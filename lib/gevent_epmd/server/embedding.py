@@ -173,7 +173,7 @@ class PortMapper(WithNodes):
             _left.append(mapper)
             _elsewhere.pop(mapper, None)
             served_by_threads.discard(self._here)
-            mapper.close_without_hub()
+            mapper.close_without_hub(in_child=False, loop_is_ours=bool(mapper.loop.ptr))
             self._stopped = None
         else:
             mapper.finished.set()
@@ -208,7 +208,7 @@ class PortMapper(WithNodes):
         _elsewhere.pop(mapper, None)
         served_by_threads.discard(self._here)
         loop_is_ours = mapper.hub.thread_ident == monkey.get_original("_thread", "get_ident")()
-        mapper.leave_to_parent(loop_is_ours=loop_is_ours)
+        mapper.close_without_hub(in_child=True, loop_is_ours=loop_is_ours)
         self._log = self._new_log()
         if not loop_is_ours:
             self._copies.close()
@@ -451,10 +451,6 @@ def _sockets() -> Iterator[_socket.socket]:
         _socket.setdefaulttimeout(default)
 
 
-def _discard(_line: str) -> None:
-    pass
-
-
 class _Log(Log):
     """A log that calls `put` with each line, and keeps the first failure."""
 
@@ -462,7 +458,7 @@ class _Log(Log):
         super().__init__(level)
         # If Python started without stderr, descriptor 2 may now be any other file or socket, even a peer's.
         no_stderr = sys.__stderr__ is None
-        self._call = put or (_discard if no_stderr else super()._put)
+        self._call = put or ((lambda _: None) if no_stderr else super()._put)
         self._failure: BaseException | None = None
 
     def failed(self, error: BaseException) -> None:

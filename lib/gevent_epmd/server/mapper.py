@@ -101,7 +101,10 @@ class Mapper:
         if settings.idle_exit:
             reason = f"no node for {settings.idle_exit} second{'s' if settings.idle_exit > 1 else ''}"
             self.idle_exit = IdleExit(
-                self.loop, settings.idle_exit, partial(self.end, reason), self._is_connection_pending
+                self.loop,
+                settings.idle_exit,
+                partial(self.end, reason),
+                lambda: any(listener.is_pending() for listener in self.listeners),
             )
 
     def start(self) -> None:
@@ -112,11 +115,6 @@ class Mapper:
         for listener in self.listeners:
             listener.start()
         self._look_whether_idle()
-
-    def count_idle_time_anew(self) -> None:
-        """Count the time of `idle_exit` from now on: the start of a process may take longer."""
-        if self.idle_exit:
-            self.idle_exit.renew()
 
     def end(self, reason: str) -> None:
         """Shut down. `reason` is for the log."""
@@ -143,28 +141,21 @@ class Mapper:
             self.idle_greenlets.pop().throw()
         self.record.close()
 
-    def close_without_hub(self) -> None:
-        """Close everything after the hub was destroyed, and perhaps its event loop as well."""
-        self.events.log.silence()
-        loop_lives = bool(self.loop.ptr)
-        for connection in self._connections():
-            connection.hang_up()
-            connection.leave_to_parent(loop_is_ours=loop_lives)
-        for listener in self.listeners:
-            listener.shut_down(loop_lives=loop_lives)
-        if loop_lives:
-            self._stop_timers()
+    def close_without_hub(self, *, in_child: bool, loop_is_ours: bool) -> None:
+        """Close everything after the hub was destroyed; in a forked child, without the peers noticing.
 
-    def leave_to_parent(self, *, loop_is_ours: bool) -> None:
-        """In a forked child: close the copies of its parent's sockets, without the peers noticing.
-
-        The event loop of another thread must be left as it is, because the child does not have that thread.
+        The event loop of another thread, or one that was destroyed, is left as it is.
         """
         self.events.log.silence()
         for connection in self._connections():
+            if not in_child:
+                connection.hang_up()
             connection.leave_to_parent(loop_is_ours=loop_is_ours)
         for listener in self.listeners:
-            listener.leave_to_parent(loop_is_ours=loop_is_ours)
+            if in_child:
+                listener.leave_to_parent(loop_is_ours=loop_is_ours)
+            else:
+                listener.shut_down(loop_lives=loop_is_ours)
         if loop_is_ours:
             self._stop_timers()
 
@@ -213,8 +204,8 @@ class Mapper:
 
     def node_reg(self, request: Alive2Request, holder: Peer) -> Node:
         """Register a node. Raises NodeRefused."""
-        owner = self.registry.find(request.name)
-        if owner is not None:  # C refuses a node that has just closed, and connects again
+        # C refuses a node that has just closed its connection, and registers again.
+        if owner := self.registry.find(request.name):
             self._unreg_if_gone(owner)
         node = self.registry.register(request, holder)
         self.events.registered(node, self.registry)
@@ -266,9 +257,6 @@ class Mapper:
         """Unregister a node whose peer has closed, even if its EOF has not been read yet."""
         if node.holder is not None and node.holder.gone():
             self.node_unreg(node)
-
-    def _is_connection_pending(self) -> bool:
-        return any(listener.is_pending() for listener in self.listeners)
 
     def _look_whether_idle(self) -> None:
         if self.idle_exit:

@@ -61,7 +61,7 @@ class Node:
     `is_back` is whether a former node of this name was remembered.
     """
 
-    __slots__ = ("_names_line", "_port2_reply", "count", "fd", "holder", "is_back", "request")
+    __slots__ = ("_names_line", "count", "fd", "holder", "is_back", "request")
 
     def __init__(
         self, request: Alive2Request, count: int, holder: Peer | None, fd: int, *, is_back: bool = False
@@ -71,8 +71,6 @@ class Node:
         self.holder = holder
         self.fd = fd
         self.is_back = is_back
-        # Built on first use, because some nodes end before anyone asks for them.
-        self._port2_reply: bytes | None = None
         self._names_line: bytes | None = None
 
     @property
@@ -84,15 +82,8 @@ class Node:
         return self.request.port
 
     @property
-    def port2_reply(self) -> bytes:
-        """The complete reply to a look-up of this node."""
-        if self._port2_reply is None:
-            self._port2_reply = protocol.port2_reply(self.request)
-        return self._port2_reply
-
-    @property
     def names_line(self) -> bytes:
-        """The node's line in NAMES."""
+        """The node's line in NAMES. Made on first use, because some nodes end before anyone asks."""
         if self._names_line is None:
             self._names_line = protocol.names_line(self.name, self.port)
         return self._names_line

@@ -115,8 +115,7 @@ class EpmdProcess(WithNodes):
             self._forget().end(self.port, is_busy=self._is_busy)
 
     def restart(self) -> None:
-        """Shut down the mapper, and start it again at the same port, without any node. Raises
-        MapperFailedError."""
+        """Shut down the mapper, and start it again at the same port. Raises MapperFailedError."""
         self._close()
         self.start()
 

@@ -2,7 +2,6 @@
 
 Invariants: no I/O. A remedy is one line, and following it cures what it is about: a test follows it. No
 remedy ends or stops a process of which nothing speaks against its being in order, and none ends process 1.
-C's epmd has no counterpart.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """`epmd -check`, what /proc and the file system show: who holds the registrations and the nodes' ports, which
 other epmds run, and which one `erl` would start.
 
-Invariant: nothing here uses the network. Whatever this user may not see is left out. C's epmd has no
-counterpart.
+Invariant: nothing here uses the network. Whatever this user may not see is left out.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ remedy.
 `of_nodes` has the rules about nodes, and `advice` the remedies.
 
 Invariants: no I/O. Topics and codes do not change between versions, because monitoring programs read them;
-CODES has all of them. C's epmd has no counterpart.
+CODES has all of them.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 
 from ... import __version__
+from ...client.checks import is_address
 from ...server.networks import Network, plain_host
 from ...server.settings import Settings
 from ..process import procfs
 from . import advice, evidence
 from .advice import counted, shown
 from .finding import OK, WARNING, WRONG, Finding
-from .look import LOOPBACKS, Sight, is_address
+from .look import LOOPBACKS, Sight
 from .of_nodes import of_nodes
 from .probe import (
     ABSENT,

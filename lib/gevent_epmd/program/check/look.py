@@ -3,8 +3,7 @@
 Returns plain data, a Sight, which `findings` judges. `probe`, `evidence` and `units` implement the steps.
 
 Invariants: neither a server nor the interactive calls that every start of a node makes import this module.
-Everything is bounded: names, addresses, nodes and seconds. A Sight says what was left out. C's epmd has no
-counterpart.
+Everything is bounded: names, addresses, nodes and seconds. A Sight says what was left out.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from typing import NamedTuple
 
 from ...client import exchange
 from ...client.answers import NamedPort
+from ...client.checks import is_address
 from ...conventions import LOOPBACK
 from ...server.networks import plain_host
 from ..process import procfs
@@ -344,17 +344,6 @@ def _own_names() -> list[str]:
     whole = os.uname().nodename
     short = whole if is_address(whole) else whole.partition(".")[0]
     return list(dict.fromkeys((short or whole, whole)))
-
-
-def is_address(name: str) -> bool:
-    """Return whether a host name is an IP address."""
-    for family in (_socket.AF_INET, _socket.AF_INET6):
-        try:
-            _socket.inet_pton(family, name)
-        except (OSError, ValueError):
-            continue
-        return True
-    return False
 
 
 def _is_new(name: str, found: dict[str, Found]) -> bool:

@@ -1,4 +1,4 @@
-"""`epmd -check`, the rules about registered nodes. Invariant: no I/O. C's epmd has no counterpart."""
+"""`epmd -check`, the rules about registered nodes. Invariant: no I/O."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """`epmd -check`, the network steps: look up names, ask an epmd, connect to a node's port.
 
 Invariants: each step blocks for at most STEP seconds. `together` runs many steps in threads, so that one name
-server that does not answer delays no other step. C's epmd has no counterpart.
+server that does not answer delays no other step.
 """
 
 from __future__ import annotations

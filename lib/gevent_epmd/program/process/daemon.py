@@ -26,10 +26,9 @@ _READY = b"\0"
 
 
 def close_inherited(keep: Container[int] = ()) -> None:
-    """Close every descriptor above 2 except those in `keep`.
+    """Close every descriptor above 2 except those in `keep`: the reader of a pipe would wait for its end.
 
-    An inherited pipe that stays open would keep its reader waiting for the end of the file. Call this before
-    the program opens any descriptor itself.
+    Call this before the program opens any descriptor itself.
     """
     for descriptor in open_descriptors(_MOST_DESCRIPTORS):
         if descriptor <= 2 or descriptor in keep:
@@ -37,7 +36,7 @@ def close_inherited(keep: Container[int] = ()) -> None:
         try:
             os.close(descriptor)
         except OSError:
-            pass  # it is not open, or it was the descriptor of the directory that was listed
+            pass  # it is not open, or was that of the listing
 
 
 def raise_limit(needed: int) -> None:
@@ -137,8 +136,7 @@ def _reap(child: int) -> None:
 def leave() -> None:
     """Release what belongs to the caller: the working directory, the umask and the terminal. Raises OSError.
 
-    Call this after the imports. Python writes compiled files with the current umask, and the folder of the
-    one-file form may have a path relative to the working directory.
+    Call this after the imports, which depend on both: Python writes compiled files.
     """
     os.chdir("/")
     os.umask(0)

@@ -93,15 +93,12 @@ class Connection(NamedTuple):
 
 
 class Process(NamedTuple):
-    """A process that holds some of the listening sockets; `sockets` has their inodes.
+    """A process that holds some of the listening sockets; `sockets` has their inodes. See also `Program`.
 
-    `kind` is OURS, C or OTHER. `version` is the version of an epmd, or "" if it is unknown. `path` is the
-    path of the program, or "". `since` is the start time in seconds since the epoch, or None. `state` is the
-    letter of proc(5).
-
-    `options` are those options of an epmd that control who may do what, or None if they are unknown.
-    `knows_environ` is False if the environment of the process, which can set options too, cannot be read.
-    `environ` are the variables of an epmd in it, and `line` the words of the command line.
+    `kind` is OURS, C or OTHER. `version` is the version of an epmd, or "" if it is unknown. `options` are
+    those options of an epmd that control who may do what, or None if they are unknown. `knows_environ` is
+    False if its environment, which can set options too, cannot be read. `environ` are the variables of an
+    epmd in it.
 
     `is_deleted` is True if the file of the program was removed or replaced after the start. `descriptors` are
     the numbers of open files and of those that it may open, each None if it is unknown. `unit` is the service
@@ -149,8 +146,7 @@ def _listening(lines: Iterable[str]) -> Iterator[tuple[int, Listener]]:
 
 
 def _host(digits: str) -> str:
-    """Convert an address of /proc/net/tcp, which consists of 32-bit words in this machine's byte order, to
-    text."""
+    """Convert an address of /proc/net/tcp, 32-bit words in this machine's byte order, to text."""
     words = [int(digits[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(digits), 8)]
     return _socket.inet_ntop(_socket.AF_INET if len(words) == 1 else _socket.AF_INET6, b"".join(words))
 
@@ -196,8 +192,7 @@ def owners(inodes: set[int]) -> dict[int, list[int]]:
 
 
 def named_epmd() -> list[int]:
-    """Return the processes whose command line is that of an epmd which serves. Every user may see those of
-    all processes, unless /proc is mounted with hidepid."""
+    """Return the processes whose command line, which every user may see, is that of an epmd which serves."""
     own = os.getpid()
     return [pid for pid in _all_processes() if pid != own and _serves(command_line(pid))]
 
@@ -332,10 +327,9 @@ def is_ours(path: str) -> bool:
 
 
 def _of_python(pid: int) -> tuple[str, str]:
-    """Return OURS and the version if a Python process is this program.
+    """Return OURS and the version if a Python process that is named epmd is this program.
 
-    Its name contains epmd, and it has loaded gevent from a folder in which this package is installed too. A
-    program that embeds a mapper has another name.
+    It has loaded gevent from a folder in which this package is installed too.
     """
     folder = re.search(r" (/\S*)/gevent/\S*$", _maps(pid), re.MULTILINE)
     if folder is None:
@@ -356,8 +350,7 @@ def _maps(pid: int) -> str:
 def _options(line: list[str], environ: dict[str, str]) -> Options | None:
     """Read those options of an epmd that control who may do what, from its command line and environment.
 
-    The file of -allow_file is read as it is now. Other options name files and users, and could be read only
-    where that process runs.
+    Others name files and users, and could be read only where that process runs.
     """
     kept: list[str] = []
     words = iter(line)
