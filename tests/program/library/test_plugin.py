@@ -24,6 +24,8 @@ from support.programs import clean_environment, real, run
 from support.scenes import run_apart
 
 pytestmark = pytest.mark.measured
+#: Under coverage it takes three times as long, and reaches nothing of lib/ that the other tests do not.
+MEASURED_BY_OTHERS = pytest.mark.measured(False)
 
 PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v"]
 #: Half of what a run takes is to load the plugins of other projects.
@@ -565,6 +567,7 @@ def test_it(epmd, epmd_session):
     assert outcomes(project.run()) == {"test_it": ["PASSED"]}
 
 
+@MEASURED_BY_OTHERS
 @pytest.mark.slow
 def test_workers_have_their_own(project) -> None:
     project.write(
@@ -628,19 +631,11 @@ def workers_of(project, process: subprocess.Popen) -> set[int]:
     return {int(path.stem.removeprefix("aside")) for path in project.folder.glob("*.pids")} - {process.pid}
 
 
-#: Under coverage it takes three times as long, and what ends a mapper is the same.
-IN_OTHER_WAYS = pytest.mark.measured(False)
-
-
+@MEASURED_BY_OTHERS
 @pytest.mark.slow(10)
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda how: how.name)
 @pytest.mark.parametrize(
-    "how",
-    [signal.SIGKILL, signal.SIGTERM, pytest.param(signal.SIGINT, marks=IN_OTHER_WAYS)],
-    ids=lambda how: how.name,
-)
-@pytest.mark.parametrize(
-    ("tests", "options"),
-    [pytest.param(1, (), id="alone"), pytest.param(2, ("-n", "2"), id="workers", marks=IN_OTHER_WAYS)],
+    ("tests", "options"), [pytest.param(1, (), id="alone"), pytest.param(2, ("-n", "2"), id="workers")]
 )
 def test_nothing_is_left_of_a_run_that_is_ended(project, how, tests: int, options: tuple[str, ...]) -> None:
     """Also where a child of a test lives on."""
