@@ -864,13 +864,64 @@ def test_record_of_another_user_is_no_program(host: Host, tmp_path: Path) -> Non
     assert host.places[1].read_bytes() == b"C's epmd 0"
 
 
-def test_link_of_the_package_is_not_taken(host: Host) -> None:
+#: The programs that a host has of these, that which knows the package, and the advice.
+PACKAGED = [
+    (["dpkg-query", "rpm"], "dpkg-query", "apt remove gevent-epmd"),
+    (["dpkg-query", "rpm", "dnf", "yum"], "rpm", "dnf remove gevent-epmd"),
+    (["rpm", "zypper"], "rpm", "zypper remove gevent-epmd"),
+    (["rpm"], "rpm", "rpm -e gevent-epmd"),
+    (["dpkg-query", "rpm"], "", "rm {}"),
+    ([], "", "rm {}"),
+]
+#: What scripts/install calls before it changes anything.
+LOOKS = (
+    "bash",
+    "basename",
+    "cat",
+    "cut",
+    "dirname",
+    "find",
+    "flock",
+    "readlink",
+    "rm",
+    "sed",
+    "sha256sum",
+    "sort",
+    "stat",
+)
+
+
+def only(folder: Path, stand_ins: dict[str, str]) -> dict[str, str]:
+    """An environment in which there are these scripts of sh and LOOKS alone."""
+    folder.mkdir()
+    for name in {*LOOKS} - {*stand_ins}:
+        (folder / name).symlink_to(real(name))
+    for name, script in stand_ins.items():
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+    return {"PATH": str(folder)}
+
+
+@pytest.mark.parametrize(("there", "knows", "advice"), PACKAGED)
+def test_link_of_the_package_is_not_taken(host: Host, there: list, knows: str, advice: str) -> None:
     place = host.places[1]
     place.unlink()
     place.symlink_to("/usr/lib/gevent-epmd/current/epmd")
+    environ = only(host.folder / "bin", {name: f"exit {int(name != knows)}" for name in there})
     before = host.exact_snapshot()
-    assert_refused(host.install(), b"is a link of another gevent-epmd; remove that first")
+    shown = advice.format(str(place).replace(" ", "\\ "))
+    why = f"is a link of another gevent-epmd; remove that first ({shown})"
+    assert_refused(host.install(environ=environ), why.encode())
     assert host.exact_snapshot() == before
+
+
+@pytest.mark.parametrize(("there", "how"), [({}, "install"), ({"apk": ""}, "apk add")])
+def test_tools_of_busybox_are_named(host: Host, there: dict, how: str) -> None:
+    """They know neither `readlink -m` nor `find -printf`."""
+    lacks = {"readlink": '[ "$1" != -m ] && exec /bin/readlink "$@"', "find": "exit 1"}
+    environ = only(host.folder / "bin", there | lacks)
+    why = f"the tools of busybox do not do: {how} coreutils findutils"
+    assert_refused(host.install(environ=environ), why.encode())
 
 
 @pytest.mark.parametrize("call", ["--version", "-port"])
