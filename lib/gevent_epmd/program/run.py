@@ -78,7 +78,8 @@ def run(
     reporter.start()
     if take_over is not None:
         # Not before everything else is done: from here on only this process serves.
-        events.took_over(take_over.finish())
+        for line in take_over.finish():
+            events.took_over(line)
     _serve(options, mapper, reporter, listening, events, caller, take_over, store)
 
 
@@ -155,7 +156,7 @@ def _tell_that_it_serves(
     if options.systemd and not systemd.notify_ready(os.environ, launched_by):
         events.notification_may_be_refused()
     if caller is not None:
-        caller.ready("" if take_over is None else take_over.report, launcher=launched_by)
+        caller.ready([] if take_over is None else take_over.report, launcher=launched_by)
 
 
 def _watch(options: Options, mapper: Mapper, reporter: Reporter) -> None:
