@@ -333,11 +333,13 @@ class TakeOver:
         self.end()
         self.report = [self.told(self._nodes) + self._addresses]
         if self._warns:
-            # Nobody else tells: it serves as ever, with rights that it does not need.
+            # Nothing else tells: it serves as ever, with rights that it does not need.
             user = self._former.process.user
+            now = procfs.user_name(os.geteuid())
+            again = f"-user {user}:Group" if user.isdecimal() else f"-user {user}"
             self.report.append(
-                f"this epmd runs as {procfs.user_name(os.geteuid())}, and that one ran as {user}: to change "
-                f"that, take over once more with -user {user}"
+                f"this epmd runs as {now}, and that one ran as {user}: to change it, "
+                f"take over again with {again}"
             )
         os.close(self._pidfd)
         for listener in self._retiring:
