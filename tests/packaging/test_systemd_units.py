@@ -257,8 +257,15 @@ systemctl restart epmd.service
 epmd -names | grep 'name a at port'
 [ "$(connected)" = "$inode" ]
 
-: and after a kill
-kill -KILL "$(systemctl show epmd.service -p MainPID --value)"
+: and after a kill, and one of the next ones while they start
+main() { systemctl show epmd.service -p MainPID --value; }
+for moment in 0 0.03 0.1; do
+    killed=$(main)
+    kill -KILL "$killed"
+    until next=$(main); [ "$next" != 0 ] && [ "$next" != "$killed" ]; do :; done
+    sleep $moment
+done
+kill -KILL "$(main)"
 epmd -names | grep 'name a at port'
 [ "$(connected)" = "$inode" ]
 
