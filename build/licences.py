@@ -13,6 +13,7 @@ import subprocess
 import sysconfig
 from collections.abc import Iterable, Iterator
 from importlib.metadata import Distribution, distribution
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -137,7 +138,12 @@ def _part(name: str, path: str) -> Part:
     if name == PYTHON:
         python = licences.of_python()
         # Python's licence file does not have those of the code by others that is in its interpreter.
-        return python._replace(texts=(*python.texts, *_texts("python-incorporated")))
+        names = ["python-incorporated"]
+        if (
+            find_spec("encodings").origin == "frozen"
+        ):  # that of scripts/portable; its licence asks for this summary
+            names.append("python-changes")
+        return python._replace(texts=(*python.texts, *_texts(*names)))
     if name == PYINSTALLER:
         return licences.of_package(name)._replace(licence="GPL-2.0-or-later WITH Bootloader-exception")
     if name == OURS or name in PACKAGES:

@@ -115,6 +115,13 @@ def test_recipe_is_for_a_supported_python_and_what_is_locked() -> None:
     assert built_in >= {"_socket", "select", "fcntl", "_struct", "zlib"}
 
 
+def test_another_python_is_made_when_a_file_of_it_changes() -> None:
+    (files,) = re.findall(
+        r"^made=.*cat build/portable/\{(.*?)\}", (ROOT / "scripts" / "portable").read_text(), re.M
+    )
+    assert {*files.split(",")} == {path.name for path in PORTABLE.iterdir() if path.is_file()}
+
+
 def test_libraries_of_packages_are_as_old_as_the_floor() -> None:
     (oldest,) = recipe('"$oldest_glibc"')
     newest_wheel = max(re.findall(r"manylinux_(\d+_\d+)", *recipe('"$glibc_platforms"')), key=_underscored)

@@ -10,10 +10,10 @@ C's counterpart: main() of epmd.c.
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # the module signal imports enum
-import os
+import posix  # not os, see `environment`
 import sys
 
-from . import calls, is_frozen, is_one_file, quick
+from . import calls, environment, is_frozen, is_one_file, quick
 
 #: Whether `answer_quickly` has been called.
 _is_tried = False
@@ -44,25 +44,21 @@ def answer_quickly() -> int | None:
         from .process import signals
 
         signals.exit_by_signals()
-    status = quick.answer(sys.argv[1:], os.environ)
+    status = quick.answer(sys.argv[1:], environment())
     if status is None and is_one_file():
         status = _unpack()
     return None if status is None else _end(status)
 
 
 def open_standard_descriptors() -> None:
-    """Open /dev/null on each of the descriptors 0, 1 and 2 that is closed.
-
-    If the caller closed one of them, the next socket would get its number, and would then be used as stdin,
-    stdout or stderr.
-    """
+    """Open /dev/null on each closed one of the descriptors 0, 1 and 2. Else a socket would take its place."""
     try:
-        descriptor = os.open(os.devnull, os.O_RDWR)
+        descriptor = posix.open("/dev/null", posix.O_RDWR)
     except OSError:
         return  # a chroot without /dev/null; output cannot be shown there anyway
     while descriptor <= 2:
-        descriptor = os.dup(descriptor)
-    os.close(descriptor)
+        descriptor = posix.dup(descriptor)
+    posix.close(descriptor)
 
 
 def _unpack() -> int | None:
@@ -83,17 +79,19 @@ def _end(status: int) -> int:
         launcher.tidy_up()
     if is_frozen():
         # A regular exit of the interpreter takes 3.5 ms. Nothing is left to flush or close at this point.
-        os._exit(status)
+        posix._exit(status)
     return status
 
 
 def _is_process_1() -> bool:
     """Return whether this is process 1 or the child of a launcher that is, and signals must be handled."""
-    return os.getpid() == 1 or (os.getppid() == 1 and is_one_file())
+    return posix.getpid() == 1 or (posix.getppid() == 1 and is_one_file())
 
 
 def _do_in_full() -> int:
     """Run any command line. Reads it with docopt."""
+    import os
+
     from ..conventions import ValueProblem
     from .line import UsageError, UsageWanted
     from .options import USAGE, read_options
@@ -127,4 +125,4 @@ def _do_in_full() -> int:
 def _fail(text: str) -> int:
     calls.say(2, text)
     # A plugin of Nagios that ends with 1 has found something to warn of.
-    return calls.UNKNOWN if "-nagios" in sys.argv else 1
+    return calls.tell_nagios(text) if "-nagios" in sys.argv else 1

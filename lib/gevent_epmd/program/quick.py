@@ -5,14 +5,14 @@ other command line, and each of these with an invalid value, is left to `cli`.
 
 Invariants: the results and messages are the same as on the full path, because both use `line`, `calls.call`
 and `exchange.is_an_epmd`; tests/program/command/test_quick.py compares them. Besides our own modules this
-imports only os, `_socket` and time: every start of every Erlang node pays for each further module.
+imports only posix, `_socket` and time: every start of every Erlang node pays for each further module.
 
 C's counterpart: the same options in main() of epmd.c.
 """
 
 from __future__ import annotations
 
-import os
+import posix  # not os, see `environment`
 import sys
 
 from ..client import exchange
@@ -50,10 +50,7 @@ def answer(arguments: Sequence[str], environ: Mapping[str, str]) -> int | None:
 
 
 def _empty_folder() -> None:
-    """In the one-file form, remove what was unpacked, because all that the call needs is loaded.
-
-    If a waiting call is killed together with its launcher, nothing else removes these files.
-    """
+    """In the one-file form, remove what was unpacked: nothing else does if a waiting call is killed."""
     if is_one_file():
         from .executable import launcher
 
@@ -74,7 +71,7 @@ def _is_served(port: int, environ: Mapping[str, str]) -> bool:
     Such a start binds 0.0.0.0 first, and then asks at 127.0.0.1 who holds the port. If a variable is set that
     would change this, or whose value the full path would check first, this returns False.
     """
-    if environ.get(_OF_SYSTEMD) == str(os.getpid()):
+    if environ.get(_OF_SYSTEMD) == str(posix.getpid()):
         return False
     for name in environ.keys() - _HARMLESS:
         if name.startswith(_OF_SERVING) and not (name in _NUMBERS and _is_number(name, environ[name])):

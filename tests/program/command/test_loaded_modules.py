@@ -20,7 +20,10 @@ IMPORTS = {
     "gevent_epmd.program.options": NO_IO,
     "gevent_epmd.server.log": NO_IO,
     "gevent_epmd.client": ("gevent", "greenlet", "asyncio", "resource", "syslog"),
-    "gevent_epmd.program.cli": ("gevent", "greenlet", "asyncio", "resource", "syslog"),
+    "gevent_epmd.program.cli": ("gevent", "greenlet", "asyncio", "resource", "syslog", "os"),
+    # What a quick line imports besides, in the one-file form and as the child of process 1.
+    "gevent_epmd.program.executable.launcher": ("os",),
+    "gevent_epmd.program.process.signals": ("os",),
     "gevent_epmd.program.start": ("gevent", "docopt", "re", "typing", "traceback"),
     "gevent_epmd.program.run": [
         *("docopt", "typing", "tokenize"),
@@ -45,6 +48,19 @@ def bare_path() -> dict[str, str]:
     # The executables have these in the place of modules that gevent imports and never uses there.
     stand_ins = ROOT / "build" / "stand-ins"
     return {"PYTHONPATH": f"{stand_ins}:{ROOT / 'lib'}:{packages}"}
+
+
+ALL = """
+import importlib, pkgutil, gevent_epmd
+for module in pkgutil.walk_packages(gevent_epmd.__path__, "gevent_epmd."):
+    importlib.import_module(module.name)
+"""
+
+
+@pytest.mark.measured
+def test_importing_all_of_them_prints_nothing() -> None:
+    done = run([sys.executable, "-W", "error", "-c", ALL])
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 CLIENTS = """

@@ -62,6 +62,14 @@ def in_bare_root(root: Path, executable: str = FOLDER, *, proc: bool = True) -> 
     return [real("unshare"), "--mount", *shell, *nobody, "/opt/epmd"]
 
 
+def test_launcher_executes_itself_once() -> None:
+    """It leaves its variables to what it executes. A library that needs another one makes it do so."""
+    if len([*Path(real(FOLDER)).with_name("_internal").glob("*.so*")]) > 1:
+        pytest.skip("this Python needs other libraries")
+    with Folder() as server:
+        assert b"_PYI_" not in Path(f"/proc/{server.pid}/environ").read_bytes()
+
+
 def test_serves_where_nothing_can_be_written(tmp_path: Path) -> None:
     class Bare(Process):
         command = tuple(in_bare_root(tmp_path))

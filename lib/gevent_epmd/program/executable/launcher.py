@@ -1,14 +1,13 @@
 """Handles the launcher of the one-file executable: the parent process, which unpacked the folder and waits.
 
 If the launcher is killed, it can neither end its child nor remove the folder. This module makes the child do
-both. build/hooks/early.py imports it before the command line is read, so that this works from the start. C's
-epmd has no counterpart.
+both. build/hooks/early.py imports it before the command line is read, so that this works from the start.
 """
 
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # the module signal imports enum
-import os
+import posix  # not os, see `program.environment`
 import sys
 
 from ..process import at_end
@@ -18,9 +17,9 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 #: The process ID of the parent when this process started.
-pid = os.getppid()
+pid = posix.getppid()
 #: The process ID of this process. A forked child has another one, and no launcher.
-_child = os.getpid()
+_child = posix.getpid()
 
 #: Time between two checks whether the launcher is running, in seconds.
 _LOOK_EVERY = 0.1
@@ -29,8 +28,7 @@ _LOOK_EVERY = 0.1
 def watch() -> None:
     """End this process soon after its launcher has ended, even during a blocking call. `forget` stops this.
 
-    A forked child is not affected. The kernel could report the end at once (PR_SET_PDEATHSIG), but Python can
-    only request that through ctypes.
+    A forked child is not affected. PR_SET_PDEATHSIG, which is faster, would need ctypes.
     """
     if not _is_launcher():
         end()
@@ -39,22 +37,20 @@ def watch() -> None:
 
 
 def forget() -> None:
-    """Stop watching the launcher, and reset SIGALRM. For when something else watches it, or nothing needs
-    to."""
+    """Stop watching the launcher, and reset SIGALRM."""
     if _signal.getsignal(_signal.SIGALRM) is _look:
         _signal.setitimer(_signal.ITIMER_REAL, 0)
         _signal.signal(_signal.SIGALRM, _signal.SIG_DFL)
 
 
 def _look(_number: int, _frame: object) -> None:
-    if os.getppid() != pid:
+    if posix.getppid() != pid:
         end()
 
 
 def tidy_up() -> None:
-    """Remove the folder if the launcher was killed after the last check of `watch`. Call this before the
-    exit."""
-    if os.getpid() == _child and os.getppid() != pid:
+    """Remove the folder if the launcher was killed after the last check of `watch`."""
+    if posix.getpid() == _child and posix.getppid() != pid:
         _remove_folder()
 
 
@@ -62,14 +58,14 @@ def end() -> NoReturn:
     """Do what the launcher would have done: clean up, remove the folder, and exit with status 1."""
     at_end.run()
     _remove_folder()
-    os._exit(1)
+    posix._exit(1)
 
 
 def _remove_folder() -> None:
     folder: str = sys._MEIPASS  # type: ignore[attr-defined]
     empty(folder)
     try:
-        os.rmdir(folder)
+        posix.rmdir(folder)
     except OSError:
         pass  # the launcher is running and removes it
 
@@ -77,11 +73,12 @@ def _remove_folder() -> None:
 def empty(folder: str) -> None:
     """Remove everything in the folder, but not the folder itself."""
     try:
-        for path, folders, files in os.walk(folder, topdown=False):
-            for name in files:
-                os.unlink(os.path.join(path, name))
-            for name in folders:
-                os.rmdir(os.path.join(path, name))
+        for entry in [*posix.scandir(folder)]:
+            if entry.is_dir(follow_symlinks=False):
+                empty(entry.path)
+                posix.rmdir(entry.path)
+            else:
+                posix.unlink(entry.path)
     except OSError:
         pass  # the launcher is removing the folder at the same time, and removes the rest
 
@@ -89,19 +86,18 @@ def empty(folder: str) -> None:
 def _is_launcher() -> bool:
     """Return whether the parent process is the launcher, which passes its own command line to its child.
 
-    If the launcher is killed before this process reads its parent's ID, the parent is another program, for
-    example /sbin/init. /proc/PID/exe would identify it too, but an ordinary user can read that for their own
-    processes only.
+    If the launcher is killed before this process reads its parent's ID, the parent is /sbin/init, for
+    example, whose /proc/PID/exe an ordinary user may not read.
     """
     try:
         # /proc may belong to another PID namespace. The parent's ID is then another process there.
-        if os.readlink("/proc/self") != str(os.getpid()):
+        if posix.readlink("/proc/self") != str(posix.getpid()):
             return True
         own = _command_line("self")
         if own == _command_line(str(pid)):
             return True
         # An emulator (qemu-user) hides itself from a program's look at its own command line, but only there.
-        return own != _command_line(f"self/task/{os.getpid()}")
+        return own != _command_line(f"self/task/{posix.getpid()}")
     except OSError:
         return True  # there is no /proc, or it hides processes: assume that nothing is wrong
 

@@ -9,14 +9,12 @@ SIGUSR1, and lets SIGHUP do something else if the caller wants that.
 
 SIGUSR1, which operators send to daemons to learn something, is ignored from the beginning of a start, and
 causes a report once the event loop runs.
-
-C's epmd has no counterpart.
 """
 
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # the module signal imports enum
-import os
+import posix  # not os: the child of process 1 imports this for a quick line
 
 from . import at_end
 
@@ -57,12 +55,11 @@ def ignore_requests_for_reports() -> None:
 def watch_signals(loop: Any, report: Callable[[], object], hang_up: Callable[[], None] | None = None) -> None:
     """Call `report` on SIGUSR1, and run the clean-up before a signal ends the process.
 
-    With `hang_up`, SIGHUP calls that instead, even if it was ignored. Without watchers of the event loop,
-    Python would call a signal handler only when the loop returns. Call this after everything was added to
-    `at_end`.
+    With `hang_up`, SIGHUP calls that instead, even if it was ignored. Call this after everything was added to
+    `at_end`. The handlers are watchers: Python would call others only when the event loop returns.
     """
     _watch(loop, _signal.SIGUSR1, report)
-    for number in _ENDING if os.getpid() == 1 else _ENDING + _ODD:
+    for number in _ENDING if posix.getpid() == 1 else _ENDING + _ODD:
         handler = _signal.getsignal(number)
         if number == _signal.SIGHUP and hang_up is not None:
             _watch(loop, number, hang_up)
@@ -79,13 +76,13 @@ def _watch(loop: Any, number: int, call: Callable[..., object], *arguments: int)
 def _end(number: int) -> None:
     at_end.run()
     if _signal.getsignal(number) is _exit:
-        os._exit(128 + number)
+        posix._exit(128 + number)
     _signal.signal(number, _signal.SIG_DFL)
-    os.kill(os.getpid(), number)
+    posix.kill(posix.getpid(), number)
 
 
 def _exit(number: int, _frame: object = None) -> None:
-    os._exit(128 + number)
+    posix._exit(128 + number)
 
 
 #: Without this reference a watcher would be garbage-collected, which stops it.
