@@ -6,10 +6,11 @@ import sys
 
 import usage
 from gevent_epmd import __version__
+from gevent_epmd.program.check.finding import CODES
 
 HEAD = """\
 .\\" Made by scripts/docs from the usage text and build/manual.py.
-.TH EPMD 1 2026-11-26 "gevent-epmd {version}" "User Commands"
+.TH EPMD 1 2026-11-30 "gevent-epmd {version}" "User Commands"
 .SH NAME
 epmd \\- the Erlang port mapper daemon
 .SH SYNOPSIS
@@ -17,6 +18,69 @@ epmd \\- the Erlang port mapper daemon
 
 #: What makes bold what usage.mark finds.
 BOLD = r"\\fB\1\\fR"
+
+#: {codes} are those of the check.
+CHECK = """\
+.SH CHECK
+.B epmd \\-check
+looks at the epmd of this host, of C or this one, and at its nodes.
+It examines:
+.IP \\- 2
+the port: an epmd, another program, a forwarder to an epmd elsewhere, or nothing;
+.IP \\-
+the process: program, version, user, options and variables, whether it is stopped, and whether its file was
+replaced since, so that a hand\\-over is due;
+.IP \\-
+its limits: how many descriptors and places for nodes are taken;
+.IP \\-
+epmds at other ports, and units of epmd that are masked or failed;
+.IP \\-
+each address and each name of this host: whether the epmd answers where nodes look for it;
+.IP \\-
+each registered node: whether its port accepts a connection, and which process listens there;
+.IP \\-
+who may ask the epmd, and who may stop it.
+.PP
+It changes nothing, asks the epmd as a node does, and connects to each node as a port scanner does.
+Steps that get no answer end after 1.5 seconds, and the whole after 10.
+Only root sees the processes of other users.
+With
+.BR \\-host ,
+it examines another host, as far as it can be seen from here.
+.SS Output
+Each line begins with
+.BR wrong ", " warning " or " ok ,
+in this order; a line that begins with
+.B \\->
+is the remedy for the one above it.
+The last line counts them.
+.TP
+.B \\-json
+One object on one line.
+Its findings have codes that do not change between versions.
+The package brings a schema of it,
+.IR check.schema.json .
+.TP
+.B \\-nagios
+One line with performance data.
+.TP
+.BI \\-accept " Codes"
+Warnings with these codes count as ok; what is wrong cannot be accepted.
+Each topic has its codes:
+.RS
+{codes}.RE
+.SS Exit status of the check
+.TP
+.B 0
+Nothing is wrong; there may be warnings.
+.TP
+.B 1
+Something is wrong, or the command line is.
+.PP
+With
+.BR \\-nagios :
+0 for ok, 1 for a warning, 2 if something is wrong, 3 for an invalid command line.
+"""
 
 TAIL = """\
 .SH EXIT STATUS
@@ -42,7 +106,9 @@ With
 .BR \\-port_file " or " \\-pid_file :
 also if the port is already in use.
 .SH SIGNALS
-TERM and INT stop the daemon, and every registration ends with it.
+TERM and INT stop the daemon, and every registration ends with it, unless systemd keeps the connections
+.RB ( FileDescriptorStoreMax= )
+and restarts the unit.
 Nodes of OTP 23.3 and later register again with the next epmd by themselves; older ones do not.
 After
 .B \\-daemon
@@ -57,8 +123,11 @@ USR1 logs one line with the numbers of nodes, requests and connections, and writ
 .BR \\-metrics_file .
 .SH SECURITY
 Everybody who can reach the port can read the names and ports of the nodes.
-Only this host can register nodes and use
-.BR \\-dump ", " \\-kill " and " \\-stop .
+Only this host can use
+.BR \\-dump ", " \\-kill " and " \\-stop ,
+and register nodes, unless
+.B \\-allow_register
+admits others.
 Use
 .B \\-loopback
 if all nodes are on one host, and
@@ -82,12 +151,52 @@ To listen elsewhere, put a drop-in with
 into
 .IR /etc/systemd/system/epmd.socket.d .
 .SH EXAMPLES
+Serve this host only, and list the nodes:
+.PP
 .nf
 epmd \\-daemon \\-loopback
 epmd \\-names
-epmd \\-port 0 \\-port_file port \\-idle_exit 60
+.fi
+.PP
+Find out which epmd runs, who may ask it and what is wrong; the same of another host, for a monitoring
+system, and for a script:
+.PP
+.nf
 epmd \\-check
 epmd \\-host db.example \\-check
+epmd \\-check \\-nagios \\-accept open,hidden
+epmd \\-check \\-json
+.fi
+.PP
+Replace an epmd that a node or a person has started, as the user of the nodes; the nodes stay registered:
+.PP
+.nf
+epmd \\-takeover \\-daemon \\-user rabbitmq
+.fi
+.PP
+Replace one that systemd runs; its unit says how it serves:
+.PP
+.nf
+epmd \\-takeover
+.fi
+.PP
+Answer the hosts of a cluster only, and change that without an interruption:
+.PP
+.nf
+epmd \\-daemon \\-user epmd \\-pid_file /run/epmd.pid \\-allow_file /etc/default/epmd
+kill \\-HUP $(cat /run/epmd.pid)
+.fi
+.PP
+Serve the containers of this host:
+.PP
+.nf
+epmd \\-daemon \\-allow_register 172.17.0.0/16
+.fi
+.PP
+Serve a test at any free port, and end with it:
+.PP
+.nf
+epmd \\-daemon \\-port 0 \\-port_file port \\-pid_exit $$
 .fi
 .SH SEE ALSO
 .BR erl (1),
@@ -108,7 +217,12 @@ def main() -> None:
         parts += map(_option, options)
     parts.append(".SH ENVIRONMENT\n")
     parts += (_variables(*item) for item in usage.VARIABLES.items())
+    parts.append(CHECK.format(codes="".join(_codes(*item) for item in CODES.items())))
     sys.stdout.write("".join(parts) + TAIL)
+
+
+def _codes(topic: str, codes: tuple[str, ...]) -> str:
+    return f".TP 10\n.B {topic}\n{', '.join(codes)}\n"
 
 
 def _option(option: usage.Option) -> str:

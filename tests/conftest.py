@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from support.cost import Cost
 from support.forms import FORMS, Folder, InProcess, Process, Server, Source, command_of
 from support.made import Made
+from support.measured import measure
 from support.order import longest_first
 from support.programs import Real, heed_signals
 
@@ -20,7 +21,7 @@ from support.programs import Real, heed_signals
 collect_ignore = ["examples"]
 MARKS = (
     "slow(seconds): waits, or plays for long; left out by --quick. The more seconds, the earlier it begins",
-    "measured: runs under coverage in scripts/test, and only so, with the form that costs least there",
+    "measured(words): runs under coverage in scripts/test, and only so, with the form that costs least there",
 )
 
 heed_signals()
@@ -60,9 +61,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return None
 
 
-def pytest_collection_finish() -> None:
+def pytest_collection_finish(session: pytest.Session) -> None:
     gc.freeze()
     gc.enable()
+    if session.config.getoption("measured") == "yes":
+        session.config.add_cleanup(measure())
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -93,10 +96,10 @@ def needs_another_program(item: pytest.Item) -> bool:
 def measured(items: list[pytest.Item]) -> set[pytest.Item]:
     """Those that run under coverage: of the forms that are Python, one. In process it costs least.
 
-    In a module that is measured, `measured(False)` excepts a test that looks at what is imported.
+    `measured("a", "b")` is for a test of many parameters: only where their names contain one of these.
     """
     marks = [(item, item.get_closest_marker("measured")) for item in items]
-    marked = [item for item, mark in marks if mark and mark.args != (False,)]
+    marked = [item for item, mark in marks if mark and is_among(item, mark.args)]
     in_process = {(item.path, item.originalname) for item in marked if InProcess in forms_of(item)}
     return {
         item
@@ -104,6 +107,10 @@ def measured(items: list[pytest.Item]) -> set[pytest.Item]:
         if not needs_another_program(item)
         and ((item.path, item.originalname) not in in_process or InProcess in forms_of(item))
     }
+
+
+def is_among(item: pytest.Item, words: tuple[str, ...]) -> bool:
+    return not words or any(word in item.callspec.id for word in words)
 
 
 def forms_of(item: pytest.Item) -> list[type[Server]]:

@@ -6,7 +6,7 @@ defmodule ClusterTest do
 
   test "a second node joins" do
     {:ok, _} = Node.start(:tester, :shortnames)
-    {:ok, peer, name} = :peer.start(%{name: :second})
+    {:ok, peer, name} = :peer.start(%{name: :second, wait_boot: 60_000})
     assert Node.list() == [name]
     {:ok, names} = :net_adm.names()
     assert names |> Enum.map(&elem(&1, 0)) |> Enum.sort() == [~c"second", ~c"tester"]

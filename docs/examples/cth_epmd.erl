@@ -33,6 +33,7 @@ start_peer(Config, Name, Args) ->
         host => "127.0.0.1",
         longnames => true,
         connection => standard_io,
+        wait_boot => ?PATIENCE,
         env => [{"ERL_EPMD_PORT", Port}],
         args => Args ++ ["-start_epmd", "false", "-setcookie", "biscuit", "-pa" | code:get_path()]
     }),

@@ -64,6 +64,7 @@ defmodule EpmdCase do
         host: to_charlist("127.0.0.1"),
         longnames: true,
         connection: :standard_io,
+        wait_boot: 60_000,
         env: [{to_charlist("ERL_EPMD_PORT"), Integer.to_charlist(epmd)}],
         args: Enum.map(args ++ own, &to_charlist/1) ++ code
       })

@@ -1,5 +1,4 @@
-"""The Erlang Port Mapper Daemon, epmd, in Python on gevent: `PortMapper` and `ThreadedPortMapper` embed
-it."""
+"""The Erlang Port Mapper Daemon, epmd, in Python on gevent. The classes embed it in another program."""
 
 from __future__ import annotations
 

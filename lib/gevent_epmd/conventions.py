@@ -63,8 +63,7 @@ def default_port(environ: Mapping[str, str], least: int = 1) -> int:
 
 
 def printable(text: str) -> str:
-    """Escape the control characters of a text, so that a name can neither forge a log line nor control a
-    terminal."""
+    """Escape control characters, so that a name can neither forge a log line nor control a terminal."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

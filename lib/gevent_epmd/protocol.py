@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from struct import Struct, pack
 
+from .records import NamedTuple
 from .wire import (
     ALIVE2_REQ,
     ALIVE2_RESP,
@@ -28,12 +29,8 @@ from .wire import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NamedTuple, Protocol, TypeAlias
-
-    class _Parser(Protocol):
-        def __call__(self, packet: bytes, /) -> Request: ...
-else:
-    from .records import NamedTuple
+    from collections.abc import Callable
+    from typing import TypeAlias
 
 #: The greatest packet length, in bytes, that a header may announce.
 MAX_PACKET = 3057
@@ -100,8 +97,7 @@ class PacketReader:
     def receive_data(self, data: bytes) -> bytes | None:
         """Take the next bytes, and return the packet without its header once it is complete, else None.
 
-        Raises ProtocolError if the length is 0 or over MAX_PACKET, and if more bytes arrive than it
-        announces.
+        Raises ProtocolError if the length is 0 or over MAX_PACKET, or less than what arrives.
         """
         got = self._got = self._got + data
         if not self._want:
@@ -145,8 +141,7 @@ class Alive2Request(NamedTuple):
 
     @classmethod
     def parse(cls, packet: bytes) -> Alive2Request:
-        """Parse a packet. Raises ProtocolError if a length points past its end, or if the name contains a
-        NUL."""
+        """Parse a packet. Raises ProtocolError if a length points past its end, or the name has a NUL."""
         if len(packet) < _ALIVE2_SMALLEST:
             raise ProtocolError("packet to small for request ALIVE2_REQ (%s)", len(packet))
         port, node_type, transport, highest, lowest, name_size = _ALIVE2_FIXED.unpack_from(packet, 1)
@@ -190,8 +185,7 @@ class Port2Request(NamedTuple):
 
     @classmethod
     def parse(cls, packet: bytes) -> Port2Request:
-        """Parse a packet. Raises ProtocolError if the name is empty, contains a NUL, or is not valid for a
-        node."""
+        """Parse a packet. Raises ProtocolError if the name is empty, has a NUL, or is not a node's."""
         name = packet[1:]
         if name.endswith(b"\0"):
             name = name[:-1]
@@ -239,7 +233,7 @@ Request: TypeAlias = "Alive2Request | Port2Request | StopRequest | BareRequest"
 
 
 #: For each tag, the request's name in the log (that of C since OTP 29) and its parser.
-_REQUESTS: dict[int, tuple[str, _Parser]] = {
+_REQUESTS: dict[int, tuple[str, Callable[[bytes], Request]]] = {
     ALIVE2_REQ: ("ALIVE2_REQ", Alive2Request.parse),
     PORT2_REQ: ("PORT2_REQ", Port2Request.parse),
     NAMES_REQ: ("EPMD_NAMES_REQ", BareRequest.parse),
@@ -259,7 +253,7 @@ def parse_request(packet: bytes) -> Request:
     return _look_up(packet)[1](packet)
 
 
-def _look_up(packet: bytes) -> tuple[str, _Parser]:
+def _look_up(packet: bytes) -> tuple[str, Callable[[bytes], Request]]:
     try:
         return _REQUESTS[packet[0]]
     except KeyError:

@@ -1,12 +1,13 @@
 """A NamedTuple for modules that must not import typing, which adds 2 ms to every start of an epmd.
 
-Type checkers read `typing.NamedTuple` instead (see the imports of `protocol`). At run time a class has the
-same attributes and methods.
+For type checkers it is that of typing. At run time a class has the same attributes and methods.
 """
 
 from __future__ import annotations
 
 from collections import namedtuple
+
+TYPE_CHECKING = False
 
 #: Set by `type` for the class statement. The tuple already has its own.
 _OF_THE_STATEMENT = (
@@ -32,5 +33,9 @@ class _Record(type):
         return made
 
 
-class NamedTuple(metaclass=_Record):
-    """Base of a class whose annotated names become the fields of a tuple, as with `typing.NamedTuple`."""
+if TYPE_CHECKING:
+    from typing import NamedTuple as NamedTuple
+else:
+
+    class NamedTuple(metaclass=_Record):
+        """Base of a class whose annotated names become the fields of a tuple, as with `typing.NamedTuple`."""

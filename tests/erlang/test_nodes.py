@@ -154,7 +154,7 @@ def test_taken_name_is_refused(host) -> None:
 
 
 def test_name_may_come_back(host) -> None:
-    for _ in range(3):
+    for _ in range(2):
         node = host.start("a")
         assert host.registered() == {"a"}
         node.halt()
@@ -267,7 +267,7 @@ def test_erl_call_finds_a_node(host) -> None:
 @pytest.mark.slow
 @only_inet
 def test_many_nodes_at_once(host) -> None:
-    count = 20 if host.how == "folder" else 6
+    count = 10 if host.how == "folder" else 6
     command = ["-noshell", "-eval", "receive stop -> ok end."]
     nodes = [
         subprocess.Popen(

@@ -22,6 +22,7 @@ from support.paths import ROOT, SOURCE
 from support.patience import LONG, wait_until
 from support.ports import answers
 from support.programs import real, run
+from support.pythons import quick_python
 
 EXAMPLES = ROOT / "docs" / "examples"
 ACTION = ROOT / ".github" / "actions" / "setup-epmd"
@@ -230,7 +231,7 @@ def host(tmp_path: Path) -> dict[str, str]:
     mix = str(Path(real("mix")).resolve().parent)
     python = tmp_path / "python"
     python.mkdir()
-    (python / "python3").symlink_to(sys.executable)
+    quick_python(python / "python3")
     repositories = ("https://github.com/OWNER/gevent-epmd", "https://gitlab.com/OWNER/gevent-epmd.git")
     environ = common_test(f"{python}:/usr/local/bin:/usr/bin:/bin:{mix}")
     for number, repository in enumerate(repositories):

@@ -156,12 +156,11 @@ def test_examples_stop_at_the_first_error() -> None:
         assert not re.search(r"export \w+=\$\(", block.text), block
 
 
-def test_mix_example(ours, tmp_path: Path) -> None:
+def test_mix_example(tmp_path: Path) -> None:
     """In an environment that has nothing but a folder to be at home in, and the commands."""
     real("mix")
-    epmd = ours if len(ours) == 1 else [str(Path(sys.executable).with_name("epmd"))]
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "epmd").symlink_to(epmd[0])
+    (tmp_path / "bin" / "epmd").symlink_to(Path(sys.executable).with_name("epmd"))
     project = shutil.copytree(ROOT / "tests" / "examples" / "mix_project", tmp_path / "project")
     script = MIX_TEST.text + "epmd -port $ERL_EPMD_PORT -dump; echo; echo $$"
     path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"

@@ -83,6 +83,14 @@ class Host:
         environ = {"EPMD_EXECUTABLE": str(self.executable)} | (environ or {})
         return run([*(before or []), str(INSTALL), *options], environ=environ, **how)
 
+    def keep(self, name: str) -> None:
+        """Keep the tree as it is now, for `go_back`: a copy costs less than an installation."""
+        run(["cp", "-a", str(self.tree), str(self.folder / name)])
+
+    def go_back(self, name: str) -> None:
+        shutil.rmtree(self.tree)
+        run(["cp", "-a", str(self.folder / name), str(self.tree)])
+
     def snapshot(self) -> dict:
         """All that must be the same again after an uninstall."""
         return {path: what[0] for path, what in self.exact_snapshot().items()}
@@ -566,9 +574,9 @@ CHANGING = ("cp", "chmod", "dd", "ln", "mv", "mkdir")
 def test_failure_of_any_step(small_host: Host, expected: int, *, upgrade: bool) -> None:
     """Each call of a command that changes something fails once: all is done afterwards, or nothing."""
     host = small_host
-    untouched = host.snapshot()
     content = get_ready(host, upgrade=upgrade)
     before = host.snapshot()
+    host.keep("before")
     failures = number = 0
     while number == 0 or host.shim_calls() >= number:
         number += 1
@@ -579,10 +587,7 @@ def test_failure_of_any_step(small_host: Host, expected: int, *, upgrade: bool) 
             assert host.snapshot() == before, f"after call {number} failed"
         else:
             host.assert_installed(content)
-            assert_done(host.install("--uninstall"))
-            assert host.snapshot() == untouched
-            get_ready(host, upgrade=upgrade)
-            before = host.snapshot()
+            host.go_back("before")
     assert failures == expected
 
 
@@ -686,31 +691,34 @@ def test_killed_at_any_step(small_host: Host, what: str) -> None:
     number = 0
     # What the older script left is upgraded by the same steps: every second of them will do.
     step = 2 if what == "older script" else 1
+    begin(host, what)
+    host.keep("begun")
+    old = [place.read_bytes() if place.exists() else None for place in host.places]
+    # What replaces the content is played by an upgrade.
+    new = FIRST if what == "force" else SECOND
+    host.build(new)
     while number == 0 or host.shim_calls() >= number:
         number += step
-        begin(host, what)
-        old = [place.read_bytes() if place.exists() else None for place in host.places]
-        host.build(SECOND)
+        host.go_back("begun")
         environ = host.shims(f"[ $n = {number} ] && kill -KILL 0", *CHANGING, "rm")
         options = [f"--{what}"] if what in ("uninstall", "force") else []
         host.install(*options, environ=environ, start_new_session=True)
         for place, content, original in zip(host.places, old, C_CONTENT, strict=False):
             now = place.read_bytes() if place.exists() else None
-            expected = (content, original if what == "uninstall" else SECOND)
+            expected = (content, original if what == "uninstall" else new)
             assert now in expected, f"{place}, call {number}"
             if place.is_symlink():
                 assert_links_to(place, host.library, now)
         again = ["--force"] if what == "force" else []
         if number // step % 2:
             assert_done(host.install(*again))
-            host.assert_installed(SECOND)
+            host.assert_installed(new)
         assert_done(host.install("--uninstall", *again))
         if again:
             assert host.places[1].read_bytes() == old[1]
             put_c(host.places[1], 0)
         clear_leftovers(host)
         assert host.snapshot() == untouched, f"call {number}"
-        host.build(FIRST)
     assert number > 5
 
 
@@ -722,21 +730,17 @@ def clear_leftovers(host: Host) -> None:
 
 
 def test_old_folders_go_once_nothing_runs_from_them(host: Host) -> None:
-    class Old(Process):
-        command = (str(host.places[1]),)
-
-    host.build_real()
     assert_done(host.install())
     running = host.places[1].resolve().parent
-    host.executable = host.folder / "new epmd"
-    with Old() as old:
+    program = shutil.copy(real("sleep"), running / "program")
+    with subprocess.Popen([program, "infinity"]) as old:
         for content in (b"#1", b"#2", b"#3"):
             host.build(content)
             assert_done(host.install())
             assert running.exists()
         # It, the last one before this one, and this one.
         assert len(list(host.library.glob("*/epmd"))) == 4
-        assert answers(old.port)
+        old.kill()
     assert_done(host.install())
     assert [path.resolve().read_bytes() for path in host.library.glob("*/epmd")] == [b"#3", b"#3"]
 
@@ -764,7 +768,7 @@ def test_starts_during_upgrades(host: Host) -> None:
     with ThreadPoolExecutor() as pool:
         starting = pool.submit(starts_that_fail, host.places, done)
         try:
-            for number in range(3):
+            for number in range(2):
                 (host.folder / "new" / "_internal" / "more").write_text(str(number))
                 assert_done(host.install())
         finally:
@@ -837,14 +841,14 @@ def test_prefix_of_another_user(host: Host) -> None:
     assert host.exact_snapshot() == before
 
 
-@pytest.mark.parametrize("ending", ["", MARKER, KEPT, ".gevent-before"])
-def test_links_in_a_folder_of_another_user(host: Host, ending: str, tmp_path: Path) -> None:
+def test_links_in_a_folder_of_another_user(host: Host, tmp_path: Path) -> None:
     only_root()
     secret = tmp_path / "secret"
     secret.write_text("root's")
     place = host.places[1]
     os.chown(place.parent, 65534, -1)
-    Path(f"{place}{ending}.gevent-new").symlink_to(secret)
+    for ending in ("", MARKER, KEPT, ".gevent-before"):
+        Path(f"{place}{ending}.gevent-new").symlink_to(secret)
     assert_done(host.install())
     assert_done(host.install("--uninstall"))
     assert secret.read_text() == "root's"
@@ -860,13 +864,64 @@ def test_record_of_another_user_is_no_program(host: Host, tmp_path: Path) -> Non
     assert host.places[1].read_bytes() == b"C's epmd 0"
 
 
-def test_link_of_the_package_is_not_taken(host: Host) -> None:
+#: The programs that a host has of these, that which knows the package, and the advice.
+PACKAGED = [
+    (["dpkg-query", "rpm"], "dpkg-query", "apt remove gevent-epmd"),
+    (["dpkg-query", "rpm", "dnf", "yum"], "rpm", "dnf remove gevent-epmd"),
+    (["rpm", "zypper"], "rpm", "zypper remove gevent-epmd"),
+    (["rpm"], "rpm", "rpm -e gevent-epmd"),
+    (["dpkg-query", "rpm"], "", "rm {}"),
+    ([], "", "rm {}"),
+]
+#: What scripts/install calls before it changes anything.
+LOOKS = (
+    "bash",
+    "basename",
+    "cat",
+    "cut",
+    "dirname",
+    "find",
+    "flock",
+    "readlink",
+    "rm",
+    "sed",
+    "sha256sum",
+    "sort",
+    "stat",
+)
+
+
+def only(folder: Path, stand_ins: dict[str, str]) -> dict[str, str]:
+    """An environment in which there are these scripts of sh and LOOKS alone."""
+    folder.mkdir()
+    for name in {*LOOKS} - {*stand_ins}:
+        (folder / name).symlink_to(real(name))
+    for name, script in stand_ins.items():
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+    return {"PATH": str(folder)}
+
+
+@pytest.mark.parametrize(("there", "knows", "advice"), PACKAGED)
+def test_link_of_the_package_is_not_taken(host: Host, there: list, knows: str, advice: str) -> None:
     place = host.places[1]
     place.unlink()
     place.symlink_to("/usr/lib/gevent-epmd/current/epmd")
+    environ = only(host.folder / "bin", {name: f"exit {int(name != knows)}" for name in there})
     before = host.exact_snapshot()
-    assert_refused(host.install(), b"is a link of another gevent-epmd; remove that first")
+    shown = advice.format(str(place).replace(" ", "\\ "))
+    why = f"is a link of another gevent-epmd; remove that first ({shown})"
+    assert_refused(host.install(environ=environ), why.encode())
     assert host.exact_snapshot() == before
+
+
+@pytest.mark.parametrize(("there", "how"), [({}, "install"), ({"apk": ""}, "apk add")])
+def test_tools_of_busybox_are_named(host: Host, there: dict, how: str) -> None:
+    """They know neither `readlink -m` nor `find -printf`."""
+    lacks = {"readlink": '[ "$1" != -m ] && exec /bin/readlink "$@"', "find": "exit 1"}
+    environ = only(host.folder / "bin", there | lacks)
+    why = f"the tools of busybox do not do: {how} coreutils findutils"
+    assert_refused(host.install(environ=environ), why.encode())
 
 
 @pytest.mark.parametrize("call", ["--version", "-port"])
@@ -896,10 +951,37 @@ def test_prefix_that_is_not_utf_8(host: Host, name: bytes) -> None:
     assert_done(host.call("--prefix", str(host.tree / "\u00e9\u20ac\U0001f600")))
 
 
+def without_proc() -> list[str]:
+    hide = ["--mount", "sh", "-c", 'mount -t tmpfs tmpfs /proc && exec "$@"', "sh"]
+    return [real("unshare"), *([] if not os.geteuid() else ["--map-root-user"]), *hide]
+
+
+@pytest.mark.parametrize("prefix", [list, without_proc])
+def test_folder_that_is_replaced_meanwhile(host: Host, prefix) -> None:
+    """Nothing is put into another folder than the one that is locked."""
+    folder = host.places[1].parent
+    script = f"[ $n = 1 ] && mv '{folder}' '{folder}.old' && mkdir '{folder}'"
+    call = host.install(before=prefix(), environ=host.shims(script, "cp"))
+    assert_refused(call, b"erts-1.2/bin: was replaced in the meantime")
+    assert list(folder.iterdir()) == []
+
+
+def test_folder_with_a_line_end_in_its_name(host: Host) -> None:
+    before = host.snapshot()
+    for prefix in ("a\nb", "a\n"):
+        assert_refused(host.call("--prefix", str(host.tree / prefix)), b"one has a line end in its name")
+    # What a name without one leads to.
+    (host.tree / "a\n").mkdir()
+    (host.prefix / "bin").symlink_to("../a\n")
+    assert_refused(host.install(), b"one has a line end in its name")
+    (host.prefix / "bin").unlink()
+    (host.tree / "a\n").rmdir()
+    assert host.snapshot() == before
+
+
 def test_without_proc(host: Host) -> None:
     before = host.snapshot()
-    hide = ["--mount", "sh", "-c", 'mount -t tmpfs tmpfs /proc && exec "$@"', "sh"]
-    without = [real("unshare"), *([] if not os.geteuid() else ["--map-root-user"]), *hide]
+    without = without_proc()
     assert_done(host.install(before=without))
     host.assert_installed()
     assert_done(host.install("--uninstall", before=without))

@@ -17,6 +17,7 @@ import wanted
 from support.paths import ROOT
 from support.patience import LONG
 from support.programs import run
+from support.pythons import quick_python
 
 LOCKS = ROOT / "build" / "locks"
 PYTHONS = (ROOT / "build" / "pythons").read_text().split()
@@ -117,7 +118,7 @@ def set_up(checkout: Path):
     offline = {
         "PIP_NO_INDEX": "1",
         "PIP_FIND_LINKS": str(checkout.parent / "wheels"),
-        "PYTHON": sys.executable,
+        "PYTHON": str(quick_python(checkout.parent / "python")),
     }
     done = run([str(checkout / "scripts" / "run")], environ=offline, timeout=LONG)
     assert done.returncode == 1
@@ -132,7 +133,6 @@ def test_package_of_the_right_name_and_the_wrong_content_is_refused(checkout: Pa
     packages = next((checkout / ".venv").glob("lib/*/site-packages"))
     assert (packages / "docopt_ng-0.9.0.dist-info").is_dir()
 
-    # What else is there, pip itself, takes long to install.
     shutil.rmtree(packages / "docopt_ng-0.9.0.dist-info")
     with zipfile.ZipFile(next((checkout.parent / "wheels").iterdir()), "a") as archive:
         archive.writestr("docopt.py", "raise SystemExit('taken over')\n")

@@ -4,7 +4,9 @@ the completions of the usage text, the picture of the modules of their imports.
 
 from __future__ import annotations
 
+import ast
 import re
+import shlex
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +17,8 @@ import pytest
 import architecture
 import imports
 import usage
-from gevent_epmd.program.options import known_options
+from gevent_epmd.program.check.report import unknown
+from gevent_epmd.program.options import known_options, read_options
 from support.forms import Source
 from support.paths import BUILT, ROOT, SOURCE
 from support.patience import LONG
@@ -112,6 +115,16 @@ def test_every_module_is_explained() -> None:
     assert {*re.findall(r"`(\w+\.py)`", "".join(told.values()))} <= files
 
 
+def test_functions_that_architecture_names_are_where_it_says() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\|[^|]+\| `([\w/]+)\.py` \| `([\w.]+)` \|$", text, re.MULTILINE)
+    assert len(rows) == text.partition("\n## The wings")[0].count(".py` |") > 15
+    for module, function in rows:
+        node: ast.AST = imports.parsed(imports.SOURCES[f"{imports.PACKAGE}.{module.replace('/', '.')}"])
+        for name in function.split("."):
+            [node] = [each for each in ast.iter_child_nodes(node) if getattr(each, "name", "") == name]
+
+
 def test_picture_shows_each_module_above_what_it_imports() -> None:
     known = {"a": {"c"}, "b": {"a"}, "c": set()}
     assert architecture.in_order(["a", "b", "c"], known) == ["b", "a", "c"]
@@ -133,6 +146,19 @@ def test_manual_reads_as_the_usage() -> None:
     for option in usage.options():
         heading = ", ".join(option.spellings) + (f" {option.value}" if option.value else "")
         assert f" {heading} {' '.join(option.text.split())}" in words
+
+
+def test_examples_of_the_manual() -> None:
+    """Each can be called; the check that accepts warnings accepts those that there are."""
+    text = MANUAL.read_text(encoding="utf-8").partition(".SH EXAMPLES\n")[2].replace("\\-", "-")
+    text = text.replace("$$", "1").replace(
+        "/etc/default/epmd", str(ROOT / "docs" / "examples" / "default-epmd")
+    )
+    examples = [shlex.split(line)[1:] for line in text.splitlines() if line.startswith("epmd ")]
+    assert len(examples) >= 10
+    for words in examples:
+        accepted = read_options(words, {}).accept
+        assert not unknown(accepted), words
 
 
 def bash(line: list[str], folder: Path) -> list[str]:

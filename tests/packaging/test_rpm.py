@@ -166,13 +166,52 @@ def test_without_erlang_and_what_others_have_put_there(root: Root) -> None:
     assert f"{place} was replaced by hand and stays, as does" in root.run("rpm -e gevent-epmd")
     root.run("rm $1; ln -s /usr/local/lib/gevent-epmd/current/epmd $1; mv $1.erlang $1.c-original", place)
     root.run("touch $1.gevent-epmd", place)
-    assert f"{place} was installed by scripts/install and stays" in put(root, "first")
+    how = "/usr/local/lib/gevent-epmd/install --uninstall --erlang /usr/lib64/erlang\n"
+    assert f"{place} was installed by scripts/install and stays; remove it with {how}" in put(root, "first")
     root.run("rm $1*; touch $1.c; mv $1.c $1", place)
     root.run("rpm -e --nodeps erlang-erts")
     assert not root.run("find / -xdev -maxdepth 3 -path /usr/lib64/erlang")
     assert leads_to_ours(root, "/usr/bin/epmd")
     root.run("rpm -e gevent-epmd")
     assert root.run("find /usr -xdev -name '*epmd*' -path '*bin*'") == ""
+
+
+#: Kills the script that calls it first.
+LN = """\
+mv /usr/bin/ln /usr/bin/ln.real
+cat >/usr/bin/ln <<'END'
+#!/bin/sh
+[ ! -e /root/first ] || { rm /root/first; kill -9 "$PPID"; }
+exec ln.real "$@"
+END
+chmod 755 /usr/bin/ln
+touch /root/first
+"""
+
+
+@pytest.mark.slow
+def test_scriptlet_that_is_killed_in_an_upgrade(root: Root) -> None:
+    """rpm goes on nevertheless, and removes the version before."""
+    put(root, "erlang-25.1")
+    put(root, "first")
+    root.run(LN)
+    assert "scriptlet failed" in put(root, "second")
+    check_taken(root, "13.1", "25.1")
+    assert root.run("ls /usr/lib/gevent-epmd").split() == ["9.9~rc1", "current"]
+
+
+@pytest.mark.slow
+def test_what_cannot_be_given_back_keeps_the_package(root: Root) -> None:
+    """There is an epmd, and a second removal is one."""
+    put(root, "erlang-25.1")
+    put(root, "first")
+    place = RUNTIME.format("13.1") + "/epmd"
+    root.run("mount --bind $1.erlang $1.erlang", place)
+    done = root.call("rpm -e gevent-epmd")
+    assert done.status == 1
+    assert f"gevent-epmd: {place} cannot be given back" in done.output
+    assert leads_to_ours(root, place)
+    root.run("$1 --version && umount $1.erlang && rpm -e gevent-epmd && rpm -V --nodeps erlang-erts", place)
 
 
 def test_what_it_needs(rpms: dict[str, Path]) -> None:
@@ -188,3 +227,5 @@ def test_what_it_needs(rpms: dict[str, Path]) -> None:
     assert not [name for name in files if re.search(r"systemd/system/epmd\.(service|socket)$", name)]
     scripts = run([real("rpm"), "-qp", "--scripts", "--filetriggers", str(rpms["first"])]).stdout.decode()
     assert not re.search(r"@\w+@|%%", scripts)
+    changes = run([real("rpm"), "-qp", "--changelog", str(rpms["first"])]).stdout.decode()
+    assert re.match(r"\* \w{3} \w{3} \d\d \d{4} .* - [\d.]+-1\n- ", changes)

@@ -40,7 +40,10 @@ mount --bind "$1"/programs /usr/local/bin
 mount --bind "$1" /run/outside
 mount -t tmpfs tmpfs /tmp
 mount -t tmpfs tmpfs /var/tmp
-exec env -i PATH="$PATH" container=test SYSTEMD_UNIT_PATH=/run/units "$2" --system --unit=check.service
+# Where administrators put drop-ins, and systemctl masks units.
+mount -t tmpfs tmpfs /etc/systemd/system
+exec env -i PATH="$PATH" container=test SYSTEMD_UNIT_PATH=/etc/systemd/system:/run/units \
+    "$2" --system --unit=check.service
 """
 #: What forks, and starts its epmd by itself, as releases do.
 RELEASE = """\
@@ -104,11 +107,14 @@ main=$(systemctl show epmd.service -p MainPID --value)
 : there is no process but the one that serves
 [ "$(cat "/sys/fs/cgroup/system.slice/epmd.service/cgroup.procs")" = "$main" ]
 [ "$(systemctl show epmd.service -p User --value)" = epmd ]
-! grep -q '^Uid:.0' "/proc/$main/status"
+if grep '^Uid:.0' "/proc/$main/status"; then false; fi
 
 : a node registers
 node a 'receive stop -> ok end.' &
 until epmd -names | grep 'name a at port'; do sleep 0.05; done
+
+: systemd keeps its connection, and one descriptor more
+until is epmd.service NFileDescriptorStore 2; do sleep 0.05; done
 
 : and is found, where the host has the name that Debian gives it
 host=$(hostname)
@@ -181,6 +187,9 @@ for erts in /usr/lib/erlang/erts-*/bin /usr/lib/erlang/bin; do
     mount --bind "$copy" "$erts"
 done
 c=$(readlink -f /usr/bin/epmd)
+cp -a /etc/default /run
+mount --bind /run/default /etc/default
+cp /run/outside/default-epmd /etc/default/epmd
 
 : a node registers with the epmd of C
 epmd -names
@@ -196,6 +205,11 @@ cp /run/outside/drop-ins/epmd.service.d/store.conf /run/units/epmd.service.d
 systemctl daemon-reload
 refused | grep -F 'starts another program, /usr/bin/epmd'
 
+: a reload does not end the epmd of C
+! systemctl reload epmd.service
+[ "$(serving)" = "$c" ]
+epmd -names | grep 'name a at port'
+
 : installed, this epmd takes the place of the epmd of C, and the node keeps its connection
 /run/outside/checkout/scripts/install --erlang /usr/lib/erlang
 case $(serving) in "$c"*) ;; *) exit 1 ;; esac
@@ -205,18 +219,25 @@ epmd -takeover -daemon 2>&1 | grep -F 'took over 1 node from process'
 case $(serving) in /usr/local/lib/gevent-epmd/*) ;; *) exit 1 ;; esac
 epmd -names | grep 'name a at port'
 
+: who may ask is read from its file, and by a reload again
+main=$(systemctl show epmd.service -p MainPID --value)
+grep -zx ERL_EPMD_ALLOW_FILE=/etc/default/epmd "/proc/$main/environ"
+systemctl reload epmd.service
+epmd -names | grep 'name a at port'
+is epmd.service MainPID "$main"
+
 : an upgrade of Erlang overwrites the link, which comes back without the checkout
-systemctl start gevent-epmd-keep.path
+systemctl start gevent-epmd-keep@usr-lib-erlang.path
 place=$(echo /usr/lib/erlang/erts-*/bin/epmd)
 cp -T "$place.c-original" /run/newer
 echo >>/run/newer
 cp -a -T --remove-destination /run/newer "$place"
 touch /usr/lib/erlang/bin/start.boot
 until [ -L "$place" ]; do sleep 0.05; done
-until systemctl is-active gevent-epmd-keep.service | grep -x inactive; do sleep 0.05; done
-is gevent-epmd-keep.service Result success
+until systemctl is-active gevent-epmd-keep@usr-lib-erlang.service | grep -x inactive; do sleep 0.05; done
+is gevent-epmd-keep@usr-lib-erlang.service Result success
 cmp "$place.c-original" /run/newer
-is gevent-epmd-keep.path ActiveState active
+is gevent-epmd-keep@usr-lib-erlang.path ActiveState active
 
 : it keeps it in every restart
 systemctl restart epmd.service
@@ -232,6 +253,133 @@ until_registered
 kill %1
 wait %1 || true
 """
+#: With the units of Debian: each remedy of `epmd -check` is followed as it is printed.
+ADVICE = """\
+is() { [ "$(systemctl show "$1" -p "$2" --value)" = "$3" ]; }
+look() { /usr/local/bin/epmd -check >/run/seen || true; cat /run/seen; }
+well() { look; if grep -e ^wrong -e ^warning /run/seen; then false; fi; }
+remedy() { look; grep -F -A1 "$1" /run/seen | grep -F -m 1 -e '->' >/run/remedy; cat /run/remedy; }
+commands() { grep -o '`[^`]*`' /run/remedy | tr -d '`'; }
+cure() { remedy "$1"; sh -e -c "$(commands | head -n 1)"; }
+heard() { [ "$(ss -ltnH 'sport = 4369' | awk '{print $4}' | sort | tr '\\n' ' ')" = "$1 " ]; }
+again() { systemctl daemon-reload; systemctl stop epmd.service epmd.socket; systemctl start epmd.socket; }
+drop_in() { mkdir -p "/run/units/$1.d"; printf "$3\\n" >"/run/units/$1.d/$2.conf"; }
+of_check=/etc/systemd/system/epmd
+drop_in epmd.service limit '[Unit]\\nStartLimitIntervalSec=0'
+again
+
+: C under a socket unit that listens on every address, then on one too few
+heard '*:4369'
+cure 'other hosts: may ask'
+well
+heard '127.0.0.1:4369 127.0.1.1:4369 [::1]:4369'
+mv $of_check.socket.d/zz-epmd-check.conf $of_check.socket.d/override.conf
+sed -i /127.0.1.1/d $of_check.socket.d/override.conf
+again
+cure 'no epmd answers at 127.0.1.1'
+well
+heard '127.0.0.1:4369 127.0.1.1:4369 [::1]:4369'
+sed -i /::1/d $of_check.socket.d/*.conf
+again
+cure '::1: nothing listens here'
+well
+
+: a unit that is masked
+systemctl stop epmd.service epmd.socket
+systemctl mask epmd.socket
+cure 'port 4369: no epmd answers'
+well
+
+: one that has failed too often
+drop_in epmd.service zz '[Unit]\\nStartLimitIntervalSec=1h\\n[Service]\\nExecStart=\\nExecStart=/bin/false'
+again
+until is epmd.socket ActiveState failed; do epmd -names || sleep 0.05; done
+rm /run/units/epmd.service.d/zz.conf
+systemctl daemon-reload
+cure 'port 4369: no epmd answers'
+well
+
+: one that is inactive
+systemctl stop epmd.service epmd.socket
+cure 'epmd.socket: is inactive'
+well
+
+: another unit has the port
+systemctl stop epmd.service epmd.socket
+printf '[Socket]\\nListenStream=127.0.0.1:4369\\nAccept=yes\\n' >/run/units/odd.socket
+printf '[Service]\\nExecStart=/bin/true\\n' >/run/units/odd@.service
+systemctl start odd.socket
+remedy 'port 4369: no epmd answers'
+sh -c "$(commands)" >/run/sockets
+grep -F 127.0.0.1:4369 /run/sockets | grep -F odd.socket
+systemctl stop odd.socket
+systemctl start epmd.socket
+well
+
+: this epmd on every address: its networks, and those of a cluster
+cp -r /run/gevent-epmd /run/old
+drop_in epmd.service zz '[Service]\\nExecStart=\\nExecStart=/run/old/epmd -systemd'
+rm $of_check.socket.d/*
+again
+cure 'other hosts: may ask'
+well
+grep -F 'if they are in 127.0.0.0/8;' /run/seen
+sed -i 's|127.0.0.0/8|&,10.0.0.0/8|' $of_check.service.d/*
+systemctl daemon-reload
+systemctl restart epmd.service
+well
+grep -F 'if they are in 127.0.0.0/8, 10.0.0.0/8;' /run/seen
+
+: a file that names everybody takes precedence over a drop-in
+echo ERL_EPMD_ALLOW=0.0.0.0/0 >/run/networks
+drop_in epmd.service file '[Service]\\nEnvironment=ERL_EPMD_ALLOW_FILE=/run/networks'
+systemctl daemon-reload
+systemctl restart epmd.service
+remedy 'other hosts: may ask'
+grep -F 'Set ERL_EPMD_ALLOW=127.0.0.0/8 in /run/networks' /run/remedy
+echo ERL_EPMD_ALLOW=127.0.0.0/8 >/run/networks
+sh -e -c "$(commands | head -n 1)"
+well
+
+: a variable that names everybody, then an option
+rm $of_check.service.d/*
+drop_in epmd.service file '[Service]\\nEnvironment=ERL_EPMD_ALLOW=0.0.0.0/0'
+systemctl daemon-reload
+systemctl restart epmd.service
+remedy 'other hosts: may ask'
+grep -F 'Set ERL_EPMD_ALLOW=127.0.0.0/8 where epmd.service sets it' /run/remedy
+sh -e -c "$(commands | head -n 1)" | grep 0.0.0.0/0
+sed -i 's|0.0.0.0/0|127.0.0.0/8|' /run/units/epmd.service.d/file.conf
+sh -e -c "$(commands | tail -n 1)"
+well
+drop_in epmd.service zz '[Service]\\nExecStart=\\nExecStart=/run/old/epmd -systemd -allow 0.0.0.0/0'
+systemctl daemon-reload
+systemctl restart epmd.service
+remedy 'other hosts: may ask'
+grep -F 'Set -allow 127.0.0.0/8 in ExecStart of epmd.service' /run/remedy
+sed -i 's|0.0.0.0/0|127.0.0.0/8|' /run/units/epmd.service.d/zz.conf
+systemctl daemon-reload
+systemctl restart epmd.service
+well
+
+: its file was replaced
+rm /run/old/epmd
+cp /run/gevent-epmd/epmd /run/old/epmd
+remedy 'was removed or replaced after its start'
+sh -e -c "$(commands | grep restart)"
+well
+
+: units of another name
+cp /run/units/epmd.socket /run/units/epmd@.socket
+cp /run/units/epmd.service /run/units/epmd@.service
+sed -i 's/epmd.socket/epmd@%i.socket/' /run/units/epmd@.service
+systemctl stop epmd.service epmd.socket
+systemctl daemon-reload
+systemctl start epmd@a.socket
+cure 'other hosts: may ask'
+well
+[ -f /etc/systemd/system/epmd@a.socket.d/zz-epmd-check.conf ]
+"""
 
 
 @pytest.fixture
@@ -246,7 +394,7 @@ def installed(tmp_path: Path) -> Path:
 
 def test_systemd_has_nothing_to_say_of_them(installed: Path) -> None:
     names = sorted(unit.name for unit in installed.iterdir())
-    assert names == ["epmd.service", "epmd.socket", "gevent-epmd-keep.path", "gevent-epmd-keep.service"]
+    assert names == ["epmd.service", "epmd.socket", "gevent-epmd-keep@.path", "gevent-epmd-keep@.service"]
     verify = [real("systemd-analyze"), "verify", "--man=no", *(str(installed / name) for name in names)]
     done = run(verify)
     assert (done.returncode, done.stdout + done.stderr) == (0, b"")
@@ -255,7 +403,11 @@ def test_systemd_has_nothing_to_say_of_them(installed: Path) -> None:
 def test_exposure() -> None:
     analyze = [real("systemd-analyze"), "security", "--offline=true", "--threshold=10", "--no-pager"]
     done = run([*analyze, str(UNITS / "epmd.service")])
-    assert done.returncode == 0, "more than 1.0 of 10.0: " + done.stdout.decode()[-200:]
+    said = done.stdout.decode()
+    assert done.returncode == 0, "more than 1.0 of 10.0: " + said[-200:]
+    told = re.search(r"exposure (\S+) of 10 \(systemd (\d+)\)", (ROOT / "docs" / "operators.md").read_text())
+    if f"systemd {told[2]} " in run([analyze[0], "--version"]).stdout.decode():
+        assert f"for epmd.service: {told[1]} " in said
 
 
 def test_docs_say_where_it_listens() -> None:
@@ -279,11 +431,21 @@ def test_hand_over_and_roll_back_with_the_units_of_debian(tmp_path: Path) -> Non
     for unit in ("epmd.service", "epmd.socket"):
         shutil.copy(DEBIAN / unit, tmp_path / "units")
     for kind in ("path", "service"):
-        text = (UNITS / f"gevent-epmd-keep.{kind}").read_text(encoding="utf-8")
-        (tmp_path / "units" / f"gevent-epmd-keep.{kind}").write_text(text.replace("sleep 10", "sleep 0.1"))
+        text = (UNITS / f"gevent-epmd-keep@.{kind}").read_text(encoding="utf-8")
+        (tmp_path / "units" / f"gevent-epmd-keep@.{kind}").write_text(text.replace("sleep 10", "sleep 0.1"))
     for name in ("scripts", "build"):
         shutil.copytree(ROOT / name, tmp_path / "checkout" / name)
     boot(tmp_path, "epmd.socket", HAND_OVER)
+
+
+@pytest.mark.slow
+def test_advice_of_check_is_followed(tmp_path: Path) -> None:
+    if not (DEBIAN / "epmd.service").exists():
+        pytest.skip("Debian's erlang-base is missing, which has these units")
+    (tmp_path / "units").mkdir()
+    for unit in ("epmd.service", "epmd.socket"):
+        shutil.copy(DEBIAN / unit, tmp_path / "units")
+    boot(tmp_path, "epmd.socket", ADVICE)
 
 
 @pytest.mark.slow
@@ -303,6 +465,7 @@ def boot(folder: Path, wants: str, checks: str) -> None:
         pytest.skip("a systemd of our own needs root")
     units, programs = folder / "units", folder / "programs"
     shutil.copytree(ROOT / "docs" / "examples" / "drop-ins", folder / "drop-ins")
+    shutil.copy(ROOT / "docs" / "examples" / "default-epmd", folder)
     programs.mkdir()
     shutil.copytree(Path(FOLDER).parent, folder / "gevent-epmd", symlinks=True)
     (programs / "epmd").symlink_to("/run/gevent-epmd/epmd")

@@ -15,7 +15,7 @@ _Row = tuple[str, str, str, str]
 _LIB = "lib/gevent_epmd"
 
 _PROTOCOL = "unit/test_protocol.py"
-_WIRE = "program/serving/test_wire.py: InProcess and whole"
+_WIRE = "program/serving/test_wire.py: InProcess"
 _LIFE = "program/serving/test_life.py: InProcess"
 _REGISTRY = "unit/test_registry.py"
 _TIMERS = "unit/test_timers.py"
@@ -263,8 +263,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "any name is registered",
-            "reason = request.refusal() or self._obstacle(request.name)",
-            "reason = self._obstacle(request.name)",
+            "if reason := request.refusal():",
+            "if reason := None:",
             f"{_WIRE} and letters",
         ),
         (
@@ -301,8 +301,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "who may register may also KILL",
-            "return tag == wire.ALIVE2_REQ and is_in(",
-            "return is_in(",
+            "if tag == wire.ALIVE2_REQ and not allowed:",
+            "if not allowed:",
             "program/command/test_own_options.py: allow_register and InProcess",
         ),
         (
@@ -449,7 +449,7 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "a node that restarts quickly is refused",
-            "        if owner is not None:\n            self._unreg_if_gone(owner)\n",
+            "        if owner := self.registry.find(request.name):\n            self._unreg_if_gone(owner)\n",
             "",
             f"{_MAPPER}: has_gone",
         ),
@@ -711,14 +711,14 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "-d does not name each request",
-            'self._log.say(1, f"** got {title}")',
-            'self._log.say(2, f"** got {title}")',
+            'self.log.say(1, f"** got {title}")',
+            'self.log.say(2, f"** got {title}")',
             "program/serving/test_log.py: test_levels and Source and 1",
         ),
         (
             "a complaint does not say whose",
-            'self._log.complain(f"{kind} from %s", *details, peer)',
-            "self._log.complain(kind, *details)",
+            'self.log.complain(f"{kind} from %s", *details, peer)',
+            "self.log.complain(kind, *details)",
             "program/serving/test_log.py: ends_with_the_peer",
         ),
     ],
@@ -969,26 +969,26 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "metrics are written by root alone",
-            "        events.losing_rights()\n",
-            "        events.losing_rights()\n        reporter.start()\n",
+            "            events.log.hold_terminal()\n",
+            "            events.log.hold_terminal()\n            self._reporter.start()\n",
             "program/process/test_metrics.py: user_must and Source",
         ),
         (
             "it tells a systemd that waits for another service",
-            "if options.systemd and not",
+            "if self._options.systemd and not",
             "if True and not",
             "program/process/test_systemd.py: nothing_is_said and source",
         ),
         (
             "it serves systemd's sockets as its own",
-            "shared=options.systemd",
+            "shared=self._options.systemd",
             "shared=False",
             "program/process/test_systemd.py: end_leaves_the_sockets",
         ),
         (
             "the port file stays",
-            "        at_end.add(partial(_remove, file, events))\n",
-            "        pass\n",
+            "            at_end.add(partial(file.remove_or_tell, events.file_failed))\n",
+            "            pass\n",
             f"{_OWN} and any_port and KILL",
         ),
         (
@@ -1110,8 +1110,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "the file of a successor is removed",
-            "return os.path.samestat(os.lstat(",
-            "return True or os.path.samestat(os.lstat(",
+            "if os.path.samestat(os.lstat(",
+            "if True or os.path.samestat(os.lstat(",
             "unit/test_files.py: other_files",
         ),
         (
@@ -1332,6 +1332,12 @@ _TABLES: dict[str, list[_Row]] = {
             "if not owner.path:",
             "unit/test_findings.py: test_situation",
         ),
+        (
+            "-check warns of a node that has the name it advised",
+            "if any(host == last.host or",
+            "if any(",
+            "unit/test_findings.py: test_situation",
+        ),
     ],
     f"{_LIB}/program/check/advice.py": [
         (
@@ -1352,6 +1358,24 @@ _TABLES: dict[str, list[_Row]] = {
             "if False]",
             "unit/test_findings.py: test_situation",
         ),
+        (
+            "one drop-in for a socket unit undoes the one before",
+            "[*_listens_on(sight), at]",
+            "[at]",
+            "unit/test_findings.py: test_situation",
+        ),
+        (
+            "-check advises units that this host does not have",
+            '(process.unit if process else "") or',
+            "",
+            "unit/test_findings.py: test_situation",
+        ),
+        (
+            "-check advises a drop-in over which a file takes precedence",
+            'environ.get("ERL_EPMD_ALLOW_FILE", "")',
+            '""',
+            "unit/test_findings.py: test_situation",
+        ),
     ],
     f"{_LIB}/program/check/evidence.py": [
         (
@@ -1365,6 +1389,12 @@ _TABLES: dict[str, list[_Row]] = {
             "if number not in (0, port)}",
             "if number == port}",
             "program/check/test_situations.py: test_situation and epmd_at_another_port",
+        ),
+        (
+            "-check does not see an epmd in another network namespace",
+            'if network in ("", procfs.network_of(os.getpid())):',
+            "if network:",
+            "program/check/test_situations.py: test_cure and forwarded_port",
         ),
         (
             "-check does not see that erl was upgraded",
@@ -1401,6 +1431,12 @@ _TABLES: dict[str, list[_Row]] = {
             "places = places[: _MOST_ADDRESSES - len(self.answers)]",
             "pass",
             "program/check/test_situations.py: test_situation and many_own_addresses",
+        ),
+        (
+            "-check takes many descriptors of an epmd at a time",
+            "room = most - used",
+            "room = most",
+            "unit/test_findings.py: same_time",
         ),
     ],
     f"{_LIB}/program/check/probe.py": [
@@ -1586,8 +1622,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "a mapper listens at more addresses than it may",
-            "some = sorted(own.difference(LOOPBACK))[: MAX_LISTEN_SOCKETS - len(LOOPBACK)]",
-            "some = sorted(own.difference(LOOPBACK))[:MAX_LISTEN_SOCKETS]",
+            "return sorted(own)[: MAX_LISTEN_SOCKETS - len(LOOPBACK)]",
+            "return sorted(own)[:MAX_LISTEN_SOCKETS]",
             "program/library/test_plugin.py: more_addresses",
         ),
     ],
@@ -1627,6 +1663,20 @@ _TABLES: dict[str, list[_Row]] = {
             'put_link() { remove "$2.gevent-new" && ln -s -T -- "$1" "$2.gevent-new" && mv',
             'put_link() { remove "$2.gevent-new" && ln -s -T -- "$1" "$2.gevent-new" && rm -f -- "$2" && mv',
             f"{_INSTALL}: killed_at_any_step and upgrade",
+        ),
+    ],
+    "build/package/functions": [
+        (
+            "root is shown what a user has chosen",
+            'elif is_plain "$words"; then',
+            "elif :; then",
+            "packaging/test_package.py: root_copies",
+        ),
+        (
+            "a user's program is taken for an epmd",
+            'esac || [ "$(stat -c %u "$process" 2>/dev/null)" = 0 ] || continue',
+            "esac || true",
+            "packaging/test_package.py: root_copies",
         ),
     ],
     "scripts/install": [
@@ -1674,7 +1724,7 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "the same root twice is two places",
-            '[ "$known" != "${folder%/}/epmd" ] || return 0',
+            '[ "$known" != "${1%/}/epmd" ] || return 0',
             "true",
             f"{_INSTALL}: ways_to_name_a_root",
         ),
@@ -1695,6 +1745,12 @@ _TABLES: dict[str, list[_Row]] = {
             'flock "$lock" || die "$1: cannot be locked"',
             "true",
             f"{_INSTALL}: two_at_once",
+        ),
+        (
+            "something is put into a folder that is not locked",
+            '[ "$1" -ef "/dev/fd/$2" ]',
+            "true",
+            f"{_INSTALL}: replaced_meanwhile and list",
         ),
         (
             "an upgrade removes what processes may just be starting from",

@@ -56,7 +56,7 @@ def slow_readers(form: Form, scale: Scale) -> Figures:
 @scene("clients who do not read 1 MB of names, of which one changes between them", network=True)
 def readers_of_a_changing_listing(form: Form, scale: Scale) -> Figures:
     """The measure is what as many readers of one listing take, which does not change."""
-    count, most = scale.of(300, 150), 64 * 1024
+    count, most = scale.of(300, 90), 64 * 1024
     with contextlib.ExitStack() as stack:
         neighbour = stack.enter_context(contextlib.closing(Neighbour()))
         server = stack.enter_context(form())

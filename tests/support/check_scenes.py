@@ -241,6 +241,15 @@ def from_another_host_in_vain(form) -> None:
                 seen = check(form.command, server.port, "-host", HERE_V4)
                 assert seen.codes("address") == {}
                 assert seen.codes("epmd") == {f"port {server.port}": ("wrong", code)}
+            advice = seen.about("epmd")["to_do"]
+            if code == "refused":
+                assert advice.startswith(f"Run `epmd -check` on {HERE_V4}: ")
+                with form(*options) as server:
+                    assert check(form.command, server.port).about("exposure")["code"] == "loopback"
+            else:
+                assert advice.startswith("If it is an epmd with -allow, add this host")
+                with form("-allow", f"10.99.0.0/16,{THERE_V4}") as server, neighbour.inside():
+                    assert check(form.command, server.port, "-host", HERE_V4).status == 0
         forward_packets()
         with neighbour.inside():
             # No host has the first address; the router has no route to the second one.

@@ -39,7 +39,7 @@ _NODE = """
 import os, socket, sys, time
 listening, registered, epmd = map(int, sys.argv[1:4])
 if listening:
-    own = socket.create_server(("", listening))
+    own = socket.create_server((os.environ.get("NODE_AT", ""), listening))
 if registered:
     held = socket.create_connection(("127.0.0.1", epmd))
     packet = b"x" + registered.to_bytes(2, "big") + b"M\\0\\0\\6\\0\\5\\0\\1x\\0\\0"
@@ -51,16 +51,17 @@ time.sleep(600)
 
 
 @contextlib.contextmanager
-def program(listens: int, registers: int, epmd: int, *more: str):
-    """Such a process, once it is ready."""
+def program(listens: int, registers: int, epmd: int, *more: str, at: str = ""):
+    """Such a process, once it is ready; it listens at this address, or at all."""
     ready = Path(f"/run/ready-{listens}-{registers}")
     command = [sys.executable, "-c", _NODE, f"{listens}", f"{registers}", f"{epmd}", f"{ready}", *more]
-    with subprocess.Popen(command, env=clean_environment()) as process:
+    with subprocess.Popen(command, env=clean_environment(NODE_AT=at)) as process:
         try:
             wait_until(ready.exists, "the node")
             yield process
         finally:
             process.kill()
+            ready.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -390,14 +391,16 @@ def epmd_at_another_port(form) -> None:
 
 def names_of_cs_program(form) -> None:
     """Those that our package and scripts/install give it."""
+    original = Path(os.path.realpath(real(C.command[0])))
+    erts = original.parents[1].name
     for name in ("epmd.erlang", "epmd.c-original"):
-        copy = Path("/run/erts-13.1.5/bin") / name
+        copy = Path("/run", erts, "bin", name)
         copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(os.path.realpath(real(C.command[0])), copy)
+        shutil.copy(original, copy)
         with started([str(copy)]) as process:
             found = check(form.command, DEFAULT_PORT).about("process", f"process {process.pid}")
             assert found["code"] == "c"
-            assert "OTP 25 (ERTS 13.1.5)" in found["seen"]
+            assert f"OTP {otp_of(str(original))} (ERTS {erts.removeprefix('erts-')})" in found["seen"]
 
 
 # --- systemd, Erlang, and how full it is ---
@@ -470,18 +473,19 @@ def full_epmd(form) -> None:
 
 
 class _Dns(socketserver.BaseRequestHandler):
-    """Gives each name an address, and another name each time."""
+    """Gives each name an address, and another name each time, until it is corrected."""
 
     asked = 0
+    is_correct = False
 
     def handle(self) -> None:
         query, sock = self.request
         type(self).asked += 1
+        number = 0 if self.is_correct else self.asked
         end = query.index(b"\0", 12) + 5
         question = query[12:end]
         target = (
-            b"".join(bytes((len(part),)) + part for part in (b"n%d" % self.asked, b"endless", b"example"))
-            + b"\0"
+            b"".join(bytes((len(part),)) + part for part in (b"n%d" % number, b"endless", b"example")) + b"\0"
         )
         cname = b"\xc0\x0c\0\5\0\1\0\0\0\1" + len(target).to_bytes(2, "big") + target
         records, count = cname, 1
@@ -499,9 +503,12 @@ def canonical_names_without_end(form) -> None:
     with socketserver.ThreadingUDPServer(("127.0.0.1", 53), _Dns) as dns, form() as server:
         threading.Thread(target=dns.serve_forever, daemon=True).start()
         seen = check(form.command, server.port)
+        assert ("name", "late") in codes_of(seen)
+        assert 0 < _Dns.asked < 60
+        assert seen.about("name", "canonical names")["to_do"].startswith("Correct the DNS")
+        _Dns.is_correct = True
+        assert ("name", "late") not in codes_of(check(form.command, server.port))
         dns.shutdown()
-    assert ("name", "late") in codes_of(seen)
-    assert 0 < _Dns.asked < 60
 
 
 def many_own_addresses(form) -> None:

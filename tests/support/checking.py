@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from typing import Any, NamedTuple
 
 from gevent_epmd.program.check.finding import CODES
-from support.paths import TESTS
+from support.paths import C_EPMD, TESTS
 from support.programs import run
 from support.scenes import run_apart
 
@@ -43,6 +44,7 @@ class Checked(NamedTuple):
 
 def check(command: list[str], port: int, *options: str, **how) -> Checked:
     """Call -check; its output must be sound, whatever it finds."""
+    how["environ"] = {"PATH": _path_with_erl_of_c()} | how.get("environ", {})
     done = run([*command, "-port", str(port), *options, "-json", "-check"], **how)
     assert done.stderr == b"", done.stderr.decode()
     assert done.stdout.decode().removesuffix("\n").isprintable()
@@ -56,6 +58,15 @@ def check(command: list[str], port: int, *options: str, **how) -> Checked:
         assert "\n" not in finding["seen"] + finding["to_do"]
     assert done.returncode == any(finding["state"] == "wrong" for finding in found["findings"])
     return Checked(done.returncode, found["findings"], found)
+
+
+def _path_with_erl_of_c() -> str:
+    """PATH, with the `erl` that starts the C epmd of these tests: where they meet another one than that of
+    the host's erl, a hand-over would be due each time. What a scene puts into /run/bin comes first."""
+    folders = os.environ["PATH"].split(":")
+    at = folders.index("/run/bin") + 1 if "/run/bin" in folders else 0
+    beside = f"{os.path.realpath(shutil.which(C_EPMD) or C_EPMD)}/../../../bin"
+    return ":".join([*folders[:at], os.path.normpath(beside), *folders[at:]])
 
 
 def run_in_a_box(module: str, scene, form, hosts: str, network: str = "plain") -> None:

@@ -17,6 +17,8 @@ from support.programs import clean_environment, content, real
 #: Where scripts/test unpacks Common Test and rebar3, if the system does not have them.
 _UNPACKED = ROOT / ".scratch" / "common-test" / "usr"
 
+#: Half of what a node takes: by default each has threads that wait for work in a loop, for each processor.
+FRUGAL = {"ERL_AFLAGS": "+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none"}
 #: Reads an expression a line, and says what it is worth.
 LOOP = """
 F = fun F() -> case io:get_line('') of
@@ -43,7 +45,7 @@ class Node:
             stdin=subprocess.PIPE,
             stdout=self._output,
             stderr=subprocess.STDOUT,
-            env=clean_environment(**environ),
+            env=clean_environment(**FRUGAL | environ),
             start_new_session=True,
             text=True,
         )

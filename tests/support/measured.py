@@ -1,4 +1,4 @@
-"""Whether coverage has lost the data of a process: `python -m support.measured FOLDER`.
+"""Measuring coverage, and whether the data of a process is lost: `python -m support.measured FOLDER`.
 
 A process that is killed while it writes its data leaves a file without any. `coverage combine` ignores it,
 and the report would lack lines that were run.
@@ -9,8 +9,28 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from support.paths import ROOT
+
+
+def measure() -> Callable[[], None]:
+    """Measure this process from now on, and those that it starts.  Returns what ends it and writes the data.
+
+    pytest calls this when it has collected the tests, because that takes three times as long under coverage.
+    So a process that a test starts must run what modules do when they are imported.
+    """
+    import coverage
+
+    measuring = coverage.Coverage(config_file=str(ROOT / "pyproject.toml"))
+    measuring.start()
+
+    def end() -> None:
+        measuring.stop()
+        measuring.save()
+
+    return end
 
 
 def lost(folder: Path) -> Iterator[str]:

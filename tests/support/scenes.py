@@ -19,6 +19,7 @@ from support.activation import DualStack
 from support.erlang import Node
 from support.firewall import blocked_port
 from support.forms import FORMS, Process
+from support.markdown import blocks
 from support.neighbour import HERE_V4, HERE_V6, THERE_V4, THERE_V6, Neighbour, forward_packets
 from support.paths import ROOT, TESTS
 from support.patience import IN_VAIN, PATIENCE, wait_until
@@ -475,6 +476,35 @@ def firewall_admits_the_cluster_only(form) -> None:
                 with neighbour.inside():
                     assert reaches(own, server.port, PATIENCE if cluster else IN_VAIN) == cluster, own
             assert answers(server.port)
+
+
+def firewall_bans(form) -> None:
+    """The same, as docs/monitoring.md bans whoever sends rubbish, and nobody else."""
+    rules = (ROOT / "docs" / "examples" / "firewall.nft").read_text(encoding="utf-8")
+    (ban,) = (block.text for block in blocks(ROOT / "docs" / "monitoring.md") if "nft add" in block.text)
+    with (
+        form() as server,
+        contextlib.closing(Neighbour()) as neighbour,
+        contextlib.closing(Neighbour(79)) as other,
+    ):
+        name = node("got garbage  from 10.79.0.2:1 (and")
+        nft = ["nft", rules.replace("4369", str(server.port))]
+        assert run([real(nft[0]), nft[1]]).returncode == 0
+        with neighbour.inside():
+            ask(server.port, b"?", HERE_V4)
+            with Peer(server.port, HERE_V6) as peer:
+                peer.send(b"GET / HTTP/1.0\r\n\r\n")
+                assert peer.read_all() == b""
+        with register(server.port, name)[0], Peer(server.port) as peer:
+            assert try_to_register(peer, name)[1] == 1
+        # As the journal has it, without the time.
+        lines = re.sub("^epmd: .{24}: ", "", server.log().replace("\r", ""), flags=re.MULTILINE)
+        script = f'journalctl() {{ printf "%s" "$lines"; }}\n{ban}'
+        assert run(["bash", "-e", "-o", "pipefail", "-c", script], environ={"lines": lines}).returncode == 0
+        with neighbour.inside():
+            assert not any(reaches(own, server.port, IN_VAIN) for own in (HERE_V4, HERE_V6))
+        with other.inside():
+            assert reaches(other.here_v4, server.port, PATIENCE)
 
 
 def reaches(host: str, port: int, patience: float) -> bool:

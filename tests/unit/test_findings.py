@@ -9,7 +9,7 @@ from gevent_epmd.program.check import report
 from gevent_epmd.program.check.evidence import Installed
 from gevent_epmd.program.check.finding import CODES, OK, WARNING, WRONG, Finding
 from gevent_epmd.program.check.findings import findings, status
-from gevent_epmd.program.check.look import Node, Sight
+from gevent_epmd.program.check.look import Node, Sight, askers
 from gevent_epmd.program.check.probe import (
     ABSENT,
     ANSWERS,
@@ -28,8 +28,6 @@ from gevent_epmd.program.options import Options
 from gevent_epmd.program.process.procfs import OTHER, OURS, C, Listener, Process, Program
 from gevent_epmd.server.networks import read_network
 from gevent_epmd.server.settings import Settings
-
-pytestmark = pytest.mark.measured
 
 V4, V6, HERE, DEBIAN = place("127.0.0.1"), place("::1"), place("10.0.0.5"), place("127.0.1.1")
 ELSEWHERE = place("192.0.2.1")
@@ -63,12 +61,14 @@ def with_node(node: Node, sight: Sight = WELL) -> tuple[str, str]:
     return codes(sight._replace(nodes=(node,)), "node")[node.name]
 
 
+@pytest.mark.measured
 def test_all_is_well() -> None:
     assert status(findings(WELL)) == 0
     assert {(f.topic, f.subject) for f in findings(WELL) if f.state != OK} == {("exposure", "other hosts")}
     assert all(f.state == OK for f in findings(AFAR))
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("sight", [WELL, AFAR], ids=["here", "afar"])
 @pytest.mark.parametrize("code", [REFUSED, TIMEOUT, UNREACHABLE, MUTE, CLOSED, STRANGER])
 def test_no_epmd(sight: Sight, code: str) -> None:
@@ -88,6 +88,7 @@ def test_worst_of_the_addresses_is_told() -> None:
     assert codes(mixed, "address") == {"10.0.0.5": (WRONG, MUTE)}
 
 
+@pytest.mark.measured
 def test_epmd_of_another_host_is_not_taken_for_the_own_one() -> None:
     """The own name is another host's, and there an epmd answers."""
     nobody = dict.fromkeys(WELL.answers, NOBODY)
@@ -97,6 +98,7 @@ def test_epmd_of_another_host_is_not_taken_for_the_own_one() -> None:
     assert codes(seen, "address") == {}
 
 
+@pytest.mark.measured
 def test_mute_program_that_is_no_epmd_is_not_to_be_continued() -> None:
     mute = WELL._replace(answers=dict.fromkeys(WELL.answers, Answer(MUTE, "mute")), nodes=())
     for kind, state, advice in (
@@ -107,10 +109,12 @@ def test_mute_program_that_is_no_epmd_is_not_to_be_continued() -> None:
         assert advice in findings(mute._replace(processes=(process(kind=kind, state=state),)))[0].to_do
 
 
+@pytest.mark.measured
 def test_process_that_is_missing() -> None:
     assert findings(WELL._replace(answers={}, nodes=(), names={}, listeners=[], processes=())) == []
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("where", "answer", "expected"),
     [
@@ -129,6 +133,7 @@ def test_address_of_this_host(where, answer: Answer, expected) -> None:
     assert codes(seen, "address").get(where.host) == expected
 
 
+@pytest.mark.measured
 def test_address_of_another_host() -> None:
     """Nodes take the first IPv4 address."""
     names = {"box": Found((place("fd00::5"), HERE, ELSEWHERE))}
@@ -144,6 +149,7 @@ def test_address_of_another_host() -> None:
         assert tuple(state for state, _ in codes(seen, "address").values()) == expected
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("found", "answer", "expected", "advice"),
     [
@@ -177,6 +183,7 @@ def test_own_name_where_there_is_no_epmd() -> None:
     assert codes(foreign, "name") == {"box": (WARNING, "foreign")}
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("node", "here", "afar"),
     [
@@ -202,12 +209,14 @@ def test_node(node: Node, here: tuple[str, str] | None, afar: tuple[str, str] | 
     assert afar is None or with_node(node, AFAR) == afar
 
 
+@pytest.mark.measured
 def test_without_proc_no_node_is_called_dead() -> None:
     """It may listen on an address that is not known."""
     refused = Node("a", 9100, ((HERE, NOBODY),), 9100)
     assert with_node(refused, WELL._replace(listeners=None)) == (WRONG, REFUSED)
 
 
+@pytest.mark.measured
 def test_who_holds_the_name_of_a_dead_node_is_named() -> None:
     both = (Program(8, "/usr/bin/x"), Program(9, "/usr/bin/x"))
     for holders, advice in (
@@ -224,6 +233,7 @@ def process(**different) -> Process:
     return WELL.processes[0]._replace(**different)
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("processes", "expected"),
     [
@@ -245,10 +255,31 @@ def test_process(processes: tuple[Process, ...], expected: dict[str, tuple[str, 
     assert codes(WELL._replace(processes=processes), "process") == expected
 
 
+@pytest.mark.parametrize(
+    ("kind", "descriptors", "nodes", "most"),
+    [
+        (C, (10, 20000), 3, 16),
+        (C, (1000, 20000), 995, 6),
+        (C, (1021, 20000), 1016, 1),
+        (C, (62, 64), 57, 1),
+        (OURS, (1000, 20000), 990, 16),
+        (OURS, (1000, 1024), 990, 6),
+        (C, (None, None), 900, 16),
+        (C, (None, None), 1012, 1),
+        (C, (None, 1024), 990, 2),
+    ],
+)
+def test_how_many_ask_at_the_same_time(kind: str, descriptors: tuple, nodes: int, most: int) -> None:
+    """A check must not take the last descriptors of an epmd."""
+    assert askers(WELL._replace(processes=(process(kind=kind, descriptors=descriptors),)), nodes) == most
+    assert askers(AFAR, 1012) == 1
+
+
 def options(**different) -> tuple[Process]:
     return (process(kind=OURS, options=Options(settings=Settings(**different))),)
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("different", "expected"),
     [
@@ -268,6 +299,7 @@ def test_exposure(different: dict, expected: tuple[str, str]) -> None:
     assert codes(WELL._replace(**different), "exposure") == {"other hosts": expected}
 
 
+@pytest.mark.measured
 def test_exposure_to_users_of_this_host() -> None:
     assert codes(WELL._replace(processes=options(relaxed=True)), "exposure") == {
         "other hosts": (WARNING, "open"),
@@ -275,6 +307,7 @@ def test_exposure_to_users_of_this_host() -> None:
     }
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("allow", [None, (read_network("10.0.0.0/8"),)])
 def test_exposure_to_nodes_of_other_hosts(allow: tuple | None) -> None:
     register = (read_network("172.17.0.0/16"),)
@@ -445,7 +478,7 @@ SITUATIONS: dict[str, tuple[Sight, tuple[str, str, str, str], list[str], list[st
     "the name leads elsewhere": (
         here(
             nodes=(FINE_NODE._replace(owners=(Program(9, BEAM, line=("beam", "-name", "a@x")),)),),
-            leads={"x": False},
+            leads={"x": ELSEWHERE},
         ),
         ("node", "a", WARNING, "host"),
         ["x is not this host"],
@@ -556,6 +589,169 @@ SITUATIONS: dict[str, tuple[Sight, tuple[str, str, str, str], list[str], list[st
         ("address", "10.0.0.5", WRONG, CLOSED),
         ["-allow"],
         ["End"],
+    ),
+    # Advice that was followed, and did not help
+    "a firewall is not seen": (
+        here(),
+        ("exposure", "other hosts", WARNING, "open"),
+        ["then use `epmd -check -accept open`"],
+        [],
+    ),
+    "networks that may register stay": (
+        here(processes=options(allow_register=(read_network("10.0.0.0/8"),))),
+        ("exposure", "nodes on other hosts", WARNING, "register"),
+        ["then use `epmd -check -accept register`"],
+        [],
+    ),
+    "a socket unit has lacked another address before": (
+        here(
+            processes=(C_ACTIVATED,),
+            listeners=[Listener("127.0.0.1", 0, 1), Listener("127.0.1.1", 0, 2)],
+            answers={V4: UP, DEBIAN: UP, HERE: NOBODY},
+        ),
+        ("name", "box", WRONG, REFUSED),
+        [
+            "ListenStream=\\nListenStream=127.0.0.1:4369\\nListenStream=127.0.1.1:4369\\nListenStream=10.0.0.5:4369"
+        ],
+        [],
+    ),
+    "units of another name": (
+        here(processes=(C_ACTIVATED._replace(unit="epmd@0.0.0.0.service"),), names=ON_LOOPBACK[0]),
+        ("exposure", "other hosts", WARNING, "open"),
+        ["/system/epmd@0.0.0.0.socket.d ", "systemctl stop epmd@0.0.0.0.service epmd@0.0.0.0.socket && "],
+        ["epmd.socket", "epmd.service"],
+    ),
+    "a unit whose name a shell would read": (
+        here(
+            processes=(C_ACTIVATED._replace(unit=r"my\x2depmd.service", is_deleted=True),),
+            names=ON_LOOPBACK[0],
+        ),
+        ("process", "process 7", WARNING, "outdated"),
+        [r"systemctl restart 'my\x2depmd.service'"],
+        [],
+    ),
+    "a file has its -allow": (
+        here(
+            processes=(
+                OURS_ACTIVATED._replace(
+                    environ=(("ERL_EPMD_ALLOW_FILE", "/etc/default/epmd"),),
+                    options=Options(settings=Settings(allow=(read_network("0.0.0.0/0"),))),
+                ),
+            )
+        ),
+        ("exposure", "other hosts", WARNING, "open"),
+        ["Set ERL_EPMD_ALLOW=127.0.0.0/8 in /etc/default/epmd", "--signal=HUP epmd.service"],
+        ["zz-epmd-check"],
+    ),
+    "a variable has its -allow": (
+        here(
+            processes=(
+                OURS_ACTIVATED._replace(
+                    environ=(("ERL_EPMD_ALLOW", "0.0.0.0/0"),),
+                    options=Options(settings=Settings(allow=(read_network("0.0.0.0/0"),))),
+                ),
+            )
+        ),
+        ("exposure", "other hosts", WARNING, "open"),
+        ["where epmd.service sets it", "systemctl cat epmd.service"],
+        ["zz-epmd-check"],
+    ),
+    "its command line has its -allow": (
+        here(
+            processes=(
+                OURS_ACTIVATED._replace(
+                    line=("epmd", "-systemd", "-allow", "0.0.0.0/0"),
+                    options=Options(settings=Settings(allow=(read_network("0.0.0.0/0"),))),
+                ),
+            )
+        ),
+        ("exposure", "other hosts", WARNING, "open"),
+        ["Set -allow 127.0.0.0/8 in ExecStart of epmd.service"],
+        ["zz-epmd-check"],
+    ),
+    "::1 is missing under a socket unit": (
+        here(processes=(C_ACTIVATED,), listeners=[Listener("127.0.0.1", 0, 1)], answers={V4: UP, V6: NOBODY}),
+        ("address", "::1", WARNING, REFUSED),
+        ["ListenStream=127.0.0.1:4369\\nListenStream=[::1]:4369"],
+        [],
+    ),
+    "a node is named for its address": (
+        here(
+            nodes=(
+                Node(
+                    "a",
+                    9100,
+                    ((HERE, NOBODY), (V4, ACCEPTS)),
+                    owners=(Program(9, BEAM, line=("beam", "-name", "a@127.0.0.1")),),
+                ),
+            )
+        ),
+        ("node", "a", OK, ANSWERS),
+        [],
+        ["Name it"],
+    ),
+    "a node is named for localhost": (
+        here(
+            nodes=(
+                Node(
+                    "a",
+                    9100,
+                    ((HERE, NOBODY), (V4, ACCEPTS)),
+                    owners=(Program(9, BEAM, line=("beam", "-sname", "a@localhost")),),
+                ),
+            ),
+            leads={"localhost": V4},
+            own=WELL.own | {V4},
+        ),
+        ("node", "a", OK, ANSWERS),
+        [],
+        ["Name it"],
+    ),
+    # Confused operators, and attackers
+    "a stranger lists a node that lives as dead": (
+        here(
+            processes=(process(kind=OTHER, path="/home/bob/x"),),
+            nodes=(REFUSED_NODE._replace(holders=(Program(8, BEAM, "rabbitmq"),)),),
+        ),
+        ("node", "a", WRONG, "dead"),
+        ["Check process 7 (/home/bob/x) first"],
+        ["End process"],
+    ),
+    "an epmd in another network namespace": (
+        here(
+            answers=NOBODY_ANYWHERE,
+            nodes=(),
+            processes=(),
+            listeners=[],
+            apart=(Program(8, user="bob", line=("epmd", "-daemon")),),
+        ),
+        ("process", "process 8", WARNING, "other_network"),
+        ["user bob, epmd -daemon", "`nsenter -t 8 -n epmd -check`"],
+        [],
+    ),
+    "a name that no host can have": (
+        here(names={"(none)": Found(problem="Name or service not known")}),
+        ("name", "(none)", WARNING, "nxdomain"),
+        ["not a valid host name", "Give the host a valid name"],
+        ["`127.0.1.1 (none)`"],
+    ),
+    "a control character in the host's name": (
+        here(names={"b\x1b[2J": Found(problem="Name or service not known")}),
+        ("name", "b\x1b[2J", WARNING, "nxdomain"),
+        ["Give the host a valid name"],
+        [],
+    ),
+    "-host with a node's name": (
+        AFAR._replace(names={"a@db": Found(problem="Name or service not known")}, answers={}, nodes=()),
+        ("name", "a@db", WRONG, "nxdomain"),
+        ["without brackets, port and node name"],
+        ["/etc/hosts"],
+    ),
+    "another program on another host": (
+        AFAR._replace(answers={HERE: Answer(STRANGER, "odd")}, nodes=()),
+        ("epmd", "port 4369", WRONG, STRANGER),
+        ["Run `epmd -port 4369 -check` on box"],
+        ["End "],
     ),
     # What has the port, and does not answer
     "the culprit has the port": (
@@ -742,6 +938,7 @@ SITUATIONS: dict[str, tuple[Sight, tuple[str, str, str, str], list[str], list[st
 }
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_situation(situation: str) -> None:
     sight, (topic, subject, state, code), must, must_not = SITUATIONS[situation]
@@ -754,6 +951,7 @@ def test_situation(situation: str) -> None:
     assert [words for words in must_not if words in said] == [], said
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_every_situation_is_told_in_words_of_the_table(situation: str) -> None:
     sight, *_ = SITUATIONS[situation]
@@ -772,6 +970,7 @@ def test_every_situation_is_told_in_words_of_the_table(situation: str) -> None:
     assert report.nagios(sight, found, 0.1)[1].count("\n") == 1
 
 
+@pytest.mark.measured
 def test_warning_that_is_accepted() -> None:
     (one,) = (f for f in findings(WELL, ["open"]) if f.code == "open")
     assert (one.state, one.accepted) == (OK, True)

@@ -36,9 +36,9 @@ MAY_IMPORT = {
 #: The modules without I/O, and all that they may import besides the ground.
 WITHOUT_IO = {
     f"{PACKAGE}.wire": {"__future__"},
-    f"{PACKAGE}.protocol": {"__future__", "struct", "typing"},
+    f"{PACKAGE}.protocol": {"__future__", "collections.abc", "struct", "typing"},
     f"{PACKAGE}.conventions": {"__future__", "collections.abc"},
-    f"{PACKAGE}.records": {"__future__", "collections"},
+    f"{PACKAGE}.records": {"__future__", "collections", "typing"},
     f"{PACKAGE}.server.registry": {"__future__", "collections.abc", "time", "typing"},
 }
 #: What embeds a mapper also asks it.

@@ -10,8 +10,6 @@ from gevent_epmd import PortMapper
 from gevent_epmd.program.options import ValueProblem, read_options
 from gevent_epmd.server.networks import is_in, peer_name, plain_host, read_network
 
-pytestmark = pytest.mark.measured
-
 
 @pytest.mark.parametrize(
     ("text", "network"),
@@ -38,6 +36,7 @@ def test_network(text: str, network: str) -> None:
         assert getattr(PortMapper()._settings, name) == nobody
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("text", "meant"),
     [
@@ -56,6 +55,7 @@ def test_network_with_host_bits(text: str, meant: str) -> None:
         PortMapper(allow_register=[text])
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("host", "networks", "inside"),
     [

@@ -21,8 +21,6 @@ from gevent_epmd.protocol import (
 from gevent_epmd.wire import HEADER, frame
 from support.wire_cases import CASES
 
-pytestmark = pytest.mark.measured
-
 U16 = st.integers(0, 0xFFFF)
 U8 = st.integers(0, 0xFF)
 NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=255)
@@ -80,6 +78,7 @@ def test_any_bytes_give_a_request_or_a_protocol_error(data: bytes, sizes: list[i
         pass  # the one error there is
 
 
+@pytest.mark.measured
 @given(st.sampled_from(b"xzsndk"), st.binary(max_size=200))
 @example(ord("s"), b"\0")
 @example(ord("x"), bytes(13))
@@ -98,6 +97,7 @@ def test_any_payload_gives_a_request_or_a_protocol_error(tag: int, payload: byte
         assert 1 <= len(request.name.decode()) <= 255
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.title)
 def test_table_of_wire_cases(case) -> None:
     """What is answered can be read, and what cannot be read is not answered."""
@@ -149,6 +149,7 @@ def test_complaint_about_a_packet(data: bytes, complaint: str) -> None:
     assert raised.value.kind % raised.value.details == complaint
 
 
+@pytest.mark.measured
 def test_packet_that_is_too_long_for_a_frame() -> None:
     assert frame(b"n" * 65535)[:2] == b"\xff\xff"
     with pytest.raises(ValueError, match="65536 bytes are too long"):

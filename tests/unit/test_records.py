@@ -7,14 +7,9 @@ import typing
 
 import pytest
 
-from gevent_epmd import records
+from gevent_epmd.records import NamedTuple
 
 pytestmark = pytest.mark.measured
-
-if typing.TYPE_CHECKING:
-    from typing import NamedTuple
-else:
-    from gevent_epmd.records import NamedTuple
 
 
 class Ours(NamedTuple):
@@ -75,4 +70,4 @@ def test_a_missing_field_is_an_error() -> None:
 
 def test_it_is_not_the_one_of_typing() -> None:
     assert Ours.__mro__ == (Ours, tuple, object)
-    assert NamedTuple is records.NamedTuple
+    assert NamedTuple is not typing.NamedTuple

@@ -13,8 +13,6 @@ from gevent_epmd.server.registry import NodeRefused, Registry
 from gevent_epmd.wire import NAMES_REQ
 from support.peer import node
 
-pytestmark = pytest.mark.measured
-
 
 class Holder:
     """A connection, as far as the registry knows one."""
@@ -70,6 +68,7 @@ def test_former_node_lets_go_of_its_connection() -> None:
     assert gone() is None
 
 
+@pytest.mark.measured
 def test_limit() -> None:
     registry = Registry(limit=1)
     owner = registry.register(node("foo"), Holder())
@@ -105,6 +104,7 @@ def test_long_reply_is_not_kept() -> None:
         assert [len(reply) for reply in registry.replies.values()] == [2048]
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("jump", [-10_000_000, -1, 0, 10_000_000])
 def test_clock_that_jumps_repeats_no_creation(jump: int) -> None:
     clock = Clock()

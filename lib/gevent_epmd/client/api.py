@@ -1,7 +1,6 @@
 """The client that programs use: `Client`, and a function for each of its methods.
 
-The package hands out what is public here, on first use: every start of an Erlang node imports the package,
-and must not pay for this module.
+The package hands out what is public here, on first use.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import _socket
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -139,9 +137,9 @@ class Client(Asker):
                 " use ThreadedPortMapper, patch the module socket with gevent, or call from another thread"
             )
         target = Target(self._host, self._port, self._timeout)
-        target.began = time.monotonic()
         try:
-            _find(target)
+            if self._host and not checks.is_address(self._host):
+                target.find()
             yield target
         except EpmdError as error:
             raise explained(error, self._host, self._port) from error.__cause__
@@ -154,43 +152,6 @@ def _is_served_here(port: int) -> bool:
     monkey = sys.modules["gevent.monkey"]
     ident = monkey.get_original("_thread", "get_ident")()
     return (ident, port) in served_by_threads and not monkey.is_module_patched("socket")
-
-
-def _find(target: Target) -> None:
-    """Look up the host within the time limit of the call. Raises NoEpmdError.
-
-    The look-up runs in a thread, because getaddrinfo cannot be interrupted: if a name server does not answer,
-    it blocks for longer than the time limit. Where gevent has patched threads, it is a greenlet.
-    """
-    end = target.end()
-    if not target.host or end is None or is_address(target.host):
-        return
-    problems: list[EpmdError] = []
-
-    def look_up() -> None:
-        try:
-            target.found = target.addresses()
-        except NoEpmdError as error:
-            problems.append(error)
-
-    thread = threading.Thread(target=look_up, daemon=True)
-    thread.start()
-    thread.join(max(end - time.monotonic(), 0))
-    if problems:
-        raise problems[0]
-    if not target.found:
-        raise ConnectTimeoutError(f"cannot find the host {target.host} in {target.timeout:g} s")
-
-
-def is_address(host: str) -> bool:
-    """Return whether the host is an IP address, which needs no look-up."""
-    for family in (_socket.AF_INET, _socket.AF_INET6):
-        try:
-            _socket.inet_pton(family, host.partition("%")[0])
-        except (OSError, ValueError):
-            continue
-        return True
-    return False
 
 
 def place_of(host: str, port: int) -> str:
@@ -243,8 +204,7 @@ class Registration:
         """End the registration, even if a process that was forked since holds the socket too.
 
         Returns once the epmd has released the name, or after `timeout` seconds; None means the time limit of
-        the client that registered it. In a forked process this ends nothing, because the registration belongs
-        to the parent.
+        the client that registered it. In a forked process this ends nothing.
         """
         if os.getpid() == self._owner:
             if self._client._would_block():

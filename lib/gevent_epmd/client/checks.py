@@ -5,6 +5,7 @@ TypeError is raised for a value of another type, and ValueError for one that no 
 
 from __future__ import annotations
 
+import _socket
 import math
 
 from ..conventions import MOST_SECONDS
@@ -71,6 +72,17 @@ def host_of(host: object) -> str:
     if "\0" in host or host != host.strip():
         raise ValueError(f"host: {host[:_SHOWN]!r} is not the name or address of a host")
     return host
+
+
+def is_address(host: str) -> bool:
+    """Return whether a host is an IP address, which needs no look-up."""
+    for family in (_socket.AF_INET, _socket.AF_INET6):
+        try:
+            _socket.inet_pton(family, host.partition("%")[0])
+        except (OSError, ValueError):
+            continue
+        return True
+    return False
 
 
 def timeout_of(timeout: object) -> float | None:

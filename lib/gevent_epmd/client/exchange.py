@@ -20,7 +20,7 @@ from ..conventions import LOOPBACK, EpmdError as EpmdError, default_port
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from typing import Any
+    from typing import Any, Self
 
 #: The default limit for a call, in seconds.
 TIMEOUT = 10.0
@@ -65,8 +65,7 @@ class NoReplyError(BadAnswerError, ConnectionError):
 
 
 class Target:
-    """Which epmd to ask, and the time limit of the whole call. The package's docstring explains the
-    arguments."""
+    """Which epmd to ask, and the time limit of the whole call, as the package's docstring explains them."""
 
     def __init__(self, host: str, port: int | None, timeout: float | None) -> None:
         self.host = host
@@ -76,7 +75,7 @@ class Target:
         self.limit = timeout
         #: The addresses of the host, if they were looked up already.
         self.found: list[tuple[int, Any]] = []
-        #: When the call began, if that was before the request.
+        #: When the call began, if that was before the request: with `find`.
         self.began: float | None = None
         #: Called once if no answer has come in time; returns for how many more seconds to wait.
         self.more_time: Callable[[], float] | None = None
@@ -109,6 +108,36 @@ class Target:
         except _socket.gaierror as error:
             raise NoEpmdError(f"cannot find the host {self.host}: {error.strerror}") from None
         return [(family, address) for family, _, _, _, address in found]
+
+    def find(self) -> None:
+        """Look up the host; from now on, the time limit of the call runs. Raises NoEpmdError.
+
+        The look-up runs in a thread, because getaddrinfo cannot be interrupted: if a name server does not
+        answer, it blocks for longer than the time limit. Where gevent has patched threads, it is a greenlet.
+        """
+        if self.timeout is None:
+            return
+        import _thread  # for rare calls only
+
+        self.began = time.monotonic()
+        problems = []
+        looking = _thread.allocate_lock()
+        looking.acquire()
+
+        def look_up() -> None:
+            try:
+                self.found = self.addresses()
+            except NoEpmdError as error:
+                problems.append(error)
+            finally:
+                looking.release()
+
+        _thread.start_new_thread(look_up, ())
+        if not looking.acquire(timeout=self.timeout):
+            reason = f"cannot find the host {self.host} in {self.timeout:g} s"
+            raise NoEpmdError(reason) from TimeoutError("timed out")
+        if problems:
+            raise problems[0]
 
     def not_an_epmd(self) -> BadAnswerError:
         """Return the error for a peer that speaks another protocol."""
@@ -143,7 +172,7 @@ class Call:
         """Close the connection."""
         self.sock.close()
 
-    def __enter__(self) -> Call:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -191,8 +220,7 @@ class Call:
         return None if self._end is None else self._end - time.monotonic()
 
     def _limit_wait(self, sock: Any) -> None:
-        """Set the socket's timeout to the time that is left for the call. Raises TimeoutError if none is
-        left.
+        """Set the socket's timeout to the time that is left for the call. Raises TimeoutError if none is.
 
         Without this check, a peer that sends without pause could prolong the call, because recv never waits.
         """
@@ -223,9 +251,7 @@ class _Race:
     """Connects to the first of several addresses that accepts the connection.
 
     If an address neither accepts nor refuses, the next one is tried too, while the first one may still accept
-    (RFC 8305, "happy eyeballs"). An address whose packets are dropped then delays the call only briefly.
-
-    Uses only methods of sockets, because the module select would have to be imported.
+    (RFC 8305, "happy eyeballs"). Uses only methods of sockets, because the import of select takes time.
     """
 
     def __init__(self, left: Callable[[], float | None]) -> None:
@@ -271,8 +297,7 @@ class _Race:
         return None if turn is None else time.monotonic() + turn
 
     def _has_won(self, runner: tuple[Any, Any], step: Callable[[Any, Any], None], end: float | None) -> bool:
-        """Wait until a socket is connected, and return whether it is. Waits only briefly if others run
-        too."""
+        """Wait until a socket is connected, only briefly if others run too. Return whether it is."""
         sock, address = runner
         wait = None if end is None else end - time.monotonic()
         if len(self._running) > 1:
@@ -296,8 +321,8 @@ class _Race:
 def connect(sock: Any, address: tuple[Any, ...]) -> None:
     """Connect a TCP socket. Raises OSError, ConnectionRefusedError too if the socket is connected to itself.
 
-    That happens if nothing listens at the port and the kernel chooses it for this end: ports of nodes are in
-    the range that it chooses from. Source: tcp(7), simultaneous open in section 3.5 of RFC 9293.
+    That happens if nothing listens at the port of a node and the kernel chooses it for this end. Source:
+    simultaneous open in section 3.5 of RFC 9293.
     """
     sock.connect(address)
     _refuse_itself(sock, address)
@@ -319,23 +344,23 @@ def _refuse_itself(sock: Any, address: tuple[Any, ...]) -> None:
         raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
 
 
-class Listing:
-    """The reply to NAMES or DUMP, for a `with` block. `port` is the epmd's own port.
+class Listing(Call):
+    """A request for NAMES or DUMP, and its reply in `pieces`. `port` is the epmd's own port.
 
     Raises BadAnswerError if the reply does not begin with a port.
     """
 
     def __init__(self, target: Target, tag: int) -> None:
-        self._call = Call(target, bytes((tag,)))
+        super().__init__(target, bytes((tag,)))
         try:
             self.port = self._read_port(target)
         except BaseException:
-            self._call.close()
+            self.close()
             raise
 
     def _read_port(self, target: Target) -> int:
         try:
-            head = self._call.read(wire.LISTING_PORT_SIZE)
+            head = self.read(wire.LISTING_PORT_SIZE)
         except BrokenError:
             head = b""
         if len(head) < wire.LISTING_PORT_SIZE:
@@ -344,16 +369,6 @@ class Listing:
         if port > wire.MOST_PORT:
             raise target.not_an_epmd()  # another protocol
         return port
-
-    def pieces(self) -> Iterator[bytes]:
-        """Yield the text as it arrives."""
-        return self._call.pieces()
-
-    def __enter__(self) -> Listing:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._call.close()
 
 
 def joined(pieces: Iterable[bytes], most: int = MOST_LISTING) -> bytes:

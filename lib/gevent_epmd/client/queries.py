@@ -1,8 +1,6 @@
 """The requests of a client, each from a `Target` to a typed result.
 
 Unlike `api` this checks no argument, and names are bytes: `epmd -check` asks for whatever it finds.
-
-C's counterpart: what erl_epmd and ei do.
 """
 
 from __future__ import annotations

@@ -4,31 +4,53 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import TypeVar, overload
 
 from ..conventions import EpmdError
+from . import api
 from .answers import NamedPort
+
+T = TypeVar("T")
 
 _LOOK_EVERY = 0.01
 #: The time that is left for a last look, in seconds.
 _LAST_LOOK = 0.05
 
 
-def wait_for(
-    ask: Callable[[float], list[NamedPort]], names: Sequence[str], timeout: float
-) -> int | tuple[int, ...]:
-    """Return the port of this node, or a tuple with the port of each, once all of them are registered.
+class WithNodes:
+    """What has an epmd of its own, at `port`, and tells which nodes are registered there."""
 
-    `ask` asks for the nodes, with a time limit in seconds. Raises TimeoutError after `timeout` seconds, and
-    what `ask` raises before.
-    """
-    nodes = _wait(ask, names, is_there=True, timeout=timeout)
-    ports = tuple(nodes[name] for name in names)
-    return ports[0] if len(ports) == 1 else ports
+    port: int
 
+    def names(self) -> list[NamedPort]:
+        """Return the registered nodes with their ports, newest first."""
+        return self._outside(api.names, port=self.port)
 
-def wait_gone(ask: Callable[[float], list[NamedPort]], names: Sequence[str], timeout: float) -> None:
-    """Return once there is no node of these names. Raises as `wait_for` does."""
-    _wait(ask, names, is_there=False, timeout=timeout)
+    @overload
+    def wait_for(self, name: str, /, *, timeout: float = 10.0) -> int: ...
+
+    @overload
+    def wait_for(self, *names: str, timeout: float = 10.0) -> tuple[int, ...]: ...
+
+    def wait_for(self, *names: str, timeout: float = 10.0) -> int | tuple[int, ...]:
+        """Return the port of this node, or a tuple with the port of each, once all of them are registered.
+
+        Raises TimeoutError after `timeout` seconds, and client.EpmdError if the mapper has ended.
+        """
+        nodes = self._outside(_wait, self._names, names, is_there=True, timeout=timeout)
+        ports = tuple(nodes[name] for name in names)
+        return ports[0] if len(ports) == 1 else ports
+
+    def wait_gone(self, *names: str, timeout: float = 10.0) -> None:
+        """Return once there is no node of these names. Raises as `wait_for` does."""
+        self._outside(_wait, self._names, names, is_there=False, timeout=timeout)
+
+    def _names(self, seconds: float) -> list[NamedPort]:
+        return api.names(port=self.port, timeout=seconds)
+
+    def _outside(self, function: Callable[..., T], *given: object, **named: object) -> T:
+        """Call a function that asks the epmd. A subclass decides in which thread."""
+        return function(*given, **named)
 
 
 def _wait(

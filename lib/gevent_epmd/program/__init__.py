@@ -1,5 +1,4 @@
-"""The command `epmd`: reads the command line and the environment, then sends a request to an epmd or
-serves."""
+"""The command `epmd`: reads the command line and the environment, then asks an epmd or serves."""
 
 from __future__ import annotations
 
@@ -32,6 +31,5 @@ def is_frozen() -> bool:
 
 
 def is_one_file() -> bool:
-    """Return whether this is the one-file executable. Its parent process is a launcher
-    (build/hooks/early.py)."""
+    """Return whether this is the one-file executable, whose parent is a launcher (build/hooks/early.py)."""
     return getattr(sys, "frozen", None) == "one-file"

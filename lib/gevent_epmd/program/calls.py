@@ -77,45 +77,8 @@ def _target(ask: Ask) -> exchange.Target:
     # C waits forever, so health checks of an epmd that hangs would pile up.
     target = exchange.Target(ask.host, ask.port, exchange.TIMEOUT)
     if ask.host:
-        _find(target, exchange.TIMEOUT)
+        target.find()
     return target
-
-
-def _find(target: exchange.Target, seconds: float) -> None:
-    """Look up the host within the time limit of the whole call. Raises NoEpmdError.
-
-    The look-up runs in a thread, because getaddrinfo cannot be interrupted: if a name server does not answer,
-    it blocks for longer than the time limit.
-    """
-    import _thread
-
-    end = time.monotonic() + seconds
-    problems = []
-    looking = _thread.allocate_lock()
-    looking.acquire()
-
-    def look_up() -> None:
-        try:
-            target.found = target.addresses()
-        except exchange.NoEpmdError as error:
-            problems.append(error)
-        finally:
-            looking.release()
-
-    _thread.start_new_thread(look_up, ())
-    if not looking.acquire(timeout=seconds):
-        raise exchange.NoEpmdError(f"cannot find the host {target.host} in {seconds:g} s")
-    if problems:
-        raise problems[0]
-    target.timeout = max(end - time.monotonic(), 0)
-
-
-def _names(ask: Ask) -> int:
-    return _list(ask, wire.NAMES_REQ)
-
-
-def _dump(ask: Ask) -> int:
-    return _list(ask, wire.DUMP_REQ)
 
 
 def _started(ask: Ask) -> int:
@@ -125,10 +88,12 @@ def _started(ask: Ask) -> int:
         return 1
 
 
-def _list(ask: Ask, tag: int) -> int:
+def _list(ask: Ask) -> int:
+    tag = wire.NAMES_REQ if ask.command == "names" else wire.DUMP_REQ
     with exchange.Listing(_target(ask), tag) as listing:
         if ask.json:
             return _list_json(listing.port, exchange.joined(listing.pieces()), tag)
+        # All of it before any is written: the time limit must not cut off a slow reader of stdout.
         text = exchange.joined(_until_the_end_or_a_reset(listing.pieces()))
     write(1, f"epmd: up and running on port {listing.port} with data:\n".encode())
     write(1, _harmless(text) if ask.host or posix.isatty(1) else text)
@@ -136,10 +101,7 @@ def _list(ask: Ask, tag: int) -> int:
 
 
 def _harmless(text: bytes) -> bytes:
-    """Return a listing with escaped control characters, so that a name cannot control the terminal.
-
-    A listing from an epmd of this host that goes to a file or a pipe is printed byte for byte, as C does.
-    """
+    """Return a listing with escaped control characters, so that a name cannot control the terminal."""
     shown = text.decode("utf-8", "backslashreplace")
     if "\0" in shown:
         lines = [line.removesuffix("\n") for line in shown.split("\0")]  # DUMP has a NUL after each line
@@ -161,11 +123,7 @@ def _lines_of_names(text: str) -> list[str]:
 
 
 def _until_the_end_or_a_reset(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield a listing until the connection is closed or, as in C, reset.
-
-    Read the whole listing before any of it is written to stdout: the time limit applies to the epmd, and must
-    not cut off a slow reader of stdout.
-    """
+    """Yield a listing until the connection is closed or, as in C, reset."""
     try:
         yield from pieces
     except exchange.BrokenError:
@@ -218,8 +176,9 @@ def _check(ask: Ask) -> int:
     from .check import findings, look, report
 
     if unknown := report.unknown(ask.accept):
-        say(2, f"-accept: {unknown[0]} is not a code of -check")
-        return UNKNOWN if ask.nagios else 1
+        text = f"-accept: {unknown[0]} is not a code of -check"
+        say(2, text)
+        return tell_nagios(text) if ask.nagios else 1
     progress = report.Progress()
     start = time.monotonic()
     try:
@@ -227,8 +186,7 @@ def _check(ask: Ask) -> int:
     except Exception as error:
         if not ask.nagios:
             raise
-        write(1, f"EPMD UNKNOWN - {printable(repr(error))}\n".encode())
-        return UNKNOWN
+        return tell_nagios(repr(error))
     progress.clear()
     found = findings.findings(sight, ask.accept)
     if ask.nagios:
@@ -241,6 +199,12 @@ def _check(ask: Ask) -> int:
         text = report.as_text(found, report.width_of(1), is_coloured=report.has_colours(1))
         write(1, text.encode())
     return findings.status(found)
+
+
+def tell_nagios(problem: str) -> int:
+    """Print why nothing is known, and return the status. Monitoring systems show stdout only."""
+    write(1, f"EPMD UNKNOWN - {printable(problem)}\n".encode())
+    return UNKNOWN
 
 
 def _help(_ask: Ask) -> int:
@@ -270,8 +234,8 @@ def _licences(_ask: Ask) -> int:
 
 
 _CALLS: dict[str, Callable[[Ask], int]] = {
-    "names": _names,
-    "dump": _dump,
+    "names": _list,
+    "dump": _list,
     "started": _started,
     "kill": _kill,
     "stop": _stop,
@@ -315,8 +279,7 @@ def _write(descriptor: int, view: memoryview) -> int:
     try:
         return posix.write(descriptor, view)
     except BlockingIOError:
-        # Another program has set the pipe or terminal to non-blocking mode, and it is full at the moment. The
-        # module select, which could wait for it, may no longer be importable: the folder of the one-file form
-        # may be gone.
+        # Another program has made the pipe or terminal non-blocking, and it is full. The module select, which
+        # could wait for it, may no longer be importable in the one-file form.
         time.sleep(_PAUSE)
         return 0

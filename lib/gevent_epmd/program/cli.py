@@ -51,11 +51,7 @@ def answer_quickly() -> int | None:
 
 
 def open_standard_descriptors() -> None:
-    """Open /dev/null on each of the descriptors 0, 1 and 2 that is closed.
-
-    If the caller closed one of them, the next socket would get its number, and would then be used as stdin,
-    stdout or stderr.
-    """
+    """Open /dev/null on each closed one of the descriptors 0, 1 and 2. Else a socket would take its place."""
     try:
         descriptor = posix.open("/dev/null", posix.O_RDWR)
     except OSError:
@@ -129,4 +125,4 @@ def _do_in_full() -> int:
 def _fail(text: str) -> int:
     calls.say(2, text)
     # A plugin of Nagios that ends with 1 has found something to warn of.
-    return calls.UNKNOWN if "-nagios" in sys.argv else 1
+    return calls.tell_nagios(text) if "-nagios" in sys.argv else 1

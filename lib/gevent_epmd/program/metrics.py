@@ -9,7 +9,7 @@ Invariants:
   that has given up root's rights must be able to write it again.
 - Afterwards, a file that cannot be written does not end the epmd. The log tells it once.
 
-C's epmd has no counterpart. Source: https://prometheus.io/docs/instrumenting/exposition_formats/
+Source: https://prometheus.io/docs/instrumenting/exposition_formats/
 """
 
 from __future__ import annotations
@@ -20,18 +20,17 @@ import resource
 import time
 
 from .. import __version__
+from ..records import NamedTuple
 from ..server.counts import KINDS
 from .process.files import OwnFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from typing import Any, NamedTuple
+    from typing import Any
 
     from ..server.mapper import Mapper
     from .options import Given
-else:
-    from ..records import NamedTuple
 
 #: The time between two writes, in seconds.
 EVERY = 15
@@ -53,8 +52,9 @@ class Metric(NamedTuple):
     label: str = ""
 
 
-def _gauge(name: str, text: str, value: float) -> Metric:
-    return Metric(name, "gauge", text, {"": value})
+def _gauge(name: str, text: str, value: float | None) -> Metric:
+    """Return a metric with one value. None means that there is no limit."""
+    return Metric(name, "gauge", text, {"": _UNLIMITED if value is None else value})
 
 
 def _counter(name: str, text: str, values: dict[str, float], label: str = "") -> Metric:
@@ -64,7 +64,7 @@ def _counter(name: str, text: str, values: dict[str, float], label: str = "") ->
 def gauges(mapper: Mapper) -> Iterator[Metric]:
     """Yield how the mapper is at this moment."""
     yield _gauge("nodes", "Registered nodes.", len(mapper.registry))
-    yield _gauge("nodes_max", "Nodes that the descriptor limit permits.", _limit(mapper.registry.limit))
+    yield _gauge("nodes_max", "Nodes that the descriptor limit permits.", mapper.registry.limit)
     yield _gauge("connections_waiting", "Connections that are not a node's.", len(mapper.unregistered))
     yield _gauge("unread_bytes", "Bytes of replies that peers have not read yet.", mapper.unsent.total)
     used = _open_descriptors()
@@ -72,11 +72,7 @@ def gauges(mapper: Mapper) -> Iterator[Metric]:
         yield _gauge("open_fds", "Open file descriptors.", used)
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = None if soft == resource.RLIM_INFINITY else soft
-    yield _gauge("max_fds", "Limit of open file descriptors.", _limit(limit))
-
-
-def _limit(limit: int | None) -> float:
-    return _UNLIMITED if limit is None else limit
+    yield _gauge("max_fds", "Limit of open file descriptors.", limit)
 
 
 def _open_descriptors() -> int | None:
@@ -160,7 +156,6 @@ class Reporter:
     def finish(self) -> None:
         """Write the file for the last time, or remove it if this epmd has never served."""
         if self._timer is not None:
-            self._timer.stop()
             self._timer.close()
         try:
             if self._file is not None and self.serves:

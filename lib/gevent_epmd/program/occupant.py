@@ -21,26 +21,21 @@ from ..server import listeners
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..client import exchange
     from .process.procfs import Listener
 
 #: Where to ask who holds a port that is bound on all addresses: at that family's loopback address first.
 _LOOPBACKS_OF = {"0.0.0.0": LOOPBACK, "::": LOOPBACK[::-1]}
 #: How long to wait for an answer of a program that is not known to be an epmd, in seconds.
 _PATIENCE = 2.5
-#: How long a program that does not answer may be an epmd that is starting or shutting down, in seconds. Such
-#: an epmd has bound the port but does not listen yet, or it has closed its connections but still holds the
-#: port.
+#: How long a program that does not answer may be an epmd that is starting or shutting down, in seconds.
 _MOMENT = 1.0
 _PAUSE = 0.05
 
 
 def open_listeners(addresses: Sequence[str] | None, port: int) -> list[_socket.socket]:
-    """Open the listening sockets as listeners.open_listeners does, but distinguish an epmd from another
-    program.
+    """Open the listening sockets as listeners.open_listeners does.
 
-    Raises PortInUseError if an epmd answers at the port, and ListenError if another program holds it, or
-    nobody answers.
+    Raises PortInUseError only if an epmd answers at the port, and ListenError if another program holds it.
     """
     end = time.monotonic() + _MOMENT
     while True:
@@ -60,7 +55,10 @@ def _met(in_use: listeners.PortInUseError) -> str:
     """Return what was found instead of an epmd, or "" if an epmd answered."""
     from ..client import exchange
 
-    target = _target(in_use, _PATIENCE)
+    hosts = _LOOPBACKS_OF.get(in_use.host, (in_use.host,))
+    target = exchange.Target(hosts[0], in_use.port, _PATIENCE)
+    # A host may have one loopback address only.
+    target.found = [place for host in hosts for place in exchange.Target(host, in_use.port, 0).addresses()]
     # An epmd may be overloaded, stopped for a while, or run with -delay_accept.
     target.more_time = lambda: exchange.TIMEOUT - _PATIENCE if _is_held_by_an_epmd(in_use) else 0.0
     try:
@@ -68,18 +66,6 @@ def _met(in_use: listeners.PortInUseError) -> str:
     except exchange.EpmdError as error:
         return f"{error}{_held_by(in_use)}"
     return ""
-
-
-def _target(in_use: listeners.PortInUseError, timeout: float) -> exchange.Target:
-    from ..client import exchange
-
-    hosts = _LOOPBACKS_OF.get(in_use.host, (in_use.host,))
-    target = exchange.Target(hosts[0], in_use.port, timeout)
-    # A host may have one loopback address only.
-    target.found = [
-        address for host in hosts for address in exchange.Target(host, in_use.port, 0).addresses()
-    ]
-    return target
 
 
 def _holders(in_use: listeners.PortInUseError) -> list[Listener]:

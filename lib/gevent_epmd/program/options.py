@@ -15,22 +15,19 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 
 from ..conventions import MOST_SECONDS, ValueProblem, read_number
+from ..records import NamedTuple
 from ..server.settings import DEFAULT_PACKET_TIMEOUT, Settings
 from . import line
 from .line import UsageError
+from .process.files import STDOUT, resolved
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NamedTuple
+    from typing import Any
 
     from ..server.networks import Network
-else:
-    from ..records import NamedTuple
-
 
 _MOST_PID = 2**31 - 1
-#: The value of -port_file or -pid_file that stands for stdout.
-STDOUT = "-"
 #: The variables of our own options begin with this.
 _OWN_VARIABLES = "ERL_EPMD_"
 _LOOPBACK_VARIABLE = "ERL_EPMD_LOOPBACK"
@@ -185,6 +182,8 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Option
     daemon = bool(found["--daemon"])
     files = [own.file(name, daemon=daemon) for name in _FILES]
     place = _Place(found, serving)
+    # A script that passes an unset variable must not take the local epmd's reply for another host's.
+    host = _Own(found, {}).not_empty("host", "host")
     options = Options(
         settings=_settings(found, environ, own, place, least_port=0 if files[0].value else 1),
         daemon=daemon,
@@ -196,10 +195,10 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Option
         pid_file=files[1],
         metrics_file=own.file("metrics_file", daemon=daemon),
         must_serve=any(found[f"--{name}"] for name in _FILES),
-        user=own.user("user"),
+        user=own.not_empty("user", "user"),
         takeover=own.takeover(),
         store=own.store() if found["--systemd"] else 0,
-        host=_host(found["--host"]),
+        host=host.value if host else "",
         json=bool(found["--json"]),
         nagios=bool(found["--nagios"]),
         accept=tuple(code for value in found["--accept"] for code in _list(value)),
@@ -216,6 +215,7 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Option
 def _settings(
     found: dict[str, Any], environ: Mapping[str, str], own: _Own, place: _Place, least_port: int
 ) -> Settings:
+    c_own = _Own(found, {})  # options of C's, which have no variables
     return Settings(
         # Port 0 needs a file that names the chosen port. Without the file, no client could find the port.
         port=line.port(found["--port"], environ, least_port),
@@ -226,8 +226,8 @@ def _settings(
         not_local=own.networks("not_local") or (),
         packet_timeout=own.number("packet_timeout") or DEFAULT_PACKET_TIMEOUT,
         idle_exit=own.number("idle_exit"),
-        delay_accept=_seconds(found, "delay_accept"),
-        delay_write=_seconds(found, "delay_write"),
+        delay_accept=c_own.number("delay_accept"),
+        delay_write=c_own.number("delay_write"),
         debug=found["--debug"] or 0,
     )
 
@@ -279,8 +279,7 @@ def known_options() -> dict[str, bool]:
 
 
 class _Found(dict[str, "Any"]):
-    """The options of a line as docopt returns them, by their names with two dashes: how often, or a list of
-    all values. An option that is not there is [], which is false and an empty list of values."""
+    """The options of a line as docopt returns them, by names with two dashes: how often, or all values."""
 
     def __init__(self, words: Iterable[line.Word]) -> None:
         for word, value in words:
@@ -312,8 +311,7 @@ def _docopt(words: list[line.Word]) -> dict[str, Any]:
     from docopt import DocoptExit, docopt
 
     # docopt gets the options without their descriptions, which it would read for 2 ms, and only the first
-    # line of the usage. `line.read` has already checked that there is one interactive option at most, and
-    # docopt would need 0.4 ms for each alternative.
+    # line of the usage: `line.read` has already checked that there is one interactive option at most.
     pattern = USAGE.split("\n", 1)[0]
     options = "\n".join(match.group() for match in re.finditer(_OPTION_LINE, USAGE))
     doubled = re.sub(r"(?<![\w-])-(?=\w\w)", "--", f"{pattern}\n\noptions:\n{options}\n")
@@ -362,14 +360,6 @@ def _is_on(variable: str, environ: Mapping[str, str]) -> bool:
 
 def _list(text: str) -> tuple[str, ...]:
     return tuple(word for word in text.replace(",", " ").split(" ") if word)
-
-
-def _host(values: list[str]) -> str:
-    # If a script passes an unset variable here, the call would ask the local epmd, and the script would take
-    # the reply for the other host's.
-    if "" in values:
-        raise ValueProblem("-host: the host is empty")
-    return values[-1] if values else ""
 
 
 class Networks:
@@ -433,8 +423,7 @@ def _variables(text: str) -> dict[str, str]:
 
 
 class _Own:
-    """Reads our own options for serving. Each has a variable; a variable that is set to nothing counts as not
-    set.
+    """Reads our own options for serving. Each has a variable; one that is set to nothing counts as not set.
 
     Every method takes an option's name without its dash. It raises ValueProblem if the value is invalid.
     """
@@ -468,8 +457,8 @@ class _Own:
         return next((where for where, _ in self._given(name)), "")
 
     def number(self, name: str) -> int:
-        """Return a number of seconds, or 0 if the option is absent."""
-        return _last_number(self._given(name))
+        """Return the last number of seconds, or 0 if the option is absent. Every value must be a number."""
+        return [0, *(read_number(where, value, MOST_SECONDS) for where, value in self._given(name))][-1]
 
     def networks(self, name: str) -> tuple[Network, ...] | None:
         """Return the networks of every list that is given, or None if the option is absent."""
@@ -493,9 +482,6 @@ class _Own:
             for where, value in self._given(name)
             for pid in _list(value) or ("",)
         )
-
-    def user(self, name: str) -> Given | None:
-        return self.not_empty(name, "user")
 
     def takeover(self) -> str:
         """Return "any" to take over from any epmd, "other" from one of another program, or "".
@@ -530,13 +516,10 @@ class _Own:
 def _path(where: str, given: str) -> str:
     """Return the absolute path of a file to write.
 
-    It is checked here, because a daemon could report the problem only to syslog. Something that is not a
-    regular file, such as a device, must be neither replaced nor removed.
+    It is checked here, because a daemon could report the problem only to syslog.
     """
-    from .process import files
-
     try:
-        path = files.resolved(given)
+        path = resolved(given)
     except OSError as error:
         what = "the current folder does not exist" if error.errno == errno.ENOENT else error.strerror
         raise ValueProblem(f"{where}: {what}") from None
@@ -548,13 +531,3 @@ def _path(where: str, given: str) -> str:
     if not os.path.isdir(folder):
         raise ValueProblem(f"{where}: the folder of {path} does not exist")
     return path
-
-
-def _seconds(found: dict[str, Any], name: str) -> int:
-    """Return the value of one of C's options, or 0 if it is absent."""
-    return _last_number([Given(f"-{name}", value) for value in found[f"--{name}"]])
-
-
-def _last_number(given: list[Given]) -> int:
-    """Return the last value, or 0 if there is none. Every value must be a number."""
-    return [0, *(read_number(where, value, MOST_SECONDS) for where, value in given)][-1]

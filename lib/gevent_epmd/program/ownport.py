@@ -2,24 +2,20 @@
 
 Without this check, a daemon that nobody can ask would report success, and each node would wait for a time-out
 of its own.
-
-C has no counterpart.
 """
 
 from __future__ import annotations
 
-import _socket
 import errno
 import os
 from collections.abc import Callable, Sequence
+
+from ..server.listeners import LOOPBACK_OF_ANY, connected
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-#: How long to wait for each address, in seconds. The kernel of this host accepts a connection at once.
-_PATIENCE = 1.0
-_LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 #: Errors that do not mean that something blocks the port: this host lacks the address or the protocol.
 _ABSENT = (errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
@@ -33,15 +29,14 @@ def must_answer(hosts: Sequence[str], port: int, take_back: Callable[[int, tuple
     """
     problem = None
     for number, listening in enumerate(hosts):
-        host = _LOOPBACK_OF.get(listening, listening)
+        host = LOOPBACK_OF_ANY.get(listening, listening)
         if not host.startswith("127.") and host != "::1":
             continue
         try:
-            sock = _connected(host, port)
-            try:
+            with connected(host, port) as sock:
+                # A listening socket of `acceptor` holds back a connection that has sent nothing.
+                sock.send(b"\0")
                 take_back(number, sock.getsockname())
-            finally:
-                sock.close()
         except OSError as error:
             if error.errno not in _ABSENT:
                 problem = error
@@ -50,17 +45,3 @@ def must_answer(hosts: Sequence[str], port: int, take_back: Callable[[int, tuple
     if problem is not None:
         reason = os.strerror(problem.errno) if problem.errno else "timed out"
         raise OSError(f"port {port} does not answer on loopback ({reason}): does a firewall block it?")
-
-
-def _connected(host: str, port: int) -> _socket.socket:
-    """Return a connection. Raises OSError. The kernel completes it, even if nobody accepts it yet."""
-    sock = _socket.socket(_socket.AF_INET6 if ":" in host else _socket.AF_INET, _socket.SOCK_STREAM)
-    try:
-        sock.settimeout(_PATIENCE)
-        sock.connect((host, port))
-        # A listening socket of `acceptor` holds back a connection that has sent nothing.
-        sock.send(b"\0")
-    except OSError:
-        sock.close()
-        raise
-    return sock

@@ -50,10 +50,7 @@ def answer(arguments: Sequence[str], environ: Mapping[str, str]) -> int | None:
 
 
 def _empty_folder() -> None:
-    """In the one-file form, remove what was unpacked, because all that the call needs is loaded.
-
-    If a waiting call is killed together with its launcher, nothing else removes these files.
-    """
+    """In the one-file form, remove what was unpacked: nothing else does if a waiting call is killed."""
     if is_one_file():
         from .executable import launcher
 

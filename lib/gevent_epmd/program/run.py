@@ -21,9 +21,9 @@ from ..server.mapper import Mapper
 from . import is_frozen, is_one_file, ownport
 from .executable import bundle, launcher
 from .metrics import Reporter
-from .options import STDOUT, Given, Networks, Options
+from .options import Networks, Options
 from .process import at_end, daemon, signals, systemd, watch
-from .process.files import OwnFile
+from .process.files import NumberFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,117 +53,126 @@ def run(
     if a file cannot be written, the user not changed, or the port not reached; BrokenPipeError if the caller
     has ended; InterruptedError if there is a caller and the epmd ends before it is ready.
     """
-    listening = [sock.getsockname()[0] for sock in sockets]
-    mapper = _new_mapper(options, sockets, events, take_over)
-    store = _store(options, mapper, stored, events) if options.store or stored else None
-    mapper.start()
-    at_end.add(events.finish)
-    files = [NumberFile(given, number) for given, number in _numbers(options, mapper.port) if given.value]
-    for file in files:
-        at_end.add(partial(_remove, file, events))
-    reporter = Reporter(mapper, options.metrics_file)
-    at_end.add(reporter.finish)
-    if is_frozen():
-        bundle.settle(has_launcher=is_one_file() and not options.daemon)
-    # After `settle`, which resets a signal that the executables use before.
-    _watch(options, mapper, reporter)
-    events.serving()
-    for file in files:
-        # Write the files before root privileges are dropped, because only root may be able to write to their
-        # folder.
-        file.write()
-    if identity is not None:
-        events.losing_rights()
-        identity.take_on()
-    reporter.start()
-    if take_over is not None:
-        # Not before everything else is done: from here on only this process serves.
-        events.took_over(take_over.finish())
-    _serve(options, mapper, reporter, listening, events, caller, take_over, store)
+    _Server(options, sockets, events, caller, take_over).serve(stored, identity)
 
 
-def _serve(
-    options: Options,
-    mapper: Mapper,
-    reporter: Reporter,
-    listening: list[str],
-    events: Events,
-    caller: daemon.Caller | None,
-    take_over: TakeOver | None,
-    store: Store | None,
-) -> None:
-    # The event loop may fail when it starts, and then nobody must be told that it serves.
-    gevent.sleep(0)
-    if not mapper.finished.is_set():
-        if caller is not None and not options.systemd:
-            _must_be_reached(mapper, listening)
-        reporter.serves = True
-        _tell_that_it_serves(options, events, caller, take_over)
-        if store is not None:
-            # Not before: systemd listens to the main process only, and this one may have just become that.
-            store.start()
-        mapper.count_idle_time_anew()
-    elif caller is not None:
-        raise InterruptedError(f"the epmd has ended before it was ready: {mapper.end_reason}")
-    mapper.finished.wait()
+class _Server:
+    """The process that serves, from the creation of its mapper to its end. The arguments are `run`'s."""
 
+    def __init__(
+        self,
+        options: Options,
+        sockets: list[_socket.socket],
+        events: Events,
+        caller: daemon.Caller | None,
+        take_over: TakeOver | None,
+    ) -> None:
+        self._options = options
+        self._events = events
+        self._caller = caller
+        self._take_over = take_over
+        self._hosts = [sock.getsockname()[0] for sock in sockets]
+        self._mapper = self._new_mapper(sockets)
+        self._reporter = Reporter(self._mapper, options.metrics_file)
 
-def _new_mapper(
-    options: Options, sockets: list[_socket.socket], events: Events, take_over: TakeOver | None
-) -> Mapper:
-    if take_over is None:
-        return new_mapper(options.settings, sockets, events, shared=options.systemd)
-    at_end.add(take_over.abandon)
-    # An event loop that fails when it starts must fail before the former epmd is stopped.
-    gevent.sleep(0)
-    return take_over.new_mapper(options.settings, events)
+    def _new_mapper(self, sockets: list[_socket.socket]) -> Mapper:
+        settings = self._options.settings
+        if self._take_over is None:
+            return new_mapper(settings, sockets, self._events, shared=self._options.systemd)
+        at_end.add(self._take_over.abandon)
+        # An event loop that fails when it starts must fail before the former epmd is stopped.
+        gevent.sleep(0)
+        return self._take_over.new_mapper(settings, self._events)
 
+    def serve(self, stored: list[systemd.Stored], identity: Identity | None) -> None:
+        options, mapper, events = self._options, self._mapper, self._events
+        store = self._store(stored) if options.store or stored else None
+        mapper.start()
+        at_end.add(events.log.finish)
+        # In the one-file form the process ID is that of the process that serves, not of its launcher: that
+        # process lives on as a daemon, and when it ends, the epmd ends.
+        numbers = (options.port_file, mapper.port), (options.pid_file, os.getpid())
+        files = [NumberFile(*given, number) for given, number in numbers if given.value]
+        for file in files:
+            at_end.add(partial(file.remove_or_tell, events.file_failed))
+        at_end.add(self._reporter.finish)
+        self._watch()
+        events.serving()
+        for file in files:
+            # Write the files before root privileges are dropped, because only root may be able to write to
+            # their folder.
+            file.put()
+        if identity is not None:
+            events.log.hold_terminal()
+            identity.take_on()
+        self._reporter.start()
+        if self._take_over is not None:
+            # Not before everything else is done: from here on only this process serves.
+            events.took_over(self._take_over.finish())
+        # The event loop may fail when it starts, and then nobody must be told that it serves.
+        gevent.sleep(0)
+        if not mapper.finished.is_set():
+            self._tell_that_it_serves()
+            if store is not None:
+                # Not before: systemd listens to the main process only, which this one may just have become.
+                store.start()
+        elif self._caller is not None:
+            raise InterruptedError(f"the epmd has ended before it was ready: {mapper.end_reason}")
+        mapper.finished.wait()
 
-def _store(options: Options, mapper: Mapper, stored: list[systemd.Stored], events: Events) -> Store | None:
-    """Go on with the nodes that an epmd before this one has stored. Returns what stores them from now on."""
-    from ..server.inherit import inherit
-    from .process.store import Store, take_back
+    def _store(self, stored: list[systemd.Stored]) -> Store | None:
+        """Go on with the nodes that an epmd before this one has stored. Returns what stores them from now
+        on."""
+        from ..server.inherit import inherit
+        from .process.store import Store, take_back
 
-    taken = take_back(stored)
-    inherit(mapper, taken.left, mapper.listeners[0].serve_socket)
-    if taken.names:
-        events.took_back(len(taken.names))
-    path = os.environ.get("NOTIFY_SOCKET")
-    if not path:
-        return None
-    # What was taken back must be removed at its end, even if nothing else is to be stored.
-    store = Store(mapper, events, systemd.address_of(path), taken, options.store)
-    mapper.store = store
-    return store
+        mapper = self._mapper
+        taken = take_back(stored)
+        inherit(mapper, taken.left, mapper.listeners[0].serve_socket)
+        if taken.names:
+            self._events.took_back(len(taken.names))
+        path = os.environ.get("NOTIFY_SOCKET")
+        if not path:
+            return None
+        # What was taken back must be removed at its end, even if nothing else is to be stored.
+        store = Store(mapper, self._events, systemd.address_of(path), taken, self._options.store)
+        mapper.store = store
+        return store
 
+    def _must_be_reached(self) -> None:
+        listeners = self._mapper.listeners
+        try:
+            ownport.must_answer(
+                self._hosts, self._mapper.port, lambda number, address: listeners[number].take_back(address)
+            )
+        except OSError:
+            self._mapper.close_listeners()  # the caller may start another epmd as soon as it is told
+            raise
 
-def _must_be_reached(mapper: Mapper, hosts: list[str]) -> None:
-    try:
-        ownport.must_answer(
-            hosts, mapper.port, lambda number, address: mapper.listeners[number].take_back(address)
-        )
-    except OSError:
-        mapper.close_listeners()  # the caller may start another epmd as soon as it is told
-        raise
+    def _tell_that_it_serves(self) -> None:
+        if self._caller is not None and not self._options.systemd:
+            self._must_be_reached()
+        self._reporter.serves = True
+        launched_by = launcher.pid if is_one_file() else None
+        # Without -systemd, NOTIFY_SOCKET belongs to the service whose node started this epmd.
+        if self._options.systemd and not systemd.notify_ready(os.environ, launched_by):
+            self._events.notification_may_be_refused()
+        if self._caller is not None:
+            report = "" if self._take_over is None else self._take_over.report
+            self._caller.ready(report, launcher=launched_by)
+        if self._mapper.idle_exit:
+            self._mapper.idle_exit.renew()  # the start may have taken longer than its time
 
-
-def _tell_that_it_serves(
-    options: Options, events: Events, caller: daemon.Caller | None, take_over: TakeOver | None
-) -> None:
-    launched_by = launcher.pid if is_one_file() else None
-    # Without -systemd, NOTIFY_SOCKET belongs to the service whose node started this epmd.
-    if options.systemd and not systemd.notify_ready(os.environ, launched_by):
-        events.notification_may_be_refused()
-    if caller is not None:
-        caller.ready("" if take_over is None else take_over.report, launcher=launched_by)
-
-
-def _watch(options: Options, mapper: Mapper, reporter: Reporter) -> None:
-    signals.watch_signals(mapper.hub.loop, reporter.report, _at_hang_up(options, mapper))
-    if os.getpid() == 1:
-        watch.reap_orphans(mapper.hub.loop)
-    for pid in options.pid_exit:
-        watch.when_gone(mapper.hub.loop, pid, partial(mapper.end, f"process {pid} has ended"))
+    def _watch(self) -> None:
+        mapper = self._mapper
+        if is_frozen():
+            # Before the signals: it resets one that the executables use until now.
+            bundle.settle(has_launcher=is_one_file() and not self._options.daemon)
+        signals.watch_signals(mapper.loop, self._reporter.report, _at_hang_up(self._options, mapper))
+        if os.getpid() == 1:
+            watch.reap_orphans(mapper.loop)
+        for pid in self._options.pid_exit:
+            watch.when_gone(mapper.loop, pid, partial(mapper.end, f"process {pid} has ended"))
 
 
 def _at_hang_up(options: Options, mapper: Mapper) -> Callable[[], None] | None:
@@ -184,48 +193,3 @@ def _read_networks_again(networks: Networks, mapper: Mapper) -> None:
         return
     mapper.events.networks_read(networks.path, mapper.settings, settings)
     mapper.let_in(settings)
-
-
-def _numbers(options: Options, port: int) -> tuple[tuple[Given, int], ...]:
-    """Return each file, and the number to write into it.
-
-    In the one-file form the process ID is that of the process that serves, not of its launcher: that process
-    lives on as a daemon, and when it ends, the epmd ends.
-    """
-    return (options.port_file, port), (options.pid_file, os.getpid())
-
-
-def _remove(file: NumberFile, events: Events) -> None:
-    try:
-        file.close()
-    except OSError as error:
-        events.file_failed(str(error))
-
-
-class NumberFile:
-    """A file with a number that exists while the mapper serves. Its path may be STDOUT."""
-
-    def __init__(self, given: Given, number: int) -> None:
-        self._where, self._path = given
-        self._text = b"%d\n" % number
-        self._file = OwnFile(self._path)
-
-    def write(self) -> None:
-        """Write the number. A reader sees all of it or no file. Raises OSError, which names the option."""
-        try:
-            if self._path == STDOUT:
-                os.write(1, self._text)
-            else:
-                self._file.write(self._text)
-        except OSError as error:
-            raise OSError(f"{self._where}: cannot write {self._path}: {error.strerror}") from None
-
-    def close(self) -> None:
-        """Remove the file, unless another mapper has replaced it.
-
-        Raises OSError, which names the option, if this process is not permitted to remove it.
-        """
-        try:
-            self._file.remove()
-        except OSError as error:
-            raise OSError(f"{self._where}: cannot remove {self._path}: {error.strerror}") from None

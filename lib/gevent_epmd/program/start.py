@@ -35,10 +35,7 @@ _GEVENT_PREFIXES = ("GEVENT", "GREENLET_", "LIBEV_", "PURE_PYTHON")
 
 
 def serve(options: Options) -> int:
-    """Serve, detached if the options request it, and return the exit status.
-
-    The calling process of a daemon returns as soon as the daemon answers requests.
-    """
+    """Serve, detached if the options request it, and return the exit status."""
     signals.ignore_requests_for_reports()
     is_passed = not options.systemd and systemd.passes_port(os.environ, options.settings.port)
     if options.daemon:
@@ -117,7 +114,9 @@ def _serve_sockets(
     caller = None
     try:
         if is_one_file():
-            bundle.sweep()
+            from .executable import leftovers
+
+            leftovers.sweep(sys._MEIPASS)  # type: ignore[attr-defined]
             bundle.unpack_libraries("for-serving")
         daemon.raise_limit(_NEEDED_DESCRIPTORS + len(options.pid_exit))
         if former is not None and former.unit:
@@ -183,10 +182,6 @@ def _must_be_running(pids: Iterable[int]) -> None:
 
 
 def _hide_variables_of_gevent() -> None:
-    """Remove the variables that change how gevent and libev work.
-
-    They are the caller's, and meant for programs of its own. Some of them need modules that the executables
-    do not have, and some make an epmd fail after it has reported that it serves.
-    """
+    """Remove the variables that change how gevent works: they are meant for programs of the caller."""
     for name in [name for name in os.environ if name.startswith(_GEVENT_PREFIXES)]:
         del os.environ[name]

@@ -32,8 +32,7 @@ AT_ONCE = 4
 #: How long to stop accepting if no connection can be closed to make room, in seconds.
 _PAUSE = 0.1
 #: For how many seconds the kernel keeps back a connection that has not sent anything. Erlang's client sends
-#: its request some 50 us after it has connected. Accepting before that makes the server wake up twice, which
-#: takes as much CPU time as the look-up itself. One second is the least that Linux offers.
+#: its request some 50 us later, and to wake up twice takes as much CPU time as the look-up. 1 s is the least.
 _DEFER = 1
 #: Linux only.
 _TCP_DEFER_ACCEPT: int | None = getattr(_socket, "TCP_DEFER_ACCEPT", None)
@@ -47,8 +46,7 @@ def new_mapper(
 ) -> Mapper:
     """Create a mapper for these listening sockets, in the hub of the calling thread.
 
-    It serves them once its `start` is called, and closes them at the end. If they are `shared`, another
-    process (systemd, for example) keeps listening on them afterwards.
+    It closes them at its end. If they are `shared`, another process, such as systemd, keeps listening.
     """
     sockets = list(sockets)
     mapper = Mapper(settings, sockets[0].getsockname()[1], events)
@@ -87,10 +85,7 @@ class Acceptor(StreamServer):
         return not self.closed and bool(self._poll.poll(0))
 
     def take_back(self, peer: tuple[Any, ...]) -> None:
-        """Close the connection of this peer, which waits to be accepted. Others before it are served.
-
-        For a connection that this process has made itself: it must not be logged.
-        """
+        """Close a connection of this process itself, which must not be logged. Others are served."""
         try:
             # On a busy machine it may arrive a moment later.
             while self._poll.poll(_MOMENT_IN_MS):
@@ -143,9 +138,8 @@ class Acceptor(StreamServer):
                     return
             else:
                 self._serve(descriptor, peer)
-            # Polling is cheap. An accept with nothing pending takes ten times as long, because the kernel
-            # creates a socket and a file first. If no descriptor is free, Linux reports that even with
-            # nothing pending.
+            # An accept with nothing pending takes ten times as long, because the kernel creates a socket
+            # first. If no descriptor is free, Linux reports that even with nothing pending.
             if self.closed or not self._poll.poll(0):
                 return
 
@@ -156,8 +150,7 @@ class Acceptor(StreamServer):
     def serve_socket(self, sock: _socket.socket, peer: tuple[Any, ...]) -> None:
         """Serve an accepted connection. Call from the hub only."""
         if sock.gettimeout() is not None:
-            # With the embedding program's default timeout, even a call with MSG_DONTWAIT would wait. Most
-            # programs set none, and resetting it costs a system call.
+            # With the embedding program's default timeout, even a call with MSG_DONTWAIT would wait.
             sock.settimeout(None)
         if (allowed := self._mapper.may_ask) is not None:
             connection = Connection(self._mapper, sock, peer)
@@ -179,8 +172,7 @@ class Acceptor(StreamServer):
         return False
 
     def _pause(self) -> None:
-        """Stop accepting for a while. Otherwise the watcher would fire continuously while connections are
-        pending."""
+        """Stop accepting for a while, because the watcher fires continuously while connections wait."""
         self.stop_accepting()
         self._resume = self.loop.timer(_PAUSE)
         self._resume.start(self._go_on)
@@ -191,7 +183,6 @@ class Acceptor(StreamServer):
 
     def _stop_waiting(self) -> None:
         if self._resume is not None:
-            self._resume.stop()
             self._resume.close()
             self._resume = None
 

@@ -1,11 +1,9 @@
 """Serves one accepted connection for the mapper, from its first byte to its close.
 
 A request that was answered before gets the same reply from `serve`, as long as no node has come or gone. Each
-other connection has a greenlet that reads a packet, replies and closes. After a registration, accepted or
-refused, it waits until the peer closes. The greenlet is a raw one, started as soon as the connection is
-accepted: most requests have arrived by then, and get their reply before the greenlet first switches to the
-hub. A greenlet that finishes a connection serves another one later, because CPython maps memory for each new
-greenlet and unmaps it at the end, which took a fifth of the time of a look-up.
+other connection has a raw greenlet that reads a packet, replies and closes. After a registration, accepted or
+refused, it waits until the peer closes. It starts at once, because most requests have arrived when the
+connection is accepted, and serves another one later: creating a greenlet takes a fifth of a look-up.
 
 Invariants:
 - a connection that waits without a registered node is in `mapper.unregistered`; one that waits for a request
@@ -106,10 +104,9 @@ class Aborted(Exception):
 
 
 class Connection:
-    """A connection. `peer` is the other end's address as returned by accept (C: Connection of epmd_int.h).
+    """A connection (C: Connection of epmd_int.h). `peer` is the other end's address as returned by accept.
 
-    `first` is what a first attempt to read gave, if there was one. `sent` is how many bytes of the reply have
-    been sent.
+    `first` is what a first attempt to read gave. `sent` is how many bytes of the reply were sent.
     """
 
     __slots__ = (
@@ -160,12 +157,6 @@ class Connection:
     def is_barred(self, allowed: Collection[Network]) -> bool:
         """Return whether the peer is on another host and in none of these networks."""
         return not is_in(self._peer[0], allowed) and not self.is_local()
-
-    def _may_make(self, tag: int) -> bool:
-        """Return whether the peer may make requests with this tag."""
-        if tag in _FOR_ALL or self.is_local():
-            return True
-        return tag == wire.ALIVE2_REQ and is_in(self._peer[0], self._mapper.settings.allow_register)
 
     def refuse(self) -> None:
         """Close the connection instead of serving it."""
@@ -236,7 +227,6 @@ class Connection:
             self._greenlet = None
 
     def _serve(self) -> None:
-        """Read the request of a new connection, and answer it."""
         self._events.connected(self)
         if self._mapper.settings.delay_accept:
             self._sleep(self._mapper.settings.delay_accept)
@@ -245,8 +235,7 @@ class Connection:
             self._do_request(packet)
 
     def _do_read(self) -> bytes | None:
-        """Return the one packet of this connection, or None if the connection ends before the packet is
-        complete."""
+        """Return the one packet of this connection, or None if the connection ends before."""
         reader = protocol.PacketReader()
         deadlines = self._mapper.deadlines
         try:
@@ -282,10 +271,12 @@ class Connection:
     # --- Requests ---
 
     def _do_request(self, packet: bytes) -> None:
-        """Answer a request, or reject it. This is the only place that decides who may make which request."""
+        """Answer a request. This is the only place that decides who may make which request."""
         tag = packet[0]
         title = protocol.request_title(packet)
-        allowed = self._may_make(tag)
+        allowed = tag in _FOR_ALL or self.is_local()
+        if tag == wire.ALIVE2_REQ and not allowed:
+            allowed = is_in(self._peer[0], self._mapper.settings.allow_register)
         self._mapper.counts.requests[tag] += 1
         self._events.requested(title, allowed=allowed)
         if not allowed:
@@ -322,19 +313,14 @@ class Connection:
             self._events.replied("EPMD_ALIVE2_RESP", request.name, sent=False)
 
     def _enable_keepalive(self) -> None:
-        """Enable TCP keep-alive if the node is on another host.
-
-        A node on this host always closes its connection when it ends. A host that loses power or network
-        sends nothing, and the names of its nodes would stay registered forever.
-        """
+        """Enable TCP keep-alive for a node on another host, which may lose its power or network."""
         if not self._mapper.settings.allow_register or self.is_local():
             return
         for level, option, value in _KEEPALIVE:
             self.sock.setsockopt(level, option, value)
 
     def _stay_refused(self, request: Alive2Request) -> None:
-        """Keep a refused node's connection open until the peer closes it, or until the mapper needs its
-        room."""
+        """Keep a refused node's connection open until the peer closes, or the mapper needs its room."""
         self._mapper.unregistered.renew(self)
         sent = self._reply(protocol.alive2_refusal(request.highest))
         self._events.replied("EPMD_ALIVE2_RESP", request.name, sent=sent)
@@ -354,11 +340,7 @@ class Connection:
     def _unregister(self, node: Node) -> None:
         self._mapper.node_unreg(node)
         if self._mapper.store is not None and self._mapper.store.drop(node):
-            # The peer must see the end although the store has a duplicate of the socket.
-            try:
-                self.sock.shutdown(_socket.SHUT_RDWR)
-            except OSError:
-                pass  # the peer closed first
+            self.hang_up()  # else the peer would not see the end: the store has a duplicate of the socket
 
     def hold_refused(self) -> None:
         """Keep the connection of a refused node that another process has answered."""
@@ -384,7 +366,7 @@ class Connection:
     def _do_port2(self, request: Port2Request) -> None:
         node = self._mapper.registry.find(request.name)
         if node:
-            reply, title = node.port2_reply, "EPMD_PORT2_RESP (ok)"
+            reply, title = protocol.port2_reply(node.request), "EPMD_PORT2_RESP (ok)"
             self._mapper.registry.keep_reply(request, reply)
         else:
             reply, title = protocol.PORT2_NOT_FOUND, "EPMD_PORT2_RESP (error)"
@@ -459,8 +441,7 @@ class Connection:
             self._mapper.unsent.discard(self)
 
     def _send_rest(self) -> None:
-        """Send what is left of a reply. A peer that does not read it in packet_timeout seconds, or is the
-        slowest of too many, gets a reset."""
+        """Send what is left of a reply. A peer that is too slow, or the slowest of too many, gets a reset."""
         unsent, deadlines = self._mapper.unsent, self._mapper.deadlines
         deadlines.add(self)
         self._wait_unregistered()
@@ -487,9 +468,8 @@ class Connection:
     def _wait_to_read(self) -> None:
         """Wait until there is something to read.
 
-        The watcher stays active for the next call: a node's connection waits for its request and then for its
-        end, and watching a descriptor anew costs two system calls. Therefore every other wait calls
-        `_stop_reading` first.
+        The watcher stays active for the next call, because watching a descriptor anew costs two system calls.
+        Therefore every other wait calls `_stop_reading` first.
         """
         if self._reader is None:
             self._reader = self._mapper.hub.loop.io(self.fd, _READ)
@@ -498,7 +478,6 @@ class Connection:
 
     def _stop_reading(self) -> None:
         if self._reader is not None:
-            self._reader.stop()
             self._reader.close()
             self._reader = None
 
@@ -510,12 +489,10 @@ class Connection:
         try:
             self._mapper.hub.switch()
         finally:
-            watcher.stop()
             watcher.close()
 
     def _wait_unregistered(self) -> None:
-        """Make the connection available for closing to make room while it waits, unless it has a registered
-        node."""
+        """Let the connection be closed to make room while it waits, unless it has a registered node."""
         if not self._is_node:
             self._mapper.unregistered.renew(self)
 

@@ -2,8 +2,6 @@
 
 `events` counts what it hears of, and `connection` the requests. Those that `connection.serve` answers are
 attributes of the mapper.
-
-C's epmd has no counterpart.
 """
 
 from __future__ import annotations
@@ -29,17 +27,8 @@ class Counts:
     def __init__(self) -> None:
         #: Complete requests by their tag, including those that were denied, but not those of `serve`.
         self.requests = dict.fromkeys(KINDS, 0)
-        #: Registrations that were answered with an error.
-        self.refused = 0
-        #: Requests that the peer may not make, or that nobody may make now.
-        self.denied = 0
-        #: Requests that are no request of the protocol, or were not complete when the peer closed.
-        self.malformed = 0
-        #: Connections that were closed because `allow` excludes the peer, ...
-        self.barred = 0
-        #: ... because the peer took too long to send its request or to read its reply, ...
-        self.timed_out = 0
-        #: ... to make room for others, ...
-        self.crowded_out = 0
-        #: ... or because too many bytes of replies were unread.
-        self.unread = 0
+        #: Registrations that were refused; requests that were not permitted, or were invalid or incomplete.
+        self.refused = self.denied = self.malformed = 0
+        #: Connections that were closed: `allow` excludes the peer, it was too slow, others needed room, or
+        #: too much was unread.
+        self.barred = self.timed_out = self.crowded_out = self.unread = 0

@@ -12,8 +12,6 @@ in a connection or in the thread, is raised by `close`.
 Invariants:
 - after os.fork() the parent continues to serve, and in the child all mappers are closed;
 - no mapper's thread runs Python code while the interpreter is torn down.
-
-C has no counterpart.
 """
 
 from __future__ import annotations
@@ -26,13 +24,14 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any, TypeAlias, TypeVar, overload
+from typing import Any, TypeAlias, TypeVar
 from weakref import WeakSet
 
 from gevent import get_hub, monkey
 from gevent.event import Event
 
-from ..client import NamedPort, Registration, api, waiting
+from ..client import Registration, api
+from ..client.waiting import WithNodes
 from ..conventions import served_by_threads
 from ..wire import DEFAULT_PORT
 from . import listeners
@@ -58,7 +57,7 @@ _STARTED = "the mapper is already started: close it first"
 _PATIENCE_AT_EXIT = 2.0
 
 
-class PortMapper:
+class PortMapper(WithNodes):
     """An epmd for programs that run on gevent: it serves only while the hub of its thread runs.
 
     In a program without gevent nothing runs the hub: use ThreadedPortMapper. The thread that starts the
@@ -138,35 +137,11 @@ class PortMapper:
         served_by_threads.add(self._here)
         return mapper
 
-    def names(self) -> list[NamedPort]:
-        """Return the registered nodes with their ports, newest first."""
-        return self._outside(api.names, port=self.port)
-
     def register(
         self, name: str, node_port: int, *, hidden: bool = False, extra: bytes = b""
     ) -> Registration:
         """Register a node that listens at `node_port`. Raises client.RefusedError if the name is taken."""
         return self._outside(api.register, name, node_port, hidden=hidden, extra=extra, port=self.port)
-
-    @overload
-    def wait_for(self, name: str, /, *, timeout: float = 10.0) -> int: ...
-
-    @overload
-    def wait_for(self, *names: str, timeout: float = 10.0) -> tuple[int, ...]: ...
-
-    def wait_for(self, *names: str, timeout: float = 10.0) -> int | tuple[int, ...]:
-        """Return the port of this node, or a tuple with the port of each, once all of them are registered.
-
-        Raises TimeoutError after `timeout` seconds, and client.EpmdError if the mapper has ended.
-        """
-        return self._outside(waiting.wait_for, self._ask, names, timeout)
-
-    def wait_gone(self, *names: str, timeout: float = 10.0) -> None:
-        """Return once there is no node of these names. Raises as `wait_for` does."""
-        self._outside(waiting.wait_gone, self._ask, names, timeout)
-
-    def _ask(self, seconds: float) -> list[NamedPort]:
-        return api.names(port=self.port, timeout=seconds)
 
     def _outside(self, function: Callable[..., T], *given: object, **named: object) -> T:
         """Call a function that asks the mapper, without blocking the hub that serves it."""
@@ -198,7 +173,7 @@ class PortMapper:
             _left.append(mapper)
             _elsewhere.pop(mapper, None)
             served_by_threads.discard(self._here)
-            mapper.close_without_hub()
+            mapper.close_without_hub(in_child=False, loop_is_ours=bool(mapper.loop.ptr))
             self._stopped = None
         else:
             mapper.finished.set()
@@ -233,7 +208,7 @@ class PortMapper:
         _elsewhere.pop(mapper, None)
         served_by_threads.discard(self._here)
         loop_is_ours = mapper.hub.thread_ident == monkey.get_original("_thread", "get_ident")()
-        mapper.leave_to_parent(loop_is_ours=loop_is_ours)
+        mapper.close_without_hub(in_child=True, loop_is_ours=loop_is_ours)
         self._log = self._new_log()
         if not loop_is_ours:
             self._copies.close()
@@ -390,8 +365,7 @@ _left: list[Mapper] = []
 
 
 def _leave_all_to_parent() -> None:
-    """In a forked child: close all mappers, so that it neither serves nor holds sockets that the parent
-    closes."""
+    """In a forked child: close all mappers, so that it holds no sockets that the parent closes."""
     ThreadedPortMapper._lock = threading.Lock()  # a thread of the parent may hold it
     for mapper in list(_serving):
         mapper._leave_to_parent()
@@ -429,9 +403,8 @@ def _is_in_asyncio() -> bool:
 class _Copies:
     """A forked child's copies of connections that a mapper has accepted and that no table lists.
 
-    In the parent, a thread was about to serve them, or had just served them. The child does not have that
-    thread. Create this after the mapper's sockets listen, and before it accepts: until then, sockets with the
-    same address are the program's own, such as connections that it accepted there earlier.
+    In the parent, a thread was about to serve them, or had just served them. Create this after the mapper's
+    sockets listen, and before it accepts: until then, sockets with the same address are the program's own.
     """
 
     def __init__(self, listening: Iterable[_socket.socket]) -> None:
@@ -460,22 +433,12 @@ def _is_tcp(sock: _socket.socket) -> bool:
     return sock.proto in (0, _socket.IPPROTO_TCP)  # only some systems tell the protocol
 
 
-def _descriptors() -> Iterable[int]:
-    """Return the descriptors that are open, and perhaps others."""
-    try:
-        listed = [int(name) for name in os.listdir("/dev/fd")]
-    except OSError:
-        listed = []  # no /proc
-    # FreeBSD lists the standard ones alone, where no fdescfs is mounted.
-    return listed if max(listed, default=0) > 2 else range(_MOST_DESCRIPTORS)
-
-
 def _sockets() -> Iterator[_socket.socket]:
     """Yield an object for each socket of this process. It does not close the socket."""
     default = _socket.getdefaulttimeout()
     _socket.setdefaulttimeout(None)  # else a socket object would change the mode of the program's socket
     try:
-        for descriptor in _descriptors():
+        for descriptor in listeners.open_descriptors(_MOST_DESCRIPTORS):
             try:
                 sock = _socket.socket(fileno=descriptor)
             except OSError:
@@ -488,10 +451,6 @@ def _sockets() -> Iterator[_socket.socket]:
         _socket.setdefaulttimeout(default)
 
 
-def _discard(_line: str) -> None:
-    pass
-
-
 class _Log(Log):
     """A log that calls `put` with each line, and keeps the first failure."""
 
@@ -499,7 +458,7 @@ class _Log(Log):
         super().__init__(level)
         # If Python started without stderr, descriptor 2 may now be any other file or socket, even a peer's.
         no_stderr = sys.__stderr__ is None
-        self._call = put or (_discard if no_stderr else super()._put)
+        self._call = put or ((lambda _: None) if no_stderr else super()._put)
         self._failure: BaseException | None = None
 
     def failed(self, error: BaseException) -> None:

@@ -23,20 +23,9 @@ from .registry import Node, NodeRefused, Registry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Protocol
-
     from .networks import Network
+    from .registry import Peer
     from .settings import Settings
-
-    class Peer(Protocol):
-        """A connection, as log lines show it. str() gives the peer's address, ADDRESS:PORT."""
-
-        #: The descriptor.
-        fd: int
-
-        def is_local(self) -> bool:
-            """Return whether the peer is on this host."""
-
 
 #: Why a connection is aborted.
 TIMED_OUT = "closing because timed out on receive"
@@ -44,73 +33,55 @@ TO_MAKE_ROOM = "closing to make room"
 TOO_MUCH_UNREAD = "closing because too much is unread"
 
 _KILL = "EPMD_KILL_REQ"
-#: The level at which nothing is logged.
-_SILENT = -1
 
 
 class Events:
     """Logs the events of one port mapper in `log`, and counts them in `counts`."""
 
     def __init__(self, log: Log) -> None:
-        self._log = log
+        self.log = log
         self.counts = Counts()
-
-    def silence(self) -> None:
-        """Log nothing from now on."""
-        self._log.level = _SILENT
-
-    def count_in(self, loop: Any) -> None:
-        """Log in time how many complaints were dropped, by timers of this event loop, until `finish`."""
-        self._log.count_in(loop)
-
-    def finish(self) -> None:
-        """Log how many complaints were dropped, and use the event loop no more."""
-        self._log.finish()
 
     # --- Start-up ---
 
     def starting(self, *, daemon: bool) -> None:
-        self._log.say(1, f"epmd running - daemon = {int(daemon)}")
+        self.log.say(1, f"epmd running - daemon = {int(daemon)}")
 
     def taking_sockets(self) -> None:
-        self._log.say(2, "try to obtain sockets from systemd")
+        self.log.say(2, "try to obtain sockets from systemd")
 
     def no_effect(self, names: Iterable[str]) -> None:
         """With -systemd, these options and variables say in vain where to listen."""
         for name in names:
-            self._log.say(0, f"{name} has no effect with -systemd: systemd chooses where to listen")
+            self.log.say(0, f"{name} has no effect with -systemd: systemd chooses where to listen")
 
     def notification_may_be_refused(self) -> None:
         """systemd may take the notification of this process for that of a stranger."""
-        self._log.say(0, "the one-file form tells systemd that it is ready only with NotifyAccess=all")
+        self.log.say(0, "the one-file form tells systemd that it is ready only with NotifyAccess=all")
 
     def listening(self, port: int) -> None:
-        self._log.say(2, f"try to initiate listening port {port}")
+        self.log.say(2, f"try to initiate listening port {port}")
 
     def in_use(self, text: str, *, failure: bool) -> None:
         """Another epmd has the port. `failure` is whether that is an error for the caller."""
         if failure:
-            self._log.fail(text)
+            self.log.fail(text)
         else:
-            self._log.tty(1, text)
+            self.log.tty(1, text)
 
     def cannot_listen(self, text: str) -> None:
-        self._log.fail(text)
+        self.log.fail(text)
 
     def cannot_serve(self, reason: str) -> None:
-        self._log.fail(f"cannot serve: {reason}")
-
-    def losing_rights(self) -> None:
-        """This process will soon lose the right to open its terminal, which belongs to another user."""
-        self._log.hold_terminal()
+        self.log.fail(f"cannot serve: {reason}")
 
     def file_failed(self, reason: str) -> None:
         """A file of this process cannot be written, or not be removed at the end."""
-        self._log.say(0, reason)
+        self.log.say(0, reason)
 
     def numbers(self, numbers: Iterable[tuple[str, str]]) -> None:
         """Somebody has asked for the numbers of this mapper."""
-        self._log.say(0, "numbers: " + " ".join(f"{name}={number}" for name, number in numbers), INFO)
+        self.log.say(0, "numbers: " + " ".join(f"{name}={number}" for name, number in numbers), INFO)
 
     def networks_read(self, path: str, before: Settings, after: Settings) -> None:
         """The file of -allow_file was read again."""
@@ -122,40 +93,40 @@ class Events:
             )
             if old != new
         ]
-        self._log.say(0, f"read {path} again: {'; '.join(changes) or 'nothing has changed'}")
+        self.log.say(0, f"read {path} again: {'; '.join(changes) or 'nothing has changed'}")
 
     def networks_stay(self, reason: str) -> None:
         """The file of -allow_file cannot be read again."""
-        self._log.say(0, f"{reason}; the networks stay as they were")
+        self.log.say(0, f"{reason}; the networks stay as they were")
 
     def nothing_to_read_again(self) -> None:
-        self._log.say(0, "SIGHUP has no effect: there is no -allow_file to read again")
+        self.log.say(0, "SIGHUP has no effect: there is no -allow_file to read again")
 
     def took_over(self, text: str) -> None:
         """This process has taken the place of another epmd."""
-        self._log.say(0, text, NOTICE)
+        self.log.say(0, text, NOTICE)
 
     def took_back(self, nodes: int) -> None:
         """These nodes are registered as before, from the descriptor store of systemd."""
-        self._log.say(0, f"took {nodes} node{'' if nodes == 1 else 's'} back from systemd's descriptor store")
+        self.log.say(0, f"took {nodes} node{'' if nodes == 1 else 's'} back from systemd's descriptor store")
 
     def not_stored(self, reason: str) -> None:
         """A node is not in the descriptor store, or cannot be removed from it."""
-        self._log.complain("cannot change systemd's descriptor store: %s", reason)
+        self.log.complain("cannot change systemd's descriptor store: %s", reason)
 
     def serving(self) -> None:
-        self._log.tty(2, "entering the main select() loop")
+        self.log.tty(2, "entering the main select() loop")
 
     # --- A connection, from its first byte to its close ---
 
     def connected(self, peer: Peer) -> None:
-        if self._log.level >= 2:
-            self._log.tty(2, f"{'Local' if peer.is_local() else 'Non-local'} peer connected")
-            self._log.tty(2, f"opening connection on file descriptor {peer.fd}")
+        if self.log.level >= 2:
+            self.log.tty(2, f"{'Local' if peer.is_local() else 'Non-local'} peer connected")
+            self.log.tty(2, f"opening connection on file descriptor {peer.fd}")
 
     def received(self, data: bytes) -> None:
         """A packet arrived, or a piece of one."""
-        self._log.packet(data)
+        self.log.packet(data)
 
     def ended_early(self, peer: Peer, got: int) -> None:
         """The peer closed after `got` bytes, before the packet was complete."""
@@ -168,8 +139,8 @@ class Events:
 
     def requested(self, title: str, *, allowed: bool) -> None:
         # C checks whether a peer may ask for KILL before it logs the request.
-        if self._log.level and (allowed or title != _KILL):
-            self._log.say(1, f"** got {title}")
+        if self.log.level and (allowed or title != _KILL):
+            self.log.say(1, f"** got {title}")
 
     def rejected(self, peer: Peer, reason: Complaint) -> None:
         """The connection ends without a reply, or the node is refused."""
@@ -185,21 +156,21 @@ class Events:
         self.counts.timed_out += reason == TIMED_OUT
         self.counts.crowded_out += reason == TO_MAKE_ROOM
         self.counts.unread += reason == TOO_MUCH_UNREAD
-        self._log.tty(1, reason)
+        self.log.tty(1, reason)
 
     def failed(self, error: BaseException) -> None:
         """An internal error."""
-        self._log.failed(error)
+        self.log.failed(error)
 
     def closing(self, peer: Peer) -> None:
-        if self._log.level >= 2:
-            self._log.tty(2, f"closing connection on file descriptor {peer.fd}")
+        if self.log.level >= 2:
+            self.log.tty(2, f"closing connection on file descriptor {peer.fd}")
 
     # --- Replies ---
 
     def sending(self, data: bytes) -> None:
         """A reply is about to be sent."""
-        self._log.packet(data)
+        self.log.packet(data)
 
     def write_failed(self, peer: Peer, error: OSError) -> None:
         """The reply could not be sent."""
@@ -207,50 +178,50 @@ class Events:
 
     def replied(self, reply: str, name: bytes | None = None, *, sent: bool) -> None:
         """A reply was sent, or failed. `name` is the node's name if C's log line names the node."""
-        if self._log.level:
+        if self.log.level:
             of_node = "" if name is None else f' for "{shown(name)}"'
             # C marks a failure only if it names the node.
             mark = "** " if sent or of_node else ""
-            self._log.tty(1, f"{mark}{'sent' if sent else 'failed to send'} {reply}{of_node}")
+            self.log.tty(1, f"{mark}{'sent' if sent else 'failed to send'} {reply}{of_node}")
 
     # --- Nodes ---
 
     def registered(self, node: Node, registry: Registry) -> None:
-        if not self._log.level:
+        if not self.log.level:
             return
         request = node.request
         if node.is_back:
-            self._log.tty(1, f"reusing slot with same name '{shown(request.name)}'")
+            self.log.tty(1, f"reusing slot with same name '{shown(request.name)}'")
         self._node("registering", node)
         versions = f"highvsn {request.highest} lowvsn {request.lowest}"
-        self._log.tty(1, f"type {request.node_type} proto {request.protocol} {versions}")
+        self.log.tty(1, f"type {request.node_type} proto {request.protocol} {versions}")
         self._tables(registry)
 
     def unregistered(self, node: Node, registry: Registry) -> None:
-        if self._log.level:
+        if self.log.level:
             self._node("unregistering", node)
             self._tables(registry)
 
     def node_closed(self, peer: Peer, data: bytes) -> None:
         """The connection of a registered or refused node ended, by these bytes or by EOF."""
         if data:
-            self._log.tty(1, f"got more than expected on ALIVE socket {peer.fd} ({len(data)})")
-            self._log.packet(data)
+            self.log.tty(1, f"got more than expected on ALIVE socket {peer.fd} ({len(data)})")
+            self.log.packet(data)
 
     def node_failed(self, peer: Peer, error: OSError) -> None:
         """The connection of a registered or refused node ended, by a reset."""
-        self._log.tty(1, f"error on ALIVE socket {peer.fd} (-1; errno=0x{error.errno:x})")
+        self.log.tty(1, f"error on ALIVE socket {peer.fd} (-1; errno=0x{error.errno:x})")
 
     def unknown_closed(self, peer: Peer) -> None:
         """The connection of a refused node ended."""
-        self._log.tty(1, f"trying to unregister node with unknown file descriptor {peer.fd}")
+        self.log.tty(1, f"trying to unregister node with unknown file descriptor {peer.fd}")
 
     def _node(self, event: str, node: Node) -> None:
-        self._log.tty(1, f"{event} '{shown(node.name)}:{node.creation}', port {node.port}")
+        self.log.tty(1, f"{event} '{shown(node.name)}:{node.creation}', port {node.port}")
 
     def _tables(self, registry: Registry) -> None:
-        if self._log.level >= 3:
-            self._log.tables(
+        if self.log.level >= 3:
+            self.log.tables(
                 ((shown(node.name), node.creation, node.port, node.fd) for node in registry.live()),
                 ((shown(node.name), node.creation) for node in registry.late()),
             )
@@ -258,7 +229,7 @@ class Events:
     # --- STOP and KILL ---
 
     def stopped(self) -> None:
-        self._log.tty(1, "epmd connection stopped")
+        self.log.tty(1, "epmd connection stopped")
 
     def kill_refused(self, peer: Peer) -> None:
         self.counts.denied += 1
@@ -268,10 +239,10 @@ class Events:
         self._complain(peer, "failed to send reply to EPMD_KILL_REQ")
 
     def killed(self) -> None:
-        self._log.tty(1, "epmd killed")
+        self.log.tty(1, "epmd killed")
 
     def ending(self, reason: str) -> None:
-        self._log.say(0, f"{reason} - terminates normal", NOTICE)
+        self.log.say(0, f"{reason} - terminates normal", NOTICE)
 
     # --- Accepting ---
 
@@ -287,14 +258,14 @@ class Events:
         self._complain(peer, "more than %s MB of replies are unread: closing the connection", most >> 20)
 
     def no_room(self, error: OSError) -> None:
-        self._log.complain("no room for a connection: %s", error.strerror)
+        self.log.complain("no room for a connection: %s", error.strerror)
 
     def accept_failed(self, error: OSError) -> None:
-        self._log.complain("error in accept: %s", error.strerror)
+        self.log.complain("error in accept: %s", error.strerror)
 
     def _complain(self, peer: Peer, kind: str, *details: object) -> None:
         # Of many complaints only a few are logged, and only those need the peer's address.
-        self._log.complain(f"{kind} from %s", *details, peer)
+        self.log.complain(f"{kind} from %s", *details, peer)
 
 
 def _listed(networks: tuple[Network, ...] | None) -> str:

@@ -1,7 +1,4 @@
-"""Makes a mapper go on with the nodes and connections of another process, whose sockets this process has.
-
-C's epmd has no counterpart.
-"""
+"""Makes a mapper go on with the nodes and connections of another process, whose sockets this process has."""
 
 from __future__ import annotations
 

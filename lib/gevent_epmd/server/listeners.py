@@ -14,15 +14,11 @@ import _socket
 import errno
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from ..conventions import LOOPBACK, LOOPBACK_ALONE, MAX_LISTEN_SOCKETS, EpmdError
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import NamedTuple
-else:
-    from ..records import NamedTuple
+from ..records import NamedTuple
 
 #: The limit without the two loopback addresses. C's message has shown this number since OTP 29.
 _MOST_ADDRESSES = 14
@@ -31,7 +27,8 @@ _MOST_ADDRESSES = 14
 _TRIES = 20
 
 _ANY = ("0.0.0.0", "::")
-_LOOPBACK_OF_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+#: Where to connect to an address on which something listens.
+LOOPBACK_OF_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 #: How long an address of this host may take to accept a connection, in seconds.
 _PATIENCE = 1.0
 
@@ -69,8 +66,7 @@ def open_listeners(addresses: Sequence[str] | None, port: int) -> list[_socket.s
     """Listen on the addresses and on both loopback addresses. Returns non-blocking sockets.
 
     An empty sequence means every address; None means the loopback addresses that this host has. With port 0
-    the system chooses one free port for all sockets. Raises PortInUseError and ListenError, and then leaves
-    no socket open.
+    the system chooses one free port for all sockets. Raises PortInUseError and ListenError.
     """
     for _ in range(_TRIES if port == 0 else 0):
         try:
@@ -174,8 +170,10 @@ def _canonical(family: int, address: str) -> str:
 
 
 def _open(place: Place, port: int, beside: _socket.socket | None = None) -> _socket.socket | None:
-    """Return a listening socket, or None if an address that is not required is not available (IPv6 on a host
-    without it, for example). It may share the port with the socket `beside`."""
+    """Return a listening socket, or None if an address that is not required is not available.
+
+    It may share the port with the socket `beside`.
+    """
     try:
         return _listen(place, port, beside)
     except OSError as error:
@@ -213,19 +211,35 @@ def _is_served(place: Place, port: int) -> bool:
     """Return whether somebody accepts connections there.
 
     With SO_REUSEADDR, the BSDs and macOS let one socket listen on an address while another one listens on all
-    addresses, so the port would seem to be free. Without it, connections that ended recently would block the
-    port.
+    addresses. Without it, connections that ended recently would block the port.
     """
-    host = _LOOPBACK_OF_ANY.get(place.host, place.host)
     try:
-        sock = _socket.socket(place.family, _socket.SOCK_STREAM)
+        with connected(LOOPBACK_OF_ANY.get(place.host, place.host), port):
+            return True
     except OSError:
-        return False  # the kernel does not have the family
+        return False
+
+
+@contextmanager
+def connected(host: str, port: int) -> Iterator[_socket.socket]:
+    """Yield a connection to an address of this host. Raises OSError, also if the kernel lacks the family.
+
+    The kernel completes it, even if nobody accepts it yet.
+    """
+    sock = _socket.socket(_family(host), _socket.SOCK_STREAM)
     try:
         sock.settimeout(_PATIENCE)
         sock.connect((host, port))
-    except OSError:
-        return False
+        yield sock
     finally:
         sock.close()
-    return True
+
+
+def open_descriptors(most: int) -> Iterable[int]:
+    """Return the descriptors that are open, and perhaps others: all up to `most` if nothing lists them."""
+    try:
+        listed = [int(name) for name in os.listdir("/dev/fd")]
+    except OSError:
+        listed = []  # no /proc, as in a bare chroot
+    # FreeBSD lists the standard ones alone, where no fdescfs is mounted.
+    return listed if max(listed, default=0) > 2 else range(most)

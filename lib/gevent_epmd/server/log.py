@@ -40,16 +40,15 @@ _SYSLOG = {"linux": "/dev/log", "darwin": "/var/run/syslog"}.get(sys.platform, "
 _LOG_USER_ERR = 1 << 3 | 3
 #: The priorities of the journal: those of syslog. Source: sd-daemon(3).
 ERROR, WARNING, NOTICE, INFO, DEBUG = range(3, 8)
+#: The level at which nothing is logged.
+_SILENT = -1
 _TRIES = 3
 #: For a slow logger, 10 ms.
 _PATIENCE = struct.pack("ll", 0, 10_000)
 
 
 class _Complaint:
-    """What is known of one kind of complaint: when the next line may be logged, and what was dropped since.
-
-    `details` are those of the last one that was dropped.
-    """
+    """One kind of complaint: when the next line may be logged, and how many, and which last, were dropped."""
 
     __slots__ = ("details", "kind", "missed", "next", "priority")
 
@@ -88,11 +87,7 @@ class Log:
             self._line(text, DEBUG if level else priority)
 
     def fail(self, text: str) -> None:
-        """Log at level 0 why a start fails.
-
-        This goes to stderr even if other lines go to syslog, because the caller is still waiting, and a
-        container has no syslog.
-        """
+        """Log why a start fails: to stderr too, because the caller waits, and a container has no syslog."""
         self.say(0, text, ERROR)
         if self._syslog:
             self._line(text, ERROR)
@@ -105,8 +100,7 @@ class Log:
     def complain(self, kind: str, *details: object, priority: int = WARNING) -> None:
         """Log at level 0 what a peer did: `kind` is a text with a %s for each detail; bytes are a name.
 
-        Without -d, each kind is rate-limited to one line per second. Use few kinds, because each is
-        remembered.
+        Without -d, each kind is rate-limited to one line per second. Use few: each kind is remembered.
         """
         now = time.monotonic()
         complaint = self._complaints.setdefault(kind, _Complaint(kind, priority))
@@ -121,6 +115,10 @@ class Log:
         complaint.details = details
         if self._timer is None and self._loop is not None:
             self._start_timer(complaint.next - now)
+
+    def silence(self) -> None:
+        """Log nothing from now on."""
+        self.level = _SILENT
 
     def count_in(self, loop: Any) -> None:
         """Use a timer of this event loop, until `finish`, to log how many complaints were dropped."""
@@ -139,7 +137,6 @@ class Log:
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
-            self._timer.stop()
             self._timer.close()
             self._timer = None
 
@@ -229,8 +226,8 @@ class Log:
 def is_journal(descriptor: int, stream: str) -> bool:
     """Return whether a descriptor is a connection to the journal of systemd.
 
-    `stream` is the value of JOURNAL_STREAM, which every process that a service has started inherits, even if
-    its output goes elsewhere. Source: systemd.exec(5).
+    `stream` is the value of JOURNAL_STREAM, which is inherited even by processes whose output goes elsewhere.
+    Source: systemd.exec(5).
     """
     if not stream:
         return False
@@ -244,8 +241,7 @@ def is_journal(descriptor: int, stream: str) -> bool:
 def unpatched_poll() -> select.poll:
     """Return a select.poll as it was before gevent's monkey patching.
 
-    gevent's version switches to the hub even with a timeout of 0. Callbacks of the event loop must not
-    switch, and they use this.
+    gevent's switches to the hub even with a timeout of 0, which callbacks of the event loop must not do.
     """
     import select  # here, because a start pays for it
 
@@ -261,9 +257,8 @@ _way_to_terminal: tuple[int, int | None] | None = None
 def _way_out() -> tuple[int, int]:
     """Return the descriptor for log lines, and how many bytes it surely takes when it is ready for writing.
 
-    A terminal that is ready for writing may take less than a line, and then blocks. Descriptor 2 cannot be
-    made non-blocking, because it is shared with the shell, so this opens the terminal again. A user to whom
-    it does not belong may not do that. One byte has room, whatever the terminal makes of it.
+    A terminal that is ready may take less than a line, and then blocks. Descriptor 2 is shared with the
+    shell, so this opens the terminal again to make it non-blocking, which only its user may do.
     """
     from select import PIPE_BUF
 

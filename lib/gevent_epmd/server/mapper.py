@@ -33,38 +33,23 @@ if TYPE_CHECKING:
     import _socket
     from typing import Any, Protocol
 
-    from .events import Peer
-    from .registry import Holder
+    from .registry import Peer
 
     class Listener(Protocol):
-        """Accepts connections."""
+        """An `acceptor.Acceptor`."""
 
-        def start(self) -> None:
-            """Start accepting connections."""
-
-        def is_pending(self) -> bool:
-            """Return whether a connection waits to be accepted."""
-
-        def serve_socket(self, sock: _socket.socket, peer: tuple[Any, ...]) -> None:
-            """Serve an accepted connection."""
-
-        def take_back(self, peer: tuple[Any, ...]) -> None:
-            """Close the connection of this peer before it is served."""
-
-        def shut_down(self, *, loop_lives: bool = True) -> None:
-            """Stop, and free the port. If the event loop was destroyed, leave its watchers as they are."""
-
-        def leave_to_parent(self, *, loop_is_ours: bool) -> None:
-            """Close a forked child's copy of the socket."""
+        def start(self) -> None: ...
+        def is_pending(self) -> bool: ...
+        def serve_socket(self, sock: _socket.socket, peer: tuple[Any, ...]) -> None: ...
+        def take_back(self, peer: tuple[Any, ...]) -> None: ...
+        def shut_down(self, *, loop_lives: bool = True) -> None: ...
+        def leave_to_parent(self, *, loop_is_ours: bool) -> None: ...
 
     class Store(Protocol):
-        """Keeps the connections of nodes for the epmd after this one."""
+        """The `Store` of `program.process.store`, which keeps nodes for the epmd after this one."""
 
-        def put(self, node: Node) -> None:
-            """Keep a node, unless it is kept already."""
-
-        def drop(self, node: Node) -> bool:
-            """Keep a node no longer. Returns whether its connection has to be shut down."""
+        def put(self, node: Node) -> None: ...
+        def drop(self, node: Node) -> bool: ...
 
 
 #: The most connections without a registered node. A container runs out of memory before descriptors.
@@ -89,8 +74,7 @@ class Mapper:
             settings.debug or settings.delay_accept or settings.delay_write or settings.idle_exit
         )
         #: The look-ups and the requests for NAMES that `connection.serve` has answered. They are not in
-        #: `counts`: the process wakes up with cold caches, and an object that is not needed otherwise takes
-        #: longer to reach than to change.
+        #: `counts`, which would not be in the processor's cache.
         self.looked_up = self.listed = 0
         self.hub = get_hub()
         self.loop = self.hub.loop
@@ -101,15 +85,14 @@ class Mapper:
         self.registry = Registry(
             remembered=REMEMBERED_WHEN_DEBUGGING if settings.debug else REMEMBERED, record=self.record
         )
-        self.deadlines = Deadlines(self.hub.loop, settings.packet_timeout)
+        self.deadlines = Deadlines(self.loop, settings.packet_timeout)
         self.unregistered = Unregistered()
         #: What keeps the nodes for the epmd after this one, if there is such a thing.
         self.store: Store | None = None
         #: What slow readers have not read yet.
         self.unsent = Unsent()
-        #: The connections that simulate a busy server. `registry` may not list them any more: a node among
-        #: them may have been unregistered meanwhile.
-        self.sleeping: set[Holder] = set()
+        #: The connections that simulate a busy server. A node among them may be unregistered already.
+        self.sleeping: set[Peer] = set()
         #: Greenlets without a connection to serve; see `connection`.
         self.idle_greenlets: list[Any] = []
         #: The acceptors, which the caller adds before `start`.
@@ -118,22 +101,20 @@ class Mapper:
         if settings.idle_exit:
             reason = f"no node for {settings.idle_exit} second{'s' if settings.idle_exit > 1 else ''}"
             self.idle_exit = IdleExit(
-                self.hub.loop, settings.idle_exit, partial(self.end, reason), self._is_connection_pending
+                self.loop,
+                settings.idle_exit,
+                partial(self.end, reason),
+                lambda: any(listener.is_pending() for listener in self.listeners),
             )
 
     def start(self) -> None:
         """Start accepting connections."""
-        self.events.count_in(self.hub.loop)
+        self.events.log.count_in(self.loop)
         self.record.open()
         self.registry.limit = _most_nodes(len(self.listeners))
         for listener in self.listeners:
             listener.start()
         self._look_whether_idle()
-
-    def count_idle_time_anew(self) -> None:
-        """Count the time of `idle_exit` from now on: the start of a process may take longer."""
-        if self.idle_exit:
-            self.idle_exit.renew()
 
     def end(self, reason: str) -> None:
         """Shut down. `reason` is for the log."""
@@ -160,39 +141,32 @@ class Mapper:
             self.idle_greenlets.pop().throw()
         self.record.close()
 
-    def close_without_hub(self) -> None:
-        """Close everything after the hub was destroyed, and perhaps its event loop as well."""
-        self.events.silence()
-        loop_lives = bool(self.loop.ptr)
-        for connection in self._connections():
-            connection.hang_up()
-            connection.leave_to_parent(loop_is_ours=loop_lives)
-        for listener in self.listeners:
-            listener.shut_down(loop_lives=loop_lives)
-        if loop_lives:
-            self._stop_timers()
+    def close_without_hub(self, *, in_child: bool, loop_is_ours: bool) -> None:
+        """Close everything after the hub was destroyed; in a forked child, without the peers noticing.
 
-    def leave_to_parent(self, *, loop_is_ours: bool) -> None:
-        """In a forked child: close the copies of its parent's sockets, without the peers noticing.
-
-        The event loop of another thread must be left as it is, because the child does not have that thread.
+        The event loop of another thread, or one that was destroyed, is left as it is.
         """
-        self.events.silence()
+        self.events.log.silence()
         for connection in self._connections():
+            if not in_child:
+                connection.hang_up()
             connection.leave_to_parent(loop_is_ours=loop_is_ours)
         for listener in self.listeners:
-            listener.leave_to_parent(loop_is_ours=loop_is_ours)
+            if in_child:
+                listener.leave_to_parent(loop_is_ours=loop_is_ours)
+            else:
+                listener.shut_down(loop_lives=loop_is_ours)
         if loop_is_ours:
             self._stop_timers()
 
     def _stop_timers(self) -> None:
-        self.events.finish()
+        self.events.log.finish()
         self.deadlines.stop()
         if self.idle_exit:
             self.idle_exit.stop()
             self.idle_exit = None
 
-    def _connections(self) -> set[Holder]:
+    def _connections(self) -> set[Peer]:
         holders = {node.holder for node in self.registry.live() if node.holder is not None}
         return holders.union(self.unregistered, self.sleeping)
 
@@ -205,20 +179,18 @@ class Mapper:
         return True
 
     def keep_bounded(self, newcomer: Peer) -> None:
-        """Make room if too many connections wait without a registered node. Call this for each new
-        connection."""
-        # Only now that the newcomer was served, because a connection that gets its reply at once takes no
-        # room.
+        """Make room if too many connections wait without a registered node."""
+        # After the newcomer was served, because a connection that gets its reply at once takes no room.
         if len(self.unregistered) > MOST_UNREGISTERED:
             self.events.crowded(newcomer, MOST_UNREGISTERED)
             self.make_room()
 
-    def keep_unsent(self, connection: Holder, reply: bytes, sent: int) -> None:
+    def keep_unsent(self, connection: Peer, reply: bytes, sent: int) -> None:
         """Keep a reply in `unsent` whose peer has only taken the first `sent` bytes."""
         self.unsent.put(connection, reply, sent)
         if self.unsent.total > MOST_UNSENT:
             # Not here, because connections may be aborted in the hub only.
-            self.hub.loop.run_callback(self._bound_unsent)
+            self.loop.run_callback(self._bound_unsent)
 
     def _bound_unsent(self) -> None:
         """Close the slowest readers until the replies that wait are few enough."""
@@ -230,12 +202,10 @@ class Mapper:
             self.unsent.discard(slowest)
             slowest.abort(TOO_MUCH_UNREAD)
 
-    def node_reg(self, request: Alive2Request, holder: Holder) -> Node:
+    def node_reg(self, request: Alive2Request, holder: Peer) -> Node:
         """Register a node. Raises NodeRefused."""
-        owner = self.registry.find(request.name)
-        # It may have just closed its connection, and reconnected on one that is served first. C refuses the
-        # registration in this case.
-        if owner is not None:
+        # C refuses a node that has just closed its connection, and registers again.
+        if owner := self.registry.find(request.name):
             self._unreg_if_gone(owner)
         node = self.registry.register(request, holder)
         self.events.registered(node, self.registry)
@@ -276,8 +246,7 @@ class Mapper:
         self.may_ask = settings.may_ask()
 
     def may_be_killed(self) -> bool:
-        """Return whether KILL ends the mapper: always with relaxed checking, otherwise only without live
-        nodes."""
+        """Return whether KILL ends the mapper: with relaxed checking, or without live nodes."""
         if not self.settings.relaxed:
             # A node that has just ended must not prevent the shutdown because its EOF has not been read yet.
             for node in list(self.registry.live()):
@@ -288,9 +257,6 @@ class Mapper:
         """Unregister a node whose peer has closed, even if its EOF has not been read yet."""
         if node.holder is not None and node.holder.gone():
             self.node_unreg(node)
-
-    def _is_connection_pending(self) -> bool:
-        return any(listener.is_pending() for listener in self.listeners)
 
     def _look_whether_idle(self) -> None:
         if self.idle_exit:

@@ -43,8 +43,7 @@ def read_network(network: str | Network) -> Network:
 
 
 def plain_host(host: str) -> str:
-    """Return a peer's address as reported by accept; for an IPv4 peer of a dual-stack socket, its IPv4
-    address."""
+    """Return a peer's address as reported by accept; that of IPv4 for a peer of a dual-stack socket."""
     mapped = host.removeprefix("::ffff:")
     # ::ffff:1:2:3 is an ordinary IPv6 address.
     return host if ":" in mapped else mapped
@@ -62,9 +61,9 @@ def is_in(host: str, networks: Collection[Network]) -> bool:
 
 
 def is_local(peer: str, own: Callable[[], tuple[Any, ...]]) -> bool:
-    """Return whether a peer is on this host: it uses loopback, or the same address that it connected to.
+    """Return whether a peer is on this host: it uses loopback, or the address that it connected to.
 
-    `own` returns that address as getsockname does. It is called only if `peer` is not a loopback address.
+    `own` returns that one, as getsockname does. It is called only if `peer` is not a loopback address.
     """
     plain = plain_host(peer)
     loopback = peer == "::1" or (":" not in plain and plain.startswith("127."))
@@ -72,7 +71,6 @@ def is_local(peer: str, own: Callable[[], tuple[Any, ...]]) -> bool:
 
 
 def peer_name(peer: tuple[Any, ...]) -> str:
-    """Return a peer as the log shows it: ADDRESS:PORT, with an IPv6 address in brackets. `peer` is from
-    accept."""
+    """Return a peer, as reported by accept, as the log shows it: ADDRESS:PORT, IPv6 in brackets."""
     host, port = plain_host(peer[0]), peer[1]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -25,22 +25,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
 
-    class Holder(Protocol):
-        """What keeps a node registered: its connection. `fd` is the descriptor, for DUMP."""
+    class Peer(Protocol):
+        """A `connection.Connection`, as the modules that it imports see it. str() gives ADDRESS:PORT."""
 
         fd: int
 
-        def gone(self) -> bool:
-            """Return whether the peer has closed, even if its EOF has not been read yet."""
-
-        def hang_up(self) -> None:
-            """Close towards the peer at once."""
-
-        def abort(self, reason: str) -> None:
-            """End it now. `reason` is for the log."""
-
-        def leave_to_parent(self, *, loop_is_ours: bool) -> None:
-            """Close a forked child's copy of the socket."""
+        def is_local(self) -> bool: ...
+        def gone(self) -> bool: ...
+        def hang_up(self) -> None: ...
+        def abort(self, reason: str) -> None: ...
+        def leave_to_parent(self, *, loop_is_ours: bool) -> None: ...
 
 
 #: How many former names to remember. Beyond this, a new name makes the registry forget the oldest one.
@@ -67,18 +61,16 @@ class Node:
     `is_back` is whether a former node of this name was remembered.
     """
 
-    __slots__ = ("_names_line", "_port2_reply", "count", "fd", "holder", "is_back", "request")
+    __slots__ = ("_names_line", "count", "fd", "holder", "is_back", "request")
 
     def __init__(
-        self, request: Alive2Request, count: int, holder: Holder | None, fd: int, *, is_back: bool = False
+        self, request: Alive2Request, count: int, holder: Peer | None, fd: int, *, is_back: bool = False
     ) -> None:
         self.request = request
         self.count = count
         self.holder = holder
         self.fd = fd
         self.is_back = is_back
-        # Built on first use, because some nodes end before anyone asks for them.
-        self._port2_reply: bytes | None = None
         self._names_line: bytes | None = None
 
     @property
@@ -90,15 +82,8 @@ class Node:
         return self.request.port
 
     @property
-    def port2_reply(self) -> bytes:
-        """The complete reply to a look-up of this node."""
-        if self._port2_reply is None:
-            self._port2_reply = protocol.port2_reply(self.request)
-        return self._port2_reply
-
-    @property
     def names_line(self) -> bytes:
-        """The node's line in NAMES."""
+        """The node's line in NAMES. Made on first use, because some nodes end before anyone asks."""
         if self._names_line is None:
             self._names_line = protocol.names_line(self.name, self.port)
         return self._names_line
@@ -153,15 +138,14 @@ class Registry:
         """Iterate over the remembered nodes, in the order in which they were unregistered."""
         return iter(self._late.values())
 
-    def register(self, request: Alive2Request, holder: Holder) -> Node:
-        """Register the holder under the name, and return the node.
-
-        Raises NodeRefused if the request is invalid, if a live node has the name, or if there are too many
-        nodes.
-        """
-        reason = request.refusal() or self._obstacle(request.name)
-        if reason:
+    def register(self, request: Alive2Request, holder: Peer) -> Node:
+        """Register the holder under the name, and return the node. Raises NodeRefused."""
+        if reason := request.refusal():
             raise NodeRefused(reason.kind, *reason.details)
+        if request.name in self._live:
+            raise NodeRefused("node name already occupied %s", request.name)
+        if self.limit is not None and len(self._live) >= self.limit:
+            raise NodeRefused("no descriptor is left for another node")
         late = self._late.pop(request.name, None)
         count = late.count + 1 if late is not None else self._count_of_new_name()
         if count > self._greatest:
@@ -208,8 +192,7 @@ class Registry:
     def keep_reply(self, request: Port2Request | BareRequest, reply: bytes) -> None:
         """Keep a short reply in `replies` until a node comes or goes. Until then, the request has no other.
 
-        At most one is kept for each live node, and one for NAMES: a request that is not in its usual form, or
-        whose node is unknown, is not kept.
+        At most one is kept for each live node, and one for NAMES: only that of a request in its usual form.
         """
         if len(reply) <= _MOST_KEPT:
             self.replies[wire.frame(request.packet())] = reply
@@ -224,13 +207,6 @@ class Registry:
     def _changed(self) -> None:
         self._names_reply = None
         self.replies.clear()
-
-    def _obstacle(self, name: bytes) -> Complaint | None:
-        if name in self._live:
-            return Complaint("node name already occupied %s", name)
-        if self.limit is not None and len(self._live) >= self.limit:
-            return Complaint("no descriptor is left for another node")
-        return None
 
     def _count_of_new_name(self) -> int:
         if len(self._late) > self._remember:

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ..records import NamedTuple
 from ..wire import DEFAULT_PORT, MOST_PORT
 from .networks import Network, read_network
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import NamedTuple
-else:
-    from ..records import NamedTuple
 
 DEFAULT_PACKET_TIMEOUT = 60
 

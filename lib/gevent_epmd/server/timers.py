@@ -17,14 +17,9 @@ from .events import TIMED_OUT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Protocol
+    from typing import Any
 
-    class Abortable(Protocol):
-        """A connection, as the timers see it."""
-
-        def abort(self, reason: str) -> None:
-            """End the connection now."""
-
+    from .registry import Peer
 
 #: How long a deadline is extended after the process was suspended, and the idle exit before it ends the
 #: process, in seconds.
@@ -43,25 +38,24 @@ class Deadlines:
     def __init__(self, loop: Any, seconds: float) -> None:
         self._loop = loop
         self._seconds = seconds
-        self._table: OrderedDict[Abortable, float] = OrderedDict()
+        self._table: OrderedDict[Peer, float] = OrderedDict()
         self._timer: Any = None
         self._was_stopped = False
 
-    def add(self, connection: Abortable) -> None:
+    def add(self, connection: Peer) -> None:
         """Set the connection's deadline. A second call does not change it."""
         if connection not in self._table:
             self._table[connection] = time.monotonic() + self._seconds
             if self._timer is None:
                 self._start_timer(self._seconds)
 
-    def discard(self, connection: Abortable) -> None:
+    def discard(self, connection: Peer) -> None:
         """Remove the connection's deadline."""
         self._table.pop(connection, None)
 
     def stop(self) -> None:
         """Stop the timer: no connection is aborted any more."""
         if self._timer is not None:
-            self._timer.stop()
             self._timer.close()
             self._timer = None
 
@@ -94,16 +88,16 @@ class Unregistered(OrderedDict["Any", None]):
     A subclass of OrderedDict, because every connection goes through `len` and `discard`, and they run in C.
     """
 
-    def add(self, connection: Abortable) -> None:
-        """Add a connection as unused from now on. A connection that is already here keeps its place."""
+    def add(self, connection: Peer) -> None:
+        """Add a connection as unused from now on. One that is already here keeps its place."""
         self.setdefault(connection)
 
-    def renew(self, connection: Abortable) -> None:
+    def renew(self, connection: Peer) -> None:
         """Move the connection to the end: it has made its request, so it was in use until now."""
         self[connection] = None
         self.move_to_end(connection)
 
-    def discard(self, connection: Abortable) -> None:
+    def discard(self, connection: Peer) -> None:
         """Remove a connection whose node was registered, or that has ended."""
         self.pop(connection, None)
 
@@ -133,8 +127,7 @@ class IdleExit:
         self._is_last_look = False
 
     def look(self, nodes: int) -> None:
-        """Start or stop the timer. Call this with the number of live nodes at the start and at every
-        change."""
+        """Start or stop the timer, at the start and at every change of the number of live nodes."""
         if nodes:
             self.stop()
         elif self._timer is None:
@@ -149,7 +142,6 @@ class IdleExit:
     def stop(self) -> None:
         """Stop the timer until the next `look`."""
         if self._timer is not None:
-            self._timer.stop()
             self._timer.close()
             self._timer = None
 
@@ -166,8 +158,7 @@ class IdleExit:
         if left > 0:
             self._start(left)
         elif not self._is_last_look or now - self._due > _GRACE or self._is_pending():
-            # The event loop runs timers before it reads, and the process may have been suspended since a node
-            # connected or sent its request.
+            # The loop runs timers before it reads, and may have been suspended since a node connected.
             self._is_last_look = True
             self._start(_GRACE)
         else:

@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .timers import Abortable
+    from .registry import Peer
 
 #: The most bytes of replies to keep.
 MOST_UNSENT = 64 << 20
@@ -33,7 +33,7 @@ class Unsent:
     def __init__(self) -> None:
         self.total = 0
         #: For each connection an object, and how much of it was sent.
-        self._rests: OrderedDict[Abortable, tuple[bytes, int]] = OrderedDict()
+        self._rests: OrderedDict[Peer, tuple[bytes, int]] = OrderedDict()
         #: How many connections share an object, by its id.
         self._shares: dict[int, int] = {}
 
@@ -41,7 +41,7 @@ class Unsent:
         """Return how many connections wait for their reader."""
         return len(self._rests)
 
-    def put(self, connection: Abortable, reply: bytes, sent: int) -> None:
+    def put(self, connection: Peer, reply: bytes, sent: int) -> None:
         """Keep a reply of which only the first `sent` bytes were sent."""
         self.discard(connection)
         if id(reply) not in self._shares:
@@ -50,12 +50,12 @@ class Unsent:
         self._shares[id(reply)] += 1
         self._rests[connection] = reply, sent
 
-    def rest(self, connection: Abortable) -> memoryview:
+    def rest(self, connection: Peer) -> memoryview:
         """Return what the connection has not sent yet."""
         reply, sent = self._rests[connection]
         return memoryview(reply)[sent:]
 
-    def advance(self, connection: Abortable, more: int) -> bool:
+    def advance(self, connection: Peer, more: int) -> bool:
         """Note that the connection has sent `more` bytes, and return whether anything is left."""
         if more:
             reply, sent = self._rests[connection]
@@ -67,7 +67,7 @@ class Unsent:
                 self.discard(connection)
         return connection in self._rests
 
-    def discard(self, connection: Abortable) -> None:
+    def discard(self, connection: Peer) -> None:
         """Forget the connection."""
         reply, _ = self._rests.pop(connection, (b"", 0))
         if id(reply) in self._shares:
@@ -79,8 +79,7 @@ class Unsent:
     def slowest(self, current: bytes) -> Any | None:
         """Return the connection to close if the total is too large, or None if that would not help.
 
-        It is the one that has made no progress for longest. Closing one that reads the `current` listing
-        would free nothing, because the mapper keeps that object anyway.
+        Closing one that reads the `current` listing would free nothing: the mapper keeps that object anyway.
         """
         for connection, (reply, _) in self._rests.items():
             if reply is not current and len(reply) >= _WORTH_CLOSING:

@@ -28,8 +28,7 @@ def epmd_options() -> Sequence[str]:
 
 @pytest.fixture
 def epmd(epmd_options: Sequence[str], pytestconfig: pytest.Config) -> Iterator[EpmdProcess]:
-    """A separate Erlang port mapper for one test, without any node. An internal error in it fails the
-    test."""
+    """A separate Erlang port mapper for one test, without any node. Its internal errors fail the test."""
     with _watch().mapper(epmd_options, pytestconfig) as mapper:
         yield mapper
 

@@ -22,17 +22,18 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Self, overload
+from typing import Self
 
 from .. import client
-from ..client import NamedPort, Registration, exchange, queries, waiting
+from ..client import Registration, exchange, queries
+from ..client.waiting import WithNodes
 from ..conventions import LOOPBACK, LOOPBACK_ALONE, MAX_LISTEN_SOCKETS
 from .running import MapperFailedError as MapperFailedError, Running
 
 _OURS = (sys.executable, "-m", "gevent_epmd")
 
 
-class EpmdProcess:
+class EpmdProcess(WithNodes):
     """An epmd that runs from `start` to `close`, or within a `with` block. It starts without any node.
 
     `options` are further options of `epmd --help`, and take precedence over those set here. The mapper serves
@@ -114,8 +115,7 @@ class EpmdProcess:
             self._forget().end(self.port, is_busy=self._is_busy)
 
     def restart(self) -> None:
-        """Shut down the mapper, and start it again at the same port, without any node. Raises
-        MapperFailedError."""
+        """Shut down the mapper, and start it again at the same port. Raises MapperFailedError."""
         self._close()
         self.start()
 
@@ -172,10 +172,6 @@ class EpmdProcess:
         flags = f"{os.environ.get('ERL_ZFLAGS', '')} -start_epmd false".lstrip()
         return os.environ | {"ERL_EPMD_PORT": str(self.port), "ERL_ZFLAGS": flags}
 
-    def names(self) -> list[NamedPort]:
-        """Return the registered nodes with their ports, newest first."""
-        return client.names(port=self.port)
-
     def register(
         self, name: str, node_port: int, *, hidden: bool = False, extra: bytes = b""
     ) -> Registration:
@@ -188,26 +184,6 @@ class EpmdProcess:
         registration.on_close = self._registrations.discard
         self._registrations.add(registration)
         return registration
-
-    @overload
-    def wait_for(self, name: str, /, *, timeout: float = 10.0) -> int: ...
-
-    @overload
-    def wait_for(self, *names: str, timeout: float = 10.0) -> tuple[int, ...]: ...
-
-    def wait_for(self, *names: str, timeout: float = 10.0) -> int | tuple[int, ...]:
-        """Return the port of this node, or a tuple with the port of each, once all of them are registered.
-
-        Raises TimeoutError after `timeout` seconds, and client.EpmdError if the mapper has ended.
-        """
-        return waiting.wait_for(self._names, names, timeout)
-
-    def wait_gone(self, *names: str, timeout: float = 10.0) -> None:
-        """Return once there is no node of these names. Raises as `wait_for` does."""
-        waiting.wait_gone(self._names, names, timeout)
-
-    def _names(self, seconds: float) -> list[NamedPort]:
-        return client.names(port=self.port, timeout=seconds)
 
     def kill_node(self, name: str) -> None:
         """Unregister this node by force and close its connection, as if the node had died.
@@ -315,8 +291,7 @@ def _free_port(port: int) -> Iterator[int]:
 
 def _addresses_for_c() -> str:
     """Return the addresses of this host's name. Loopback is implied, and C serves everybody at the others."""
-    own = {address for address in _addresses_of_the_name() if _is_an_own_address(address)}
-    return ",".join(sorted(own.difference(LOOPBACK))[: MAX_LISTEN_SOCKETS - len(LOOPBACK)]) or LOOPBACK[0]
+    return ",".join(_own_addresses()) or LOOPBACK[0]
 
 
 @functools.cache
@@ -325,12 +300,15 @@ def _where() -> tuple[str, ...]:
 
     Nodes with short names look for each other at the latter. Peers on other hosts are not served.
     """
-    own = {address for address in _addresses_of_the_name() if _is_an_own_address(address)}
-    if own.issubset(LOOPBACK_ALONE):
-        return ()
-    # A host with many bridges may have more addresses than an epmd accepts. Both loopbacks are implied.
-    some = sorted(own.difference(LOOPBACK))[: MAX_LISTEN_SOCKETS - len(LOOPBACK)]
-    return ("-address", ",".join(some), "-allow", "127.0.0.1")
+    own = _own_addresses()
+    return () if set(own) <= {*LOOPBACK_ALONE} else ("-address", ",".join(own), "-allow", "127.0.0.1")
+
+
+def _own_addresses() -> list[str]:
+    """Return the addresses of this host's name, but for both loopbacks, which are implied."""
+    own = filter(_is_an_own_address, _addresses_of_the_name() - {*LOOPBACK})
+    # A host with many bridges may have more addresses than an epmd accepts.
+    return sorted(own)[: MAX_LISTEN_SOCKETS - len(LOOPBACK)]
 
 
 def _addresses_of_the_name() -> set[str]:

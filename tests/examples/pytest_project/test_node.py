@@ -32,10 +32,11 @@ def node(
 @pytest.mark.parametrize("answer", ["pong", "pang"])
 def test_node_is_found(epmd: EpmdProcess, answer: str) -> None:
     ping = f"{answer} = net_adm:ping('sample@127.0.0.1'), halt()."
-    with node(epmd, "sample"), node(epmd, "other", ping) as other:
+    with node(epmd, "sample") as sample, node(epmd, "other", ping) as other:
         if answer == "pang":
-            # Until it registers again, which is 2 s later: whoever is to ask must be there already.
-            epmd.kill_node("sample")
+            # Not by kill_node: a node registers again 2 s later, which may be before the other one asks.
+            sample.kill()
+            epmd.wait_gone("sample")
         assert other.stdin is not None
         other.stdin.close()
         assert other.wait(timeout=60) == 0

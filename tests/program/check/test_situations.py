@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support import check_situations
+from support import check_cures, check_situations
 from support.check_situations import BOX
 from support.checking import run_in_a_box
 from support.forms import Source
@@ -41,6 +41,19 @@ SITUATIONS = [
     ("many_own_addresses", DEBIAN),
     ("many_silent_addresses", DEBIAN),
 ]
+#: The same, where a remedy is followed.
+CURES = [
+    ("cluster", OTHER),
+    ("options_that_open", DEBIAN),
+    ("forwarded_port", DEBIAN),
+    ("firewall", DEBIAN),
+    ("names_of_the_host", DEBIAN),
+    ("nodes_that_are_mended", DEBIAN),
+    ("epmd_that_is_mended", DEBIAN),
+    ("epmd_that_hangs", DEBIAN),
+    ("several_epmds", DEBIAN),
+    ("full_one_is_given_more", DEBIAN),
+]
 
 
 @pytest.mark.slow
@@ -49,12 +62,19 @@ def test_situation(scene: str, hosts: str) -> None:
     run_in_a_box("support.check_situations", getattr(check_situations, scene), Source, hosts)
 
 
-def test_every_scene_is_played() -> None:
-    scenes = {name for name, value in vars(check_situations).items() if callable(value) and is_scene(value)}
-    assert scenes == {scene for scene, _ in SITUATIONS}
+@pytest.mark.slow
+@pytest.mark.parametrize(("scene", "hosts"), CURES, ids=[scene for scene, _ in CURES])
+def test_cure(scene: str, hosts: str) -> None:
+    run_in_a_box("support.check_cures", getattr(check_cures, scene), Source, hosts)
 
 
-def is_scene(value: object) -> bool:
+@pytest.mark.parametrize(("module", "played"), [(check_situations, SITUATIONS), (check_cures, CURES)])
+def test_every_scene_is_played(module, played: list[tuple[str, str]]) -> None:
+    scenes = {name for name, value in vars(module).items() if is_scene(value, module.__name__)}
+    assert scenes == {scene for scene, _ in played}
+
+
+def is_scene(value: object, module: str) -> bool:
     code = getattr(value, "__code__", None)
-    is_here = getattr(value, "__module__", "") == check_situations.__name__
+    is_here = getattr(value, "__module__", "") == module
     return is_here and code is not None and code.co_varnames[: code.co_argcount] == ("form",)

@@ -49,7 +49,7 @@ NO_EPMD = {
 }
 
 
-@pytest.mark.measured
+@pytest.mark.measured("nnnn")
 @pytest.mark.parametrize("options", NO_EPMD, ids=" ".join)
 def test_without_an_epmd(command, options: tuple[str, ...]) -> None:
     with reserved_port() as port:
@@ -103,7 +103,6 @@ def test_c_lets_names_control_a_terminal() -> None:
         assert b"\x1b[2J\x07" in on_a_terminal([C_EPMD, "-port", str(server.port), "-names"])
 
 
-@pytest.mark.measured
 @pairs
 def test_calls_of_an_empty_epmd(command, form) -> None:
     with form() as server:
@@ -141,7 +140,6 @@ def test_calls_of_an_epmd_with_nodes(command, form) -> None:
         assert outcome(command, *port, "-started") == (b"", b"", 0)
 
 
-@pytest.mark.measured
 @pairs
 def test_calls_of_a_relaxed_epmd(command, form) -> None:
     with form("-relaxed_command_check") as server, ExitStack() as nodes:
@@ -254,7 +252,6 @@ def test_bad_value(command, options: list[str]) -> None:
         assert b"usage: epmd " in err
 
 
-@pytest.mark.measured
 @pytest.mark.parametrize("options", BAD_VALUES_FOR_US_ALONE, ids=" ".join)
 def test_bad_value_that_c_takes(ours, options: list[str]) -> None:
     out, err, status = outcome(ours, *options)
@@ -266,7 +263,6 @@ def is_one_line(err: bytes, about: str) -> bool:
     return err.startswith(b"epmd: ") and err.count(b"\n") == 1 and about.encode() in err
 
 
-@pytest.mark.measured
 @pytest.mark.parametrize("value", ["abc", "", "0", "70966", "-1"])
 @pytest.mark.parametrize("call", [["-names"], []], ids=["asking", "serving"])
 def test_bad_port_in_the_environment(ours, value: str, call: list[str]) -> None:
@@ -281,7 +277,6 @@ def test_bad_port_in_the_environment_is_no_random_port(form) -> None:
     assert outcome(list(form.command), "-d", environ={"ERL_EPMD_PORT": "abc"}, timeout=patience)[2] == 1
 
 
-@pytest.mark.measured
 @pytest.mark.parametrize(
     "options",
     [
@@ -314,14 +309,13 @@ ODD_ANSWERS = [
 ]
 
 
-@pytest.mark.measured
 @pytest.mark.parametrize(("call", "says", "out", "status"), ODD_ANSWERS)
 def test_what_answers_is_no_epmd(command, call, says: bytes, out: bytes, status: int) -> None:
     with Odd(says) as odd:
         assert outcome(command, "-port", str(odd.port), *call) == (out, b"", status)
 
 
-@pytest.mark.measured
+@pytest.mark.measured("-kill", "-stop")
 @forms(but_not_c="another program at the port", processes_only=True)
 @pytest.mark.parametrize(
     ("call", "says"),
@@ -341,7 +335,7 @@ def test_another_protocol_answers(form, call, says: bytes) -> None:
         assert outcome([*form.command], "-port", str(odd.port), *call) == (out, b"", 1)
 
 
-@pytest.mark.measured
+@pytest.mark.measured("call1")
 @pytest.mark.parametrize(
     ("call", "out"),
     [
@@ -370,7 +364,6 @@ def test_output_that_nobody_takes(command) -> None:
         assert run([*command, "-port", str(server.port), "-names"], **how).returncode == 0
 
 
-@pytest.mark.measured
 @pytest.mark.parametrize(
     ("option", "status"), [("--help", 0), ("--version", 0), ("--licences", 0), ("-nonsense", 1)]
 )
@@ -384,7 +377,6 @@ def test_text_that_nobody_takes(ours, option: str, status: int) -> None:
         assert run(["sh", "-c", f'exec "$@" {closed}', "sh", *ours, option]).returncode == status
 
 
-@pytest.mark.measured
 def test_broken_pipe_ends_it_as_it_ends_c(command) -> None:
     with Source() as server:
         reading, writing = os.pipe()
@@ -396,7 +388,6 @@ def test_broken_pipe_ends_it_as_it_ends_c(command) -> None:
         os.close(writing)
 
 
-@pytest.mark.measured
 def test_closed_standard_descriptors(command) -> None:
     with Source() as server:
         for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):

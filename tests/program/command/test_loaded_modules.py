@@ -50,6 +50,19 @@ def bare_path() -> dict[str, str]:
     return {"PYTHONPATH": f"{stand_ins}:{ROOT / 'lib'}:{packages}"}
 
 
+ALL = """
+import importlib, pkgutil, gevent_epmd
+for module in pkgutil.walk_packages(gevent_epmd.__path__, "gevent_epmd."):
+    importlib.import_module(module.name)
+"""
+
+
+@pytest.mark.measured
+def test_importing_all_of_them_prints_nothing() -> None:
+    done = run([sys.executable, "-W", "error", "-c", ALL])
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
 CLIENTS = """
 import asyncio, sys
 from gevent_epmd import aio, client

@@ -101,7 +101,18 @@ BAD = {
 }
 
 
-@pytest.mark.measured
+@pytest.mark.measured(
+    "-takeover",
+    "nosuch.invalid",
+    "-metrics_file",
+    "-allow_file",
+    "-host  -names",
+    "-pid_file x -names",
+    "-allow_register 10",
+    "-port 0 -names",
+    "-host localhost",
+    "-json -started",
+)
 @pytest.mark.parametrize("options", BAD, ids=" ".join)
 def test_bad_call(ours, options: tuple[str, ...]) -> None:
     out, err, status = outcome(ours, *options)
@@ -126,7 +137,7 @@ WITH_A_VALUE = [
 ]
 
 
-@pytest.mark.measured
+@pytest.mark.measured("-pid_file")
 @pytest.mark.parametrize("option", WITH_A_VALUE)
 def test_value_is_missing(ours, option: str) -> None:
     out, err, status = outcome(ours, option)
@@ -143,7 +154,6 @@ def test_allow_nobody(form, networks: str) -> None:
         assert server.log() == ""
 
 
-@pytest.mark.measured
 @pytest.mark.slow
 @forms(processes_only=True, c=False)
 def test_idle_exit(form) -> None:
@@ -244,7 +254,6 @@ def test_allow_file_is_read_again(form, tmp_path: Path) -> None:
         assert server.log().count("as they were") == 2
 
 
-@pytest.mark.measured
 @pytest.mark.parametrize("reads", [True, False])
 def test_hang_up_of_a_daemon(*, reads: bool, tmp_path: Path) -> None:
     """As C's, it ignores the signal, unless there is a file to read again."""
@@ -281,7 +290,6 @@ def pids(processes: list[subprocess.Popen]) -> str:
     return ",".join(str(process.pid) for process in processes)
 
 
-@pytest.mark.measured
 @forms(processes_only=True, c=False)
 @pytest.mark.parametrize("which", [0, 1])
 def test_pid_exit(form, which: int, others) -> None:
@@ -294,7 +302,6 @@ def test_pid_exit(form, which: int, others) -> None:
         assert f"process {others[which].pid} has ended" in server.log()
 
 
-@pytest.mark.measured
 def test_pid_exit_of_a_daemon(ours, others) -> None:
     with reserved_port() as port:
         assert run([*ours, "-daemon", "-port", str(port), "-pid_exit", pids(others)]).returncode == 0
@@ -475,7 +482,6 @@ def port_in(path: Path) -> int:
     return int(path.read_text())
 
 
-@pytest.mark.measured
 @pytest.mark.parametrize("how", ["KILL", "TERM", "INT", "HUP", "QUIT"])
 def test_any_port_is_in_the_file_until_the_end(ours, how: str, tmp_path: Path) -> None:
     path = tmp_path / "port"
@@ -504,12 +510,14 @@ def test_file_ends_with_the_launcher(tmp_path: Path) -> None:
 
 @forms(processes_only=True, c=False)
 def test_file_of_another_mapper_stays(form, tmp_path: Path) -> None:
-    options = ("-port_file", str(tmp_path / "port"))
+    options = ("-port_file", str(tmp_path / "port"), "-pid_file", str(tmp_path / "pid"))
     with form(*options) as first, form(*options) as second:
         assert port_in(tmp_path / "port") == second.port
+        pid = (tmp_path / "pid").read_text()
         assert ask(first.port, b"k") == b"OK"
         wait_until(lambda: first.ended() == 0, "the first to end")
         assert port_in(tmp_path / "port") == second.port
+        assert (tmp_path / "pid").read_text() == pid == f"{second.pid}\n"
 
 
 def test_file_that_a_successor_wrote_at_the_same_port_stays(ours, tmp_path: Path) -> None:
@@ -568,7 +576,6 @@ def test_daemon_has_written_the_file_when_it_returns(ours, tmp_path: Path) -> No
     assert not (tmp_path / "port").exists()
 
 
-@pytest.mark.measured
 def test_port_file_that_cannot_be_written(ours, tmp_path: Path) -> None:
     # It is written under another name first, and no name may be as long as this one.
     path = tmp_path / ("p" * 256)
@@ -580,7 +587,6 @@ def test_port_file_that_cannot_be_written(ours, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.measured
 def test_folder_that_was_removed(ours, tmp_path: Path) -> None:
     script = 'mkdir "$1"; cd "$1"; rmdir "$1"; shift; exec "$@"'
     call = ["sh", "-e", "-c", script, "sh", str(tmp_path / "gone"), *ours]
@@ -605,7 +611,7 @@ def test_too_few_descriptors(limit: int, option: list[str]) -> None:
         assert not answers(port)
 
 
-@pytest.mark.measured
+@pytest.mark.measured("mkfifo")
 @pytest.mark.parametrize("kind", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/full", path)])
 def test_port_file_that_is_no_file(ours, kind, tmp_path: Path) -> None:
     kind(tmp_path / "port")
@@ -625,7 +631,6 @@ def test_port_file_in_the_folder_of_a_link(ours, tmp_path: Path) -> None:
     assert list((tmp_path / "folder").iterdir()) == []
 
 
-@pytest.mark.measured
 def test_port_file_takes_the_place_of_a_link() -> None:
     """The link of an ordinary user; for root see test_user."""
     become: list[str] = []
@@ -692,7 +697,6 @@ def test_what_answers_is_no_epmd(ours) -> None:
         assert outcome(ours, "-port", str(odd.port), "-host", "127.0.0.1", "-names") == (b"", said, 1)
 
 
-@pytest.mark.measured
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1"])
 def test_names_of_a_host(ours, host: str) -> None:
     with Source() as server, register(server.port, node("foo"))[0]:
@@ -706,7 +710,7 @@ def test_names_of_a_host(ours, host: str) -> None:
         assert err == f"epmd: Cannot connect to epmd on {host}: Connection refused\n".encode()
 
 
-@pytest.mark.measured
+@pytest.mark.measured("there_is_no_loopback_address")
 @forms(Source, Folder)
 @pytest.mark.parametrize(
     ("scene", "network"),
@@ -722,13 +726,11 @@ def test_loopback(form, scene, network: str) -> None:
     run_scene(scene, form, network)
 
 
-@pytest.mark.measured
 @forms(Source, Folder)
 def test_allow(form) -> None:
     run_scene(only_the_allowed_may_ask, form)
 
 
-@pytest.mark.measured
 @forms(c=False, launcher=False)
 def test_allow_register(form) -> None:
     run_scene(nodes_of_other_hosts_may_register_and_no_more, form)

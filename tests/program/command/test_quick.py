@@ -122,7 +122,7 @@ def test_quick_lines_do_what_the_full_way_does(ports: list[int]) -> None:
     assert quick > 20
 
 
-@pytest.mark.measured
+@pytest.mark.measured("ERL_EPMD_USER")
 @pytest.mark.parametrize(
     "environ",
     [
@@ -139,7 +139,7 @@ def test_daemon_with_variables_of_an_epmd_that_serves_is_quick(ports: list[int],
     assert quick == full == ["", "", 0]
 
 
-@pytest.mark.measured
+@pytest.mark.measured("soon")
 @pytest.mark.parametrize("seconds", ["", "0", "soon", "2147483648"])
 def test_bad_number_takes_the_full_way(ports: list[int], seconds: str) -> None:
     for name in ("IDLE_EXIT", "PACKET_TIMEOUT"):
@@ -147,7 +147,7 @@ def test_bad_number_takes_the_full_way(ports: list[int], seconds: str) -> None:
         assert quick[2] == 200
 
 
-@pytest.mark.measured
+@pytest.mark.measured("ERL_EPMD_LOOPBACK")
 @pytest.mark.parametrize("variable", ["ERL_EPMD_ADDRESS", "ERL_EPMD_LOOPBACK", "ERL_EPMD_ANYTHING_NEW"])
 def test_daemon_that_is_to_listen_elsewhere_takes_the_full_way(ports: list[int], variable: str) -> None:
     line = ["-port", str(ports[0]), "-daemon"]

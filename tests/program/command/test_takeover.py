@@ -193,6 +193,21 @@ def test_address_that_is_not_there() -> None:
         assert names(server.port) == ["n at port 4711"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_another_user_may_not() -> None:
+    """The kernel does not let it, and the former epmd goes on."""
+    become = [real("setpriv"), "--clear-groups", "--regid", "12345", "--reuid"]
+    if run([*become, "12345", *Source.command, "--version"]).returncode:
+        pytest.skip("the source, or Python, is for root alone here")
+    with former(C) as server, register(server.port, node("n"))[0] as held:
+        call = [*become, "12345", *Source.command, "-port", str(server.port), "-takeover", "-daemon"]
+        _, err, status = outcome(call)
+        assert status == 1
+        assert re.search(rb"cannot take over: .*\n$", err), err
+        assert held.is_open()
+        assert names(server.port) == ["n at port 4711"]
+
+
 def test_half_a_request_does_not_prevent_it():
     with former(C) as server, Peer(server.port) as slow:
         slow.send(b"\0\3z")

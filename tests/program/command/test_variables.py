@@ -58,7 +58,7 @@ def test_each_option_that_serves_has_one() -> None:
         assert by_line.must_serve == (name in ("port_file", "pid_file"))
 
 
-@pytest.mark.measured
+@pytest.mark.measured("allow_file")
 @pytest.mark.parametrize("name", VALUES)
 def test_line_counts_more_and_nothing_counts_as_not_set(name: str) -> None:
     value, bad = VALUES[name]
@@ -91,7 +91,6 @@ TWICE = {
 MERGED = ("allow", "allow_register", "not_local", "pid_exit")
 
 
-@pytest.mark.measured
 def test_last_one_counts_of_each_option() -> None:
     sections = [options for title, options in usage.sections() if title.startswith(("Serving", "Debugging"))]
     with_a_value = {option.spellings[0].lstrip("-") for own in sections for option in own if option.value}
@@ -115,7 +114,6 @@ SWITCH = dict.fromkeys(("", "1", "true", "yes", "on", "YES", "True"), True) | di
 )
 
 
-@pytest.mark.measured
 @pytest.mark.parametrize("value", SWITCH)
 def test_switch(value: str) -> None:
     options = read_options([], {"ERL_EPMD_LOOPBACK": value})
@@ -123,7 +121,7 @@ def test_switch(value: str) -> None:
     assert options.listen_names == (("ERL_EPMD_LOOPBACK",) if SWITCH[value] else ())
 
 
-@pytest.mark.measured
+@pytest.mark.measured("2")
 @pytest.mark.parametrize("value", ["2", "maybe", "127.0.0.1", " "])
 def test_switch_that_is_neither_on_nor_off(value: str) -> None:
     said = f'^ERL_EPMD_LOOPBACK: "{value}" is none of 1, yes, true, on, 0, no, false, off$'
@@ -173,7 +171,6 @@ def test_nodes_of_other_hosts_cannot_reach_loopback(line: list[str], environ: di
         read_options(line, environ)
 
 
-@pytest.mark.measured
 def test_lists_are_joined() -> None:
     for option, lists, joined in (
         ("-allow", ("10.0.0.0/8", "192.0.2.0/24,::1"), "10.0.0.0/8,192.0.2.0/24,::1"),
@@ -213,7 +210,6 @@ def test_bad_value(ours, name: str, option: str) -> None:
     assert err.count(b"\n") == 1
 
 
-@pytest.mark.measured
 @pytest.mark.parametrize("line", [["-names"], ["-started"], ["-d", "-names"], ["-dump"]], ids=" ".join)
 def test_who_asks_is_not_told(ours, line: list[str]) -> None:
     environ = {variable(name): bad for name, (_, bad) in VALUES.items()}
@@ -223,7 +219,6 @@ def test_who_asks_is_not_told(ours, line: list[str]) -> None:
         assert outcome(call, *line, environ=environ)[2] == 0
 
 
-@pytest.mark.measured
 @forms(processes_only=True, c=False)
 def test_variables_at_work(form, tmp_path: Path) -> None:
     paths = {name: tmp_path / name for name in ("port_file", "pid_file")}

@@ -144,7 +144,7 @@ def test_launcher_that_was_killed_before_its_child_could_look(launcher) -> None:
         assert list(folder.iterdir()) == []
 
 
-@pytest.mark.measured
+@pytest.mark.measured("-names")
 @pytest.mark.parametrize("call", [["-started"], ["-names"], ["-daemon"], []], ids=lambda call: " ".join(call))
 def test_launcher_that_is_killed_while_its_child_asks(launcher, call: list[str]) -> None:
     """Whoever is at the port does not answer, and is waited for."""
@@ -191,7 +191,6 @@ def test_sigalrm_is_what_it_was(tmp_path: Path, start) -> None:
         process.wait(PATIENCE)
 
 
-@pytest.mark.measured
 def test_daemon_outlives_its_launcher(launcher) -> None:
     command, folder = launcher
     with reserved_port() as port:
@@ -530,7 +529,7 @@ def test_quick_line_as_pid_1() -> None:
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
-@pytest.mark.parametrize("rounds", [20])
+@pytest.mark.parametrize("rounds", [8])
 def test_daemon_under_a_shell_that_is_pid_1(rounds: int) -> None:
     """Started and ended again and again by a PID 1 that gets whatever is left of each."""
     with reserved_port() as port:

@@ -12,8 +12,6 @@ from support.marks import forms
 from support.paths import BUILT, FOLDER, SOURCE
 from support.programs import real, run
 
-pytestmark = pytest.mark.measured
-
 EVERYWHERE = {"Python", "gevent-epmd", "docopt-ng", "gevent", "greenlet"}
 IN_EXECUTABLES = {"libev", "pyinstaller", "zlib"}
 HEADING = re.compile(r"^={72}\n(.+) (\S+): (.+)\n={72}\n", re.MULTILINE)
@@ -28,6 +26,7 @@ def licences(command: list[str]) -> dict[str, str]:
     return dict(zip(rest[::4], rest[3::4], strict=True))
 
 
+@pytest.mark.measured
 @forms(processes_only=True, c=False, at="ours")
 def test_names_what_it_is_made_of(ours) -> None:
     found = licences(ours)

@@ -40,8 +40,6 @@ from support.programs import run
 from support.scenes import run_apart
 from support.strangers import Odd
 
-pytestmark = pytest.mark.measured
-
 
 @forms()
 def test_names_and_look_ups(form) -> None:
@@ -83,6 +81,7 @@ def test_registration(form) -> None:
         wait_until(lambda: server.ended() == 0, "the server to end")
 
 
+@pytest.mark.measured
 @forms()
 def test_what_is_not_allowed(form) -> None:
     with form() as server, client.register("foo", 4711, port=server.port):
@@ -92,6 +91,7 @@ def test_what_is_not_allowed(form) -> None:
             client.kill(port=server.port)
 
 
+@pytest.mark.measured
 @forms()
 def test_client_object(form) -> None:
     with form("-relaxed_command_check") as server:
@@ -116,6 +116,7 @@ def test_client_object(form) -> None:
         wait_until(lambda: not epmd.started(), "the epmd to end")
 
 
+@pytest.mark.measured
 @forms(launcher=False)
 def test_asyncio(form) -> None:
     """The same scene, in one event loop."""
@@ -153,6 +154,7 @@ def test_asyncio(form) -> None:
         wait_until(lambda: not client.started(port=server.port), "the epmd to end")
 
 
+@pytest.mark.measured
 def test_asyncio_tries_the_next_address() -> None:
     """The first one has a queue that is full, so it neither accepts nor refuses."""
 
@@ -223,6 +225,7 @@ NAMES = {
 }
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("call", [*CALLS, *STARTED, client.Client, aio.Client])
 @pytest.mark.parametrize(
     ("what", "value", "kind"), [(w, *pair) for w, pairs in WRONG.items() for pair in pairs]
@@ -232,6 +235,7 @@ def test_where_no_epmd_could_be(call, what: str, value: object, kind: type[Excep
         call(**{what: value})
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("call", NAMED_CALLS)
 def test_name_that_no_node_could_have(call) -> None:
     with reserved_port() as free:
@@ -242,6 +246,7 @@ def test_name_that_no_node_could_have(call) -> None:
             call(b"foo", port=free)
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("node_port", "extra", "kind"),
     [
@@ -278,6 +283,7 @@ def test_errors_are_those_of_python_too() -> None:
     assert issubclass(ListenError, client.EpmdError)
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     "error", [PortInUseError("::1", 4369), ListenError("no"), *(kind("a") for kind in ERRORS)]
 )
@@ -286,6 +292,7 @@ def test_errors_can_be_pickled(error: Exception) -> None:
     assert (type(copy), str(copy), vars(copy)) == (type(error), str(error), vars(error))
 
 
+@pytest.mark.measured
 def test_what_is_public() -> None:
     assert [one for one in aio.__all__ if one not in client.__all__] == []
     for module in (client, gevent_epmd, testing):
@@ -294,6 +301,7 @@ def test_what_is_public() -> None:
             _ = module.Typo
 
 
+@pytest.mark.measured
 def test_types_can_be_read() -> None:
     """Of every public function and method, and so also all that their annotations name."""
     public = [
@@ -305,6 +313,7 @@ def test_types_can_be_read() -> None:
     assert [one for one in functions if "return" not in get_type_hints(one)] == []
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("module", "name", "inner"),
     [
@@ -360,6 +369,7 @@ def test_name_on_the_command_line_is_bytes_whatever_the_locale() -> None:
             assert (done.stdout, done.stderr) == (b"STOPPED\n", b"")
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("call", CALLS)
 def test_nobody_is_there(call, monkeypatch) -> None:
     with reserved_port() as port:
@@ -379,11 +389,13 @@ def test_port_of_the_environment_that_is_none(call, value: str, monkeypatch) -> 
         call()
 
 
+@pytest.mark.measured
 def test_host_that_is_not_known() -> None:
     with pytest.raises(NoEpmdError, match=r"nosuch\.invalid"):
         client.names("nosuch.invalid")
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("how", ["silent", "dripping"])
 def test_time_out_is_for_the_whole_call(call, how: str) -> None:
@@ -425,6 +437,7 @@ class Slow:
         self._sock.close()
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("says", [b"x\0", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
 @pytest.mark.parametrize("call", NAMED_CALLS)
 def test_what_answers_is_no_epmd(says: bytes, call) -> None:
@@ -432,12 +445,14 @@ def test_what_answers_is_no_epmd(says: bytes, call) -> None:
         call(port=odd.port)
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("call", CALLS)
 def test_connection_that_is_closed_without_a_reply(call) -> None:
     with Odd(b"") as odd, pytest.raises(NoReplyError, match=f"port {odd.port}"):
         call(port=odd.port)
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("started", [*STARTED, lambda port: is_an_epmd(Target("", port, PATIENCE))])
 def test_started_wants_a_whole_and_right_answer(started) -> None:
     port = (4369).to_bytes(4, "big")
@@ -449,6 +464,7 @@ def test_started_wants_a_whole_and_right_answer(started) -> None:
             assert not started(port=odd.port), says
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     "call", [client.names, client.dump, client.kill, lambda **where: client.stop("foo", **where)]
 )
@@ -482,6 +498,7 @@ def test_other_greenlets_run_where_sockets_are_patched(patched) -> None:
         assert done.stdout == f"{patched}\n".encode(), done.stderr
 
 
+@pytest.mark.measured("False")
 @pytest.mark.parametrize("patched", [True, False])
 def test_other_greenlets_run_while_a_host_is_looked_up(patched, tmp_path: Path) -> None:
     """The same while a server of names does not answer."""

@@ -20,8 +20,6 @@ from support.peer import Peer, node, try_to_register
 from support.ports import answers, reserved_port
 from support.programs import run
 
-pytestmark = pytest.mark.measured
-
 BOTH = [PortMapper, ThreadedPortMapper]
 each = pytest.mark.parametrize("kind", BOTH)
 
@@ -79,7 +77,6 @@ def connections(mapper) -> bool:
     return bool(mapper._mapper.unregistered)
 
 
-@pytest.mark.measured
 @each
 def test_nothing_of_it_is_left_in_the_hub(kind) -> None:
     hub = get_hub()
@@ -103,7 +100,6 @@ def test_peers_may_end_it(kind, away) -> None:
         assert mapper.wait(PATIENCE)
 
 
-@pytest.mark.measured
 @each
 def test_options_are_those_of_the_program(kind, away) -> None:
     with kind(port=0, relaxed=True) as mapper, away(client.register, "foo", 4711, port=mapper.port):
@@ -146,7 +142,6 @@ def test_closed_by_one_thread_while_another_starts_it() -> None:
         assert answers(mapper.port), "and it can be started again"
 
 
-@pytest.mark.measured
 @each
 def test_log_goes_where_it_is_wanted(kind, away, capfd) -> None:
     lines: list[str] = []
@@ -184,6 +179,7 @@ def test_asked_by_the_program_itself(kind) -> None:
         mapper.names()
 
 
+@pytest.mark.measured
 def test_call_that_would_block_the_hub_is_an_error(away) -> None:
     """It was never answered, and ended after its time limit."""
     for host in ("", "127.0.0.1", "localhost"):
@@ -197,6 +193,7 @@ def test_call_that_would_block_the_hub_is_an_error(away) -> None:
         client.names(port=mapper.port)
 
 
+@pytest.mark.measured
 def test_asyncio_runs_no_hub() -> None:
     async def main() -> None:
         with pytest.raises(RuntimeError, match="use ThreadedPortMapper"):
@@ -207,6 +204,7 @@ def test_asyncio_runs_no_hub() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.measured
 @each
 def test_what_cannot_be(kind) -> None:
     for name, wrong in {
@@ -256,7 +254,6 @@ def test_failures_inside_come_out(kind, away) -> None:
     assert any("internal error" in line for line in lines)
 
 
-@pytest.mark.measured
 @each
 def test_failure_of_the_block_is_not_hidden(kind) -> None:
     with pytest.raises(KeyError), kind(port=0) as mapper:
@@ -288,7 +285,6 @@ def test_failure_of_the_end_comes_out() -> None:
         assert not answers(mapper.port)
 
 
-@pytest.mark.measured
 def test_many_threads_and_one_mapper() -> None:
     mapper = ThreadedPortMapper(port=0)
     for _ in range(20):
@@ -303,6 +299,7 @@ def test_many_threads_and_one_mapper() -> None:
         assert not answers(mapper.port)
 
 
+@pytest.mark.measured
 def test_where_threads_are_patched() -> None:
     script = """
 from gevent import monkey
@@ -317,7 +314,6 @@ except RuntimeError as error: print(error)
     assert done.stdout.startswith(b"foo\ngevent has patched the module threading"), done.stderr
 
 
-@pytest.mark.measured(False)
 def test_package_imports_gevent_only_where_it_serves() -> None:
     script = """
 import sys, gevent_epmd

@@ -15,8 +15,6 @@ from support.peer import Peer, begun, look_up, names, node, register, try_to_reg
 from support.ports import answers
 from support.programs import run
 
-pytestmark = pytest.mark.measured
-
 #: Ways to a process that lives on and has what was open, in which hooks of Python's run or do not; how it is
 #: ended; and in which programs.
 FORKS = {
@@ -69,6 +67,7 @@ def test_close_after_a_fork(how: str, kind: str) -> None:
         host.end()
 
 
+@pytest.mark.measured("subprocess-PortMapper")
 @pytest.mark.parametrize(("how", "kind"), EACH)
 def test_parent_serves_on_alone(how: str, kind: str) -> None:
     """Of what a child took, the parent would know nothing."""
@@ -88,6 +87,7 @@ def test_parent_serves_on_alone(how: str, kind: str) -> None:
         host.end()
 
 
+@pytest.mark.measured
 @each_kind
 def test_child_may_do_as_if_it_had_closed(kind: str) -> None:
     """It leaves the block of the mapper, and serves with one of its own."""
@@ -142,6 +142,7 @@ forking.start()
         host.end()
 
 
+@pytest.mark.measured
 def test_registration_ends_with_its_owner_alone() -> None:
     script = """
 import ctypes, os, signal, sys

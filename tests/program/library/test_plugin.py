@@ -23,9 +23,12 @@ from support.ports import answers
 from support.programs import clean_environment, real, run
 from support.scenes import run_apart
 
-pytestmark = pytest.mark.measured
-
 PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v"]
+#: Half of what a run takes is to load the plugins of other projects.
+FEW_PLUGINS = {
+    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+    "PYTEST_PLUGINS": "gevent_epmd.testing.plugin,xdist.plugin",
+}
 
 #: A mapper that fails at every DUMP.
 FAILING = """
@@ -93,7 +96,6 @@ def test_restart_is_at_the_same_port_without_nodes(epmd) -> None:
         epmd.start()
 
 
-@pytest.mark.measured
 def test_closed_mapper_holds_nothing(epmd) -> None:
     registration, pid = epmd.register("foo", 4711), epmd.pid
     epmd.close()
@@ -136,6 +138,7 @@ def test_end_that_a_test_wants(epmd) -> None:
     assert epmd.wait_ended() == -signal.SIGKILL
 
 
+@pytest.mark.measured
 def test_crash_and_pause_are_meant(epmd) -> None:
     registration, pid, port = epmd.register("foo", 4711), epmd.pid, epmd.port
     epmd.crash()
@@ -166,6 +169,7 @@ ENDS = {
 }
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("how", ENDS)
 @pytest.mark.parametrize("asked", [EpmdProcess.check, EpmdProcess.close])
 def test_end_that_a_test_does_not_want(how: str, asked) -> None:
@@ -182,6 +186,7 @@ def test_end_that_a_test_does_not_want(how: str, asked) -> None:
     epmd.close()
 
 
+@pytest.mark.measured
 def test_several_nodes(epmd) -> None:
     assert epmd.address == (epmd.host, epmd.port)
     with socket.create_connection(epmd.address):
@@ -200,6 +205,7 @@ def test_several_nodes(epmd) -> None:
     epmd.wait_gone("foo", "bar", "other", timeout=0)
 
 
+@pytest.mark.measured
 def test_shown(epmd) -> None:
     assert repr(epmd) == f"<EpmdProcess at port {epmd.port}: running with pid {epmd.pid}>"
     epmd.pause()
@@ -218,6 +224,7 @@ def test_factory_of_several(epmd_factory, epmd) -> None:
         assert sock.recv(1) == b""
 
 
+@pytest.mark.measured
 def test_factory_of_c(epmd_factory) -> None:
     """With the options that it knows; what a test can do with it is the same."""
     epmd = epmd_factory("-packet_timeout", "5", command=[real(C.command[0])])
@@ -250,6 +257,7 @@ with EpmdProcess(command=[{real(C.command[0])!r}]) as epmd:
     wait_until(lambda: gone(int(done.stdout)), "C's epmd to end")
 
 
+@pytest.mark.measured
 def test_old_pytest_is_named(pytester: pytest.Pytester, monkeypatch) -> None:
     """It has no hooks that the fixtures need, and all other tests run."""
     monkeypatch.setattr(pytest, "__version__", "7.1.3")
@@ -288,6 +296,7 @@ def test_asked_while_it_runs(request): assert request.getfixturevalue("narrow").
 """
 
 
+@pytest.mark.measured
 def test_factory_in_every_scope(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(FACTORY)
     result = pytester.runpytest_inprocess("-v", "-p", "no:cacheprovider")
@@ -304,6 +313,7 @@ def test_last(epmd_session): assert epmd_session.log().count("EPMD_NAMES_REQ") =
 """
 
 
+@pytest.mark.measured
 def test_session_is_asked_only_by_tests_that_use_it(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(ASKED)
     pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=3)
@@ -316,6 +326,7 @@ def test_name_is_free_when_its_registration_is_closed(epmd) -> None:
         assert epmd.names() == []
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("wait", ["wait_for", "wait_gone"])
 def test_wait_keeps_its_limit(wait: str) -> None:
     """Also if the mapper does not answer, and does not know the node."""
@@ -337,7 +348,6 @@ def test_environment(epmd, monkeypatch) -> None:
     assert epmd.environ["ERL_ZFLAGS"] == "+S 1 -start_epmd false"
 
 
-@pytest.mark.measured
 def test_environment_of_the_mapper(monkeypatch, tmp_path: Path) -> None:
     """What is for another epmd is not for this one, and what is relative stays where it was."""
     for variable in ("ERL_EPMD_PORT", "ERL_EPMD_ADDRESS", "LISTEN_FDS"):
@@ -396,7 +406,6 @@ def test_where_it_listens(where) -> None:
         assert [answers(epmd.port, f"127.0.{n}") for n in ("0.5", "0.1", "0.6")] == [True, True, False]
 
 
-@pytest.mark.measured
 def test_it_listens_on_loopback_alone(monkeypatch) -> None:
     monkeypatch.setattr(process, "_where", tuple)  # this host's name leads nowhere else
     with EpmdProcess() as epmd:
@@ -415,9 +424,10 @@ class Project:
     def write(self, name: str, text: str) -> None:
         (self.folder / name).write_text(text)
 
-    def run(self, *options: str) -> str:
+    def run(self, *options: str, environ: dict[str, str] = FEW_PLUGINS) -> str:
         done = run(
             [*PYTEST, *options],
+            environ=environ,
             cwd=self.folder,
             stderr=subprocess.STDOUT,
             timeout=LONG,
@@ -428,7 +438,7 @@ class Project:
         return subprocess.Popen(
             [*PYTEST, *options],
             cwd=self.folder,
-            env=clean_environment(),
+            env=clean_environment(**FEW_PLUGINS),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -450,7 +460,6 @@ def outcomes(output: str) -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.measured
 @pytest.mark.slow
 def test_failure_inside_fails_the_test_that_caused_it(project) -> None:
     project.write(
@@ -509,7 +518,6 @@ def test_last(epmd, epmd_session): assert epmd.names() == epmd_session.names() =
         assert said in output
 
 
-@pytest.mark.measured
 def test_log_is_shown_where_a_test_fails(project) -> None:
     project.write(
         "test_it.py",
@@ -535,7 +543,6 @@ def test_skipped(epmd): pytest.skip("no")
     assert "registering 'quiet:" not in output
 
 
-@pytest.mark.measured
 def test_options_may_be_overridden(project) -> None:
     project.write(
         "conftest.py",
@@ -583,7 +590,6 @@ def test_it(epmd_session, epmd, worker_id, number):
         assert gone(int(mapper.split()[1]))
 
 
-@pytest.mark.measured(False)
 def test_it_costs_nothing_where_it_is_not_used(project) -> None:
     project.write(
         "test_it.py",
@@ -599,7 +605,7 @@ def test_used(epmd):
     assert "gevent" not in sys.modules
 """,
     )
-    output = project.run()
+    output = project.run(environ={})
     assert "2 passed" in output, output
 
 
@@ -622,20 +628,9 @@ def workers_of(project, process: subprocess.Popen) -> set[int]:
     return {int(path.stem.removeprefix("aside")) for path in project.folder.glob("*.pids")} - {process.pid}
 
 
-#: Under coverage it takes three times as long, and what ends a mapper is the same.
-IN_OTHER_WAYS = pytest.mark.measured(False)
-
-
 @pytest.mark.slow(10)
-@pytest.mark.parametrize(
-    "how",
-    [signal.SIGKILL, signal.SIGTERM, pytest.param(signal.SIGINT, marks=IN_OTHER_WAYS)],
-    ids=lambda how: how.name,
-)
-@pytest.mark.parametrize(
-    ("tests", "options"),
-    [pytest.param(1, (), id="alone"), pytest.param(2, ("-n", "2"), id="workers", marks=IN_OTHER_WAYS)],
-)
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda how: how.name)
+@pytest.mark.parametrize(("tests", "options"), [(1, ()), (2, ("-n", "2"))], ids=["alone", "workers"])
 def test_nothing_is_left_of_a_run_that_is_ended(project, how, tests: int, options: tuple[str, ...]) -> None:
     """Also where a child of a test lives on."""
     project.write("test_it.py", HANGING.format(tests=tests, forks=how == signal.SIGKILL))

@@ -8,8 +8,6 @@ import pytest
 
 from support.programs import run
 
-pytestmark = pytest.mark.measured
-
 #: `last` runs after everything else that is registered with atexit, just before the interpreter ends.
 LAST = """
 import atexit, os, socket, sys, threading, time
@@ -71,12 +69,14 @@ ask()
 }
 
 
+@pytest.mark.measured("daemon thread")
 @pytest.mark.parametrize("how", ENDS)
 def test_no_mapper_runs_when_the_interpreter_ends(how: str) -> None:
     done = run([sys.executable, "-c", LAST + ENDS[how]])
     assert (done.returncode, done.stdout, done.stderr) == (0, b"ended\n", b"")
 
 
+@pytest.mark.measured
 def test_log_that_blocks_delays_the_end_for_a_moment_only() -> None:
     script = """
 import threading
@@ -90,6 +90,7 @@ except client.EpmdError: print("blocked")
     assert (done.returncode, done.stdout) == (0, b"blocked\n")
 
 
+@pytest.mark.measured
 def test_no_mapper_starts_any_more() -> None:
     script = """
 import atexit
@@ -110,6 +111,7 @@ DESTROYED = {
 }
 
 
+@pytest.mark.measured("without its loop")
 @pytest.mark.parametrize("how", DESTROYED)
 @pytest.mark.parametrize("thread", ["main", "another"])
 def test_close_after_the_hub_was_destroyed(how: str, thread: str) -> None:

@@ -38,7 +38,6 @@ def test_daemons_in_a_row_answer_at_once(ours) -> None:
             assert run([*ours, *options, "-kill"]).stdout == b"Killed\n"
 
 
-@pytest.mark.measured
 def test_pipes_of_the_caller_see_the_end(command) -> None:
     """subprocess.run reads both outputs to their end, and the third pipe is one of the caller's own."""
     reading, writing = os.pipe()
@@ -104,7 +103,6 @@ def test_signal_ends_it_in_the_foreground(form, name: str, tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.measured
 @forms(but_not_c="SIGUSR1 to an epmd that serves", processes_only=True)
 def test_sigusr1_ends_nothing(form, tmp_path: Path) -> None:
     options = [] if form.is_c else ["-pid_file", str(tmp_path / "pid")]
@@ -115,7 +113,6 @@ def test_sigusr1_ends_nothing(form, tmp_path: Path) -> None:
         assert form.is_c or int((tmp_path / "pid").read_text()) == server.pid
 
 
-@pytest.mark.measured
 def test_signals_to_a_daemon(ours, tmp_path: Path) -> None:
     for name in DEADLY:
         with daemon(ours, "-pid_file", str(tmp_path / "pid")) as (port, pid):
@@ -136,7 +133,6 @@ def test_ctrl_c_stays_ignored(form, monkeypatch) -> None:
         assert answers(server.port)
 
 
-@pytest.mark.measured
 @pytest.mark.parametrize("options", [["-daemon"], []], ids=["daemon", "foreground"])
 def test_port_in_use_is_no_error(command, options: list[str]) -> None:
     with daemon(SOURCE) as (port, pid):
@@ -176,7 +172,7 @@ FAILURES = {
 }
 
 
-@pytest.mark.measured
+@pytest.mark.measured("nobody may write", "no sockets")
 @forms(but_not_c="`-daemon` that cannot serve", processes_only=True)
 @pytest.mark.parametrize("why", FAILURES)
 def test_failure_is_on_stderr_and_in_the_status(form, why: str) -> None:
@@ -200,7 +196,6 @@ sys.exit(cli.main())
 """
 
 
-@pytest.mark.measured
 @pytest.mark.parametrize(
     ("what", "said"),
     [
@@ -220,7 +215,6 @@ def test_failure_after_it_has_detached(what: str, said: str, syslog) -> None:
         assert [line.decode().partition(" epmd: epmd: ")[2] for line in received(sock)] == [said.rstrip()]
 
 
-@pytest.mark.measured
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_caller_without_standard_descriptors(ours, closed: str) -> None:
     with reserved_port() as port:
@@ -302,7 +296,6 @@ def syslog(tmp_path: Path):
         yield sock, [*unshare, "sh", "-c", PRIVATE_DEV, "sh", str(tmp_path)]
 
 
-@pytest.mark.measured
 def test_errors_go_to_syslog(command, syslog) -> None:
     sock, prefix = syslog
     with reserved_port() as port:
@@ -313,7 +306,6 @@ def test_errors_go_to_syslog(command, syslog) -> None:
     assert b" epmd: epmd: failed to bind on ipaddr 203.0.113.7" in line
 
 
-@pytest.mark.measured
 @forms(processes_only=True)
 def test_daemon_logs_to_syslog(form, syslog) -> None:
     sock, prefix = syslog
@@ -369,7 +361,6 @@ def until_nul(sock: socket.socket) -> bytes:
     return text[:-1]
 
 
-@pytest.mark.measured
 def test_stream_of_a_syslog_that_nobody_reads(tmp_path: Path) -> None:
     """Lines are lost, and no line becomes part of another."""
     unshare = [real("unshare"), "--map-root-user", "--mount", "sh", "-c", PRIVATE_DEV, "sh", str(tmp_path)]
@@ -456,7 +447,6 @@ def has_ended(pipe: int) -> bool:
         return False
 
 
-@pytest.mark.measured
 def test_daemon_without_a_syslog_serves(ours, tmp_path: Path) -> None:
     unshare = [real("unshare"), "--map-root-user", "--mount"]
     with daemon([*unshare, "sh", "-c", PRIVATE_DEV, "sh", str(tmp_path), *ours]) as (port, _):

@@ -29,13 +29,11 @@ from gevent_epmd.wire import frame
 from support.daemons import serving_pid
 from support.forms import Source
 from support.marks import forms
-from support.paths import SOURCE
+from support.paths import ROOT, SOURCE
 from support.patience import PATIENCE, wait_until, whole_seconds
 from support.peer import Peer, ask, begun, look_up, names, node, register, try_to_register
 from support.ports import reserved_port
 from support.programs import clean_environment, outcome, run
-
-pytestmark = pytest.mark.measured
 
 
 def read(path: Path) -> dict[str, float]:
@@ -59,6 +57,14 @@ def asked(server) -> dict[str, str]:
     return dict(word.split("=") for word in line.split())
 
 
+def documented() -> set[str]:
+    """The metrics in the table of docs/monitoring.md."""
+    page = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`epmd_.*?) \|", page, re.MULTILINE)
+    return {name for row in rows for name in re.findall(r"`epmd_(\w+)`", row)}
+
+
+@pytest.mark.measured
 @forms(processes_only=True, c=False)
 def test_what_has_happened(form, tmp_path: Path) -> None:
     path = tmp_path / "epmd.prom"
@@ -69,6 +75,7 @@ def test_what_has_happened(form, tmp_path: Path) -> None:
         assert f'{{port="{port}"' in path.read_text()
         asked(server)
         before = read(path)
+        assert {name.partition(" ")[0] for name in before} == documented()
         assert before["up"] == before[f"build_info {__version__}"] == 1
         held.enter_context(register(port, node("foo"))[0])
         refused = held.enter_context(Peer(port))
@@ -141,6 +148,7 @@ def reporter(tmp_path: Path) -> Iterator[metrics.Reporter]:
     mapper.stop()
 
 
+@pytest.mark.measured
 def test_again_and_again(reporter, monkeypatch, tmp_path: Path) -> None:
     """Every 15 seconds, here 0.01: a file that is removed is there again, and a failure is told once."""
     lines: list[str] = []
@@ -178,6 +186,7 @@ def test_why_connections_were_closed() -> None:
     assert (told.counts.timed_out, told.counts.crowded_out, told.counts.unread) == (1, 2, 3)
 
 
+@pytest.mark.measured
 def test_epmd_that_has_never_served_leaves_no_file(reporter, tmp_path: Path) -> None:
     reporter.start()
     assert read(tmp_path / "folder" / "epmd.prom")["up"] == 1
@@ -185,6 +194,7 @@ def test_epmd_that_has_never_served_leaves_no_file(reporter, tmp_path: Path) -> 
     assert os.listdir(tmp_path / "folder") == []
 
 
+@pytest.mark.measured
 def test_no_descriptor_is_left(tmp_path: Path, monkeypatch) -> None:
     """Connections that are of no use make room for the report."""
     path = tmp_path / "epmd.prom"
@@ -203,6 +213,7 @@ def test_no_descriptor_is_left(tmp_path: Path, monkeypatch) -> None:
         assert "cannot write" not in server.log()
 
 
+@pytest.mark.measured
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may serve as another user")
 def test_user_must_be_able_to_write(ours, tmp_path: Path) -> None:
     """At the start, and not 15 seconds later."""
@@ -216,7 +227,6 @@ def test_user_must_be_able_to_write(ours, tmp_path: Path) -> None:
         assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.measured(False)  # another user may not write where the data goes
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may serve as another user")
 def test_user_writes_it(tmp_path: Path) -> None:
     with TemporaryDirectory(dir="/tmp") as folder:  # which is within the reach of every user
@@ -243,6 +253,7 @@ def test_signal_before_it_serves() -> None:
             assert process.wait(PATIENCE) == 1
 
 
+@pytest.mark.measured
 def test_take_over(tmp_path: Path) -> None:
     """The former epmd is killed, and the file of the new one says that it serves."""
     path = tmp_path / "epmd.prom"

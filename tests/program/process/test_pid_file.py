@@ -17,8 +17,6 @@ from support.peer import ask
 from support.ports import answers, reserved_port
 from support.programs import outcome, real, run
 
-pytestmark = pytest.mark.measured
-
 #: Of start-stop-daemon, where there is no such process.
 NOT_RUNNING = 1
 
@@ -58,6 +56,7 @@ def test_both_files_may_be_stdout(ours) -> None:
     assert gone(pid)
 
 
+@pytest.mark.measured
 def test_port_in_use(ours, tmp_path: Path) -> None:
     with Source() as server:
         done = run([*ours, "-port", str(server.port), "-pid_file", str(tmp_path / "pid")])

@@ -18,8 +18,6 @@ from support.peer import Peer, ask, names, node, register
 from support.procfs import serving
 from support.programs import real
 
-pytestmark = pytest.mark.measured
-
 
 @pytest.fixture
 def manager(tmp_path: Path) -> Iterator[Manager]:
@@ -60,6 +58,7 @@ REQUESTS = [
 ]
 
 
+@pytest.mark.measured("SIGKILL")
 @pytest.mark.parametrize("form", [SOURCE, [FOLDER], [BUILT]], ids=["source", "folder", "one file"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda number: number.name)
 def test_nodes_outlive_the_process(manager: Manager, form: list[str], number: signal.Signals) -> None:
@@ -127,6 +126,7 @@ def test_when_nodes_are_stored(tmp_path: Path, environ: dict[str, str], stored: 
     assert ("FDSTORE" in manager.tags) == bool(stored)
 
 
+@pytest.mark.measured
 def test_store_that_is_full(tmp_path: Path) -> None:
     """One entry is for creations. A node that does not fit is registered all the same."""
     with contextlib.closing(Manager(tmp_path, FDSTORE="2")) as manager, started(manager):

@@ -30,8 +30,6 @@ from support.scenes import (
     run_scene,
 )
 
-pytestmark = pytest.mark.measured
-
 
 class Activated(subprocess.Popen):
     """A command that was handed these sockets.  Its stderr is a file: a daemon could hold a pipe open."""
@@ -142,6 +140,7 @@ def test_port_of_the_socket_is_no_contradiction() -> None:
             assert finish(process) == ""
 
 
+@pytest.mark.measured("variable--daemon")
 @pytest.mark.parametrize("options", [["-daemon"], [], ["-address", "127.0.0.1", "-daemon"]], ids=" ".join)
 @pytest.mark.parametrize("how", ["option", "variable"])
 def test_socket_that_is_passed_in_vain(ours, options: list[str], how: str) -> None:
@@ -267,6 +266,7 @@ def test_daemon_keeps_the_sockets(ours, tmp_path: Path) -> None:
         wait_until(lambda: gone(main), "the daemon to end")
 
 
+@pytest.mark.measured
 def test_reload_without_anything_to_read_again() -> None:
     """SIGHUP, which ends an epmd in a terminal, is `systemctl reload` here."""
     with DualStack("-systemd") as server:
@@ -293,6 +293,7 @@ def test_no_sockets_for_this_process(command, environ: dict[str, str]) -> None:
     assert b"systemd provides no sockets" in done.stderr
 
 
+@pytest.mark.measured
 def test_more_sockets_than_there_may_be(command) -> None:
     with listening("127.0.0.1") as sock:
         process = Activated(command, [sock] * 17)
@@ -300,6 +301,7 @@ def test_more_sockets_than_there_may_be(command) -> None:
         assert process.returncode == 1
 
 
+@pytest.mark.measured("no socket", "not listening")
 @pytest.mark.parametrize("kind", ["not listening", "a datagram socket", "a local socket", "no socket"])
 def test_descriptor_that_cannot_be_served(ours, kind: str, tmp_path: Path) -> None:
     pipe = os.pipe()

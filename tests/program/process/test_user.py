@@ -301,6 +301,21 @@ def test_link_that_the_user_has_placed(ours, option: str, kind: str, tmp_path: P
     assert (folder / "file").is_symlink()
 
 
+def test_link_at_the_place_of_the_metrics(tmp_path: Path) -> None:
+    """Without -user: with it, it is the user who writes them."""
+    folder, victim = tmp_path / "run", tmp_path / "victim"
+    folder.mkdir()
+    victim.write_text("precious")
+    (folder / "file").symlink_to(victim)
+    for path in (folder, folder / "file"):
+        os.lchown(path, 12345, 12345)
+    with reserved_port() as port:
+        call = [*SOURCE, "-port", str(port), "-daemon", "-metrics_file", str(folder / "file")]
+        said = f"epmd: -metrics_file: {folder}/file is a symbolic link, which root does not follow\n"
+        assert outcome(call) == (b"", said.encode(), 1)
+    assert victim.read_text() == "precious"
+
+
 def test_link_of_the_user_on_the_way(tmp_path: Path) -> None:
     """To a folder of root's, in which a file of this name would appear, and be removed at the end."""
     (tmp_path / "victim").mkdir()

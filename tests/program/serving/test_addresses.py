@@ -27,8 +27,6 @@ from support.scenes import (
     second_start_without_ipv4,
 )
 
-pytestmark = pytest.mark.measured
-
 
 @contextlib.contextmanager
 def blocked_at(*hosts: str) -> Iterator[int]:
@@ -73,6 +71,7 @@ def test_second_start_without_ipv4(form) -> None:
     run_scene(second_start_without_ipv4, form, "without IPv4")
 
 
+@pytest.mark.measured
 @each_program
 def test_firewall_on_loopback(form) -> None:
     run_scene(firewall_on_loopback, form)
@@ -83,6 +82,7 @@ def test_first_address_of_another_host_drops_packets(form) -> None:
     run_scene(first_address_of_a_host_is_dead, form)
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("timeout", [3, 20, None])
 def test_functions_of_the_client(timeout: float | None) -> None:
     with blocked_at("::1") as port:
@@ -92,6 +92,7 @@ def test_functions_of_the_client(timeout: float | None) -> None:
             assert client.started(port=port, timeout=timeout)
 
 
+@pytest.mark.measured
 def test_limit_is_for_all_addresses_together() -> None:
     with blocked_at("::1", "127.0.0.1") as port:
         for timeout in (0.2, 1):
@@ -110,6 +111,7 @@ def test_many_addresses_each_have_their_share() -> None:
         exchange.must_be_an_epmd(target)
 
 
+@pytest.mark.measured
 def test_first_address_that_accepts_late() -> None:
     """It is still waited for while the second one, which never accepts, is tried."""
     with blocked_port() as never, InProcess("-loopback") as server:

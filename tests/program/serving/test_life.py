@@ -36,8 +36,6 @@ from support.peer import (
 )
 from support.programs import few_descriptors
 
-pytestmark = pytest.mark.measured
-
 
 @forms(launcher=False)
 @pytest.mark.parametrize("end", ["close", "reset", "half close", "a byte", "a request"])
@@ -189,6 +187,7 @@ def test_slow_reader_delays_nobody_and_is_gone_in_time(form) -> None:
         wait_until(slow.was_reset, "the slow reader to be cut off")
 
 
+@pytest.mark.measured
 @forms(c=False, launcher=False)
 def test_reader_that_is_only_slow_gets_everything(form) -> None:
     with ExitStack() as stack:
@@ -213,6 +212,7 @@ def test_stop_closes_the_connection_of_the_node(form) -> None:
         peer.close()
 
 
+@pytest.mark.measured
 @forms(c=False, launcher=False)
 def test_stop_of_a_node_that_has_just_gone(form) -> None:
     with form("-relaxed_command_check") as server:
@@ -414,6 +414,7 @@ def test_each_further_address_costs_a_node(monkeypatch) -> None:
         assert look_up(server.port, "n0")[:2] == b"w\0"
 
 
+@pytest.mark.measured
 @pytest.mark.slow
 @forms(launcher=False)
 @pytest.mark.parametrize("option", ["-delay_write", "-delay_accept"])
@@ -450,6 +451,7 @@ def test_write_delay_is_longer_than_the_packet_timeout(form) -> None:
         assert look_up(server.port, "foo") == b"w\1"
 
 
+@pytest.mark.measured
 @forms(c=False, launcher=False)
 @pytest.mark.parametrize("what", [b"", b"\0", b"\0\x04z", frame(b"n"), frame(node("foo").packet())])
 def test_resets_leave_nothing_behind(form, what: bytes) -> None:

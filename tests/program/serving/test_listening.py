@@ -11,6 +11,7 @@ from gevent_epmd.server.listeners import ListenError, PortInUseError, open_liste
 from gevent_epmd.server.networks import is_local
 from support.forms import InProcess, Source
 from support.marks import forms
+from support.patience import PATIENCE
 from support.ports import answers, reserved_port
 from support.programs import run
 from support.scenes import (
@@ -22,13 +23,12 @@ from support.scenes import (
     strangers_may_only_look_up,
 )
 
-pytestmark = pytest.mark.measured
-
 
 def hosts(*addresses: str) -> list[str]:
     return [place.host for place in places(addresses)]
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("addresses", "expected"),
     [
@@ -75,6 +75,7 @@ def test_address_that_is_none(address: str) -> None:
         places([address])
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(("asked", "possible"), [(14, True), (15, False), (16, False)])
 def test_most_addresses(asked: int, *, possible: bool) -> None:
     addresses = [f"127.0.1.{number}" for number in range(asked)]
@@ -95,6 +96,32 @@ def test_port_in_use_leaves_nothing_open() -> None:
         listeners.close_all(first)
 
 
+@pytest.mark.measured
+def test_other_addresses_at_the_same_port() -> None:
+    """As a take-over changes them: what stays is not bound again, and where one cannot be had, all stay."""
+    first = open_listeners(["127.0.0.2"], 0)
+    port = first[0].getsockname()[1]
+    serving, left = listeners.change_addresses(first, ["127.0.0.3"])
+    try:
+        assert {sock.getsockname()[0] for sock in serving} == {"127.0.0.1", "127.0.0.3", "::1"}
+        assert {sock.getsockname()[1] for sock in serving} == {port}
+        assert [sock.getsockname()[0] for sock in left] == ["127.0.0.2"]
+        listeners.close_all(left)
+        kept, left = listeners.change_addresses(serving, ["127.0.0.3"])
+        assert (set(kept), left) == (set(serving), [])
+        with socket.socket() as other:
+            other.bind(("127.0.0.4", port))
+            other.listen()
+            with pytest.raises(ListenError, match=r"^failed to bind on ipaddr 127\.0\.0\.4: Address already"):
+                listeners.change_addresses(serving, ["127.0.0.4"])
+        with pytest.raises(ListenError):
+            listeners.change_addresses(serving, ["203.0.113.7"])
+        socket.create_connection(("127.0.0.3", port), timeout=PATIENCE).close()
+    finally:
+        listeners.close_all(serving)
+
+
+@pytest.mark.measured
 def test_address_that_the_host_does_not_have_is_a_failure() -> None:
     with pytest.raises(ListenError, match=r"^failed to bind on ipaddr 203\.0\.113\.7: "):
         open_listeners(["203.0.113.7"], 0)
@@ -167,6 +194,7 @@ def test_14_addresses(form) -> None:
         assert answers(server.port, "127.0.0.15")
 
 
+@pytest.mark.measured
 @forms(but_not_c="the maximum number of addresses", processes_only=True)
 def test_more_addresses_than_there_may_be(form) -> None:
     with reserved_port() as port:

@@ -29,8 +29,6 @@ from support.peer import Peer, ask, barrier, look_up, names, node, register, try
 from support.ports import answers, reserved_port
 from support.programs import clean_environment, run
 
-pytestmark = pytest.mark.measured
-
 LINE = re.compile(r"epmd: \w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}: (.*)")
 
 
@@ -89,7 +87,6 @@ PHRASES = {
 }
 
 
-@pytest.mark.measured
 @forms(processes_only=True)
 @pytest.mark.parametrize("level", range(4))
 def test_levels(form, level: int) -> None:
@@ -172,7 +169,6 @@ def test_filter_of_fail2ban(host: str) -> None:
     assert all(what in text for what, text in zip(expected, texts, strict=True))
 
 
-@pytest.mark.measured
 @pytest.mark.slow
 def test_complaint_names_the_peer_that_cannot_be_answered() -> None:
     with Source("-delay_write", "1") as server:
@@ -228,7 +224,6 @@ def test_name_cannot_forge_a_line() -> None:
         assert r"registering 'a\r\nepmd: " in log
 
 
-@pytest.mark.measured
 def test_flood_is_one_line_a_second() -> None:
     with Source() as server:
         start = time.monotonic()
@@ -246,7 +241,6 @@ def test_flood_is_one_line_a_second() -> None:
         assert server.log().count("got garbage") == 50
 
 
-@pytest.mark.measured
 def test_what_was_left_out_is_counted(monkeypatch) -> None:
     now = [100.0]
     monkeypatch.setattr("gevent_epmd.server.log.time.monotonic", lambda: now[0])
@@ -277,7 +271,6 @@ class Lines(Log):
         self.lines.append(LINE.fullmatch(text)[1])
 
 
-@pytest.mark.measured
 def test_what_was_left_out_is_told_when_the_second_is_over() -> None:
     log = Lines()
     log.count_in(get_hub().loop)
@@ -301,7 +294,6 @@ def test_what_was_left_out_is_told_when_the_second_is_over() -> None:
     assert log._timer is None
 
 
-@pytest.mark.measured
 @forms(c=False)
 def test_each_bad_packet_is_in_the_log(form) -> None:
     """As a line of its own, or in the number of those that have none."""
@@ -328,7 +320,6 @@ def counted(log: str) -> int:
     return sum(int(more or 1) for more in lines)
 
 
-@pytest.mark.measured
 def test_complaint_ends_with_the_peer(monkeypatch) -> None:
     lines: list[str] = []
     monkeypatch.setattr(Log, "_put", lambda _, text: lines.append(text))
@@ -350,7 +341,6 @@ def test_hex_rows_control_no_terminal(monkeypatch) -> None:
     assert all(line.isascii() and line.isprintable() for line in lines)
 
 
-@pytest.mark.measured
 def test_line_is_no_longer_than_a_pipe_takes_at_once(monkeypatch) -> None:
     written: list[bytes] = []
     monkeypatch.setattr("gevent_epmd.server.log.os.write", lambda _, line: written.append(line))
@@ -359,7 +349,6 @@ def test_line_is_no_longer_than_a_pipe_takes_at_once(monkeypatch) -> None:
     assert written[0].endswith(b"\r\n")
 
 
-@pytest.mark.measured
 @forms()
 def test_each_connection_opens_and_closes_once(form) -> None:
     """Also that of a node which somebody stops."""
@@ -393,6 +382,7 @@ def test_stderr_that_is_full_ends_nothing(monkeypatch) -> None:
     Log(3).say(0, "nobody hears this")
 
 
+@pytest.mark.measured
 def test_log_shows_the_listing_that_was_sent() -> None:
     """A node that registers while a slow reply waits is in neither."""
     with Source("-d", "-d", "-delay_write", "1") as server, Peer(server.port) as asking:
@@ -406,6 +396,7 @@ def test_log_shows_the_listing_that_was_sent() -> None:
         assert "name late" not in server.log()
 
 
+@pytest.mark.measured("another one")
 @forms(Source, Folder, at="ours")
 @pytest.mark.parametrize("stream", ["the journal", "another one"])
 def test_journal(ours, stream: str, tmp_path: Path) -> None:

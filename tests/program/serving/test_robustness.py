@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from gevent_epmd.wire import frame
-from support.forms import InProcess
+from support.forms import InProcess, Source
 from support.marks import forms
 from support.peer import Peer, barrier, look_up, names, node, register
 
@@ -33,7 +33,7 @@ PIECES = st.one_of(
 CUTS = st.lists(st.integers(1, 40), max_size=6)
 
 
-@forms(c=False, launcher=False)
+@forms(InProcess, Source)
 @pytest.mark.parametrize("options", [(), ("-d", "-d", "-d")], ids=["quiet", "debug"])
 def test_any_bytes_in_any_chunks(form, options: tuple[str, ...]) -> None:
     with form(*options) as server:

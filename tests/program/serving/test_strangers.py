@@ -39,7 +39,7 @@ each_that_waits = forms(Source, Folder, at="ours")
 each_stranger = pytest.mark.parametrize("stranger", STRANGERS, ids=lambda stranger: stranger.__name__)
 
 
-@pytest.mark.measured
+@pytest.mark.measured("-daemon-Mute")
 @forms(but_not_c=STRANGER, processes_only=True, launcher=False)
 @each_stranger
 @pytest.mark.parametrize("options", [["-daemon"], [], ["-daemon", "-port_file", "port"]], ids=" ".join)
@@ -111,7 +111,6 @@ def test_holder_is_another_user_s(ours) -> None:
     assert done.stderr.endswith(b"; it is held by a process of root at 127.0.0.1:%d\r\n" % there.port)
 
 
-@pytest.mark.measured
 @each_that_waits
 @pytest.mark.parametrize("options", [["-daemon"], ["-loopback", "-daemon"]], ids=["quick", "full"])
 def test_stranger_that_leaves_at_once_leaves_the_port(ours, options: list[str]) -> None:

@@ -17,8 +17,6 @@ from support.patience import wait_until
 from support.peer import Peer, barrier, begun, long_nodes, names, node, register, slow_reader
 from support.programs import few_descriptors
 
-pytestmark = pytest.mark.measured
-
 
 def assert_makes_room(server, expected: list[Peer], stack: ExitStack) -> None:
     """These, one for each newcomer, in this order; the newcomers stay."""
@@ -29,6 +27,7 @@ def assert_makes_room(server, expected: list[Peer], stack: ExitStack) -> None:
         assert all(other.is_open() for other in [*expected[number + 1 :], *newcomers])
 
 
+@pytest.mark.measured
 def test_which_connection_makes_room(monkeypatch) -> None:
     """The one that has been of no use for longest: since it came, or since it made its request."""
     with ExitStack() as stack:
@@ -71,6 +70,7 @@ def test_connection_that_is_not_looked_at_yet_makes_room(monkeypatch) -> None:
         assert newcomer.is_open()
 
 
+@pytest.mark.measured
 @pytest.mark.slow
 def test_node_that_waits_for_its_reply_is_a_node(monkeypatch) -> None:
     """One who waits for another reply makes room."""

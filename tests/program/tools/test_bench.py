@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from bench import load as load_module
+from bench import counting, load as load_module
 from bench.load import NoCompilerError, WrongReplyError, measure, node_fields
 from support.paths import C_EPMD, ROOT
 from support.patience import LONG, PATIENCE
@@ -156,3 +156,8 @@ def test_machine_without_a_compiler(monkeypatch):
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(NoCompilerError, match="cc is missing: install gcc"):
         measure("lookup", 1, 1, 1, 0.1, os.getpid(), 0, PATIENCE)
+
+
+def test_lines_that_count_are_those_of_the_program() -> None:
+    """It times copies of them."""
+    assert counting.unknown_lines() == []

@@ -1,5 +1,5 @@
 """`epmd -check`: `look` gathers what there is to see, `findings` says what is wrong with it, `report` prints
 it.
 
-Only `calls` imports it. C's epmd has no counterpart.
+Only `calls` imports it.
 """

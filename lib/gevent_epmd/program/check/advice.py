@@ -2,12 +2,12 @@
 
 Invariants: no I/O. A remedy is one line, and following it cures what it is about: a test follows it. No
 remedy ends or stops a process of which nothing speaks against its being in order, and none ends process 1.
-C's epmd has no counterpart.
 """
 
 from __future__ import annotations
 
 from ...conventions import LOOPBACK
+from ...server.networks import plain_host
 from ..process import procfs
 from . import evidence
 from .look import Sight
@@ -15,6 +15,8 @@ from .probe import ABSENT, UNREACHABLE, Place, place
 
 _AGAIN = "nodes since OTP 23.3 register again"
 _V6 = place("::1")
+#: What to call then, because the check sees no firewall.
+_ACCEPT = "`epmd -check -accept open`"
 _NOBODY = "Start a node, or run `{start}`. If nodes are running, check their ERL_EPMD_PORT."
 
 
@@ -58,7 +60,7 @@ def start(sight: Sight) -> str:
 def restart(sight: Sight) -> str:
     """Return how to restart the epmd."""
     if is_activated(sight):
-        return f"Run `epmd -takeover` as root, or else `systemctl restart epmd.service`; {_AGAIN}."
+        return f"Run `epmd -takeover` as root, or else `systemctl restart {_service(sight)}`; {_AGAIN}."
     return f"Run `epmd -takeover -daemon` with its options, or end it and start it again; {_AGAIN}."
 
 
@@ -76,6 +78,14 @@ def nobody(sight: Sight) -> str:
     if repair := repair_units(sight):
         return repair
     return _NOBODY.format(start=start(sight))
+
+
+def _service(sight: Sight) -> str:
+    """Return the service unit of the epmd, as a shell takes it: releases and some distributions name it
+    otherwise, such as epmd@0.0.0.0.service."""
+    process = sight.epmd()
+    name = (process.unit if process else "") or "epmd.service"
+    return f"'{name}'" if "\\" in name else name
 
 
 def repair_units(sight: Sight) -> str:
@@ -102,6 +112,8 @@ def stranger(sight: Sight, at: Place | None) -> str:
     """Return what to do about a program that has the port and is not an epmd."""
     there = [process for process in sight.processes_at(at) if process.kind == procfs.OTHER] if at else []
     other = "set ERL_EPMD_PORT to another port for the epmd and for all nodes"
+    if sight.host:
+        return f"Run `epmd -port {sight.port} -check` on {sight.host}: it names that program. Or {other}."
     for process in there:
         if process.pid != 1:
             return f"End process {process.pid} ({process.path or 'unknown path'}), or {other}."
@@ -166,7 +178,7 @@ def blocked(sight: Sight) -> str:
 def listen_at(sight: Sight, at: Place) -> str:
     """Return how to make the epmd listen on one more address of this host."""
     if is_activated(sight):
-        return _drop_in("address", [f"ListenStream={at_port(at, sight.port)}"])
+        return _sockets(sight, [*_listens_on(sight), at])
     process = sight.epmd()
     kind = process.kind if process else ""
     environ = dict(process.environ) if process else {}
@@ -192,18 +204,36 @@ def _value(line: tuple[str, ...], option: str) -> str:
     return values[-1] if values else ""
 
 
-def _drop_in(name: str, lines: list[str], unit: str = "epmd.socket", section: str = "Socket") -> str:
-    """Return a command that adds lines to a unit, ready to copy. A socket unit that is active refuses a new
-    start while its service runs."""
+def _listens_on(sight: Sight) -> list[Place]:
+    """Return the addresses of the epmd's sockets, as far as that is known."""
+    process = sight.epmd()
+    held = process.sockets if process else {sock.inode for sock in sight.listeners or ()}
+    return [place(plain_host(sock.host)) for sock in sight.listeners or () if sock.inode in held]
+
+
+def _sockets(sight: Sight, places: list[Place]) -> str:
+    """Return a command that makes the socket unit listen at these addresses, and at no others.
+
+    All are named, and the first line removes those of the unit and of other drop-ins: each command replaces
+    what an earlier one has written. A socket unit that is active refuses a new start while its service runs.
+    """
+    service = _service(sight)
+    unit = service.replace(".service", ".socket")
+    lines = [f"ListenStream={at_port(at, sight.port)}" for at in dict.fromkeys(places)]
+    return _drop_in(
+        unit,
+        ["[Socket]", "ListenStream=", *lines],
+        f"systemctl stop {service} {unit} && systemctl start {unit}",
+    )
+
+
+def _drop_in(unit: str, lines: list[str], again: str) -> str:
+    """Return a command that adds lines to a unit, ready to copy. The file is the last drop-in of most."""
     folder = f"/etc/systemd/system/{unit}.d"
-    text = "\\n".join([f"[{section}]", *lines])
-    again = "stop epmd.service epmd.socket && systemctl start epmd.socket"
-    if unit == "epmd.service":
-        again = "restart epmd.service"
+    text = "\\n".join(lines)
     return (
-        f"As root: `mkdir -p {folder} && printf '{text}\\n' >{folder}/{name}.conf && systemctl"
-        f" daemon-reload &&"
-        f" systemctl {again}`; {_AGAIN}."
+        f"As root: `mkdir -p {folder} && printf '{text}\\n' >{folder}/zz-epmd-check.conf && systemctl"
+        f" daemon-reload && {again}`; {_AGAIN}."
     )
 
 
@@ -213,11 +243,13 @@ def close_to_others(sight: Sight) -> str:
     process = sight.epmd()
     if process is not None and evidence.is_forwarder(process.path):
         published = f"`docker run -p 127.0.0.1:{sight.port}:{sight.port}`"
-        return f"Let the forwarder listen on 127.0.0.1 only, as with {published}. {cluster} by a firewall."
+        return (
+            f"Let the forwarder listen on 127.0.0.1 only, as with {published}. {cluster} by a firewall, then"
+            f" use {_ACCEPT}."
+        )
     kind = _kind(sight)
     if kind == procfs.OURS and is_activated(sight):
-        drop_in = _drop_in("allow", ["Environment=ERL_EPMD_ALLOW=127.0.0.0/8"], "epmd.service", "Service")
-        return f"{drop_in} {cluster}: list their networks there."
+        return f"{_allow(sight)} {cluster}: list their networks there."
     beyond = [at.host for at in sight.firsts() if at in sight.own and not _is_loopback(at)]
     if kind == procfs.OURS:
         way = "" if beyond else "-loopback, or "
@@ -225,10 +257,9 @@ def close_to_others(sight: Sight) -> str:
     if beyond:
         name = next(name for name, found in sight.names.items() if found.first and found.first.host in beyond)
         return (
-            f"Let a firewall close TCP port {sight.port} to other hosts ({cluster[0].lower()}{cluster[1:]})."
-            f" Loopback alone is not enough: nodes find each other at {beyond[0]}, unless /etc/hosts gives"
-            f" {name}"
-            " the address 127.0.1.1."
+            f"Let a firewall close TCP port {sight.port} to other hosts ({cluster[0].lower()}{cluster[1:]}),"
+            f" then use {_ACCEPT}. Loopback alone is not enough: nodes find each other at {beyond[0]}, unless"
+            f" /etc/hosts gives {name} the address 127.0.1.1."
         )
     debian = ["127.0.1.1"] if any(at.host == "127.0.1.1" for at in sight.firsts()) else []
     if is_activated(sight):
@@ -236,17 +267,36 @@ def close_to_others(sight: Sight) -> str:
         v6 = sight.answers.get(_V6)
         if v6 is not None and v6.code not in (ABSENT, UNREACHABLE):
             hosts.append("::1")
-        lines = [f"ListenStream={at_port(place(host), sight.port)}" for host in hosts]
-        drop_in = _drop_in("loopback", ["ListenStream=", *lines])
-        return f"{drop_in} {cluster} by a firewall instead."
+        drop_in = _sockets(sight, [place(host) for host in hosts])
+        return f"{drop_in} {cluster} by a firewall instead, then use {_ACCEPT}."
     addresses = ",".join(debian or ["127.0.0.1"])
     if kind == procfs.C:
-        return f"Restart it with ERL_EPMD_ADDRESS={addresses}. {cluster} by a firewall instead."
+        kept = f"{cluster} by a firewall instead, then use {_ACCEPT}."
+        return f"Restart it with ERL_EPMD_ADDRESS={addresses}. {kept}"
     return (
         f"Use -loopback, -allow or a firewall; with C's epmd, use ERL_EPMD_ADDRESS={addresses} or a"
-        f" firewall. If"
-        f" systemd opens the socket, change ListenStream in epmd.socket. {cluster}."
+        f" firewall. If systemd opens the socket, change ListenStream in epmd.socket. {cluster}. With a"
+        f" firewall, use {_ACCEPT}."
     )
+
+
+def _allow(sight: Sight) -> str:
+    """Return how to set the -allow of ours under a socket unit: where it is set already, if it is."""
+    process = sight.epmd()
+    environ = dict(process.environ) if process else {}
+    line = process.line if process else ()
+    service, value = _service(sight), "127.0.0.0/8"
+    if "-allow" in line:
+        where = f"ExecStart of {service} (`systemctl edit --full {service}`)"
+        return f"Set -allow {value} in {where}, and restart it; {_AGAIN}."
+    if path := _value(line, "-allow_file") or environ.get("ERL_EPMD_ALLOW_FILE", ""):
+        return f"Set ERL_EPMD_ALLOW={value} in {path}, and run `systemctl kill --signal=HUP {service}`."
+    if "ERL_EPMD_ALLOW" in environ:
+        where = f"where {service} sets it, in a drop-in or an EnvironmentFile (`systemctl cat {service}`)"
+        again = f"`systemctl daemon-reload && systemctl restart {service}`"
+        return f"Set ERL_EPMD_ALLOW={value} {where}, and run {again}; {_AGAIN}."
+    lines = ["[Service]", f"Environment=ERL_EPMD_ALLOW={value}"]
+    return _drop_in(service, lines, f"systemctl restart {service}")
 
 
 def _is_loopback(at: Place) -> bool:
@@ -265,5 +315,11 @@ def end_holders(sight: Sight, holders: tuple[procfs.Program, ...]) -> str:
             "Process 1 holds the registration, and must not be ended: restart what passed it the connection."
         )
     first, *others = holders
+    process = sight.epmd()
+    if process is not None and process.kind == procfs.OTHER and not evidence.is_forwarder(process.path):
+        return (
+            f"Check process {process.pid} ({process.path}) first: it is not an epmd, and what it lists may be"
+            f" false. It says that process {first.pid} holds the registration: {first.path}"
+        )
     what = "".join(f" and process {holder.pid}" for holder in others)
     return f"End process {first.pid}{what}, which hold{'' if others else 's'} the registration: {first.path}"

@@ -1,8 +1,7 @@
 """`epmd -check`, what /proc and the file system show: who holds the registrations and the nodes' ports, which
 other epmds run, and which one `erl` would start.
 
-Invariant: nothing here uses the network. Whatever this user may not see is left out. C's epmd has no
-counterpart.
+Invariant: nothing here uses the network. Whatever this user may not see is left out.
 """
 
 from __future__ import annotations
@@ -50,7 +49,8 @@ class Evidence(NamedTuple):
 
     `processes` hold the listening sockets. `registrations` are by the nodes' names, `owners` by the ports of
     nodes. `peers` are the addresses of other hosts with a connection to the epmd. `suspects` are processes
-    that are epmds by their command lines; `others` are epmds that listen at other ports, by port.
+    that are epmds by their command lines; `others` are epmds that listen at other ports, by port. `apart` are
+    epmds in other network namespaces.
     """
 
     processes: tuple[procfs.Process, ...] = ()
@@ -60,6 +60,7 @@ class Evidence(NamedTuple):
     peers: tuple[str, ...] = ()
     suspects: tuple[procfs.Program, ...] = ()
     others: dict[int, procfs.Program] = {}  # noqa: RUF012
+    apart: tuple[procfs.Program, ...] = ()
     erl: Installed | None = None
 
 
@@ -101,6 +102,7 @@ def gather(
         peers=_foreign(end.remote[0] for end in connected if end.local[1] == port),
         suspects=() if processes or not listening else _suspects(epmds, port, seen),
         others=_others(epmds, port, table, seen),
+        apart=tuple(seen.program(pid) for pid in epmds if _is_apart(pid, table)),
         erl=started_by_erl(),
     )
 
@@ -161,6 +163,16 @@ def _others(
         numbers = {ports[inode] for inode in sockets if inode in ports} if sockets else {_told(seen, pid)}
         found |= {number: seen.program(pid) for number in numbers if number not in (0, port)}
     return {number: program for number, program in sorted(found.items()) if number in table}
+
+
+def _is_apart(pid: int, table: Mapping[int, list[procfs.Listener]]) -> bool:
+    """Return whether a process is in another network namespace, and has no socket of this one: a unit of
+    systemd with PrivateNetwork= is passed some."""
+    network = procfs.network_of(pid)
+    if network in ("", procfs.network_of(os.getpid())):
+        return False
+    here = {sock.inode for listening in table.values() for sock in listening}
+    return here.isdisjoint(procfs.sockets_of(pid))
 
 
 def _suspects(pids: Iterable[int], port: int, seen: _Seen) -> tuple[procfs.Program, ...]:

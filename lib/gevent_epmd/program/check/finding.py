@@ -10,7 +10,7 @@ _OF_ADDRESSES = ("answers", "refused", "timeout", "unreachable", "absent", "mute
 #: The codes of each topic.
 CODES: dict[str, tuple[str, ...]] = {
     "epmd": (*_OF_ADDRESSES, "forwarder"),
-    "process": ("ours", "c", "other", "stopped", "several", "hidden", "outdated", "erl"),
+    "process": ("ours", "c", "other", "stopped", "several", "hidden", "outdated", "erl", "other_network"),
     "limits": ("nearly_full", "full"),
     "unit": ("masked", "failed", "inactive"),
     "port": ("other_port",),

@@ -4,7 +4,7 @@ remedy.
 `of_nodes` has the rules about nodes, and `advice` the remedies.
 
 Invariants: no I/O. Topics and codes do not change between versions, because monitoring programs read them;
-CODES has all of them. C's epmd has no counterpart.
+CODES has all of them.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 
 from ... import __version__
+from ...client.checks import is_address
 from ...server.networks import Network, plain_host
 from ...server.settings import Settings
 from ..process import procfs
 from . import advice, evidence
 from .advice import counted, shown
 from .finding import OK, WARNING, WRONG, Finding
-from .look import LOOPBACKS, Sight, is_address
+from .look import LOOPBACKS, Sight
 from .of_nodes import of_nodes
 from .probe import (
     ABSENT,
@@ -37,8 +38,8 @@ from .probe import (
     Place,
 )
 
-#: C's epmd selects on at most this many descriptors, and so many of them are not nodes'.
-_C_DESCRIPTORS, _C_OWN = 1024, 7
+#: So many descriptors of C's epmd are not nodes'.
+_C_OWN = 7
 #: Ours keeps this many back, and one more for each address beyond two. Source: server/mapper.py.
 _OUR_OWN = 24
 #: So many epmds at other ports are told one by one.
@@ -176,6 +177,8 @@ def _process(sight: Sight) -> Iterator[Finding]:
         )
     if not listening and sight.listeners:
         yield _hidden(sight)
+    if not sight.served():
+        yield from map(_apart, sight.apart[:_MOST_OTHERS])
     if sight.erl and epmds and epmds[0].kind == procfs.OURS and sight.erl.kind == procfs.C:
         yield Finding("process", "erl", OK, "erl", f"would start C's epmd of {sight.erl.version}")
 
@@ -197,6 +200,12 @@ def _of_process(sight: Sight, process: procfs.Process) -> Iterator[Finding]:
     if process.kind != procfs.OTHER and (reason := _is_due(sight, process)):
         if_so = "If nodes are started by that erl: " if reason.startswith("erl ") else ""
         yield finding(WARNING, "outdated", reason, if_so + advice.restart(sight))
+
+
+def _apart(one: procfs.Program) -> Finding:
+    seen = f"is an epmd in another network namespace: user {one.user}, {' '.join(one.line)}"
+    to_do = f"To examine it, run `nsenter -t {one.pid} -n epmd -check` as root. It does not serve this host."
+    return Finding("process", f"process {one.pid}", WARNING, "other_network", seen, to_do)
 
 
 def program_of(process: procfs.Process, *, answers: bool) -> str:
@@ -284,7 +293,7 @@ def limits_of(sight: Sight) -> dict[str, int | None]:
     used, limit = process.descriptors if process else (None, None)
     most = None
     if process and process.kind == procfs.C:
-        limit = min(limit or _C_DESCRIPTORS, _C_DESCRIPTORS)
+        limit = min(limit or procfs.C_DESCRIPTORS, procfs.C_DESCRIPTORS)
         most = max(limit - _C_OWN, 0)
     elif process and process.kind == procfs.OURS and limit is not None:
         addresses = len(process.sockets)
@@ -392,6 +401,8 @@ def _refused_here(sight: Sight, place: Place) -> Finding:
         return Finding("address", place.host, WRONG, REFUSED, seen, to_do)
     if place == LOOPBACKS[1]:
         to_do = "If nodes use -proto_dist inet6_tcp, make the epmd listen on ::1 too, where they register."
+        if advice.is_activated(sight):
+            to_do += f" {advice.listen_at(sight, place)}"
         return Finding("address", place.host, WARNING, REFUSED, seen, to_do)
     return Finding("address", shown(place), OK, REFUSED, seen)
 
@@ -426,10 +437,20 @@ def _unresolved(sight: Sight, name: str, problem: str) -> Finding:
     seen = f"cannot be found: {problem}"
     if sight.host:
         to_do = f"Correct the name, or add it to /etc/hosts or to the DNS: nodes at {name} cannot be reached."
+        if not _is_host_name(name):
+            to_do = "Give -host a host name or an IP address, without brackets, port and node name."
         return finding(WRONG, "nxdomain", seen, to_do)
+    if not _is_host_name(name):
+        to_do = "Give the host a valid name, and add `127.0.1.1 NAME` to /etc/hosts: nodes need one."
+        return finding(WARNING, "nxdomain", f"{seen}, and is not a valid host name", to_do)
     # inet:gethostbyname_self
     to_do = f"Add `127.0.1.1 {name}` to /etc/hosts: programs that resolve the name cannot reach its nodes."
     return finding(WARNING, "nxdomain", f"{seen}; Erlang uses 127.0.0.1 instead", to_do)
+
+
+def _is_host_name(name: str) -> bool:
+    """Return whether a name has only characters of host names, or of the Unicode names for the DNS."""
+    return name.isprintable() and not set(name) & set(" []()@:%/\\\"'") and name.strip(".") != ""
 
 
 def _all_of(found: Found) -> str:
@@ -497,7 +518,10 @@ def _exposure(sight: Sight) -> Iterator[Finding]:
         if register:
             networks = ", ".join(map(str, register))
             seen = f"may register, and take names that other nodes need, if they are in {networks}"
-            to_do = "Limit -allow_register to networks in which you control every host and container."
+            to_do = (
+                "Limit -allow_register to networks in which you control every host and container, then use"
+                " `epmd -check -accept register`."
+            )
             yield Finding("exposure", "nodes on other hosts", WARNING, "register", seen, to_do)
     if settings.relaxed:
         seen = "may shut down the epmd and unregister any node, because of -relaxed_command_check"

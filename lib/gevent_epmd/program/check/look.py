@@ -3,14 +3,14 @@
 Returns plain data, a Sight, which `findings` judges. `probe`, `evidence` and `units` implement the steps.
 
 Invariants: neither a server nor the interactive calls that every start of a node makes import this module.
-Everything is bounded: names, addresses, nodes and seconds. A Sight says what was left out. C's epmd has no
-counterpart.
+Everything is bounded: names, addresses, nodes and seconds. A Sight says what was left out.
 """
 
 from __future__ import annotations
 
 import _socket
 import os
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from ...client import exchange
 from ...client.answers import NamedPort
+from ...client.checks import is_address
 from ...conventions import LOOPBACK
 from ...server.networks import plain_host
 from ..process import procfs
@@ -36,6 +37,10 @@ _FOR_A_ROUND = 3.0
 _MOST_ADDRESSES, _MOST_NAMES = 64, 12
 #: A name gives canonical names, and those give addresses. More rounds than these are a name server's game.
 _MOST_ROUNDS = 3
+#: So many descriptors of an epmd are left for others, and this part of what is free is used at most.
+_SPARE, _SHARE = 24, 4
+#: Who takes longer to answer, in seconds, is slow.
+_AT_ONCE = 0.5
 #: C's epmd registers a name of this many bytes, but does not answer a look-up of it.
 UNANSWERED_NAME = 255
 
@@ -89,10 +94,12 @@ class Sight(NamedTuple):
 
     `dump` is the code of the answer to DUMP, which an epmd gives only to whom may register, or "" if it was
     not asked. `peers` are the addresses of other hosts with a connection to the epmd. `suspects` are epmds by
-    their command lines, if no process at the port may be examined; `others` are epmds at other ports.
+    their command lines, if no process at the port may be examined; `others` are epmds at other ports, and
+    `apart` those in other network namespaces.
 
-    `erl` is the epmd that `erl` would start. `leads` tells for the host parts of node names whether they are
-    this host. `late` are addresses that were not asked, and `late_names` counts names that nobody looked up.
+    `erl` is the epmd that `erl` would start. `leads` has the address to which the host part of a node's
+    own name leads, None if it is not found; `own` has those of this host. `late` are addresses that were not
+    asked, and `late_names` counts names that nobody looked up.
     """
 
     host: str
@@ -108,9 +115,10 @@ class Sight(NamedTuple):
     peers: tuple[str, ...] = ()
     suspects: tuple[procfs.Program, ...] = ()
     others: dict[int, procfs.Program] = {}  # noqa: RUF012
+    apart: tuple[procfs.Program, ...] = ()
     units: dict[str, Unit] = {}  # noqa: RUF012
     erl: Installed | None = None
-    leads: dict[str, bool] = {}  # noqa: RUF012
+    leads: dict[str, Place | None] = {}  # noqa: RUF012
     late: tuple[Place, ...] = ()
     late_names: int = 0
 
@@ -193,8 +201,9 @@ def _with_nodes(sight: Sight, budget: _Budget, tell: Tell) -> Sight:
     dump, descriptors = probe.dumped(served[0], sight.port) if served else ("", {})
     ports = {node.port for node in sight.answers[served[0]].nodes} if served else set()
     gather = partial(evidence.gather, sight.port, table, ports, descriptors)
-    nodes = _nodes(sight, partial(_places_of, sight, table), budget, tell)
     found = probe.together([gather], budget.seconds(_FOR_A_ROUND), _quiet)[0] or Evidence()
+    sight = sight._replace(processes=found.processes)
+    nodes = _nodes(sight, partial(_places_of, sight, table), budget, tell)
     steps = [units] if not served else []
     (told,) = probe.together(steps, budget.seconds(_FOR_A_ROUND), _quiet) or [{}]
     sight = sight._replace(
@@ -206,10 +215,13 @@ def _with_nodes(sight: Sight, budget: _Budget, tell: Tell) -> Sight:
         peers=found.peers,
         suspects=found.suspects,
         others=found.others,
+        apart=found.apart,
         units=told or {},
         erl=found.erl,
     )
-    return sight._replace(leads=_leads(sight, budget))
+    leads = _leads(sight, budget)
+    own = {first for first in leads.values() if first and probe.is_own(first)}
+    return sight._replace(leads=leads, own=sight.own | own)
 
 
 def _with_evidence(node: Node, found: Evidence) -> Node:
@@ -221,19 +233,15 @@ def _with_evidence(node: Node, found: Evidence) -> Node:
     return node._replace(holders=holders, peer=peer, is_here=not peer)
 
 
-def _leads(sight: Sight, budget: _Budget) -> dict[str, bool]:
-    """Return for the host parts of the nodes' own names whether they are addresses of this host."""
+def _leads(sight: Sight, budget: _Budget) -> dict[str, Place | None]:
+    """Return the addresses to which the host parts of the nodes' own names lead."""
     hosts = {evidence.name_of(owner).partition("@")[2] for node in sight.nodes for owner in node.owners}
     known = {name: found for name, found in sight.names.items() if found.places}
     asked = sorted(host for host in hosts - known.keys() if host)[:_MOST_NAMES]
     jobs = [partial(probe.look_up, host) for host in asked]
     found = probe.together(jobs, budget.seconds(_FOR_A_ROUND), _quiet, probe.ASKERS)
     known |= {host: name for host, name in zip(asked, found, strict=True) if name}
-    return {host: bool(known[host].first and _is_here(known[host])) for host in hosts if host in known}
-
-
-def _is_here(found: Found) -> bool:
-    return found.first is not None and probe.is_own(found.first)
+    return {host: known[host].first for host in hosts if host in known}
 
 
 def look_at(host: str, port: int, tell: Tell) -> Sight:
@@ -256,9 +264,31 @@ def _with_list(sight: Sight) -> Sight:
     return sight
 
 
+class _Turns:
+    """Lets the steps connect to an epmd one after another, as long as it answers at once.
+
+    C's epmd of OTP 25 exits when its descriptors run out, and later ones stop answering: a check of one that
+    is nearly full must not take two at a time.
+    """
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._is_slow = False
+
+    def ask(self, at: Place, port: int) -> Answer:
+        """Ask an epmd for the number of its nodes. After one that was slow, all ask at the same time."""
+        with self._turn:
+            if not self._is_slow:
+                start = time.monotonic()
+                answer = probe.ask(at, port, 0)
+                self._is_slow = time.monotonic() - start > _AT_ONCE
+                return answer
+        return probe.ask(at, port, 0)
+
+
 class _Round:
-    """Looks up names and asks at addresses, concurrently, each of them once. `found` and `answers` have the
-    results."""
+    """Looks up names and asks at addresses, each of them once, and concurrently if that is needed. `found`
+    and `answers` have the results."""
 
     def __init__(self, port: int, budget: _Budget, tell: Tell) -> None:
         self.found: dict[str, Found] = {}
@@ -266,6 +296,7 @@ class _Round:
         self._port = port
         self._budget = budget
         self._tell = tell
+        self._turns = _Turns()
 
     def places(self) -> list[Place]:
         """Return the addresses of all names; those to which nodes connect come first."""
@@ -283,7 +314,7 @@ class _Round:
         places = places[: _MOST_ADDRESSES - len(self.answers)]
         looks = [partial(probe.look_up, name) for name in names]
         # Many addresses may give a long list each, and it is the same.
-        asks = [partial(probe.ask, place, self._port, 0) for place in places]
+        asks = [partial(self._turns.ask, place, self._port) for place in places]
         jobs: list[Callable[[], Found | Answer]] = [*looks, *asks]
         if not jobs:
             return
@@ -313,17 +344,6 @@ def _own_names() -> list[str]:
     whole = os.uname().nodename
     short = whole if is_address(whole) else whole.partition(".")[0]
     return list(dict.fromkeys((short or whole, whole)))
-
-
-def is_address(name: str) -> bool:
-    """Return whether a host name is an IP address."""
-    for family in (_socket.AF_INET, _socket.AF_INET6):
-        try:
-            _socket.inet_pton(family, name)
-        except (OSError, ValueError):
-            continue
-        return True
-    return False
 
 
 def _is_new(name: str, found: dict[str, Found]) -> bool:
@@ -363,9 +383,21 @@ def _nodes(
     order = sorted(tried, key=lambda at: nodes[at].accepts())
     limit = budget.seconds(_FOR_LOOK_UPS if all(node.accepts() for node in nodes) else _FOR_A_ROUND)
     looks = [partial(_looked_up, sight, nodes[at]) for at in order]
-    for at, node in zip(order, probe.together(looks, limit, _quiet, probe.ASKERS), strict=False):
+    for at, node in zip(order, probe.together(looks, limit, _quiet, askers(sight, len(nodes))), strict=False):
         nodes[at] = node or nodes[at]
     return tuple(nodes)
+
+
+def askers(sight: Sight, nodes: int) -> int:
+    """Return how many may ask the epmd at the same time. C's epmd of OTP 25 exits when its descriptors run
+    out, and later ones stop answering."""
+    room = procfs.C_DESCRIPTORS - nodes - _SPARE
+    process = sight.epmd()
+    used, limit = process.descriptors if process else (None, None)
+    if process and used is not None and limit is not None:
+        most = min(limit, procfs.C_DESCRIPTORS) if process.kind == procfs.C else limit
+        room = most - used
+    return min(max(room // _SHARE, 1), probe.ASKERS)
 
 
 def _node(node: NamedPort, places: list[Place], end: float) -> Node:

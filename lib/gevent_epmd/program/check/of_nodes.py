@@ -1,4 +1,4 @@
-"""`epmd -check`, the rules about registered nodes. Invariant: no I/O. C's epmd has no counterpart."""
+"""`epmd -check`, the rules about registered nodes. Invariant: no I/O."""
 
 from __future__ import annotations
 
@@ -109,6 +109,9 @@ def _elsewhere(sight: Sight, node: Node) -> Finding | None:
         return None
     if not sight.host and firsts and not any(place in sight.own for place in firsts):
         return None  # the finding about the host's name says it: no node of this host is found there
+    hosts = [evidence.name_of(owner).partition("@")[2] for owner in node.owners]
+    if any(host == last.host or sight.leads.get(host) == last for host in hosts):
+        return None  # it is named for the address at which it listens
     seen = f"accepts connections at {at_port(last, node.port)} only, not at {shown(first)}: {answer.reason}"
     to_do = (
         f"Name it {node.name}@{last.host}, or make it listen on all addresses: see inet_dist_use_interface."
@@ -130,7 +133,7 @@ def _misnamed(sight: Sight, node: Node) -> Finding | None:
     for owner in node.owners:
         name = evidence.name_of(owner)
         host = name.partition("@")[2]
-        if host and sight.leads.get(host) is False:
+        if host in sight.leads and sight.leads[host] not in sight.own:
             seen = f"calls itself {name}, but {host} is not this host: {_whose(owner)}"
             to_do = f"Correct {host} in /etc/hosts or the DNS, or start the node with a name of this host."
             return Finding("node", node.name, WARNING, "host", seen, to_do)

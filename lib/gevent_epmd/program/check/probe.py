@@ -1,7 +1,7 @@
 """`epmd -check`, the network steps: look up names, ask an epmd, connect to a node's port.
 
 Invariants: each step blocks for at most STEP seconds. `together` runs many steps in threads, so that one name
-server that does not answer delays no other step. C's epmd has no counterpart.
+server that does not answer delays no other step.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ T = TypeVar("T")
 
 #: Time limit of one step, in seconds. A lost SYN is sent again after 1 s.
 STEP = 1.5
-#: Maximum number of concurrent connections to one epmd. C's epmd has 1,024 descriptors and needs them for
-#: nodes.
+#: Maximum number of threads that ask an epmd or a name server.
 ASKERS = 16
 #: Maximum number of concurrent threads, if there are enough descriptors.
 _MOST = 128

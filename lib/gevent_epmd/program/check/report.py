@@ -1,5 +1,4 @@
-"""Formats the findings of `epmd -check`: a text for people, JSON, or a line for Nagios. C's epmd has no
-counterpart.
+"""Formats the findings of `epmd -check`: a text for people, JSON, or a line for Nagios.
 
 Invariant: names come from other programs and hosts, and no output contains a control character of theirs.
 """

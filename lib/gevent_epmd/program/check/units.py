@@ -1,4 +1,4 @@
-"""`epmd -check`, what systemd says of the units of an epmd. C's epmd has no counterpart.
+"""`epmd -check`, what systemd says of the units of an epmd.
 
 Source: systemctl(1), org.freedesktop.systemd1(5).
 """

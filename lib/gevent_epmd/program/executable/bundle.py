@@ -11,8 +11,7 @@ foreground the launcher waits for the child. The module `launcher` handles a lau
 The launcher unpacks only what the most frequent command lines need (`quick`), which makes them faster.
 `unpack_libraries` unpacks the other libraries: those for every other command line, and those for a server.
 
-Only the functions for serving import gevent, because every start of an Erlang node imports this module. C's
-epmd has no counterpart.
+Only the functions for serving import gevent, because every start of an Erlang node imports this module.
 """
 
 from __future__ import annotations
@@ -49,13 +48,6 @@ def unpack_libraries(purpose: str) -> None:
     sys.path_importer_cache.clear()
 
 
-def sweep() -> None:
-    """Remove the folders of dead launchers. For a start that serves, in the one-file form."""
-    from . import leftovers
-
-    leftovers.sweep(sys._MEIPASS)  # type: ignore[attr-defined]
-
-
 def _write(path: str, content: bytes) -> None:
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "wb") as file:
@@ -63,10 +55,7 @@ def _write(path: str, content: bytes) -> None:
 
 
 def import_everything() -> None:
-    """Import what gevent would otherwise import on first use: the class of its event loop.
-
-    The process that serves must create the loop itself, after the fork.
-    """
+    """Import what gevent would otherwise import on first use: the class of its event loop."""
     from gevent import config
 
     # The default value imports pprint, dataclasses and inspect, which only gevent's error reports need.
@@ -75,10 +64,9 @@ def import_everything() -> None:
 
 
 def settle(*, has_launcher: bool) -> None:
-    """Make this process independent of the folder of the executable. Call it once everything is imported.
+    """Make an executable independent of its folder. Call it once everything is imported.
 
-    With a launcher (`has_launcher`), which means in the foreground, it also ends this process when the
-    launcher ends. For the executables only.
+    With a launcher (`has_launcher`), in the foreground, the process also ends when the launcher ends.
     """
     gc.enable()  # build/hooks/early.py disabled it
     sys.meta_path.insert(0, _NoMoreImports())
@@ -89,10 +77,7 @@ def settle(*, has_launcher: bool) -> None:
 
 
 class _NoMoreImports:
-    """An import finder that rejects every further import with an unambiguous error.
-
-    It is the first finder in sys.meta_path, so no other finder is asked.
-    """
+    """An import finder, the first in sys.meta_path, that rejects every further import."""
 
     @staticmethod
     def find_spec(name: str, *_: object) -> NoReturn:

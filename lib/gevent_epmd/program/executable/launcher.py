@@ -1,8 +1,7 @@
 """Handles the launcher of the one-file executable: the parent process, which unpacked the folder and waits.
 
 If the launcher is killed, it can neither end its child nor remove the folder. This module makes the child do
-both. build/hooks/early.py imports it before the command line is read, so that this works from the start. C's
-epmd has no counterpart.
+both. build/hooks/early.py imports it before the command line is read, so that this works from the start.
 """
 
 from __future__ import annotations
@@ -29,8 +28,7 @@ _LOOK_EVERY = 0.1
 def watch() -> None:
     """End this process soon after its launcher has ended, even during a blocking call. `forget` stops this.
 
-    A forked child is not affected. The kernel could report the end at once (PR_SET_PDEATHSIG), but Python can
-    only request that through ctypes.
+    A forked child is not affected. PR_SET_PDEATHSIG, which is faster, would need ctypes.
     """
     if not _is_launcher():
         end()
@@ -39,8 +37,7 @@ def watch() -> None:
 
 
 def forget() -> None:
-    """Stop watching the launcher, and reset SIGALRM. For when something else watches it, or nothing needs
-    to."""
+    """Stop watching the launcher, and reset SIGALRM."""
     if _signal.getsignal(_signal.SIGALRM) is _look:
         _signal.setitimer(_signal.ITIMER_REAL, 0)
         _signal.signal(_signal.SIGALRM, _signal.SIG_DFL)
@@ -52,8 +49,7 @@ def _look(_number: int, _frame: object) -> None:
 
 
 def tidy_up() -> None:
-    """Remove the folder if the launcher was killed after the last check of `watch`. Call this before the
-    exit."""
+    """Remove the folder if the launcher was killed after the last check of `watch`."""
     if posix.getpid() == _child and posix.getppid() != pid:
         _remove_folder()
 
@@ -90,9 +86,8 @@ def empty(folder: str) -> None:
 def _is_launcher() -> bool:
     """Return whether the parent process is the launcher, which passes its own command line to its child.
 
-    If the launcher is killed before this process reads its parent's ID, the parent is another program, for
-    example /sbin/init. /proc/PID/exe would identify it too, but an ordinary user can read that for their own
-    processes only.
+    If the launcher is killed before this process reads its parent's ID, the parent is /sbin/init, for
+    example, whose /proc/PID/exe an ordinary user may not read.
     """
     try:
         # /proc may belong to another PID namespace. The parent's ID is then another process there.

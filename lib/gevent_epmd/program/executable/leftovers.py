@@ -4,7 +4,7 @@ A signal in the first milliseconds ends the launcher before it handles signals, 
 time; its folder stays. The next start that serves calls `sweep`; other starts have no time for it.
 
 Invariants: only folders of this user, that one of our launchers made, which are old and used by no process;
-no link is followed. C's epmd has no counterpart.
+no link is followed.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 build/licences.py collects them into one file for the executables. In the folder form the file is next to the
 libraries. In the one-file form it is appended to the modules, with the libraries that only a server needs,
 and is read from there without being unpacked. From source, the licences are collected from the installed
-packages. C's epmd has no counterpart.
+packages.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ FILE = "licences.txt"
 #: The packages that gevent_epmd needs from source, by their names in package indexes.
 PACKAGES = ("gevent-epmd", "docopt-ng", "gevent", "greenlet", "zope.event", "zope.interface")
 _LINE = "=" * 72
+#: What the names of licence files begin with.
+_LICENCES = ("LICENSE", "LICENCE", "COPYING", "NOTICE")
 
 
 class Part(NamedTuple):
@@ -36,8 +38,7 @@ class Part(NamedTuple):
 
 
 def text() -> str:
-    """Return all licences as one text. Raises OSError, and ImportError if the one-file executable no
-    longer exists."""
+    """Return all licences. Raises OSError, and ImportError if the one-file executable no longer exists."""
     if is_one_file():
         from zipimport import zipimporter
 
@@ -49,15 +50,12 @@ def text() -> str:
 
 def page(parts: Iterable[Part]) -> str:
     """Return the licences of the parts as one text, each below a heading."""
-    return "\n".join(f"{_heading(part)}\n{_joined(part.texts)}" for part in parts)
-
-
-def _heading(part: Part) -> str:
-    return f"{_LINE}\n{part.name} {part.version}: {part.licence}\n{_LINE}\n"
-
-
-def _joined(texts: tuple[str, ...]) -> str:
-    return "\n\n".join(text.strip("\n") for text in texts) + "\n"
+    pages = []
+    for part in parts:
+        heading = f"{_LINE}\n{part.name} {part.version}: {part.licence}\n{_LINE}\n"
+        texts = "\n\n".join(text.strip("\n") for text in part.texts)
+        pages.append(f"{heading}\n{texts}\n")
+    return "\n".join(pages)
 
 
 def _installed() -> list[Part]:
@@ -83,32 +81,22 @@ def of_package(name: str) -> Part:
     files = [
         file
         for file in package.files or ()
-        if file.parts[0].endswith(".dist-info") and _is_licence(file.name)
+        if file.parts[0].endswith(".dist-info") and file.name.startswith(_LICENCES)
     ]
     return Part(
         name, package.version, licence, tuple(file.read_text(encoding="utf-8") for file in sorted(files))
     )
 
 
-def _is_licence(name: str) -> bool:
-    return name.startswith(("LICENSE", "LICENCE", "COPYING", "NOTICE"))
-
-
 def of_python() -> Part:
     """Return the licence of this Python. Each distribution keeps the text in a different place."""
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     library = os.path.dirname(os.__file__)
-    for path in (
-        f"{library}/LICENSE.txt",
-        *(
-            f"/usr/share/doc/{package}/copyright"
-            for package in (f"libpython{version}-minimal", f"python{version}")
-        ),
-        f"{os.path.dirname(library)}/LICENSE.txt",
-    ):
-        if os.path.exists(path):
-            return Part("Python", sys.version.split()[0], "PSF-2.0", (_read(path),))
-    return Part("Python", sys.version.split()[0], "PSF-2.0", ())
+    packages = (f"libpython{version}-minimal", f"python{version}")
+    debian = [f"/usr/share/doc/{package}/copyright" for package in packages]
+    paths = [f"{library}/LICENSE.txt", *debian, f"{os.path.dirname(library)}/LICENSE.txt"]
+    texts = tuple(_read(path) for path in paths if os.path.exists(path))[:1]
+    return Part("Python", sys.version.split()[0], "PSF-2.0", texts)
 
 
 def _read(path: str) -> str:

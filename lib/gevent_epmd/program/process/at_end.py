@@ -1,8 +1,7 @@
 """Clean-up that runs before the process exits: after a KILL request, a signal, or the end of the launcher.
 
 Invariants: there is one stack for the whole process. Code that creates something temporary adds a call that
-removes it. Code that ends the process calls `run` first. C's epmd leaves nothing to clean up and has no
-counterpart.
+removes it. Code that ends the process calls `run` first.
 """
 
 from __future__ import annotations

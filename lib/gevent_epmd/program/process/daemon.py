@@ -12,8 +12,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Container, Iterable
+from collections.abc import Container
 
+from ...server.listeners import open_descriptors
+
+#: How many descriptors are closed where the system does not list those that are open.
+_MOST_DESCRIPTORS = 1024
 #: Source: sys/syslimits.h of Darwin.
 _OPEN_MAX = 10240
 
@@ -22,27 +26,17 @@ _READY = b"\0"
 
 
 def close_inherited(keep: Container[int] = ()) -> None:
-    """Close every descriptor above 2 except those in `keep`.
+    """Close every descriptor above 2 except those in `keep`: the reader of a pipe would wait for its end.
 
-    An inherited pipe that stays open would keep its reader waiting for the end of the file. Call this before
-    the program opens any descriptor itself.
+    Call this before the program opens any descriptor itself.
     """
-    for descriptor in _descriptors():
+    for descriptor in open_descriptors(_MOST_DESCRIPTORS):
         if descriptor <= 2 or descriptor in keep:
             continue
         try:
             os.close(descriptor)
         except OSError:
-            pass  # it is not open, or it was the descriptor of the directory that was listed
-
-
-def _descriptors() -> Iterable[int]:
-    try:
-        listed = [int(name) for name in os.listdir("/dev/fd")]
-    except OSError:  # no /proc, as in a bare chroot
-        listed = []
-    # FreeBSD lists the standard ones alone, where no fdescfs is mounted.
-    return listed if max(listed, default=0) > 2 else range(1024)
+            pass  # it is not open, or was that of the listing
 
 
 def raise_limit(needed: int) -> None:
@@ -142,8 +136,7 @@ def _reap(child: int) -> None:
 def leave() -> None:
     """Release what belongs to the caller: the working directory, the umask and the terminal. Raises OSError.
 
-    Call this after the imports. Python writes compiled files with the current umask, and the folder of the
-    one-file form may have a path relative to the working directory.
+    Call this after the imports, which depend on both: Python writes compiled files.
     """
     os.chdir("/")
     os.umask(0)

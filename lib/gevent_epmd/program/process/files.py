@@ -6,8 +6,6 @@ Root may be asked to write such a file into another user's folder. The invariant
   the path is resolved (`OwnFile.write`).
 - A process that has given up root's rights has no descriptor by which it could write to the file.
 - A reader sees the whole content or no file. `remove` never removes another process's file.
-
-C's epmd has no counterpart.
 """
 
 from __future__ import annotations
@@ -16,6 +14,10 @@ import errno
 import os
 import stat
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 #: Enough to look at a file, or to find what is inside a folder, but not to read or write it. Systems without
 #: it have nothing that is less than reading.
 _PATH: int = getattr(os, "O_PATH", os.O_RDONLY)
@@ -23,6 +25,8 @@ _FOLDER = _PATH | os.O_DIRECTORY | os.O_NOFOLLOW
 _ROOT = 0
 #: As in the kernel.
 _MOST_LINKS = 40
+#: The path that stands for stdout.
+STDOUT = "-"
 
 
 def resolved(path: str) -> str:
@@ -80,13 +84,12 @@ def _trusted() -> tuple[int, int]:
 class OwnFile:
     """A file at `path` that replaces an existing file atomically, and that `remove` deletes.
 
-    The content is written to a new file with an unpredictable name, which is then renamed. With a predictable
-    name, another user who may write to the folder could place a symbolic link there, and this process would
-    overwrite the link's target. `path` is absolute, and `resolved` if this process is root.
+    The content is written to a new file, which is then renamed. Its name is unpredictable: another user who
+    may write to the folder could place a link there. `path` is absolute, and `resolved` if this process is
+    root.
 
     A descriptor of the file stays open until `remove`, because no other file can get the same inode while it
-    is open. It is one of O_PATH: after a change of the user, a descriptor for writing would let whoever takes
-    over this process write to a file that others trust because it is root's.
+    is open. It is one of O_PATH, by which nobody can write to a file that others trust because it is root's.
     """
 
     def __init__(self, path: str) -> None:
@@ -96,10 +99,9 @@ class OwnFile:
         self._file: int | None = None
 
     def write(self, content: bytes) -> None:
-        """Create the file, or replace it by a new one, with mode 0644 minus the umask.
+        """Create the file, or replace it by a new one, with mode 0644 minus the umask. Raises OSError.
 
-        Raises OSError, and then leaves what is there as it is. Each call looks for the folder anew, which may
-        have been replaced by another one.
+        Each call looks for the folder anew, which may have been replaced by another one.
         """
         folder = _open_folder(os.path.dirname(self._path))
         try:
@@ -125,7 +127,7 @@ class OwnFile:
         if folder is None or file is None:
             return
         try:
-            if _is_in_place(folder, self._name, file):
+            if os.path.samestat(os.lstat(self._name, dir_fd=folder), os.fstat(file)):
                 os.unlink(self._name, dir_fd=folder)
         except FileNotFoundError:
             pass  # another process removed it first
@@ -133,11 +135,39 @@ class OwnFile:
             self._close()
 
 
+class NumberFile(OwnFile):
+    """A file with a number that exists while the mapper serves. Its path may be STDOUT.
+
+    `where` is the option or variable that names the file, for error messages.
+    """
+
+    def __init__(self, where: str, path: str, number: int) -> None:
+        super().__init__(path)
+        self._where = where
+        self._text = b"%d\n" % number
+
+    def put(self) -> None:
+        """Write the number. Raises OSError, which names the option."""
+        try:
+            if self._path == STDOUT:
+                os.write(1, self._text)
+            else:
+                self.write(self._text)
+        except OSError as error:
+            raise OSError(f"{self._where}: cannot write {self._path}: {error.strerror}") from None
+
+    def remove_or_tell(self, tell: Callable[[str], None]) -> None:
+        """Remove the file, unless another mapper has replaced it, or `tell` why that is impossible."""
+        try:
+            self.remove()
+        except OSError as error:
+            tell(f"{self._where}: cannot remove {self._path}: {error.strerror}")
+
+
 def _open_folder(path: str) -> int:
     """Return a descriptor of the folder.
 
-    Opens one part after the other: if another user has replaced one by a link since the path was resolved,
-    this fails. Only root needs that, and others may pass a path with links.
+    As root, this fails if another user has replaced a part of the path by a link since it was resolved.
     """
     if os.geteuid() != _ROOT:
         return os.open(path, _PATH | os.O_DIRECTORY)
@@ -171,10 +201,6 @@ def _put(folder: int, name: str, content: bytes) -> int:
     finally:
         os.close(writing)
     return file
-
-
-def _is_in_place(folder: int, name: str, file: int) -> bool:
-    return os.path.samestat(os.lstat(name, dir_fd=folder), os.fstat(file))
 
 
 def _unlink(name: str, folder: int) -> None:

@@ -7,7 +7,7 @@ Python's os module changes users and groups. Capabilities and no_new_privs need 
 ctypes in the executable, every start would import it. A Python without `_ctypes` skips these calls: the
 kernel clears the capabilities when the user changes from root, and `_check` verifies this.
 
-C's epmd has no counterpart. Source: capabilities(7), prctl(2), capset(2).
+Source: capabilities(7), prctl(2), capset(2).
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ _NO_CAPABILITIES = bytes(24)
 
 
 def _system_call(name: str) -> Callable[..., object]:
-    """Return a function of the C library that takes numbers and bytes. It does nothing if it is unavailable.
+    """Return a function of the C library that takes numbers and bytes, or that does nothing.
 
-    Its return value is not checked. `Identity._check` verifies the effect instead.
+    `Identity._check` verifies the effect instead of the return value.
     """
     try:
         import _ctypes
@@ -64,14 +64,10 @@ class Identity(NamedTuple):
     groups: tuple[int, ...]
 
     def take_on(self) -> None:
-        """Change to this user and these groups, irrevocably.
-
-        Raises OSError if some privilege cannot be given up.
-        """
+        """Change to this user and these groups, irrevocably. Raises OSError if some privilege stays."""
         if sys.platform != "linux":
             raise NotImplementedError("only Linux can do this")
-        # Only root may drop capabilities from the bounding set. Some containers forbid even that; the set
-        # then stays.
+        # Only root may drop capabilities from the bounding set. Where that is forbidden, the set stays.
         for capability in range(_MOST_CAPABILITIES):
             _prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
         try:

@@ -4,7 +4,7 @@ which user, which options.
 Invariant: nothing here needs more privileges than an ordinary user has. /proc shows less of another user's
 processes.
 
-C's epmd has no counterpart. Source: proc(5).
+Source: proc(5).
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ MARK = b"\ngevent-epmd version "
 
 OURS, C, OTHER = "ours", "C", "other"
 
+#: C's epmd selects on at most this many descriptors.
+C_DESCRIPTORS = 1024
 #: The addresses of sockets that listen on all addresses.
 ANY = ("0.0.0.0", "::")
 
@@ -91,18 +93,16 @@ class Connection(NamedTuple):
 
 
 class Process(NamedTuple):
-    """A process that holds some of the listening sockets; `sockets` has their inodes.
+    """A process that holds some of the listening sockets; `sockets` has their inodes. See also `Program`.
 
-    `kind` is OURS, C or OTHER. `version` is the version of an epmd, or "" if it is unknown. `path` is the
-    path of the program, or "". `since` is the start time in seconds since the epoch, or None. `state` is the
-    letter of proc(5).
-
-    `options` are those options of an epmd that control who may do what, or None if they are unknown.
-    `knows_environ` is False if the environment of the process, which can set options too, cannot be read.
-    `environ` are the variables of an epmd in it, and `line` the words of the command line.
+    `kind` is OURS, C or OTHER. `version` is the version of an epmd, or "" if it is unknown. `options` are
+    those options of an epmd that control who may do what, or None if they are unknown. `knows_environ` is
+    False if its environment, which can set options too, cannot be read. `environ` are the variables of an
+    epmd in it.
 
     `is_deleted` is True if the file of the program was removed or replaced after the start. `descriptors` are
-    the numbers of open files and of those that it may open, each None if it is unknown.
+    the numbers of open files and of those that it may open, each None if it is unknown. `unit` is the service
+    unit of systemd that it belongs to, or "".
     """
 
     pid: int
@@ -119,6 +119,7 @@ class Process(NamedTuple):
     environ: tuple[tuple[str, str], ...] = ()
     is_deleted: bool = False
     descriptors: tuple[int | None, int | None] = (None, None)
+    unit: str = ""
 
 
 def listeners() -> dict[int, list[Listener]] | None:
@@ -145,8 +146,7 @@ def _listening(lines: Iterable[str]) -> Iterator[tuple[int, Listener]]:
 
 
 def _host(digits: str) -> str:
-    """Convert an address of /proc/net/tcp, which consists of 32-bit words in this machine's byte order, to
-    text."""
+    """Convert an address of /proc/net/tcp, 32-bit words in this machine's byte order, to text."""
     words = [int(digits[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(digits), 8)]
     return _socket.inet_ntop(_socket.AF_INET if len(words) == 1 else _socket.AF_INET6, b"".join(words))
 
@@ -192,8 +192,7 @@ def owners(inodes: set[int]) -> dict[int, list[int]]:
 
 
 def named_epmd() -> list[int]:
-    """Return the processes whose command line is that of an epmd which serves. Every user may see those of
-    all processes, unless /proc is mounted with hidepid."""
+    """Return the processes whose command line, which every user may see, is that of an epmd which serves."""
     own = os.getpid()
     return [pid for pid in _all_processes() if pid != own and _serves(command_line(pid))]
 
@@ -245,6 +244,7 @@ def process(pid: int, sockets: frozenset[int]) -> Process:
         environ=tuple(sorted((name, value) for name, value in pairs if name.startswith(_VARIABLES))),
         is_deleted=_link(f"{folder}/exe").endswith(_DELETED),
         descriptors=_descriptors(pid),
+        unit=unit(pid),
     )
 
 
@@ -323,14 +323,13 @@ def version_in(path: str) -> str:
 
 def is_ours(path: str) -> bool:
     """Return whether an executable is one of ours."""
-    return bool(_VERSION.search(_read(path, _LARGEST)))
+    return bool(version_in(path))
 
 
 def _of_python(pid: int) -> tuple[str, str]:
-    """Return OURS and the version if a Python process is this program.
+    """Return OURS and the version if a Python process that is named epmd is this program.
 
-    Its name contains epmd, and it has loaded gevent from a folder in which this package is installed too. A
-    program that embeds a mapper has another name.
+    It has loaded gevent from a folder in which this package is installed too.
     """
     folder = re.search(r" (/\S*)/gevent/\S*$", _maps(pid), re.MULTILINE)
     if folder is None:
@@ -351,8 +350,7 @@ def _maps(pid: int) -> str:
 def _options(line: list[str], environ: dict[str, str]) -> Options | None:
     """Read those options of an epmd that control who may do what, from its command line and environment.
 
-    The file of -allow_file is read as it is now. Other options name files and users, and could be read only
-    where that process runs.
+    Others name files and users, and could be read only where that process runs.
     """
     kept: list[str] = []
     words = iter(line)
@@ -398,6 +396,11 @@ def unit(pid: int) -> str:
     return os.fsdecode(found[1]) if found else ""
 
 
+def network_of(pid: int) -> str:
+    """Return the network namespace of a process, or "" if this user may not see it."""
+    return _link(f"/proc/{pid}/ns/net")
+
+
 def parent(pid: int) -> int:
     """Return the process ID of the parent, or 0 if it is unknown."""
     return _number_in_status(pid, rb"PPid:\s+([0-9]+)$")
@@ -429,9 +432,9 @@ def _link(path: str) -> str:
         return ""
 
 
-def _read(path: str, most: int = -1) -> bytes:
+def _read(path: str) -> bytes:
     try:
         with open(path, "rb") as file:
-            return file.read(most)
+            return file.read()
     except OSError:
         return b""

@@ -9,8 +9,6 @@ SIGUSR1, and lets SIGHUP do something else if the caller wants that.
 
 SIGUSR1, which operators send to daemons to learn something, is ignored from the beginning of a start, and
 causes a report once the event loop runs.
-
-C's epmd has no counterpart.
 """
 
 from __future__ import annotations
@@ -57,9 +55,8 @@ def ignore_requests_for_reports() -> None:
 def watch_signals(loop: Any, report: Callable[[], object], hang_up: Callable[[], None] | None = None) -> None:
     """Call `report` on SIGUSR1, and run the clean-up before a signal ends the process.
 
-    With `hang_up`, SIGHUP calls that instead, even if it was ignored. Without watchers of the event loop,
-    Python would call a signal handler only when the loop returns. Call this after everything was added to
-    `at_end`.
+    With `hang_up`, SIGHUP calls that instead, even if it was ignored. Call this after everything was added to
+    `at_end`. The handlers are watchers: Python would call others only when the event loop returns.
     """
     _watch(loop, _signal.SIGUSR1, report)
     for number in _ENDING if posix.getpid() == 1 else _ENDING + _ODD:

@@ -12,14 +12,9 @@ from collections.abc import Mapping, MutableMapping
 from itertools import zip_longest
 
 from ...conventions import MAX_LISTEN_SOCKETS
+from ...records import NamedTuple
 from ...server.listeners import ListenError
 from .. import is_one_file
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import NamedTuple
-else:
-    from ...records import NamedTuple
 
 FIRST_DESCRIPTOR = 3
 _FAMILIES = (_socket.AF_INET, _socket.AF_INET6)
@@ -39,10 +34,7 @@ class Stored(NamedTuple):
 
 
 def descriptors(environ: Mapping[str, str]) -> range:
-    """Return the descriptors that systemd passed to this very process.
-
-    If there are too many sockets, the range is one longer than the maximum.
-    """
+    """Return the descriptors that systemd passed to this very process: of too many, one more than allowed."""
     count = environ.get("LISTEN_FDS", "")
     if not _for_us(environ) or not count.isdecimal() or len(count) > 9:
         return range(0)
@@ -56,20 +48,14 @@ def _names(environ: Mapping[str, str]) -> list[str]:
 
 def _for_us(environ: Mapping[str, str]) -> bool:
     if is_one_file():
-        # The launcher overwrites LISTEN_PID with its child's process ID, even if the sockets were meant for
-        # another process.
-        return _environ_of(os.getppid()).get("LISTEN_PID") == str(os.getppid())
+        # The launcher overwrites LISTEN_PID, even if the sockets were meant for another process.
+        parent = os.getppid()
+        try:
+            with open(f"/proc/{parent}/environ", "rb") as started_with:
+                return b"LISTEN_PID=%d" % parent in started_with.read().split(b"\0")
+        except OSError:
+            return False
     return environ.get("LISTEN_PID") == str(os.getpid())
-
-
-def _environ_of(pid: int) -> dict[str, str]:
-    """Return the environment in which a process was started, or {} if it cannot be read."""
-    try:
-        with open(f"/proc/{pid}/environ", "rb") as environ:
-            pairs = (pair.partition(b"=") for pair in environ.read().split(b"\0"))
-            return {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs}
-    except OSError:
-        return {}
 
 
 def is_running() -> bool:
@@ -94,12 +80,10 @@ def _port(descriptor: int) -> int | None:
 
 
 def take_descriptors(environ: MutableMapping[str, str]) -> tuple[list[_socket.socket], list[Stored]]:
-    """Return the listening sockets that systemd passed to this very process, in non-blocking mode, and what
-    an epmd before this one has stored.
+    """Return the listening sockets that systemd passed, and what an epmd before this one has stored.
 
     Call this before the process forks. It removes the variables, and keeps the descriptors from being
-    inherited by other programs. Raises ListenError if there are no sockets, too many, or any that is not a
-    listening TCP socket.
+    inherited by other programs. Raises ListenError if there are no sockets, too many, or one of another kind.
     """
     passed = []
     stored = []
@@ -163,10 +147,7 @@ def address_of(path: str) -> str:
 
 
 def _send_for(pid: int, sock: _socket.socket, text: bytes, address: str) -> bool:
-    """Send a notification as if another process sent it.
-
-    Returns False if that is not possible: the kernel permits it to root only.
-    """
+    """Send a notification as if another process sent it. Returns False if not permitted, as to users."""
     credentials = struct.pack("3i", pid, os.geteuid(), os.getegid())
     try:
         sock.sendmsg([text], [(_socket.SOL_SOCKET, SCM_CREDENTIALS, credentials)], 0, address)

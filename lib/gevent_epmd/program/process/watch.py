@@ -1,7 +1,4 @@
-"""Observes the end of processes that this process did not start, and reaps orphans as process 1.
-
-C's epmd has no counterpart.
-"""
+"""Observes the end of processes that this process did not start, and reaps orphans as process 1."""
 
 from __future__ import annotations
 

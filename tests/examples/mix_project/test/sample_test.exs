@@ -8,6 +8,7 @@ defmodule SampleTest do
         name: name,
         host: ~c"127.0.0.1",
         longnames: true,
+        wait_boot: 60_000,
         args: [~c"-setcookie", ~c"biscuit", ~c"-pa" | :code.get_path()]
       })
 
