@@ -277,13 +277,13 @@ class _Turns:
 
     def ask(self, at: Place, port: int) -> Answer:
         """Ask an epmd for the number of its nodes. After one that was slow, all ask at the same time."""
-        with self._turn:
-            if not self._is_slow:
-                start = time.monotonic()
-                answer = probe.ask(at, port, 0)
-                self._is_slow = time.monotonic() - start > _AT_ONCE
-                return answer
-        return probe.ask(at, port, 0)
+        if self._is_slow or not self._turn.acquire(timeout=_AT_ONCE):
+            self._is_slow = True
+            return probe.ask(at, port, 0)
+        try:
+            return probe.ask(at, port, 0)
+        finally:
+            self._turn.release()
 
 
 class _Round:
