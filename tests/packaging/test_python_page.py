@@ -61,7 +61,7 @@ def test_every_member_is_documented(heading: str) -> None:
 def test_nothing_else_is_documented(heading: str) -> None:
     known = {*SECTIONS[heading].__all__, "port", "with"}
     if heading in CLASSES:
-        known |= {*vars(CLASSES[heading])}
+        known |= {*dir(CLASSES[heading])}
     if heading == "An epmd in your program":
         known |= {*inspect.signature(gevent_epmd.PortMapper).parameters}
     if heading == "gevent_epmd.client":
