@@ -222,7 +222,8 @@ def _is_served(place: Place, port: int) -> bool:
 class Connected:
     """A connection to an address of this host, for a `with` block.
 
-    Raises OSError, also if the kernel lacks the family. The kernel completes it, even if nobody accepts it yet. contextlib would take 0.6 ms of each start.
+    Raises OSError, also if the kernel lacks the family. The kernel completes it, even if nobody accepts it
+    yet. contextlib would take 0.6 ms of each start.
     """
 
     def __init__(self, host: str, port: int) -> None:
