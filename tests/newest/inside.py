@@ -35,7 +35,11 @@ def online() -> list[Step]:
 
 def offline() -> list[Step]:
     there = [service for service in services.SERVICES if version(service.package)]
-    return [step("scripts/test", run_tests), *(step(one.package, partial(on_ours, one)) for one in there)]
+    return [
+        step("scripts/test", run_tests),
+        *(step(one.package, partial(on_ours, one)) for one in there),
+        *(step(f"take-over from C's under {one.package}", partial(taken_over, one)) for one in there),
+    ]
 
 
 def try_run(log: Log) -> Seen:
@@ -113,6 +117,15 @@ def on_ours(service: type[services.RabbitMQ] | type[services.Ejabberd], log: Log
     finally:
         services.end_mapper()
         log.run("scripts/install", "--uninstall", "--erlang", ERLANG)
+
+
+def taken_over(service: type[services.RabbitMQ] | type[services.Ejabberd], log: Log) -> Seen:
+    """C's epmd is in its place, and the executable takes over from it."""
+    services.end_mapper()
+    try:
+        return services.take_over(service, log)
+    finally:
+        services.end_mapper()
 
 
 def version(package: str) -> str:

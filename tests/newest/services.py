@@ -12,9 +12,10 @@ from pathlib import Path
 
 from support.patience import LONG
 
-from .steps import CHECKOUT, Failed, Log, Seen, wait_until
+from .steps import CHECKOUT, Failed, Log, Seen, last_line, wait_until
 
 MAPPER = "epmd"
+FOLDER, ONE_FILE = CHECKOUT / "dist" / "gevent-epmd" / "epmd", CHECKOUT / "dist" / "epmd"
 
 
 class RabbitMQ:
@@ -135,6 +136,44 @@ def play(service: type[RabbitMQ] | type[Ejabberd], log: Log) -> Seen:
     return Seen("start, status, join of two nodes, restart of the mapper, status, stop")
 
 
+def take_over(service: type[RabbitMQ] | type[Ejabberd], log: Log) -> Seen:
+    """C's epmd serves a cluster of two nodes. The executable takes its place, and they notice nothing."""
+    nodes = service(log)
+    both = {nodes.first, nodes.second}
+    nodes.clean()
+    log.run(MAPPER, "-daemon")
+    for node in (nodes.first, nodes.second):
+        nodes.start(node)
+    nodes.join()
+    check_members(nodes, both)
+    before = names(log), connections()
+    told = log.run(str(ONE_FILE), "-takeover", "-daemon")
+    if "took over 2 nodes from process" not in told:
+        raise Failed(f"it says {last_line(told)}")
+    check_mapper(ONE_FILE)
+    if (names(log), connections()) != before:
+        raise Failed("a node has registered again")
+    check_members(nodes, both)
+    for node in both:
+        nodes.call(node, "status")
+    nodes.stop(nodes.second)
+    wait_until(lambda: names(log) == {nodes.first.partition("@")[0]}, "the node that ended to be gone")
+    # They find each other by this epmd.
+    nodes.start(nodes.second)
+    wait_until(lambda: nodes.members(nodes.first) == both, "it to be a member again")
+    for node in (nodes.second, nodes.first):
+        nodes.stop(node)
+    wait_until(lambda: not names(log), "both to be unregistered")
+    return Seen("names and connections of two nodes stay, status, restart of a node, stop")
+
+
+def connections() -> set[str]:
+    """The inodes of the nodes' own sockets: a node that registers again has another one."""
+    command = ["ss", "-tneH", "state", "established", "dport = 4369"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return set(re.findall(r"\bino:(\d+)", said))
+
+
 def check_members(nodes: RabbitMQ | Ejabberd, expected: set[str]) -> None:
     for node in expected:
         members = nodes.members(node)
@@ -161,9 +200,9 @@ def end_mapper() -> None:
     wait_until(lambda: not mappers(), "the mapper to end")
 
 
-def check_mapper() -> None:
-    """It is ours that the nodes have started."""
-    ours = (CHECKOUT / "dist" / "gevent-epmd" / "epmd").read_bytes()
+def check_mapper(executable: Path = FOLDER) -> None:
+    """It is ours that serves, in this form."""
+    ours = executable.read_bytes()
     running = {Path(f"/proc/{pid}/exe").read_bytes() for pid in mappers()}
     if running != {ours}:
         raise Failed("the mapper is not the one that was built")

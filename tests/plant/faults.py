@@ -1007,14 +1007,14 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "half a request keeps an epmd for ever",
-            "any(tries < _PATIENCE for tries in odd.values())",
+            "any(self._odd.get(inode, 0) + 1 < _PATIENCE for inode in odd)",
             "odd",
             "program/command/test_takeover.py: half_a_request",
         ),
         (
             "the former epmd stays stopped if the new one is killed",
-            "            _send(pidfd, signal.SIGCONT)\n        finally:",
-            "            pass\n        finally:",
+            "            _send(pidfd, signal.SIGCONT)\n            ending.undo()",
+            "            ending.undo()",
             "program/command/test_takeover.py: killed",
         ),
         (
@@ -1028,6 +1028,12 @@ _TABLES: dict[str, list[_Row]] = {
             "            listener.retire()",
             "            listener.shut_down()",
             "program/command/test_takeover.py: other_addresses and Source and loopback",
+        ),
+        (
+            "root gets the rights of root without a word",
+            "        if self._warns:",
+            "        if False:",
+            "program/command/test_takeover.py: root_is_told",
         ),
     ],
     f"{_LIB}/program/process/store.py": [

@@ -158,7 +158,7 @@ class _Server:
         if self._options.systemd and not systemd.notify_ready(os.environ, launched_by):
             self._events.notification_may_be_refused()
         if self._caller is not None:
-            report = "" if self._take_over is None else self._take_over.report
+            report = [] if self._take_over is None else self._take_over.report
             self._caller.ready(report, launcher=launched_by)
         if self._mapper.idle_exit:
             self._mapper.idle_exit.renew()  # the start may have taken longer than its time

@@ -78,7 +78,7 @@ def _take_over(former: Former | None, options: Options) -> TakeOver | None:
     from .takeover import TakeOver
 
     # It forks, which is faster before the imports.
-    return TakeOver(former, keeps_addresses=not options.listen_names)
+    return TakeOver(former, keeps_addresses=not options.listen_names, changes_user=bool(options.user))
 
 
 def _sockets(options: Options, events: Events) -> tuple[list[_socket.socket], list[systemd.Stored]]:
@@ -128,7 +128,7 @@ def _serve_sockets(
             # Fork before the imports: a small process forks 4 ms faster.
             caller, report = daemon.detach()
             if caller is None:
-                _say(report)
+                _say(*report)
                 return 0
         _hide_variables_of_gevent()
         take_over = _take_over(former, options)
@@ -166,10 +166,10 @@ def _identity(options: Options) -> Identity | None:
     return privileges.look_up(options.user)
 
 
-def _say(report: str) -> None:
-    """Print what a daemon has reported, if that is anything."""
-    if report:
-        calls.say(2, report, priority=NOTICE)
+def _say(*report: str) -> None:
+    """Print the lines that a daemon has reported."""
+    for line in report:
+        calls.say(2, line, priority=NOTICE)
 
 
 def _must_be_running(pids: Iterable[int]) -> None:

@@ -7,7 +7,7 @@ connections that wait to be accepted still wait.
 
 Invariants:
 - Whatever can be slow or can fail is done before the former epmd is stopped, or while it can be continued.
-- A guard, which is a process of its own, is the only one that continues or kills the former epmd once it is
+- A guard, which is a process of its own, is the only one that continues or ends the former epmd once it is
   stopped. It continues it if this process ends, or takes longer than `_MOST_STOPPED`.
 - Every connection of the former epmd is accounted for: it is a node's, its request has not been read yet, it
   waits for its peer to close, or the former epmd is continued and asked again.
@@ -53,15 +53,15 @@ if TYPE_CHECKING:
 
 #: How long the former epmd may be stopped, in seconds.
 _MOST_STOPPED = 1.0
-#: How often to stop the former epmd if it changed between its answer and its stop. Every second stop fails
-#: beside two nodes that come and go without pause on a busy machine.
-_TRIES = 20
-#: How often to ask it before each stop, until an answer has no new node.
-_QUESTIONS = 5
-#: At how many stops in a row a connection may be found that is not finished.
+#: How often to ask the former epmd for its nodes, and how often to stop it after each answer. Every second
+#: stop meets a connection that has come since: beside two nodes that come and go without pause on a busy
+#: machine, or beside many clients. Most of those have gone at the next stop, and then the answer still holds.
+_TRIES, _STOPS = 10, 5
+#: After how many answers in a row a connection may be found that is not finished.
 _PATIENCE = 7
-#: Time between two stops, in seconds: it lets the former epmd finish what it has begun.
-_PAUSE = 0.03
+#: Time between two stops after one answer, and before the next answer, in seconds: it lets the former epmd
+#: finish what it has begun.
+_MOMENT, _PAUSE = 0.003, 0.03
 #: The system call pidfd_getfd has the same number on every architecture.
 _PIDFD_GETFD = 438
 #: The ioctl request of asm-generic/ioctls.h for the bytes that wait to be read.
@@ -80,7 +80,9 @@ _NOT_PERMITTED = (
 )
 
 #: What the guard is told to do. It repeats the word once that is done.
-_STOP, _GO_ON, _KILL = b"s", b"c", b"k"
+_STOP, _GO_ON, _END = b"s", b"c", b"e"
+#: How much of the reason of a failure is told, in bytes: what a pipe takes at once.
+_MOST_TOLD = 4096
 
 
 class TakeOverError(ListenError):
@@ -88,7 +90,13 @@ class TakeOverError(ListenError):
 
 
 class _Changed(Exception):
-    """The former epmd did something between its answer and its stop: ask again."""
+    """The former epmd did something between its answer and its stop.
+
+    `odd` are the inodes of connections that are neither a node's nor unread.
+    """
+
+    def __init__(self, odd: set[str]) -> None:
+        self.odd = odd
 
 
 class File(NamedTuple):
@@ -212,13 +220,42 @@ def _must_be_no_epmd(port: int, holders: list[procfs.Process]) -> None:
     )
 
 
+class Ending:
+    """How the guard ends the former epmd: by SIGKILL. `keep` are the descriptors that it needs for that."""
+
+    keep: tuple[int, ...] = ()
+
+    def __init__(self, former: Former) -> None:
+        # The former epmd cannot remove them any more, and the guard keeps the rights that the new epmd gives
+        # up for -user.
+        self._files = former.files()
+
+    def end(self, pidfd: int) -> str:
+        """End the former epmd. Returns the reason if that fails."""
+        _send(pidfd, signal.SIGKILL)
+        for file in self._files:
+            file.remove()
+        return ""
+
+    def undo(self) -> None:
+        """The former epmd goes on for good: undo what was prepared for its end."""
+
+
 class TakeOver:
     """One take-over. Create it before gevent is imported, call `new_mapper`, then `finish` or `abandon`."""
 
-    def __init__(self, former: Former, *, keeps_addresses: bool = True) -> None:
+    def __init__(
+        self,
+        former: Former,
+        *,
+        keeps_addresses: bool = True,
+        changes_user: bool = False,
+        ending: Ending | None = None,
+    ) -> None:
         """Start the guard. Raises TakeOverError if this process may not copy the sockets.
 
-        Unless this epmd `keeps_addresses`, it listens where its settings say.
+        Unless this epmd `keeps_addresses`, it listens where its settings say. If it `changes_user`, it does
+        not keep the rights of root.
         """
         self._former = former
         self._keeps_addresses = keeps_addresses
@@ -236,14 +273,18 @@ class TakeOver:
             raise TakeOverError(f"cannot take over from {former}: {error}; {_INSTEAD}") from None
         #: What is known of the nodes, by name, descriptor and inode.
         self._known: dict[tuple[bytes, int, str], Alive2Request] = {}
-        #: The inodes of connections that were neither a node's nor unread, and at how many tries in a row.
+        #: The inodes of connections that were neither a node's nor unread, and after how many answers.
         self._odd: dict[str, int] = {}
+        #: The inodes of connections of refused nodes.
+        self._refused: set[str] = set()
         #: When the former epmd was stopped.
         self._stopped_at = 0.0
         self._nodes = 0
+        user = former.process.user
+        self._warns = not changes_user and bool(user) and user != procfs.user_name(os.geteuid())
         #: What `finish` has returned.
-        self.report = ""
-        self._guard = _Guard(self._pidfd, self._pid, former.files())
+        self.report: list[str] = []
+        self._guard = _Guard(self._pidfd, self._pid, ending or Ending(former))
 
     def new_mapper(self, settings: Settings, events: Events) -> Mapper:
         """Stop the former epmd, and return a mapper with its sockets and nodes, which may start at once.
@@ -280,16 +321,26 @@ class TakeOver:
         close_all(listeners)
         return left
 
-    def former_has_ended(self) -> bool:
-        return _has_ended(self._pidfd)
+    def end(self) -> None:
+        """End the former epmd. Raises TakeOverError if it goes on."""
+        self._guard.end()
 
-    def finish(self) -> str:
-        """Kill the former epmd, and return a line for the log. From now on this process must serve.
+    def finish(self) -> list[str]:
+        """Kill the former epmd, and return lines for the log. From now on this process must serve.
 
         Raises TakeOverError if the former epmd was continued meanwhile.
         """
-        self._guard.kill()
-        self.report = self.told(self._nodes) + self._addresses
+        self.end()
+        self.report = [self.told(self._nodes) + self._addresses]
+        if self._warns:
+            # Nothing else tells: it serves as ever, with rights that it does not need.
+            user = self._former.process.user
+            now = procfs.user_name(os.geteuid())
+            again = f"-user {user}:Group" if user.isdecimal() else f"-user {user}"
+            self.report.append(
+                f"this epmd runs as {now}, and that one ran as {user}: to change it, "
+                f"take over again with {again}"
+            )
         os.close(self._pidfd)
         for listener in self._retiring:
             listener.retire()
@@ -308,18 +359,35 @@ class TakeOver:
     def _take(self) -> tuple[list[_socket.socket], Inheritance]:
         for _ in range(_TRIES):
             asked = self._ask()
-            self._guard.stop()
-            self._stopped_at = time.monotonic()
-            copies: list[_socket.socket] = []
-            try:
-                return self._copy(asked, copies)
-            except _Changed as error:
-                changed = str(error)
-                # A copy that stays open would keep a connection open that the former epmd closes.
-                close_all(copies)
-            self._guard.go_on()
+            met: set[str] = set()
+            for _ in range(_STOPS):
+                try:
+                    return self._copy_stopped(asked)
+                except _Changed as changed:
+                    odd = changed.odd
+                new = odd - self._odd.keys()
+                if not new or new & met:
+                    break  # what stays is not in this answer
+                met = new
+                time.sleep(_MOMENT)
+            self._odd = {inode: self._odd.get(inode, 0) + 1 for inode in odd}
             time.sleep(_PAUSE)
-        raise TakeOverError(f"cannot take over from {self._former}: {changed}, {_TRIES} times in a row")
+        raise TakeOverError(
+            f"cannot take over from {self._former}: it is serving requests, {_TRIES} times in a row"
+        )
+
+    def _copy_stopped(self, asked: _Asked) -> tuple[list[_socket.socket], Inheritance]:
+        """Stop the former epmd and copy its sockets. If that raises _Changed, it goes on."""
+        self._guard.stop()
+        self._stopped_at = time.monotonic()
+        copies: list[_socket.socket] = []
+        try:
+            return self._copy(asked, copies)
+        except _Changed:
+            # A copy that stays open would keep a connection open that the former epmd closes.
+            close_all(copies)
+            self._guard.go_on()
+            raise
 
     def _must_be_permitted(self) -> None:
         """Raise OSError if this process cannot copy the sockets."""
@@ -336,26 +404,19 @@ class TakeOver:
     # --- Before the stop ---
 
     def _ask(self) -> _Asked:
-        """Ask the former epmd for its nodes, with the inodes of their sockets.
-
-        Once an answer has no new node, the stop follows at once: there is less time for others to come.
-        """
-        for _ in range(_QUESTIONS):
-            before = dict(self._sockets())
-            dump = answers.parse_dump(self._listing())
-            after = dict(self._sockets())
-            nodes = []
-            count = len(self._known)
-            for node in reversed(dump.active):
-                inode = after.get(node.fd, "")
-                key = (os.fsencode(node.name), node.fd, inode)
-                # A descriptor that was another socket before the answer need not be this node's.
-                if key not in self._known and inode and inode == before.get(node.fd):
-                    self._known[key] = self._look_up(key[0], node.port)
-                if key in self._known:
-                    nodes.append(key)
-            if len(self._known) == count:
-                break
+        """Ask the former epmd for its nodes, with the inodes of their sockets."""
+        before = dict(self._sockets())
+        dump = answers.parse_dump(self._listing())
+        after = dict(self._sockets())
+        nodes = []
+        for node in reversed(dump.active):
+            inode = after.get(node.fd, "")
+            key = (os.fsencode(node.name), node.fd, inode)
+            # A descriptor that was another socket before the answer need not be this node's.
+            if key not in self._known and inode and inode == before.get(node.fd):
+                self._known[key] = self._look_up(key[0], node.port)
+            if key in self._known:
+                nodes.append(key)
         return _Asked(nodes, [(_request(os.fsencode(n.name), n.port), n.fd) for n in dump.unused])
 
     def _look_up(self, name: bytes, port: int) -> Alive2Request:
@@ -390,35 +451,38 @@ class TakeOver:
 
     def _copy(self, asked: _Asked, copies: list[_socket.socket]) -> tuple[list[_socket.socket], Inheritance]:
         """Copy the sockets of the stopped epmd to `copies`, and account for each. Raises _Changed."""
-        found = {}
-        for fd, inode in sorted(self._sockets()):
-            sock = self._copied(fd)
-            if sock is not None:
-                found[(fd, inode)] = sock
-                copies.append(sock)
-        nodes = []
-        for key in asked.nodes:
-            sock = found.pop(key[1:], None)
-            if sock is not None:  # or else it has ended since
-                nodes.append((self._known[key], sock))
+        there = {*self._sockets()}
+        live = [key for key in asked.nodes if key[1:] in there]  # the others have ended since
+        lines = (names_line(self._known[key].name, self._known[key].port) for key in live)
+        listing = LISTING_PORT_SIZE + sum(map(len, lines))
         listeners, rest = [], {}
-        for (_, inode), sock in found.items():
-            if _listens(sock):
+        for fd, inode in sorted(there.difference(key[1:] for key in live)):
+            sock = self._copied(fd, copies)
+            if sock is not None and _listens(sock):
                 listeners.append(sock)
-            else:
+            elif sock is not None:
                 rest[inode] = sock
-        listing = LISTING_PORT_SIZE + sum(len(names_line(request.name, request.port)) for request, _ in nodes)
+        # Before the nodes, which may be many: most stops that fail do so here.
         unread, answered = self._sorted(rest, listing)
+        nodes = []
+        for key in live:
+            sock = self._copied(key[1], copies)
+            if sock is not None:
+                nodes.append((self._known[key], sock))
         from ..server.inherit import Inheritance
 
         return listeners, Inheritance(nodes, unread, answered, asked.former_names, self._creation())
 
-    def _copied(self, fd: int) -> _socket.socket | None:
-        """Copy a socket of the former epmd. Returns None if it is not of its port, such as one to syslog."""
+    def _copied(self, fd: int, copies: list[_socket.socket]) -> _socket.socket | None:
+        """Copy a socket of the former epmd, also to `copies`.
+
+        Returns None if it is not of its port, such as one to syslog.
+        """
         sock = _socket.socket(fileno=self._get_fd(self._pidfd, fd))
         if sock.family in (_socket.AF_INET, _socket.AF_INET6):
             try:
                 if sock.getsockname()[1] == self._former.port:
+                    copies.append(sock)
                     return sock
             except OSError:
                 pass  # closed by both ends
@@ -434,23 +498,23 @@ class TakeOver:
 
         A connection with a complete reply is in neither list: it is closed, as the former epmd was about to
         do. One of another state is being served, or has sent half a request, or does not read its reply. The
-        former epmd may finish it if it is continued. One that is still there after `_PATIENCE` tries has no
+        former epmd may finish it if it is continued. One that is still there after `_PATIENCE` answers has no
         claim: it is closed. Raises _Changed.
         """
-        unread, answered, odd = [], [], {}
+        unread, answered, odd = [], [], set()
+        met = self._odd.keys() | self._refused
         for inode, sock in connections.items():
             received, sent = _traffic(sock)
             if received == _waiting(sock):
                 unread.append(sock)
-            elif sent in _ALIVE2_REPLIES and received >= _LEAST_ALIVE2 and inode in self._odd:
+            elif sent in _ALIVE2_REPLIES and received >= _LEAST_ALIVE2 and inode in met:
                 # The last DUMP, which came after its reply, did not list it: its node was refused.
                 answered.append(sock)
-                odd[inode] = _PATIENCE
+                self._refused.add(inode)
             elif not _is_answered(received, sent, listing):
-                odd[inode] = self._odd.get(inode, 0) + 1
-        self._odd = odd
-        if any(tries < _PATIENCE for tries in odd.values()):
-            raise _Changed("it is serving requests")
+                odd.add(inode)
+        if any(self._odd.get(inode, 0) + 1 < _PATIENCE for inode in odd):
+            raise _Changed(odd)
         return unread, answered
 
     def _creation(self) -> int:
@@ -519,15 +583,15 @@ def _waiting(sock: _socket.socket) -> int:
 
 
 class _Guard:
-    """The process that stops, continues and kills the former epmd, as seen from this process."""
+    """The process that stops, continues and ends the former epmd, as seen from this process."""
 
-    def __init__(self, pidfd: int, pid: int, files: list[File]) -> None:
+    def __init__(self, pidfd: int, pid: int, ending: Ending) -> None:
         self._pidfd = pidfd
         theirs, ours = os.pipe()
         self._answers, answering = os.pipe()
         self._child = os.fork()
         if not self._child:
-            _guard(pidfd, pid, theirs, answering, files)
+            _guard(pidfd, pid, theirs, answering, ending)
         os.close(theirs)
         os.close(answering)
         self._orders: int | None = ours
@@ -540,32 +604,34 @@ class _Guard:
         """Let the former epmd go on. Raises TakeOverError."""
         self._order(_GO_ON)
 
-    def kill(self) -> None:
-        """Kill the former epmd. Raises TakeOverError if it was continued meanwhile."""
-        self._order(_KILL)
-        self._end()
+    def end(self) -> None:
+        """End the former epmd. Raises TakeOverError if it goes on."""
+        self._order(_END)
+        self._close()
 
     def release(self) -> None:
-        """End the guard, which lets the former epmd go on unless that was killed."""
+        """End the guard, which lets the former epmd go on unless that was ended."""
         if self._orders is not None:
-            self._end()
+            self._close()
 
     def _order(self, word: bytes) -> None:
         assert self._orders is not None
         try:
             os.write(self._orders, word)
-            done = os.read(self._answers, 1)
+            done = os.read(self._answers, _MOST_TOLD)
         except BrokenPipeError:
             done = b""
         if done == word:
             return
-        if not done and _has_ended(self._pidfd):
-            return  # the guard was killed after it had killed the former epmd
+        if not done and has_ended(self._pidfd):
+            return  # the guard was killed after it had ended the former epmd
+        if done:
+            raise TakeOverError(os.fsdecode(done))
         # A guard that was killed cannot continue it.
         _send(self._pidfd, signal.SIGCONT)
         raise TakeOverError(f"cannot take over: this took longer than {_MOST_STOPPED:g} s, so it goes on")
 
-    def _end(self) -> None:
+    def _close(self) -> None:
         assert self._orders is not None
         os.close(self._orders)
         os.close(self._answers)
@@ -576,16 +642,13 @@ class _Guard:
             pass  # SIGCHLD is ignored, so the kernel has reaped it
 
 
-def _guard(pidfd: int, pid: int, orders: int, answering: int, files: list[File]) -> NoReturn:
-    """Carry out the orders. If there are no more, or none comes in time, let the former epmd go on.
-
-    This process keeps the rights that the other one gives up for -user, so it removes the `files` that the
-    former epmd cannot remove any more.
-    """
+def _guard(pidfd: int, pid: int, orders: int, answering: int, ending: Ending) -> NoReturn:
+    """Carry out the orders. If there are no more, or none comes in time, let the former epmd go on."""
+    failure = ""
     try:
         # Ctrl-C must end only the process that takes over, because this one has to continue the other.
         os.setsid()
-        close_inherited(keep=(pidfd, orders, answering))
+        close_inherited(keep=(pidfd, orders, answering, *ending.keep))
         poll = select.poll()
         poll.register(orders, select.POLLIN)
         patience: float | None = None
@@ -593,20 +656,22 @@ def _guard(pidfd: int, pid: int, orders: int, answering: int, files: list[File])
             if word == _STOP:
                 _send(pidfd, signal.SIGSTOP)
                 _wait_until_stopped(pid)
-            else:
-                _send(pidfd, signal.SIGKILL if word == _KILL else signal.SIGCONT)
-            if word == _KILL:
-                for file in files:
-                    file.remove()
+            elif word == _GO_ON:
+                _send(pidfd, signal.SIGCONT)
+            elif failure := ending.end(pidfd):
+                break
             os.write(answering, word)
             patience = _MOST_STOPPED if word == _STOP else None
-            if word == _KILL:
+            if word == _END:
                 os._exit(0)
     except OSError:
         pass  # whatever it was, the former epmd goes on
     finally:
         try:
             _send(pidfd, signal.SIGCONT)
+            ending.undo()
+            if failure:
+                os.write(answering, os.fsencode(failure)[:_MOST_TOLD])
         finally:
             os._exit(1)
 
@@ -633,7 +698,8 @@ def _pidfd_of(pid: int) -> int:
     return os.pidfd_open(pid)
 
 
-def _has_ended(pidfd: int) -> bool:
+def has_ended(pidfd: int) -> bool:
+    """Return whether the process of this pidfd has ended."""
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     return bool(poll.poll(0))

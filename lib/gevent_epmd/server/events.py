@@ -102,9 +102,10 @@ class Events:
     def nothing_to_read_again(self) -> None:
         self.log.say(0, "SIGHUP has no effect: there is no -allow_file to read again")
 
-    def took_over(self, text: str) -> None:
+    def took_over(self, lines: Iterable[str]) -> None:
         """This process has taken the place of another epmd."""
-        self.log.say(0, text, NOTICE)
+        for line in lines:
+            self.log.say(0, line, NOTICE)
 
     def took_back(self, nodes: int) -> None:
         """These nodes are registered as before, from the descriptor store of systemd."""

@@ -136,6 +136,23 @@ def test_foreground_logs_it(tmp_path):
             taking.wait(PATIENCE)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+def test_root_is_told_that_it_was_another_user() -> None:
+    """Unless it changes its user, too."""
+    user = ("-user", "4711:4712")
+    with former(Source, *user) as server, register(server.port, node("n"))[0] as held:
+        with taker(Source, server.port, *user) as said:
+            assert LINE.match(said), said
+        assert not held.read_all()
+    with former(Source, *user) as server, taker(Source, server.port) as said:
+        first, second = said.splitlines(keepends=True)
+        assert LINE.match(first), said
+        assert second == (
+            b"epmd: this epmd runs as root, and that one ran as 4711: to change it, "
+            b"take over again with -user 4711:Group\n"
+        )
+
+
 def test_embedded_one_is_refused():
     with ThreadedPortMapper(port=0) as mapper:
         held = client.register("n", 4711, port=mapper.port)

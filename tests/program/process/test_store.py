@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -99,8 +100,12 @@ def test_hundred_nodes_are_there_at_the_first_answer_after_a_kill(manager: Manag
         wait_until(lambda: len(manager.entries()) == 100, "all to be stored")
         listed = names(manager.port)
         finish(signal.SIGKILL)
+    # A take-over that was killed may have left a second entry of the same connection.
+    name = manager.entries()[0]
+    manager.store[re.sub(r"\.[0-9a-f]+\.", ".ffffff.", name)] = [*map(os.dup, manager.store[name])]
     with started(manager, "-relaxed_command_check"):
-        assert names(manager.port) == listed
+        assert names(manager.port) == [listed[-1], *listed[:-1]]
+        wait_until(lambda: len(manager.entries()) == 100, "the other entry to be removed")
         # A duplicate in the store does not keep a connection open that this epmd ends.
         held[0].send(b"?")
         assert ask(manager.port, b"sn1") == b"STOPPED"

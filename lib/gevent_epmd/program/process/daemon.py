@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Container
+from collections.abc import Container, Iterable
 
 from ...server.listeners import open_descriptors
 
@@ -23,6 +23,8 @@ _OPEN_MAX = 10240
 
 #: The message that requests are answered. No reason of a failure contains this byte.
 _READY = b"\0"
+#: What is between the lines that a daemon reports. No path or user contains it.
+_BETWEEN = b"\0"
 
 
 def close_inherited(keep: Container[int] = ()) -> None:
@@ -72,8 +74,8 @@ class Caller:
     def __init__(self, descriptor: int) -> None:
         self._descriptor: int | None = descriptor
 
-    def ready(self, text: str = "", *, launcher: int | None = None) -> None:
-        """Report that requests are answered, with a text for whoever called.
+    def ready(self, lines: Iterable[str] = (), *, launcher: int | None = None) -> None:
+        """Report that requests are answered, with lines for whoever called.
 
         `launcher` is the process ID of the caller's launcher, if it has one. Raises BrokenPipeError if either
         has ended: a caller that is killed while it waits must not leave a daemon behind.
@@ -81,7 +83,9 @@ class Caller:
         from .watch import gone  # interactive calls must not pay for it
 
         # The caller notices only after a delay that its launcher was killed.
-        if (launcher is not None and gone(launcher)) or not self._tell(_READY + text.encode()):
+        if (launcher is not None and gone(launcher)) or not self._tell(
+            _READY + _BETWEEN.join(os.fsencode(line) for line in lines)
+        ):
             raise BrokenPipeError("the process that started the daemon was killed while it waited")
 
     def failed(self, reason: str) -> bool:
@@ -101,8 +105,8 @@ class Caller:
         return True
 
 
-def detach() -> tuple[Caller | None, str]:
-    """Fork a daemon. Return its Caller in the daemon, and in the calling process what the daemon reports.
+def detach() -> tuple[Caller | None, list[str]]:
+    """Fork a daemon. Return its Caller in the daemon, and in the calling process the lines that it reports.
 
     In the calling process this waits until the daemon reports that it is ready. It raises ChildProcessError
     with the daemon's reason if the daemon ends instead, and OSError if the fork fails.
@@ -116,14 +120,14 @@ def detach() -> tuple[Caller | None, str]:
             word = pipe.read()
         if word[:1] != _READY:
             raise ChildProcessError(word.decode() or "the daemon ended before it could serve")
-        return None, word[1:].decode()
+        return None, [os.fsdecode(line) for line in word[1:].split(_BETWEEN) if line]
     os.close(reading)
     os.setsid()
     # The session leader ends now, and the kernel sends SIGHUP to its session, which would end the daemon.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if os.fork():
         os._exit(0)
-    return Caller(writing), ""
+    return Caller(writing), []
 
 
 def _reap(child: int) -> None:

@@ -176,9 +176,7 @@ class Sender:
         self._add_with(_CREATIONS, creation.to_bytes(8, "big"))
 
     def _add_with(self, name: str, content: bytes, *descriptors: int) -> None:
-        if sys.platform != "linux":
-            raise OSError("this needs Linux")  # for type checkers: only systemd has a store
-        file = os.memfd_create("epmd-entry")
+        file = memory_file()
         try:
             os.write(file, content)
             self.add(name, *descriptors, file)
@@ -215,6 +213,13 @@ class Sender:
         self._sock.sendmsg([text.encode()], ancillary, 0, self._address)
 
 
+def memory_file() -> int:
+    """Return the descriptor of a new file that is nowhere but in memory. Raises OSError."""
+    if sys.platform != "linux":
+        raise OSError("this needs Linux")  # for type checkers: only systemd has a store
+    return os.memfd_create("epmd-entry")
+
+
 def node_name(number: int, request: Alive2Request, used: int) -> str:
     """Return a name for a node's entry if all names have `used` bytes already, or "" if it does not fit."""
     short = f"{_NODE}{number:x}"
@@ -228,26 +233,41 @@ def _tells_all(name: str) -> bool:
     return "." in name.removeprefix(_NODE)
 
 
-def fill(sender: Sender, left: Inheritance, names: list[str]) -> None:
-    """Store all that a process has left, for the next one. Adds the names of the entries to `names`.
+class ToStore(NamedTuple):
+    """A connection, and the name under which to store it. `request` is that of a node, or None."""
 
-    Raises OSError.
+    name: str
+    request: Alive2Request | None
+    sock: _socket.socket
+
+
+def entries(left: Inheritance, first: int) -> list[ToStore]:
+    """Return what to store of all that a process has left, for the next one, with numbers from `first` on.
+
+    Raises OSError if there are too many nodes.
     """
+    found: list[ToStore] = []
     used = 0
-    for number, (request, sock) in enumerate(left.nodes, 1):
+    for number, (request, sock) in enumerate(left.nodes, first):
         name = node_name(number, request, used)
         if not name:
             raise OSError(errno.E2BIG, "there are too many nodes for the descriptor store")
-        names.append(name)
         used += len(name) + 1
-        sender.add_node(name, request, sock.fileno())
+        found.append(ToStore(name, request, sock))
     for kind, sockets in ((_UNREAD, left.unread), (_ANSWERED, left.answered)):
-        for number, sock in enumerate(sockets):
-            names.append(f"{kind}{number:x}")
-            sender.add(names[-1], sock.fileno())
-    if left.creation:
-        names.append(_CREATIONS)
-        sender.add_creation(left.creation)
+        found += (ToStore(f"{kind}{number:x}", None, sock) for number, sock in enumerate(sockets, first))
+    return found
+
+
+def fill(sender: Sender, stored: list[ToStore], creation: int) -> None:
+    """Store these connections, and the greatest creation, if that is known. Raises OSError."""
+    for name, request, sock in stored:
+        if request is None:
+            sender.add(name, sock.fileno())
+        else:
+            sender.add_node(name, request, sock.fileno())
+    if creation:
+        sender.add_creation(creation)
 
 
 class Store:
