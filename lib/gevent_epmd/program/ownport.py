@@ -10,7 +10,7 @@ import errno
 import os
 from collections.abc import Callable, Sequence
 
-from ..server.listeners import LOOPBACK_OF_ANY, connected
+from ..server.listeners import LOOPBACK_OF_ANY, Connected
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def must_answer(hosts: Sequence[str], port: int, take_back: Callable[[int, tuple
         if not host.startswith("127.") and host != "::1":
             continue
         try:
-            with connected(host, port) as sock:
+            with Connected(host, port) as sock:
                 # A listening socket of `acceptor` holds back a connection that has sent nothing.
                 sock.send(b"\0")
                 take_back(number, sock.getsockname())

@@ -14,8 +14,7 @@ import _socket
 import errno
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 
 from ..conventions import LOOPBACK, LOOPBACK_ALONE, MAX_LISTEN_SOCKETS, EpmdError
 from ..records import NamedTuple
@@ -214,25 +213,33 @@ def _is_served(place: Place, port: int) -> bool:
     addresses. Without it, connections that ended recently would block the port.
     """
     try:
-        with connected(LOOPBACK_OF_ANY.get(place.host, place.host), port):
+        with Connected(LOOPBACK_OF_ANY.get(place.host, place.host), port):
             return True
     except OSError:
         return False
 
 
-@contextmanager
-def connected(host: str, port: int) -> Iterator[_socket.socket]:
-    """Yield a connection to an address of this host. Raises OSError, also if the kernel lacks the family.
+class Connected:
+    """A connection to an address of this host, for a `with` block.
 
-    The kernel completes it, even if nobody accepts it yet.
+    Raises OSError, also if the kernel lacks the family. The kernel completes it, even if nobody accepts it
+    yet. contextlib would take 0.6 ms of each start.
     """
-    sock = _socket.socket(_family(host), _socket.SOCK_STREAM)
-    try:
-        sock.settimeout(_PATIENCE)
-        sock.connect((host, port))
-        yield sock
-    finally:
-        sock.close()
+
+    def __init__(self, host: str, port: int) -> None:
+        self._sock = _socket.socket(_family(host), _socket.SOCK_STREAM)
+        try:
+            self._sock.settimeout(_PATIENCE)
+            self._sock.connect((host, port))
+        except OSError:
+            self._sock.close()
+            raise
+
+    def __enter__(self) -> _socket.socket:
+        return self._sock
+
+    def __exit__(self, *_: object) -> None:
+        self._sock.close()
 
 
 def open_descriptors(most: int) -> Iterable[int]:

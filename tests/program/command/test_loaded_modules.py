@@ -26,7 +26,7 @@ IMPORTS = {
     "gevent_epmd.program.process.signals": ("os",),
     "gevent_epmd.program.start": ("gevent", "docopt", "re", "typing", "traceback"),
     "gevent_epmd.program.run": [
-        *("docopt", "typing", "tokenize"),
+        *("docopt", "typing", "tokenize", "contextlib"),
         # What -check alone needs.
         *(f"gevent_epmd.program.{name}" for name in ("check", "probe", "procfs", "findings", "report")),
     ],
