@@ -14,18 +14,18 @@ ERLANG = "/usr/lib/erlang"
 LIBRARY = "/usr/lib/gevent-epmd"
 #: Waits for its end, and for nothing else.
 NODE = 'erl -noinput -sname "$1" -setcookie biscuit </dev/null >/dev/null 2>&1 &'
-PING = """\
-erl -noinput -sname pinger -setcookie biscuit -eval '
-    [_, Host] = string:split(atom_to_list(node()), "@"),
-    pong = net_adm:ping(list_to_atom("NAME@" ++ Host)), halt().' </dev/null
-"""
+#: Looks a node up and connects to it, in a hundredth of the time that a node takes to start.
+PING = 'test "$(erl_call -sname "$1" -c biscuit -a "erlang is_alive")" = true'
 #: The process that listens; a folder-form epmd and C's are one process.
 LISTENING = "pgrep -x epmd || true"
 #: What every file is, whose, of which time and size; and the content of those that a diversion touches.
+#: No maintainer script names what is deeper: of a host's 90,000 files, these are a quarter.
 SNAPSHOT = """\
 cd /
-find etc usr -xdev ! -path 'usr/share/man/*' ! -path 'etc/ld.so.cache' ! -path '*__pycache__*' \
-    ! -type d -printf '%p %y %m %u:%g %T@ %s %l\\n' | LC_ALL=C sort
+for where in "etc usr -maxdepth 4" "usr/lib/erlang usr/lib/systemd"; do
+    find $where -xdev ! -path 'usr/share/man/*' ! -path 'etc/ld.so.cache' ! -path '*__pycache__*' \
+        ! -type d -printf '%p %y %m %u:%g %T@ %s %l\\n'
+done | LC_ALL=C sort -u
 find usr/lib/erlang usr/share/man/man1 -name '*epmd*' -type f -exec sha256sum {} + | LC_ALL=C sort
 dpkg-divert --list
 """
@@ -137,7 +137,7 @@ def check_goes_on(host: Host, running: tuple[int, str], nodes: set[str]) -> None
     check(pid == running[0], f"{running} became {pid}, {executable}")
     check(host.names() == nodes, f"nodes: {host.names()}")
     for node in nodes:
-        host.root.run(PING.replace("NAME", node))
+        host.root.run(PING, node)
 
 
 def without_erlang(host: Host) -> str:

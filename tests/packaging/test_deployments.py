@@ -80,7 +80,7 @@ def tar_balls(folder: Path) -> Path:
     (musl / "epmd").chmod(0o755)
     context.mkdir()
     for tree in (plain, musl):
-        bash('tar -czf "$1" -C "$2" "$3"', context / f"{tree.name}.tar.gz", folder, tree.name)
+        bash('tar -c -I "gzip -1" -f "$1" -C "$2" "$3"', context / f"{tree.name}.tar.gz", folder, tree.name)
     return context
 
 

@@ -169,14 +169,12 @@ def environment_by(python: str, folder: Path, *options: str) -> Path:
 
 
 @pytest.fixture(scope="session")
-def installed(python: str, request, made) -> Path:
+def installed(python: str, wheel: Path, made) -> Path:
     """A fresh environment with the package, what its tests need, and nothing of the checkout.
 
-    The package comes from the sdist where Python is the one that runs this, and from the wheel elsewhere:
-    then pip has installed either as a user does.
+    That pip also builds it from its source, test_ci_examples shows.
     """
-    package = request.getfixturevalue("sdist" if python == sys.executable else "wheel")
-    packages = (str(package), "pytest", "pytest-xdist", "hypothesis")
+    packages = (str(wheel), "pytest", "pytest-xdist", "hypothesis")
     name = f"installed-{version_of(python)}"
     return made.once(name, lambda folder: environment(python, folder, *packages)) / "bin"
 

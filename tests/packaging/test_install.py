@@ -734,13 +734,15 @@ def test_old_folders_go_once_nothing_runs_from_them(host: Host) -> None:
     running = host.places[1].resolve().parent
     program = shutil.copy(real("sleep"), running / "program")
     with subprocess.Popen([program, "infinity"]) as old:
-        for content in (b"#1", b"#2", b"#3"):
-            host.build(content)
-            assert_done(host.install())
-            assert running.exists()
-        # It, the last one before this one, and this one.
-        assert len(list(host.library.glob("*/epmd"))) == 4
-        old.kill()
+        try:
+            for content in (b"#1", b"#2", b"#3"):
+                host.build(content)
+                assert_done(host.install())
+                assert running.exists()
+            # It, the last one before this one, and this one.
+            assert len(list(host.library.glob("*/epmd"))) == 4
+        finally:
+            old.kill()
     assert_done(host.install())
     assert [path.resolve().read_bytes() for path in host.library.glob("*/epmd")] == [b"#3", b"#3"]
 

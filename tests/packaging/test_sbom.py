@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import marshal
 import re
 import subprocess
 import sysconfig
 import zipfile
 from importlib import resources
 from pathlib import Path
+from types import CodeType
 
 import jsonschema
 import pytest
@@ -44,6 +46,12 @@ def files(document: dict) -> dict[str, str]:
     return hashes
 
 
+def quick_modules(early: CodeType) -> set[str]:
+    """What the module that runs first has inside: its constants are the names and the code of others."""
+    words = [word for one in early.co_consts for word in (one if isinstance(one, tuple) else [one])]
+    return {word for word in words if re.fullmatch(r"gevent_epmd[\w.]*|__future__", str(word))}
+
+
 def modules() -> set[str]:
     """What is in the archives of modules, of both executables."""
     readers = pytest.importorskip("PyInstaller.archive.readers")
@@ -52,6 +60,7 @@ def modules() -> set[str]:
         archive = readers.CArchiveReader(executable)
         by_kind = {name: entry[-1] for name, entry in archive.toc.items()}
         found |= {name for name, kind in by_kind.items() if kind in "sm"}
+        found |= quick_modules(marshal.loads(archive.extract("early")))
         (inner,) = (name for name, kind in by_kind.items() if kind == "z")
         found |= {*archive.open_embedded_archive(inner).toc}
     with zipfile.ZipFile(INNER / "base_library.zip") as early:

@@ -25,7 +25,7 @@ from support.paths import ROOT
 from support.patience import wait_until
 
 #: What the tests need of the checkout, besides the installed packages.
-_COPIED = ("build", "docs", "epmd.py", "lib", "pyproject.toml", "scripts", "tests")
+_COPIED = ("LICENSE", "build", "docs", "epmd.py", "lib", "pyproject.toml", "scripts", "tests")
 _PYTEST = ("-q", "--no-header", "--tb=short", "-p", "no:cacheprovider", "--hypothesis-seed=0")
 _VERSION = "lib/gevent_epmd/__init__.py"
 

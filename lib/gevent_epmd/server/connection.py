@@ -236,12 +236,12 @@ class Connection:
 
     def _do_read(self) -> bytes | None:
         """Return the one packet of this connection, or None if the connection ends before."""
-        reader = protocol.PacketReader()
+        packets = protocol.PacketReader()
         deadlines = self._mapper.deadlines
         try:
             while True:
                 try:
-                    data = self._receive(reader.wanted)
+                    data = self._receive(packets.wanted)
                 except BlockingIOError:
                     deadlines.add(self)
                     self._mapper.unregistered.add(self)
@@ -251,10 +251,10 @@ class Connection:
                     self._events.read_failed(self, error)
                     return None
                 if not data:
-                    self._events.ended_early(self, reader.got)
+                    self._events.ended_early(self, packets.got)
                     return None
                 self._events.received(data)
-                packet = reader.receive_data(data)
+                packet = packets.receive_data(data)
                 if packet is not None:
                     return packet
         finally:
@@ -271,7 +271,10 @@ class Connection:
     # --- Requests ---
 
     def _do_request(self, packet: bytes) -> None:
-        """Answer a request. This is the only place that decides who may make which request."""
+        """Answer a request. This is the only place that decides who may make which request.
+
+        Whom `-allow` shuts out is closed by the acceptor before, and KILL also depends on the nodes.
+        """
         tag = packet[0]
         title = protocol.request_title(packet)
         allowed = tag in _FOR_ALL or self.is_local()
@@ -367,6 +370,7 @@ class Connection:
         node = self._mapper.registry.find(request.name)
         if node:
             reply, title = protocol.port2_reply(node.request), "EPMD_PORT2_RESP (ok)"
+            # Only what everybody may ask is kept: `serve` sends it without `_do_request`.
             self._mapper.registry.keep_reply(request, reply)
         else:
             reply, title = protocol.PORT2_NOT_FOUND, "EPMD_PORT2_RESP (error)"

@@ -184,7 +184,7 @@ class Counting(socketserver.ThreadingTCPServer):
             self.most = max(self.most, self.now)
         request.recv(100)
         # The client waits for the answer.
-        select.select([request], [], [], 0.02)
+        select.select([request], [], [], 0.02)  # the rate
         with self.lock:
             self.now -= 1
         request.sendall(b"\0\0\x11\x11")

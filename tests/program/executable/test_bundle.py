@@ -35,7 +35,8 @@ DYNLOAD = next(Path(path) for path in sys.path if path.endswith("/lib-dynload"))
 #: Starts an epmd from source as the launcher starts the real process: as its child, by the same command line,
 #: with an executable, and a folder that has not yet got everything out of it.
 LAUNCHER = """
-import os, subprocess, sys
+import os, posix, subprocess, sys
+posix._exit = os._exit  # coverage saves what it has measured there
 if "CHILD" not in os.environ:
     sys.exit(subprocess.call(sys.orig_argv, env={**os.environ, "CHILD": ""}))
 sys.frozen = "one-file"

@@ -53,8 +53,8 @@ Tell = Callable[[int, int], object]
 class Node(NamedTuple):
     """A registered node, and what its port did at the addresses where other nodes look for it.
 
-    `met` has these addresses in the order in which they were tried. It is empty if the time limit for all
-    nodes expired first.
+    `met` has these addresses in the order in which they were tried, which ends with the first that accepts.
+    It is empty if the time limit for all nodes expired first.
 
     `told` is the port that the epmd gives in reply to a look-up of the node. It is None if the epmd has no
     such node, and -1 if the look-up was not made or failed. `problem` is then the reason, if there is one.
@@ -277,13 +277,13 @@ class _Turns:
 
     def ask(self, at: Place, port: int) -> Answer:
         """Ask an epmd for the number of its nodes. After one that was slow, all ask at the same time."""
-        with self._turn:
-            if not self._is_slow:
-                start = time.monotonic()
-                answer = probe.ask(at, port, 0)
-                self._is_slow = time.monotonic() - start > _AT_ONCE
-                return answer
-        return probe.ask(at, port, 0)
+        if self._is_slow or not self._turn.acquire(timeout=_AT_ONCE):
+            self._is_slow = True
+            return probe.ask(at, port, 0)
+        try:
+            return probe.ask(at, port, 0)
+        finally:
+            self._turn.release()
 
 
 class _Round:

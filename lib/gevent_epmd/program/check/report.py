@@ -204,10 +204,10 @@ def nagios(sight: Sight, found: list[Finding], seconds: float) -> tuple[int, str
     else:
         more = f"; {len(bad) - 1} more" if len(bad) > 1 else ""
         text = f"{_told(bad[0])}{more}"
-    dead = sum(finding.topic == "node" and finding.state == WRONG for finding in found)
+    bad_nodes = sum(finding.topic == "node" and finding.state == WRONG for finding in found)
     data = [
         f"nodes={limits['nodes'] or 0};;;0;{_or_empty(limits['most_nodes'])}",
-        f"bad_nodes={dead};;;0;",
+        f"bad_nodes={bad_nodes};;;0;",
         f"wrong={states.count(WRONG)};;;0;",
         f"warnings={states.count(WARNING)};;;0;",
         f"time={seconds:.3f}s;;;0;",
