@@ -1015,7 +1015,7 @@ _TABLES: dict[str, list[_Row]] = {
             "the former epmd stays stopped if the new one is killed",
             "            _send(pidfd, signal.SIGCONT)\n            ending.undo()",
             "            ending.undo()",
-            "program/command/test_takeover.py: killed",
+            "program/command/test_takeover.py: one_is_stopped",
         ),
         (
             "nodes are listed in another order",

@@ -282,6 +282,18 @@ def test_someone_serves_whenever_the_new_one_is_killed():
             assert all(peer.is_open() for peer in held)
 
 
+@pytest.mark.parametrize("copies", [2, 4])
+def test_new_one_is_killed_while_the_former_one_is_stopped(copies: int) -> None:
+    """At a certain socket that it copies: the first copy is made before, to see whether that is permitted."""
+    inject = ["-o", os.devnull, "-e", f"inject=pidfd_getfd:signal=KILL:when={copies}"]
+    with former(C) as server, register(server.port, node("n"))[0] as held:
+        line = [real("strace"), *inject, *Source.command, "-port", str(server.port), "-takeover"]
+        assert run(line).returncode == -signal.SIGKILL
+        wait_until(lambda: goes_on_or_is_gone(server.pid), "the former epmd to go on")
+        assert names(server.port) == ["n at port 4711"]
+        assert held.is_open()
+
+
 #: A container: its process 1 starts an epmd, and then is a node that leaves a file once it is registered, and
 #: one if it loses its registration.
 CONTAINER = """\
