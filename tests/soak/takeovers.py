@@ -23,7 +23,7 @@ _EVERY, _EVERY_IN_SHORT = (0, 0.002), (0.005, 0.005)
 _LINE = re.compile(rb"took over \d+ nodes? .* more than (\d+) ms")
 
 
-@scene("one -takeover after the other, beside 4 who ask and 2 nodes that come and go")
+@scene("one -takeover after the other, beside 8 who ask and 2 nodes that come and go")
 def take_overs(form: Form, scale: Scale) -> Figures:
     delays = []
     with ExitStack() as stack:
@@ -34,7 +34,7 @@ def take_overs(form: Form, scale: Scale) -> Figures:
         ask, come = _EVERY_IN_SHORT if scale.short else _EVERY
         asking = [
             stack.enter_context(Worker("ask_on", port=port, name=f"n{n}", every=ask))
-            for n in range(scale.of(4, 2))
+            for n in range(scale.of(8, 2))
         ]
         coming = [
             stack.enter_context(Worker("come_and_go", port=port, name=f"comes{n}", every=come))
@@ -65,7 +65,7 @@ def take_overs(form: Form, scale: Scale) -> Figures:
     }
 
 
-@scene("one -takeover after the other from C's epmd with 900 nodes, beside 4 who ask")
+@scene("one -takeover after the other from C's epmd with 900 nodes, beside 8 who ask")
 def take_overs_from_c(form: Form, scale: Scale) -> Figures:
     delays, worst, asked = [], 0.0, 0
     every, _ = _EVERY_IN_SHORT if scale.short else _EVERY
@@ -80,7 +80,7 @@ def take_overs_from_c(form: Form, scale: Scale) -> Figures:
             before = names(port)
             asking = [
                 stack.enter_context(Worker("ask_on", port=port, name=f"n{n}", every=every))
-                for n in range(scale.of(4, 2))
+                for n in range(scale.of(8, 2))
             ]
             for worker in asking:
                 worker.wait_until_it_works()
