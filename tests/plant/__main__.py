@@ -131,7 +131,8 @@ def verdict(outcome: Outcome) -> str:
     """What the fault is worth: BROKEN if the tests cannot even be collected, SKIPPED if none of them ran."""
     if outcome.status is None:
         return HANGS
-    if outcome.status == _FAILED:
+    # A fault may kill the process that runs the tests: an epmd can be a part of it.
+    if outcome.status == _FAILED or outcome.status == -signal.SIGKILL:
         return CAUGHT
     if outcome.status == _PASSED:
         return NOT_CAUGHT if re.search(r"\b[0-9]+ passed\b", outcome.said) else SKIPPED

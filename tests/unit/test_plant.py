@@ -101,6 +101,7 @@ def test_fault_that_cannot_be_planted(tmp_path: Path, change: dict[str, str], pr
         (1, "1 failed, 2 passed in 0.1s", CAUGHT),
         (0, "3 passed, 1 skipped in 0.1s", NOT_CAUGHT),
         (0, "1 skipped in 0.1s", SKIPPED),
+        (-9, "", CAUGHT),
         (2, "1 error in 0.1s", BROKEN),
         (4, "not found", BROKEN),
         (5, "3 deselected in 0.1s", BROKEN),
