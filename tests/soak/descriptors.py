@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 from gevent_epmd.wire import frame
 from soak.crowd import Crowd, still_serves
-from soak.measure import Worker, descriptors, judge, resident, share_beside_a_loop, share_of_a_core
+from soak.measure import Worker, descriptors, judge, judge_log, resident, share_beside_a_loop, share_of_a_core
 from soak.play import Figures, Form, Scale, scene, variant
 from support.forms import Process
 from support.patience import wait_until
@@ -61,7 +61,7 @@ def flood(form: Form, limit: int, times: int, scale: Scale) -> Figures:
             assert "keeper at port 4711" in names(server.port)
         lines, elapsed = len(server.log().splitlines()), time.monotonic() - start
     judge(seen, 0.25, scale)
-    assert lines <= elapsed + 2, f"{lines} lines of log in {elapsed:.0f} s"
+    judge_log(lines, elapsed)
     return seen | {"idle CPU": f"{busy:.0%}", "log lines": lines, "seconds": round(elapsed, 1)}
 
 

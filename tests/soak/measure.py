@@ -106,6 +106,11 @@ class Worker:
             self._process.communicate()
 
 
+def judge_log(lines: int, elapsed: float) -> None:
+    """Each kind of complaint is logged once a second at most, and a scene causes three kinds at most."""
+    assert lines <= 3 * (elapsed + 2), f"{lines} lines of log in {elapsed:.0f} s"
+
+
 def judge(seen: dict[str, Any], worst: float, scale: Scale) -> None:
     """What a probe has seen: every answer came, each within so many seconds."""
     assert seen["unanswered"] == 0, f"{seen['unanswered']} of {seen['asked']} requests were not answered"

@@ -6,7 +6,7 @@ import time
 
 from gevent_epmd.wire import frame
 from soak.crowd import quick, still_serves
-from soak.measure import Worker, descriptors, resident
+from soak.measure import Worker, descriptors, judge_log, resident
 from soak.play import Figures, Form, Scale, scene
 from support.forms import Process
 from support.patience import LONG, wait_until
@@ -37,8 +37,7 @@ def storms(form: Form, scale: Scale) -> Figures:
         assert names(server.port) == ["keeper at port 4711"]
         keeper.close()
     assert grown <= max(memory / 10, _NOISE), f"{grown} KB more than the {memory} KB from before"
-    # Each kind of complaint once a second.
-    assert lines <= 3 * (elapsed + 2), f"{lines} lines of log in {elapsed:.0f} s"
+    judge_log(lines, elapsed)
     return figures | {"KB before": memory, "KB more": grown, "log lines": lines}
 
 
