@@ -23,7 +23,7 @@ from support.paths import C_EPMD, FOLDER, ROOT
 from support.patience import LONG, wait_until
 from support.programs import real, run
 from support.roots import OVERLAY, Root, RootFailed, entered
-from support.units import TARGET, TARGETS, check_service, complaints
+from support.units import TARGET, TARGETS, check_service, complaints, in_own_cgroup
 
 PACKAGE = ROOT / "scripts" / "package"
 SCRIPTS = ("preinst", "postinst", "prerm", "postrm")
@@ -369,10 +369,8 @@ def test_no_moment_without_an_epmd(host: OverlayHost) -> None:
 BOOT = """\
 cp $(dpkg -L erlang-base | grep '/systemd/system/epmd') /root/units
 cp -R /usr/lib/systemd/system/gevent-epmd.* /usr/lib/systemd/system/epmd.service.d /root/units
-group=/sys/fs/cgroup/test-$(cat /proc/sys/kernel/random/uuid)
-mkdir "$group"
-echo $$ >"$group/cgroup.procs"
-status=0
+"""
+BOOT += in_own_cgroup("""\
 unshare --mount --pid --cgroup --fork --kill-child=KILL sh -e -c '
     mount -t proc proc /proc
     mount -t tmpfs tmpfs /run
@@ -381,11 +379,7 @@ unshare --mount --pid --cgroup --fork --kill-child=KILL sh -e -c '
     mount -t cgroup2 cgroup /sys/fs/cgroup
     export SYSTEMD_UNIT_PATH=/etc/systemd/system:/root/units
     exec env container=test /lib/systemd/systemd --system --unit=check.service
-' || status=$?
-echo $$ >/sys/fs/cgroup/cgroup.procs
-until find "$group" -depth -type d -exec rmdir {} + 2>/dev/null; do sleep 0.1; done
-exit $status
-"""
+'""")
 CHECKS = """\
 [ "$(systemctl show epmd.service -p ActiveState --value)" = inactive ]
 epmd -names

@@ -12,7 +12,7 @@ import pytest
 from support.paths import FOLDER, ROOT
 from support.patience import LONG, whole_seconds
 from support.programs import real, run
-from support.units import TARGET, TARGETS, check_service, complaints
+from support.units import TARGET, TARGETS, check_service, complaints, in_own_cgroup
 
 UNITS = ROOT / "docs" / "systemd"
 SYSTEMD = "/lib/systemd/systemd"
@@ -45,6 +45,11 @@ mount -t tmpfs tmpfs /etc/systemd/system
 exec env -i PATH="$PATH" container=test SYSTEMD_UNIT_PATH=/etc/systemd/system:/run/units \
     "$2" --system --unit=check.service
 """
+#: Calls that, the third word, with the first two. The systemd ends even if this shell is killed.
+APART = "mount -t cgroup2 cgroup2 /sys/fs/cgroup\n" + in_own_cgroup(
+    "setpriv --pdeathsig KILL unshare --mount --pid --net --uts --ipc --cgroup --fork --kill-child=KILL"
+    ' sh -e -c "$3" sh "$1" "$2"'
+)
 #: What forks, and starts its epmd by itself, as releases do.
 RELEASE = """\
 [Unit]
@@ -521,9 +526,8 @@ def boot(folder: Path, wants: str, checks: str) -> None:
         (units / f"{target}.target").write_text(TARGET)
     (units / "check.service").write_text(check_service("/run/units/check", "/run/outside/said", wants))
     (units / "check").write_text(checks)
-    inner = ["sh", "-e", "-c", BOOT, "sh", str(folder), SYSTEMD]
-    apart = ["--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup", "--fork", "--kill-child=KILL"]
-    done = run([real("unshare"), *apart, *inner], timeout=2 * LONG)
+    script = ["sh", "-e", "-c", APART, "sh", str(folder), SYSTEMD, BOOT]
+    done = run([real("unshare"), "--mount", *script], timeout=2 * LONG)
     said = folder / "said"
     if not said.exists():
         pytest.skip(f"a systemd of our own does not start here: {done.stderr.decode()}")

@@ -1,4 +1,4 @@
-"""Units for a systemd of a test's own, which runs a script and ends with its status."""
+"""What a systemd of a test's own needs: units, of which one runs a script, and a cgroup."""
 
 from __future__ import annotations
 
@@ -24,6 +24,25 @@ StandardOutput=file:{said}
 StandardError=file:{said}
 TimeoutStartSec={limit}
 """
+
+_IN_OWN_CGROUP = """\
+group=/sys/fs/cgroup/test-$(cat /proc/sys/kernel/random/uuid)
+mkdir "$group"
+echo $$ >"$group/cgroup.procs"
+status=0
+COMMAND || status=$?
+echo $$ >/sys/fs/cgroup/cgroup.procs
+until find "$group" -depth -type d -exec rmdir {} + 2>/dev/null; do sleep 0.1; done
+exit $status
+"""
+
+
+def in_own_cgroup(command: str) -> str:
+    """Return a script of sh that runs a command in a cgroup of its own, where /sys/fs/cgroup is a cgroup2.
+
+    Systemds that run at the same time in one cgroup find each other's processes in their units.
+    """
+    return _IN_OWN_CGROUP.replace("COMMAND", command)
 
 
 def check_service(script: str, said: str, wants: str = "epmd.socket") -> str:
