@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import tempfile
 
 from support.patience import IN_VAIN, PATIENCE, wait_until
 from support.peer import barrier
@@ -19,10 +20,11 @@ def zombies_under_process_1(form) -> int:
     unshare = [real("unshare"), "--map-root-user", "--pid", "--fork", "--mount-proc", "--kill-child"]
     # The shell's child is the child of what takes its place.
     before = ["sh", "-c", 'true & exec "$@"', "sh"]
-    with reserved_port() as port:
+    # Its folder, in the one-file form, is left by the KILL.
+    with reserved_port() as port, tempfile.TemporaryDirectory() as folder:
         command = [*unshare, *before, *form.command, "-port", str(port)]
         outside = subprocess.Popen(
-            command, env=clean_environment(), stderr=subprocess.DEVNULL, start_new_session=True
+            command, env=clean_environment(TMPDIR=folder), stderr=subprocess.DEVNULL, start_new_session=True
         )
         try:
             wait_until(lambda: answers(port), "it to answer")
