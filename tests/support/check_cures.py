@@ -154,7 +154,7 @@ def forwarded_port(form) -> None:
 def started_there(form):
     process = subprocess.Popen([*form.command], env=clean_environment(), start_new_session=True)
     try:
-        wait_until(lambda: answers(PORT, THERE_V4 if False else "127.0.0.1"), "the container's to answer")
+        wait_until(lambda: answers(PORT), "the container's to answer")
         yield process
     finally:
         process.terminate()

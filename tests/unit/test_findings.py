@@ -338,6 +338,7 @@ FORWARDER = Program(9, "/usr/sbin/sshd", "root")
 OURS_HERE = process(kind=OURS, version="0.1.0", path="/usr/bin/epmd", line=("epmd",))
 C_ACTIVATED = process(line=("/usr/bin/epmd", "-systemd"))
 OURS_ACTIVATED = OURS_HERE._replace(line=("/usr/bin/epmd", "-systemd"))
+OPEN_TO_ALL = Options(settings=Settings(allow=(read_network("0.0.0.0/0"),)))
 MUTE_EVERYWHERE = dict.fromkeys(WELL.answers, Answer(MUTE, "does not answer"))
 NOBODY_ANYWHERE = dict.fromkeys(WELL.answers, NOBODY)
 ON_LOOPBACK = {"box": Found((DEBIAN,))}, WELL.answers | {DEBIAN: UP}
@@ -635,7 +636,7 @@ SITUATIONS: dict[str, tuple[Sight, tuple[str, str, str, str], list[str], list[st
             processes=(
                 OURS_ACTIVATED._replace(
                     environ=(("ERL_EPMD_ALLOW_FILE", "/etc/default/epmd"),),
-                    options=Options(settings=Settings(allow=(read_network("0.0.0.0/0"),))),
+                    options=OPEN_TO_ALL,
                 ),
             )
         ),
@@ -648,7 +649,7 @@ SITUATIONS: dict[str, tuple[Sight, tuple[str, str, str, str], list[str], list[st
             processes=(
                 OURS_ACTIVATED._replace(
                     environ=(("ERL_EPMD_ALLOW", "0.0.0.0/0"),),
-                    options=Options(settings=Settings(allow=(read_network("0.0.0.0/0"),))),
+                    options=OPEN_TO_ALL,
                 ),
             )
         ),
@@ -661,7 +662,7 @@ SITUATIONS: dict[str, tuple[Sight, tuple[str, str, str, str], list[str], list[st
             processes=(
                 OURS_ACTIVATED._replace(
                     line=("epmd", "-systemd", "-allow", "0.0.0.0/0"),
-                    options=Options(settings=Settings(allow=(read_network("0.0.0.0/0"),))),
+                    options=OPEN_TO_ALL,
                 ),
             )
         ),

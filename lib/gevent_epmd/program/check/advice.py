@@ -6,6 +6,8 @@ remedy ends or stops a process of which nothing speaks against its being in orde
 
 from __future__ import annotations
 
+import shlex
+
 from ...conventions import LOOPBACK
 from ...server.networks import plain_host
 from ..process import procfs
@@ -84,8 +86,7 @@ def _service(sight: Sight) -> str:
     """Return the service unit of the epmd, as a shell takes it: releases and some distributions name it
     otherwise, such as epmd@0.0.0.0.service."""
     process = sight.epmd()
-    name = (process.unit if process else "") or "epmd.service"
-    return f"'{name}'" if "\\" in name else name
+    return shlex.quote((process.unit if process else "") or "epmd.service")
 
 
 def repair_units(sight: Sight) -> str:
@@ -228,7 +229,7 @@ def _sockets(sight: Sight, places: list[Place]) -> str:
 
 
 def _drop_in(unit: str, lines: list[str], again: str) -> str:
-    """Return a command that adds lines to a unit, ready to copy. The file is the last drop-in of most."""
+    """Return a command that adds lines to a unit, ready to copy. Its file has the last word of most."""
     folder = f"/etc/systemd/system/{unit}.d"
     text = "\\n".join(lines)
     return (

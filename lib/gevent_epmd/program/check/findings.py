@@ -284,20 +284,19 @@ def _hidden(sight: Sight) -> Finding:
 
 
 def limits_of(sight: Sight) -> dict[str, int | None]:
-    """Return the open files and the nodes of the epmd, and how many it may have, each None if it is"
-    " unknown."""
+    """Return the open files and the nodes of the epmd, and how many it may have, each None if unknown."""
     process = sight.epmd()
     served = sight.served()
     answer = sight.answers[served[0]] if served else None
     nodes = len(answer.nodes) + answer.more if answer else None
-    used, limit = process.descriptors if process else (None, None)
+    used = process.descriptors[0] if process else None
+    limit = process.most_descriptors() if process else None
     most = None
-    if process and process.kind == procfs.C:
-        limit = min(limit or procfs.C_DESCRIPTORS, procfs.C_DESCRIPTORS)
-        most = max(limit - _C_OWN, 0)
-    elif process and process.kind == procfs.OURS and limit is not None:
-        addresses = len(process.sockets)
-        most = limit - _OUR_OWN - max(addresses - 2, 0) if limit >= 2 * _OUR_OWN else None
+    if process and limit is not None:
+        if process.kind == procfs.C:
+            most = max(limit - _C_OWN, 0)
+        elif process.kind == procfs.OURS and limit >= 2 * _OUR_OWN:
+            most = limit - _OUR_OWN - max(len(process.sockets) - 2, 0)
     return {"descriptors": used, "most_descriptors": limit, "nodes": nodes, "most_nodes": most}
 
 

@@ -393,9 +393,9 @@ def askers(sight: Sight, nodes: int) -> int:
     out, and later ones stop answering."""
     room = procfs.C_DESCRIPTORS - nodes - _SPARE
     process = sight.epmd()
-    used, limit = process.descriptors if process else (None, None)
-    if process and used is not None and limit is not None:
-        most = min(limit, procfs.C_DESCRIPTORS) if process.kind == procfs.C else limit
+    used = process.descriptors[0] if process else None
+    most = process.most_descriptors() if process else None
+    if used is not None and most is not None:
         room = most - used
     return min(max(room // _SHARE, 1), probe.ASKERS)
 

@@ -95,8 +95,8 @@ def of_python() -> Part:
     packages = (f"libpython{version}-minimal", f"python{version}")
     debian = [f"/usr/share/doc/{package}/copyright" for package in packages]
     paths = [f"{library}/LICENSE.txt", *debian, f"{os.path.dirname(library)}/LICENSE.txt"]
-    texts = tuple(_read(path) for path in paths if os.path.exists(path))[:1]
-    return Part("Python", sys.version.split()[0], "PSF-2.0", texts)
+    found = [path for path in paths if os.path.exists(path)][:1]
+    return Part("Python", sys.version.split()[0], "PSF-2.0", tuple(map(_read, found)))
 
 
 def _read(path: str) -> str:

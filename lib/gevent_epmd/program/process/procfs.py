@@ -121,6 +121,12 @@ class Process(NamedTuple):
     descriptors: tuple[int | None, int | None] = (None, None)
     unit: str = ""
 
+    def most_descriptors(self) -> int | None:
+        """Return how many descriptors it can use, or None if that is unknown; C's epmd uses no more than
+        it selects on."""
+        limit = self.descriptors[1]
+        return min(limit or C_DESCRIPTORS, C_DESCRIPTORS) if self.kind == C else limit
+
 
 def listeners() -> dict[int, list[Listener]] | None:
     """Return the listening sockets by port, or None if /proc cannot be read."""
