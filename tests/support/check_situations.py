@@ -26,7 +26,7 @@ from support.checking import BOX, check, main
 from support.forms import PROGRAMS, C, otp_of
 from support.neighbour import HERE_V4, THERE_V4, Neighbour
 from support.patience import PATIENCE, wait_until
-from support.peer import Peer, node, register, try_to_register
+from support.peer import Peer, names, node, register, try_to_register
 from support.ports import answers, reserved_port
 from support.procfs import serving, state
 from support.programs import clean_environment, real, run
@@ -199,10 +199,15 @@ def who_has_the_name(form) -> None:
 
 
 def old_node(form) -> None:
-    with form() as server, listening() as port, register(server.port, node("old", port, highest=5))[0]:
-        seen = check(form.command, server.port)
-        assert seen.codes("node") == {"old": ("warning", "version")}
-        assert seen.node("old")["highest_version"] == 5
+    """It is told to be upgraded, and then is in order."""
+    with form() as server, listening() as port:
+        with register(server.port, node("old", port, highest=5))[0]:
+            seen = check(form.command, server.port)
+            assert seen.codes("node") == {"old": ("warning", "version")}
+            assert seen.node("old")["highest_version"] == 5
+        wait_until(lambda: not names(server.port), "the name to be free")
+        with register(server.port, node("old", port))[0]:
+            assert check(form.command, server.port).codes("node") == {"old": ("ok", "answers")}
 
 
 # --- Who may ask: following the advice closes the epmd to others, and nodes still find each other ---

@@ -12,7 +12,7 @@ Invariants:
 - Every connection of the former epmd is accounted for: it is a node's, its request has not been read yet, it
   waits for its peer to close, or the former epmd is continued and asked again.
 
-C's epmd has no counterpart. Source: pidfd_open(2), pidfd_getfd(2), tcp(7) and linux/tcp.h (struct tcp_info).
+Source: pidfd_open(2), pidfd_getfd(2), tcp(7) and linux/tcp.h (struct tcp_info).
 Needs Linux 5.6.
 """
 

@@ -406,6 +406,9 @@ def test_process_of_another_user(as_nobody: list[str], options: list[str]) -> No
             in (seen.about("process")["seen"])
         )
         assert seen.codes("exposure") == {"other hosts": ("ok", "loopback")}
+        assert "run `epmd -check` as root" in seen.about("process")["to_do"]
+        as_root = check([real(FOLDER)], server.port)
+        assert as_root.codes("process")[f"process {server.pid}"] == ("ok", "ours")
         with server.stopped():
             # Not at once, where another epmd that this user cannot look into runs for a moment.
             wait_until(
