@@ -1071,7 +1071,7 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "a daemon ends with its terminal",
-            "    signal.signal(signal.SIGHUP, signal.SIG_IGN)\n",
+            "    _signal.signal(_signal.SIGHUP, _signal.SIG_IGN)\n",
             "",
             f"{_DAEMON} and nothing_is_kept",
         ),
