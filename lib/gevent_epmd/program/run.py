@@ -36,28 +36,8 @@ if TYPE_CHECKING:
 bundle.import_everything()
 
 
-def run(
-    options: Options,
-    sockets: list[_socket.socket],
-    stored: list[systemd.Stored],
-    events: Events,
-    caller: daemon.Caller | None,
-    identity: Identity | None,
-    take_over: TakeOver | None = None,
-) -> None:
-    """Serve the sockets until a KILL request or another event shuts the epmd down.
-
-    `stored` is what an epmd before this one has left in the descriptor store of systemd.
-
-    If there is an `identity`, the process changes to that user before it accepts a connection. Raises OSError
-    if a file cannot be written, the user not changed, or the port not reached; BrokenPipeError if the caller
-    has ended; InterruptedError if there is a caller and the epmd ends before it is ready.
-    """
-    _Server(options, sockets, events, caller, take_over).serve(stored, identity)
-
-
-class _Server:
-    """The process that serves, from the creation of its mapper to its end. The arguments are `run`'s."""
+class Server:
+    """The process that serves, from the creation of its mapper to its end."""
 
     def __init__(
         self,
@@ -71,6 +51,8 @@ class _Server:
         self._events = events
         self._caller = caller
         self._take_over = take_over
+        #: What to tell the caller.
+        self._report: list[str] = []
         self._hosts = [sock.getsockname()[0] for sock in sockets]
         self._mapper = self._new_mapper(sockets)
         self._reporter = Reporter(self._mapper, options.metrics_file)
@@ -82,9 +64,16 @@ class _Server:
         at_end.add(self._take_over.abandon)
         # An event loop that fails when it starts must fail before the former epmd is stopped.
         gevent.sleep(0)
-        return self._take_over.new_mapper(settings, self._events)
+        return self._take_over.new_mapper(self._options, self._events)
 
     def serve(self, stored: list[systemd.Stored], identity: Identity | None) -> None:
+        """Serve the sockets until a KILL request or another event shuts the epmd down.
+
+        `stored` is what an epmd before this one has left in the descriptor store of systemd. If there is an
+        `identity`, the process changes to that user before it accepts a connection. Raises OSError if a file
+        cannot be written, the user not changed, or the port not reached; BrokenPipeError if the caller has
+        ended; InterruptedError if there is a caller and the epmd ends before it is ready.
+        """
         options, mapper, events = self._options, self._mapper, self._events
         store = self._store(stored) if options.store or stored else None
         mapper.start()
@@ -108,7 +97,8 @@ class _Server:
         self._reporter.start()
         if self._take_over is not None:
             # Not before everything else is done: from here on only this process serves.
-            events.took_over(self._take_over.finish())
+            self._report = self._take_over.finish()
+            events.took_over(self._report)
         # The event loop may fail when it starts, and then nobody must be told that it serves.
         gevent.sleep(0)
         if not mapper.finished.is_set():
@@ -135,33 +125,28 @@ class _Server:
         if not path:
             return None
         # What was taken back must be removed at its end, even if nothing else is to be stored.
-        store = Store(mapper, self._events, systemd.address_of(path), taken, self._options.store)
-        mapper.store = store
+        mapper.store = store = Store(mapper, systemd.address_of(path), taken, self._options.store)
         return store
 
-    def _must_be_reached(self) -> None:
-        listeners = self._mapper.listeners
-        try:
-            ownport.must_answer(
-                self._hosts, self._mapper.port, lambda number, address: listeners[number].take_back(address)
-            )
-        except OSError:
-            self._mapper.close_listeners()  # the caller may start another epmd as soon as it is told
-            raise
-
     def _tell_that_it_serves(self) -> None:
+        mapper, listeners = self._mapper, self._mapper.listeners
         if self._caller is not None and not self._options.systemd:
-            self._must_be_reached()
+            try:
+                ownport.must_answer(
+                    self._hosts, mapper.port, lambda number, address: listeners[number].take_back(address)
+                )
+            except OSError:
+                mapper.close_listeners()  # the caller may start another epmd as soon as it is told
+                raise
         self._reporter.serves = True
         launched_by = launcher.pid if is_one_file() else None
         # Without -systemd, NOTIFY_SOCKET belongs to the service whose node started this epmd.
         if self._options.systemd and not systemd.notify_ready(os.environ, launched_by):
             self._events.notification_may_be_refused()
         if self._caller is not None:
-            report = [] if self._take_over is None else self._take_over.report
-            self._caller.ready(report, launcher=launched_by)
-        if self._mapper.idle_exit:
-            self._mapper.idle_exit.renew()  # the start may have taken longer than its time
+            self._caller.ready(self._report, launcher=launched_by)
+        if mapper.idle_exit:
+            mapper.idle_exit.renew()  # the start may have taken longer than its time
 
     def _watch(self) -> None:
         mapper = self._mapper
