@@ -28,7 +28,6 @@ import stat
 import struct
 import sys
 import time
-from typing import NamedTuple
 
 from .. import __version__
 from ..client import answers, exchange
@@ -43,13 +42,18 @@ from .process.watch import descriptor_of, state_of
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import NoReturn
+    from typing import NoReturn, TypeAlias
 
     from ..server.acceptor import Acceptor
     from ..server.events import Events
     from ..server.inherit import Inheritance
     from ..server.mapper import Mapper
     from .options import Options
+
+    #: A node's name, its descriptor in the former epmd, and the inode of that.
+    Key: TypeAlias = tuple[bytes, int, str]
+    #: The nodes and the remembered names, each of them with its descriptor.
+    Asked: TypeAlias = tuple[list[Key], list[tuple[Alive2Request, int]]]
 
 #: How long the former epmd may be stopped, in seconds.
 _MOST_STOPPED = 1.0
@@ -250,8 +254,8 @@ class TakeOver:
             raise TakeOverError(f"cannot take over from {former}: {_NOT_PERMITTED}") from None
         except (AttributeError, ImportError, OSError) as error:
             raise TakeOverError(f"cannot take over from {former}: {error}; {_INSTEAD}") from None
-        #: What is known of the nodes, by name, descriptor and inode.
-        self._known: dict[tuple[bytes, int, str], Alive2Request] = {}
+        #: What is known of the nodes.
+        self._known: dict[Key, Alive2Request] = {}
         #: The inodes of connections that were neither a node's nor unread, and after how many answers.
         self._odd: dict[str, int] = {}
         #: The inodes of connections of refused nodes.
@@ -351,7 +355,7 @@ class TakeOver:
             f"cannot take over from {self._former}: it is serving requests, {_TRIES} times in a row"
         )
 
-    def _copy_stopped(self, asked: _Asked) -> tuple[list[_socket.socket], Inheritance]:
+    def _copy_stopped(self, asked: Asked) -> tuple[list[_socket.socket], Inheritance]:
         """Stop the former epmd and copy its sockets. If that raises _Changed, it goes on."""
         self._guard.order(_STOP)
         self._stopped_at = time.monotonic()
@@ -378,8 +382,8 @@ class TakeOver:
 
     # --- Before the stop ---
 
-    def _ask(self) -> _Asked:
-        """Ask the former epmd for its nodes, with the inodes of their sockets."""
+    def _ask(self) -> Asked:
+        """Ask the former epmd for its nodes, the oldest first, and for the names that it remembers."""
         before = self._sockets()
         dump = answers.parse_dump(listing(self._former.port, DUMP_REQ))
         after = self._sockets()
@@ -392,7 +396,7 @@ class TakeOver:
                 self._known[key] = self._look_up(key[0], node.port)
             if key in self._known:
                 nodes.append(key)
-        return _Asked(nodes, [(_request(os.fsencode(n.name), n.port), n.fd) for n in dump.unused])
+        return nodes, [(_request(os.fsencode(n.name), n.port), n.fd) for n in dump.unused]
 
     def _look_up(self, name: bytes, port: int) -> Alive2Request:
         """Ask for what the node registered with. It may have ended meanwhile; then its socket has changed."""
@@ -410,10 +414,11 @@ class TakeOver:
 
     # --- While it is stopped ---
 
-    def _copy(self, asked: _Asked, copies: list[_socket.socket]) -> tuple[list[_socket.socket], Inheritance]:
+    def _copy(self, asked: Asked, copies: list[_socket.socket]) -> tuple[list[_socket.socket], Inheritance]:
         """Copy the sockets of the stopped epmd to `copies`, and account for each. Raises _Changed."""
+        asked_nodes, former_names = asked
         there = self._sockets().items()
-        live = [key for key in asked.nodes if key[1:] in there]  # the others have ended since
+        live = [key for key in asked_nodes if key[1:] in there]  # the others have ended since
         lines = (names_line(self._known[key].name, self._known[key].port) for key in live)
         size = LISTING_PORT_SIZE + sum(map(len, lines))
         listeners, rest = [], {}
@@ -432,7 +437,7 @@ class TakeOver:
                 nodes.append((self._known[key], sock))
         from ..server.inherit import Inheritance
 
-        return listeners, Inheritance(nodes, unread, answered, asked.former_names, self._creation())
+        return listeners, Inheritance(nodes, unread, answered, former_names, self._creation())
 
     def _copied(self, fd: int, copies: list[_socket.socket]) -> _socket.socket | None:
         """Copy a socket of the former epmd, also to `copies`.
@@ -485,14 +490,6 @@ class TakeOver:
                 with open(self._get_fd(self._pidfd, fd), "rb", 0) as copy:
                     return int.from_bytes(os.pread(copy.fileno(), 8, 0), "big")
         return 0
-
-
-class _Asked(NamedTuple):
-    """What the former epmd has answered: the nodes, oldest first, as (name, descriptor, inode), and the
-    remembered names with their descriptors."""
-
-    nodes: list[tuple[bytes, int, str]]
-    former_names: list[tuple[Alive2Request, int]]
 
 
 def _request(name: bytes, port: int) -> Alive2Request:
