@@ -21,14 +21,12 @@ from ..server.mapper import Mapper
 from . import is_frozen, is_one_file, ownport
 from .executable import bundle, launcher
 from .metrics import Reporter
-from .options import Networks, Options
+from .options import Options
 from .process import at_end, daemon, signals, systemd, watch
 from .process.files import NumberFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .process.privileges import Identity
     from .process.store import Store
     from .takeover import TakeOver
@@ -153,28 +151,24 @@ class Server:
         if is_frozen():
             # Before the signals: it resets one that the executables use until now.
             bundle.settle(has_launcher=is_one_file() and not self._options.daemon)
-        signals.watch_signals(mapper.loop, self._reporter.report, _at_hang_up(self._options, mapper))
+        # A service manager that reloads must not end a service that has nothing to read again.
+        handles_hang_up = self._options.networks is not None or self._options.systemd
+        hang_up = self._read_networks_again if handles_hang_up else None
+        signals.watch_signals(mapper.loop, self._reporter.report, hang_up)
         if os.getpid() == 1:
             watch.reap_orphans(mapper.loop)
         for pid in self._options.pid_exit:
             watch.when_gone(mapper.loop, pid, partial(mapper.end, f"process {pid} has ended"))
 
-
-def _at_hang_up(options: Options, mapper: Mapper) -> Callable[[], None] | None:
-    """Return what SIGHUP does, or None for what it does by default.
-
-    A service manager that reloads must not end a service that has nothing to read again.
-    """
-    if options.networks is not None:
-        return partial(_read_networks_again, options.networks, mapper)
-    return mapper.events.nothing_to_read_again if options.systemd else None
-
-
-def _read_networks_again(networks: Networks, mapper: Mapper) -> None:
-    try:
-        settings = networks.changed(mapper.settings)
-    except ValueProblem as problem:
-        mapper.events.networks_stay(str(problem))
-        return
-    mapper.events.networks_read(networks.path, mapper.settings, settings)
-    mapper.let_in(settings)
+    def _read_networks_again(self) -> None:
+        mapper, networks = self._mapper, self._options.networks
+        if networks is None:
+            self._events.nothing_to_read_again()
+            return
+        try:
+            settings = networks.changed(mapper.settings)
+        except ValueProblem as problem:
+            self._events.networks_stay(str(problem))
+            return
+        self._events.networks_read(networks.path, mapper.settings, settings)
+        mapper.let_in(settings)

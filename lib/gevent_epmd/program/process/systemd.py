@@ -25,7 +25,6 @@ STORED = "epmd/"
 _SCM_RIGHTS: int = getattr(_socket, "SCM_RIGHTS", 1)
 _SCM_CREDENTIALS: int = getattr(_socket, "SCM_CREDENTIALS", 2)
 
-
 #: The name of a descriptor in the unit's descriptor store, and the descriptor.
 Stored = tuple[str, int]
 
@@ -62,18 +61,17 @@ def is_running() -> bool:
 
 def passes_port(environ: Mapping[str, str], port: int) -> bool:
     """Return whether systemd passed a socket that listens on this TCP port to this very process."""
-    return any(_port(descriptor) == port for descriptor in descriptors(environ)[: MAX_LISTEN_SOCKETS + 1])
-
-
-def _port(descriptor: int) -> int | None:
-    try:
-        sock = _socket.socket(fileno=descriptor)
-    except OSError:
-        return None  # not a socket
-    try:
-        return sock.getsockname()[1] if sock.family in _FAMILIES else None
-    finally:
-        sock.detach()
+    for descriptor in descriptors(environ)[: MAX_LISTEN_SOCKETS + 1]:
+        try:
+            sock = _socket.socket(fileno=descriptor)
+        except OSError:
+            continue  # not a socket
+        try:
+            if sock.family in _FAMILIES and sock.getsockname()[1] == port:
+                return True
+        finally:
+            sock.detach()
+    return False
 
 
 def take_descriptors(environ: MutableMapping[str, str]) -> tuple[list[_socket.socket], list[Stored]]:
