@@ -120,25 +120,22 @@ class Former:
         C's epmd has none.
         """
         found = []
-        user = os.stat(f"/proc/{self.process.pid}").st_uid
+        process = f"/proc/{self.process.pid}"
         for descriptor, path in procfs.open_files(self.process.pid) if self.is_ours else ():
-            copy = f"/proc/{self.process.pid}/fd/{descriptor}"
             try:
-                about = os.stat(copy)
-                if stat.S_ISREG(about.st_mode) and self._is_own(copy, about, user):
+                about = os.stat(f"{process}/fd/{descriptor}")
+                if not stat.S_ISREG(about.st_mode):
+                    continue
+                with open(f"{process}/fd/{descriptor}", "rb") as file:  # the path may lead elsewhere by now
+                    content = file.read(16)
+                # Any user can run an epmd that keeps some file open. A number that only root or that user has
+                # written there proves that the file is about this process.
+                is_of_user = about.st_uid == os.stat(process).st_uid
+                if content == b"%d\n" % self.process.pid or (content == b"%d\n" % self.port and is_of_user):
                     found.append((path, about))
             except OSError:
                 continue  # closed meanwhile
         return found
-
-    def _is_own(self, copy: str, about: os.stat_result, user: int) -> bool:
-        with open(copy, "rb") as file:  # the path may lead elsewhere by now
-            content = file.read(16)
-        # Any user can run an epmd that keeps some file open. A number that only root or that user has written
-        # there proves that the file is about this process.
-        return content == b"%d\n" % self.process.pid or (
-            content == b"%d\n" % self.port and about.st_uid == user
-        )
 
     def must_be_replaceable(self) -> None:
         """Raise TakeOverError if its end would have other consequences, as that of a container."""
