@@ -25,6 +25,7 @@ from ..client import exchange
 from ..protocol import names_line
 from ..wire import NAMES_REQ
 from .process import procfs, store
+from .process.systemd import systemctl
 from .takeover import Ending, Former, TakeOver, TakeOverError, has_ended
 
 TYPE_CHECKING = False
@@ -68,7 +69,7 @@ class _Restart(Ending):
         os.write(self._names, "".join(f"{name}\n" for name in names).encode())
 
     def end(self, pidfd: int) -> str:
-        status, text = _systemctl("restart", _ALONE, self._unit)
+        status, text = systemctl("restart", _ALONE, self._unit)
         if not status:
             return ""
         goes_on = "" if has_ended(pidfd) else ", and the former epmd goes on"
@@ -125,7 +126,7 @@ def _unit(former: Former) -> _Unit:
     if os.geteuid():
         raise TakeOverError(f"cannot take over from {former}: only root may restart {former.unit}")
     properties = ("MainPID", "FileDescriptorStoreMax", "ExecStart")
-    status, text = _systemctl("show", former.unit, *(f"--property={name}" for name in properties))
+    status, text = systemctl("show", former.unit, *(f"--property={name}" for name in properties))
     found = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
     if status or found.keys() != {*properties}:
         raise TakeOverError(f"cannot take over from {former}: systemctl show {former.unit}: {text.strip()}")
@@ -135,7 +136,7 @@ def _unit(former: Former) -> _Unit:
         reason = f"it is not the main process of {former.unit}"
     elif not unit.most:
         reason = f"{former.unit} has no FileDescriptorStoreMax=: see the operator's guide, Hand over"
-    elif not procfs.is_ours(unit.program):
+    elif not procfs.version_in(unit.program):
         reason = f"{former.unit} starts another program, {unit.program}: install this one there first"
     else:
         return unit
@@ -149,7 +150,7 @@ def _fill(former: Former, unit: _Unit, sender: store.Sender, left: Inheritance, 
     ending.note([entry.name for entry in entries])
     store.fill(sender, entries, left.creation)
     _wait_for(sender)
-    status, kept = _systemctl("show", former.unit, "--property=NFileDescriptorStore", "--value")
+    status, kept = systemctl("show", former.unit, "--property=NFileDescriptorStore", "--value")
     if status or int(kept) < len(entries):
         raise TakeOverError(
             f"cannot take over from {former}: {former.unit} has kept {kept.strip()} of {len(entries)} "
@@ -172,18 +173,3 @@ def _listing(port: int) -> bytes:
     """Ask the new epmd, which may still be starting, for its nodes."""
     with exchange.Listing(exchange.Target("", port, exchange.TIMEOUT), NAMES_REQ) as listing:
         return exchange.joined(listing.pieces())
-
-
-def _systemctl(*arguments: str) -> tuple[int, str]:
-    """Run systemctl, and return its status and what it has written."""
-    ours, theirs = os.pipe()
-    # The libraries of the executables are not for other programs.
-    environ = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
-    outputs = [(os.POSIX_SPAWN_DUP2, theirs, fd) for fd in (1, 2)]
-    with open(ours, "rb") as output:
-        try:
-            pid = os.posix_spawnp("systemctl", ["systemctl", *arguments], environ, file_actions=outputs)
-        finally:
-            os.close(theirs)
-        text = os.fsdecode(output.read())
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), text
