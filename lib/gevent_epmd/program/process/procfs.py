@@ -138,7 +138,9 @@ def _sockets(state: str) -> list[list[str]] | None:
     tables = [_read(f"/proc/net/{table}") for table in ("tcp", "tcp6")]
     if not any(tables):
         return None
-    rows = (line.split() for table in tables for line in table.decode("ascii", "replace").splitlines())
+    lines = b"".join(tables).decode("ascii", "replace").splitlines()
+    # Most sockets of a busy host are in other states: only these lines are split.
+    rows = [line.split() for line in lines if f" {state} " in line]
     return [fields for fields in rows if fields[3] == state]
 
 
