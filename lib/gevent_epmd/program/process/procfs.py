@@ -14,12 +14,12 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from ...conventions import ValueProblem
 from ...server.networks import plain_host
-from ..line import UsageError
+from ..line import INTERACTIVE, OWN_VARIABLES, UsageError
 from ..options import Options, read_options
 
 #: build/epmd.spec puts this text into the executables, in front of the version.
@@ -38,25 +38,20 @@ _SOCKET = re.compile(r"socket:\[([0-9]+)\]")
 #: The names of C's program: the last two are those that our package and scripts/install give it.
 _NAMES_OF_C = ("epmd", "epmd.erlang", "epmd.c-original")
 NAMES_FOR_PYTHON = ("epmd", "epmd.py", "gevent_epmd")
-_ASKS = frozenset(("-names", "-dump", "-started", "-kill", "-stop", "-check"))
 _ERTS = re.compile(
     r"/erts-([0-9]+)([0-9.]*)/bin/epmd(?:\.erlang|\.c-original)?(?: \(deleted\))?$", re.MULTILINE
 )
 #: Since OTP 23: ERTS 13 belongs to OTP 25, ERTS 14 to OTP 26, and so on.
 _OTP_OF_ERTS = 12
 _VERSION = re.compile(re.escape(MARK) + rb"([0-9A-Za-z.+]+)\n")
-#: The line of proc(5) for version 2 of control groups, or for systemd in version 1.
-_UNIT = re.compile(rb"^[0-9]+:(?:name=systemd)?:/.*?([^/\n]+\.service)$", re.MULTILINE)
 _OUR_PACKAGE = re.compile(r"gevent_epmd-([0-9A-Za-z.+]+)\.dist-info")
 #: The options that control who may do what (True if a value follows), and their variables.
 _TELLING = {"-allow": True, "-allow_register": True, "-allow_file": True, "-relaxed_command_check": False}
-_TELLING_VARIABLES = {f"ERL_EPMD_{option[1:].upper()}" for option in _TELLING}
+_TELLING_VARIABLES = {OWN_VARIABLES + option[1:].upper() for option in _TELLING}
 #: In bytes. More than the size of our executables, so that a larger program is read only in part.
 _LARGEST = 64 << 20
 #: In bytes: how much of a program is in memory at once, and more than the length of what is looked for.
 _PIECE, _OVERLAP = 1 << 20, 256
-#: The variables of an epmd.
-_VARIABLES = "ERL_EPMD_"
 #: How many words of a command line may contain the program's name: more than one for `python -m gevent_epmd`.
 _FIRST_WORDS = 4
 
@@ -123,37 +118,37 @@ class Process(NamedTuple):
 
 def listeners() -> dict[int, list[Listener]] | None:
     """Return the listening sockets by port, or None if /proc cannot be read."""
-    rows = _sockets(_LISTEN)
-    if rows is None:
+    sockets = _sockets(_LISTEN)
+    if sockets is None:
         return None
     found: dict[int, list[Listener]] = {}
-    for fields in rows:
+    for fields in sockets:
         host, port = _end(fields[1])
         found.setdefault(port, []).append(Listener(host, int(fields[7]), int(fields[9])))
     return found
 
 
 def _sockets(state: str) -> list[list[str]] | None:
-    """Return the fields of each TCP socket in this state, or None if /proc cannot be read."""
-    tables = [_read(f"/proc/net/{table}") for table in ("tcp", "tcp6")]
-    if not any(tables):
-        return None
-    lines = b"".join(tables).decode("ascii", "replace").splitlines()
-    # Most sockets of a busy host are in other states: only these lines are split.
-    rows = [line.split() for line in lines if f" {state} " in line]
-    return [fields for fields in rows if fields[3] == state]
+    """Return the fields of the TCP sockets in this state, or None if /proc cannot be read."""
+    found, known = [], False
+    for table in ("tcp", "tcp6"):
+        try:
+            with open(f"/proc/net/{table}", encoding="ascii") as file:
+                # Most sockets of a busy host are in other states: only these lines are split.
+                rows = [line.split() for line in file if f" {state} " in line]
+            found += [fields for fields in rows if fields[3] == state]
+        except (OSError, ValueError, IndexError):
+            continue  # no IPv6, or no /proc
+        known = True
+    return found if known else None
 
 
 def _end(text: str) -> tuple[str, int]:
-    """Convert one end of a socket."""
-    host, _, port = text.partition(":")
-    return _host(host), int(port, 16)
-
-
-def _host(digits: str) -> str:
-    """Convert an address of /proc/net/tcp, 32-bit words in this machine's byte order, to text."""
+    """Convert one end of a socket: 32-bit words in this machine's byte order, and the port."""
+    digits, _, port = text.partition(":")
     words = [int(digits[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(digits), 8)]
-    return _socket.inet_ntop(_socket.AF_INET if len(words) == 1 else _socket.AF_INET6, b"".join(words))
+    family = _socket.AF_INET if len(words) == 1 else _socket.AF_INET6
+    return _socket.inet_ntop(family, b"".join(words)), int(port, 16)
 
 
 def processes(sockets: Iterable[Listener], held: Mapping[int, list[int]] | None = None) -> list[Process]:
@@ -167,20 +162,22 @@ def processes(sockets: Iterable[Listener], held: Mapping[int, list[int]] | None 
 
 
 def connections(port: int) -> list[Connection]:
-    """Return the established TCP connections of which one end has this port, in this network namespace.
-
-    The ends of dual-stack and of IPv4 sockets are comparable.
-    """
-    found, digits = [], f"{port:04X}"
-    for fields in _sockets(_ESTABLISHED) or ():
-        if digits in (fields[1][-4:], fields[2][-4:]):
-            (here, local), (there, remote) = _end(fields[1]), _end(fields[2])
-            ends = (plain_host(here), local), (plain_host(there), remote)
-            found.append(Connection(*ends, int(fields[9])))
-    return found
+    """Return the established TCP connections of which one end has this port, in this network namespace."""
+    digits = f"{port:04X}"
+    return [
+        Connection(_plain_end(fields[1]), _plain_end(fields[2]), int(fields[9]))
+        for fields in _sockets(_ESTABLISHED) or ()
+        if digits in (fields[1][-4:], fields[2][-4:])
+    ]
 
 
-def socket_of(pid: int, descriptor: int | str) -> int:
+def _plain_end(text: str) -> tuple[str, int]:
+    """As `_end`, but the ends of dual-stack and of IPv4 sockets are comparable."""
+    host, port = _end(text)
+    return plain_host(host), port
+
+
+def socket_of(pid: int, descriptor: int) -> int:
     """Return the inode of a socket of a process, or 0 if it is none or may not be seen."""
     found = _SOCKET.fullmatch(_link(f"/proc/{pid}/fd/{descriptor}"))
     return int(found[1]) if found else 0
@@ -205,16 +202,35 @@ def _serves(line: list[str]) -> bool:
     names = [os.path.basename(word) for word in line[:_FIRST_WORDS]]
     if names and names[0].startswith("python"):
         names = [name for name in names if name in NAMES_FOR_PYTHON]
-    return bool(names) and names[0] in (*_NAMES_OF_C, *NAMES_FOR_PYTHON) and not _ASKS.intersection(line)
+    return (
+        bool(names)
+        and names[0] in (*_NAMES_OF_C, *NAMES_FOR_PYTHON)
+        and not set(INTERACTIVE).intersection(line)
+    )
 
 
 def _all_processes() -> list[int]:
-    return sorted(int(name) for name in _names("/proc") if name.isdigit())
+    try:
+        return sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
+    except OSError:
+        return []
 
 
 def sockets_of(pid: int) -> set[int]:
     """Return the inodes of the sockets of a process, as far as this user may see them."""
-    return {socket_of(pid, name) for name in _names(f"/proc/{pid}/fd")} - {0}
+    try:
+        return {int(match[1]) for _, link in open_files(pid) if (match := _SOCKET.fullmatch(link))}
+    except OSError:
+        return set()
+
+
+def open_files(pid: int) -> Iterator[tuple[int, str]]:
+    """Yield the descriptors of a process, each with what its link in /proc shows. Raises OSError."""
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            yield int(name), os.readlink(f"/proc/{pid}/fd/{name}")
+        except FileNotFoundError:
+            continue  # closed meanwhile
 
 
 def _process(pid: int, sockets: frozenset[int]) -> Process:
@@ -228,21 +244,28 @@ def _process(pid: int, sockets: frozenset[int]) -> Process:
         version=version,
         options=None if kind == OTHER else _options(known.line, environ),
         knows_environ=words is not None,
-        environ={name: environ[name] for name in sorted(environ) if name.startswith(_VARIABLES)},
+        environ={name: environ[name] for name in sorted(environ) if name.startswith(OWN_VARIABLES)},
         sockets=sockets,
         is_deleted=_link(f"/proc/{pid}/exe").endswith(_DELETED),
-        descriptors=(
-            len(_names(f"/proc/{pid}/fd")) or None,
-            _number(pid, "limits", rb"Max open files\s+([0-9]+)"),
-        ),
+        descriptors=_descriptors(pid),
         unit=unit(pid),
     )
 
 
 def about(pid: int) -> Process:
     """Return what every user may see of a process."""
-    state, since = _stat(_read(f"/proc/{pid}/stat"))
+    state, since = _stat(pid)
     return Process(pid, program(pid), _user_of(pid), since, state, tuple(command_line(pid)))
+
+
+def _descriptors(pid: int) -> tuple[int | None, int | None]:
+    """Return how many files a process has open and may open."""
+    try:
+        used = len(os.listdir(f"/proc/{pid}/fd"))
+    except OSError:
+        used = None
+    limit = _found(pid, "limits", rb"^Max open files\s+([0-9]+)")
+    return used, int(limit) if limit else None
 
 
 def user_name(uid: int) -> str:
@@ -257,8 +280,8 @@ def user_name(uid: int) -> str:
 
 def _user_of(pid: int) -> str:
     """Return the effective user of a process. The owner of its folder may be root, as after -user."""
-    uid = _number(pid, "status", rb"Uid:\s+[0-9]+\s+([0-9]+)")
-    return "" if uid is None else user_name(uid)
+    uid = _found(pid, "status", rb"^Uid:\s+[0-9]+\s+([0-9]+)")
+    return user_name(int(uid)) if uid else ""
 
 
 def _kind(process: Process) -> tuple[str, str]:
@@ -270,7 +293,7 @@ def _kind(process: Process) -> tuple[str, str]:
     if name.startswith("python") and any("epmd" in word for word in words):
         return _of_python(process.pid)
     # The path is not sufficient: the program may have been started through the dynamic linker.
-    if erts := _ERTS.search(f"{process.path}\n{_maps(process.pid)}"):
+    if erts := _ERTS.search(f"{process.path}\n{os.fsdecode(_read(f'/proc/{process.pid}/maps'))}"):
         return C, _otp(erts)
     return (C, "") if name in _NAMES_OF_C else (OTHER, "")
 
@@ -309,16 +332,14 @@ def _of_python(pid: int) -> tuple[str, str]:
 
     It has loaded gevent from a folder in which this package is installed too.
     """
-    if folder := re.search(r" (/\S*)/gevent/\S*$", _maps(pid), re.MULTILINE):
+    folder = _found(pid, "maps", rb" (/\S*)/gevent/\S*$")
+    try:
         # Read the folder as that process sees it, because it may run in a container.
-        names = " ".join(_names(f"/proc/{pid}/root{folder[1]}"))
-        if package := _OUR_PACKAGE.search(names):
-            return OURS, package[1]
-    return OTHER, ""
-
-
-def _maps(pid: int) -> str:
-    return os.fsdecode(_read(f"/proc/{pid}/maps"))
+        names = " ".join(os.listdir(f"/proc/{pid}/root{folder}")) if folder else ""
+    except OSError:
+        return OTHER, ""
+    package = _OUR_PACKAGE.search(names)
+    return (OURS, package[1]) if package else (OTHER, "")
 
 
 def _options(line: Iterable[str], environ: dict[str, str]) -> Options | None:
@@ -337,19 +358,20 @@ def _options(line: Iterable[str], environ: dict[str, str]) -> Options | None:
         return None
 
 
-def _stat(stat: bytes) -> tuple[str, float | None]:
+def _stat(pid: int) -> tuple[str, float | None]:
     """Return the state of a process and its start time in seconds since the epoch, or "" and None."""
-    fields = stat.rpartition(b")")[2].split()
+    fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
     try:
-        up = time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
-        return fields[0].decode(), time.time() - up + int(fields[19]) / os.sysconf("SC_CLK_TCK")
+        now = time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+        age = now - int(fields[19]) / os.sysconf("SC_CLK_TCK")
+        return fields[0].decode(), time.time() - age
     except (IndexError, ValueError, OSError):
         return "", None
 
 
 def innermost_pid(pid: int) -> int:
     """Return the process ID in the innermost PID namespace of the process, or 0 if it is unknown."""
-    return _number(pid, "status", rb"NSpid:.*\s([0-9]+)$") or 0
+    return int(_found(pid, "status", rb"NSpid:.*\s([0-9]+)$") or 0)
 
 
 def program(pid: int) -> str:
@@ -359,8 +381,8 @@ def program(pid: int) -> str:
 
 def unit(pid: int) -> str:
     """Return the service unit of systemd to which a process belongs, or "" if there is none."""
-    found = _UNIT.search(_read(f"/proc/{pid}/cgroup"))
-    return os.fsdecode(found[1]) if found else ""
+    # The line for version 2 of control groups, or for systemd in version 1.
+    return _found(pid, "cgroup", rb"^[0-9]+:(?:name=systemd)?:/.*?([^/\n]+\.service)$")
 
 
 def network_of(pid: int) -> str:
@@ -370,13 +392,13 @@ def network_of(pid: int) -> str:
 
 def parent(pid: int) -> int:
     """Return the process ID of the parent, or 0 if it is unknown."""
-    return _number(pid, "status", rb"PPid:\s+([0-9]+)$") or 0
+    return int(_found(pid, "status", rb"PPid:\s+([0-9]+)$") or 0)
 
 
-def _number(pid: int, file: str, pattern: bytes) -> int | None:
-    """Return the number in the line of a file of a process that begins so, or None if there is none."""
-    found = re.search(b"^" + pattern, _read(f"/proc/{pid}/{file}"), re.MULTILINE)
-    return int(found[1]) if found else None
+def _found(pid: int, file: str, pattern: bytes) -> str:
+    """Return what a pattern finds in a file of a process, or ""."""
+    found = re.search(pattern, _read(f"/proc/{pid}/{file}"), re.MULTILINE)
+    return os.fsdecode(found[1]) if found else ""
 
 
 def command_line(pid: int) -> list[str]:
@@ -391,13 +413,6 @@ def _words(path: str) -> list[str] | None:
             return [os.fsdecode(word) for word in file.read().split(b"\0")[:-1]]
     except OSError:
         return None
-
-
-def _names(folder: str) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []
 
 
 def _link(path: str) -> str:
