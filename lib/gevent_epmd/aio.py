@@ -203,20 +203,12 @@ class _Call:
             head = await self.read(wire.LISTING_PORT_SIZE)
         except BrokenError:
             head = b""
-        if len(head) < wire.LISTING_PORT_SIZE:
-            raise NoReplyError(f"no response from {self.title}")
-        if wire.listing_port(head) > wire.MOST_PORT:
-            raise self._target.not_an_epmd()
+        self._target.port_of(head)
         return await self.rest()
 
     async def one_of(self, *known: bytes) -> bytes:
         """Return the reply, which must be one of these, all of the same size."""
-        answer = await self.read(len(known[0]))
-        if len(answer) < len(known[0]):
-            raise NoReplyError(f"{self.title} responded with <>")
-        if answer not in known:
-            raise self._target.not_an_epmd()
-        return answer
+        return self._target.must_be(await self.read(len(known[0])), known)
 
 
 async def _first_of(addresses: list[tuple[int, Any]]) -> _Streams:

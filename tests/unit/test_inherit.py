@@ -63,7 +63,7 @@ def test_it_goes_on_with_all_of_it(mapper: Mapper, stack: ExitStack) -> None:
         nodes=[(node(f"n{number}", 4000 + number), sock) for number, sock in enumerate(nodes)],
         unread=[unread],
         answered=[answered],
-        former_names=[(node("former", 1), 9)],
+        remembered=[(node("former", 1), 9)],
         creation=greatest,
     )
     inherit(mapper, left, mapper.listeners[0].serve_socket)
@@ -71,7 +71,7 @@ def test_it_goes_on_with_all_of_it(mapper: Mapper, stack: ExitStack) -> None:
     asking.sendall(frame(b"n"))
     until(lambda: not len(mapper.unregistered) - 1)
     assert asking.recv(1000)[4:] == b"name n1 at port 4001\nname n0 at port 4000\n"
-    assert b"old/unused name <former>, port = 1, fd = 9" in mapper.dump_reply()
+    assert b"old/unused name <former>, port = 1, fd = 9" in mapper.registry.dump_reply()
     assert all(each.creation > greatest for each in mapper.registry.live())
     peers[0].close()
     until(lambda: len(mapper.registry) == 1)

@@ -19,7 +19,7 @@ from ..conventions import LOOPBACK, EpmdError as EpmdError, default_port
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any, Self
 
 #: The default limit for a call, in seconds.
@@ -142,6 +142,23 @@ class Target:
     def not_an_epmd(self) -> BadAnswerError:
         """Return the error for a peer that speaks another protocol."""
         return BadAnswerError(f"invalid reply from {self.title}: another program uses the port")
+
+    def port_of(self, head: bytes) -> int:
+        """Return the port with which the reply to NAMES or DUMP begins. Raises BadAnswerError."""
+        if len(head) < wire.LISTING_PORT_SIZE:
+            raise NoReplyError(f"no response from {self.title}")
+        port = wire.listing_port(head)
+        if port > wire.MOST_PORT:
+            raise self.not_an_epmd()  # another protocol
+        return port
+
+    def must_be(self, answer: bytes, known: Sequence[bytes]) -> bytes:
+        """Return the reply to a request that has only these `known` replies, all of the same size."""
+        if len(answer) < len(known[0]):
+            raise NoReplyError(f"{self.title} responded with <>")
+        if answer not in known:
+            raise self.not_an_epmd()
+        return answer
 
 
 class Call:
@@ -353,22 +370,16 @@ class Listing(Call):
     def __init__(self, target: Target, tag: int) -> None:
         super().__init__(target, bytes((tag,)))
         try:
-            self.port = self._read_port(target)
+            self.port = target.port_of(self._head())
         except BaseException:
             self.close()
             raise
 
-    def _read_port(self, target: Target) -> int:
+    def _head(self) -> bytes:
         try:
-            head = self.read(wire.LISTING_PORT_SIZE)
+            return self.read(wire.LISTING_PORT_SIZE)
         except BrokenError:
-            head = b""
-        if len(head) < wire.LISTING_PORT_SIZE:
-            raise NoReplyError(f"no response from {target.title}")
-        port = wire.listing_port(head)
-        if port > wire.MOST_PORT:
-            raise target.not_an_epmd()  # another protocol
-        return port
+            return b""
 
 
 def joined(pieces: Iterable[bytes], most: int = MOST_LISTING) -> bytes:
@@ -407,7 +418,7 @@ def is_listing(text: bytes) -> bool:
 
 def kill_answer(target: Target) -> bytes:
     """Return the reply to KILL, which is KILL_OK or KILL_NO. Raises EpmdError."""
-    return _fixed_answer(target, bytes((wire.KILL_REQ,)), (wire.KILL_OK, wire.KILL_NO))
+    return _fixed_answer(target, bytes((wire.KILL_REQ,)), wire.KILL_OK, wire.KILL_NO)
 
 
 def stop_answer(target: Target, name: bytes) -> bytes:
@@ -415,19 +426,12 @@ def stop_answer(target: Target, name: bytes) -> bytes:
 
     Raises NoReplyError if the check is not relaxed, and EpmdError.
     """
-    packet = bytes((wire.STOP_REQ,)) + name
-    return _fixed_answer(target, packet, (wire.STOPPED, wire.NOEXIST))
+    return _fixed_answer(target, bytes((wire.STOP_REQ,)) + name, wire.STOPPED, wire.NOEXIST)
 
 
-def _fixed_answer(target: Target, packet: bytes, known: tuple[bytes, ...]) -> bytes:
-    """Return the reply to a request that has only these `known` replies, all of the same size."""
+def _fixed_answer(target: Target, packet: bytes, *known: bytes) -> bytes:
     with Call(target, packet) as call:
-        answer = call.read(len(known[0]))
-    if len(answer) < len(known[0]):
-        raise NoReplyError(f"{target.title} responded with <>")
-    if answer not in known:
-        raise target.not_an_epmd()
-    return answer
+        return target.must_be(call.read(len(known[0])), known)
 
 
 def port_or_default(port: int | None) -> int:

@@ -21,7 +21,7 @@ import time
 
 from .. import __version__
 from ..records import NamedTuple
-from ..server.counts import KINDS
+from ..server.events import KINDS
 from .process.files import OwnFile
 
 TYPE_CHECKING = False

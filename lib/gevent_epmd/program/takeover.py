@@ -471,7 +471,7 @@ class TakeOver:
                 nodes.append((self._known[key], sock))
         from ..server.inherit import Inheritance
 
-        return listeners, Inheritance(nodes, unread, answered, asked.former_names, self._creation())
+        return listeners, Inheritance(nodes, unread, answered, asked.remembered, self._creation())
 
     def _copied(self, fd: int, copies: list[_socket.socket]) -> _socket.socket | None:
         """Copy a socket of the former epmd, also to `copies`.
@@ -535,7 +535,7 @@ class _Asked(NamedTuple):
     remembered names with their descriptors."""
 
     nodes: list[tuple[bytes, int, str]]
-    former_names: list[tuple[Alive2Request, int]]
+    remembered: list[tuple[Alive2Request, int]]
 
 
 def _request(name: bytes, port: int) -> Alive2Request:

@@ -168,25 +168,15 @@ class Log:
         if self.level < 2 or self._syslog:
             return
         self._line(f"got {len(data)} bytes", DEBUG)
-        for start in range(0, min(len(data), _DUMPED), _ROW):
-            self._row(_hex_row(data[:_DUMPED], start))
+        self.rows(_hex_row(data[:_DUMPED], start) for start in range(0, min(len(data), _DUMPED), _ROW))
         if len(data) > _DUMPED:
-            self._row("......and more")
+            self.rows(["......and more"])
 
-    def tables(self, active: Iterable[tuple[str, int, int, int]], unused: Iterable[tuple[str, int]]) -> None:
-        """Log all nodes, at level 3 (C: print_names).
-
-        `active` yields name, creation, port and descriptor of each node, `unused` name and creation.
-        """
-        if self.level < 3 or self._syslog:
-            return
-        rows = [f'    active name     "{n}#{c}" at port {p}, fd = {fd}' for n, c, p, fd in active]
-        rows.append(f"    reg calculated count  : {len(rows)}")
-        late = [f'    old/unused name "{n}#{c}"' for n, c in unused]
-        rows += [*late, f"    unreg counter         : {len(late)}"]
-        rows.append(f"    unreg calculated count: {len(late)}")
-        for row in rows:
-            self._row(printable(row))
+    def rows(self, rows: Iterable[str]) -> None:
+        """Log the rows of a table, to stderr only."""
+        beginning = f"<{DEBUG}>" if self._goes_to_journal() else ""
+        for row in () if self._syslog else rows:
+            self._put(f"{beginning}***** {printable(row)}")
 
     def hold_terminal(self) -> None:
         """Open the terminal that is stderr now, for a process that will lose the right to open it."""
@@ -195,10 +185,6 @@ class Log:
     def _line(self, text: str, priority: int) -> None:
         beginning = f"<{priority}>" if self._goes_to_journal() else f"epmd: {time.ctime()}: "
         self._put(beginning + printable(text))
-
-    def _row(self, text: str) -> None:
-        beginning = f"<{DEBUG}>" if self._goes_to_journal() else ""
-        self._put(f"{beginning}***** {text}")
 
     def _goes_to_journal(self) -> bool:
         return is_journal(2, self._journal)

@@ -42,8 +42,7 @@ if TYPE_CHECKING:
         def is_pending(self) -> bool: ...
         def serve_socket(self, sock: _socket.socket, peer: tuple[Any, ...]) -> None: ...
         def take_back(self, peer: tuple[Any, ...]) -> None: ...
-        def shut_down(self, *, loop_lives: bool = True) -> None: ...
-        def leave_to_parent(self, *, loop_is_ours: bool) -> None: ...
+        def shut_down(self, *, in_child: bool = False, loop_is_ours: bool = True) -> None: ...
 
     class Store(Protocol):
         """The `Store` of `program.process.store`, which keeps nodes for the epmd after this one."""
@@ -82,9 +81,8 @@ class Mapper:
         #: Why `end` was called, for whoever has waited for the mapper to serve.
         self.end_reason = "a request"
         self.record = Record()
-        self.registry = Registry(
-            remembered=REMEMBERED_WHEN_DEBUGGING if settings.debug else REMEMBERED, record=self.record
-        )
+        most_remembered = REMEMBERED_WHEN_DEBUGGING if settings.debug else REMEMBERED
+        self.registry = Registry(remembered=most_remembered, record=self.record, port=port)
         self.deadlines = Deadlines(self.loop, settings.packet_timeout)
         self.unregistered = Unregistered()
         #: What keeps the nodes for the epmd after this one, if there is such a thing.
@@ -148,14 +146,9 @@ class Mapper:
         """
         self.events.log.silence()
         for connection in self._connections():
-            if not in_child:
-                connection.hang_up()
-            connection.leave_to_parent(loop_is_ours=loop_is_ours)
+            connection.close_without_hub(in_child=in_child, loop_is_ours=loop_is_ours)
         for listener in self.listeners:
-            if in_child:
-                listener.leave_to_parent(loop_is_ours=loop_is_ours)
-            else:
-                listener.shut_down(loop_lives=loop_is_ours)
+            listener.shut_down(in_child=in_child, loop_is_ours=loop_is_ours)
         if loop_is_ours:
             self._stop_timers()
 
@@ -195,7 +188,7 @@ class Mapper:
     def _bound_unsent(self) -> None:
         """Close the slowest readers until the replies that wait are few enough."""
         while self.unsent.total > MOST_UNSENT:
-            slowest = self.unsent.slowest(self.names_reply())
+            slowest = self.unsent.slowest(self.registry.names_reply())
             if slowest is None:
                 return
             self.events.unread(slowest, MOST_UNSENT)
@@ -212,13 +205,11 @@ class Mapper:
         self._look_whether_idle()
         return node
 
-    def node_unreg(self, node: Node) -> bool:
-        """Unregister a node. Returns False if it was unregistered already."""
-        unregistered = self.registry.unregister(node)
-        if unregistered:
+    def node_unreg(self, node: Node) -> None:
+        """Unregister a node, unless that was done already."""
+        if self.registry.unregister(node):
             self.events.unregistered(node, self.registry)
         self._look_whether_idle()
-        return unregistered
 
     def node_stop(self, name: bytes) -> bool:
         """Unregister the node of this name by force. Returns False if there is none."""
@@ -231,14 +222,6 @@ class Mapper:
             holder.hang_up()
         self.events.stopped()
         return True
-
-    def names_reply(self) -> bytes:
-        """Return the reply to NAMES, the same object until a node comes or goes."""
-        return self.registry.names_reply(self.port)
-
-    def dump_reply(self) -> bytes:
-        """Return the reply to DUMP."""
-        return self.registry.dump_reply(self.port)
 
     def let_in(self, settings: Settings) -> None:
         """From now on, decide by these settings who may ask and register. Connections that are open stay."""

@@ -229,7 +229,7 @@ class EpmdProcess(WithNodes):
 
     def _ask(self, seconds: float) -> None:
         if not self._is_busy:
-            self._names(seconds)
+            client.names(port=self.port, timeout=seconds)
 
     @property
     def _is_busy(self) -> bool:
