@@ -344,18 +344,12 @@ async def register(
     port: int | None = None,
     timeout: float | None = TIMEOUT,
 ) -> Registration:
-    """Register a node that listens at `node_port`.
-
-    An epmd lets hosts of `-allow_register` and its own host do so. Raises RefusedError if the name is taken.
-    """
+    """Register a node that listens at `node_port`. Raises RefusedError if the name is taken."""
     return await Client(host, port, timeout).register(name, node_port, hidden=hidden, extra=extra)
 
 
 async def stop(name: str, host: str = "", port: int | None = None, timeout: float | None = TIMEOUT) -> bool:
-    """Unregister a node by force. Returns False if there is no node of this name. This host only.
-
-    Raises NoReplyError if the epmd's check is not relaxed.
-    """
+    """Unregister a node by force, as `Client.stop` does. Returns False if there is no node of this name."""
     return await Client(host, port, timeout).stop(name)
 
 

@@ -590,8 +590,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "an address that is not there counts as a running epmd",
-            "if error.errno == errno.EADDRINUSE:",
-            "if error.errno in (errno.EADDRINUSE, errno.EADDRNOTAVAIL):",
+            "is_in_use = error.errno == errno.EADDRINUSE",
+            "is_in_use = error.errno in (errno.EADDRINUSE, errno.EADDRNOTAVAIL)",
             f"{_LISTENING}: does_not_have_is_a_failure",
         ),
         (

@@ -6,7 +6,6 @@ A separate module, because the interactive calls print replies as they are.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..protocol import Alive2Request, ProtocolError
@@ -65,12 +64,9 @@ class Dump(NamedTuple):
 
 def parse_names(text: bytes) -> list[NamedPort]:
     """Parse the text of NAMES. Anything that is not a line of NAMES is skipped."""
-    return list(_lines_of_names(text))
-
-
-def _lines_of_names(text: bytes) -> Iterator[NamedPort]:
-    """Find the end of each line first: the other order takes 7 s for 40 KB of beginnings without an end."""
+    found = []
     start = looked_at = 0
+    # The end of each line first: the other order takes 7 s for 40 KB of beginnings without an end.
     for end in _END_OF_LINE.finditer(text):
         begin = text.find(_BEGINNING, max(start, looked_at), end.start())
         if begin < 0:
@@ -78,8 +74,9 @@ def _lines_of_names(text: bytes) -> Iterator[NamedPort]:
             looked_at = end.start() - len(_BEGINNING) + 1
             continue
         if len(end[1]) <= _MOST_DIGITS:
-            yield NamedPort(_text(text[begin + len(_BEGINNING) : end.start()]), int(end[1]))
+            found.append(NamedPort(_text(text[begin + len(_BEGINNING) : end.start()]), int(end[1])))
         start = end.end()
+    return found
 
 
 def parse_dump(text: bytes) -> Dump:

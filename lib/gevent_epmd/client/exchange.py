@@ -75,8 +75,6 @@ class Target:
         self.limit = timeout
         #: The addresses of the host, if they were looked up already.
         self.found: list[tuple[int, Any]] = []
-        #: When the call began, if that was before the request: with `find`.
-        self.began: float | None = None
         #: Called once if no answer has come in time; returns for how many more seconds to wait.
         self.more_time: Callable[[], float] | None = None
 
@@ -84,12 +82,6 @@ class Target:
     def title(self) -> str:
         """How error messages name the epmd."""
         return f"epmd on {self.host}" if self.host else "local epmd"
-
-    def end(self) -> float | None:
-        """Return when the time limit is reached, on the clock of time.monotonic. None means no limit."""
-        if self.timeout is None:
-            return None
-        return self.timeout + (time.monotonic() if self.began is None else self.began)
 
     def addresses(self) -> list[tuple[int, Any]]:
         """Return families and addresses to try, in this order.
@@ -101,7 +93,8 @@ class Target:
         port = port_or_default(self.port)
         if not self.host:
             # IPv6 first, as in C.
-            return [(_family(host), (host, port)) for host in reversed(LOOPBACK)]
+            four, six = LOOPBACK
+            return [(_socket.AF_INET6, (six, port)), (_socket.AF_INET, (four, port))]
         try:
             # As bytes, because for a str Python would import the IDNA codec.
             found = _socket_module().getaddrinfo(encoded(self.host), port, 0, _socket.SOCK_STREAM)
@@ -119,7 +112,7 @@ class Target:
             return
         import _thread  # for rare calls only
 
-        self.began = time.monotonic()
+        end = time.monotonic() + self.timeout
         problems = []
         looking = _thread.allocate_lock()
         looking.acquire()
@@ -138,6 +131,7 @@ class Target:
             raise NoEpmdError(reason) from TimeoutError("timed out")
         if problems:
             raise problems[0]
+        self.timeout = max(end - time.monotonic(), 0)
 
     def not_an_epmd(self) -> BadAnswerError:
         """Return the error for a peer that speaks another protocol."""
@@ -171,7 +165,7 @@ class Call:
     def __init__(self, target: Target, packet: bytes) -> None:
         framed = wire.frame(packet)
         self._target = target
-        self._end = target.end()
+        self._end = None if target.timeout is None else time.monotonic() + target.timeout
         self.sock = self._connect()
         try:
             self._limit_wait(self.sock)
@@ -448,10 +442,6 @@ def port_or_default(port: int | None) -> int:
 def encoded(text: str) -> bytes:
     """Encode a name for the wire: UTF-8 in every locale, with a lone surrogate as a single byte."""
     return text.encode("utf-8", "surrogateescape")
-
-
-def _family(host: str) -> int:
-    return _socket.AF_INET6 if ":" in host else _socket.AF_INET
 
 
 def _socket_module() -> Any:

@@ -162,14 +162,11 @@ class Acceptor(StreamServer):
         events.no_room(error)
         if self._mapper.make_room():
             return True
-        self._pause()
-        return False
-
-    def _pause(self) -> None:
-        """Stop accepting for a while, because the watcher fires continuously while connections wait."""
+        # For a while, because the watcher fires continuously while connections wait.
         self.stop_accepting()
         self._resume = self.loop.timer(_PAUSE)
         self._resume.start(self._go_on)
+        return False
 
     def _go_on(self) -> None:
         self._stop_waiting()

@@ -9,8 +9,8 @@ A connection is closed in one place, `_run`, when its greenlet ends. The greenle
 - by itself, after a reply or an error;
 - when the peer closes, or after `hang_up`, which closes towards the peer and may be called from anywhere;
 - by `abort`, which is called from the hub only: called from a greenlet it would never return.
-Without a hub nothing of this can happen, and `close_without_hub` closes the socket. A peer that `-allow`
-excludes gets no `Connection` that is started: `serve` closes its socket.
+Without a hub nothing of this can happen, and `close_without_hub` closes the socket. `serve` closes what needs
+no greenlet: a peer that `-allow` excludes, and one whose request it has answered.
 
 Invariants:
 - a connection that waits without a registered node is in `mapper.unregistered`; one that waits for a request
@@ -276,7 +276,7 @@ class Connection:
         allowed = tag in _FOR_ALL or self.is_local()
         if tag == wire.ALIVE2_REQ and not allowed:
             allowed = is_in(self._peer[0], self._mapper.settings.allow_register)
-        self._mapper.counts.requests[tag] += 1
+        self._mapper.events.counts.requests[tag] += 1
         self._mapper.events.requested(title, allowed=allowed)
         if not allowed:
             raise RequestDenied(f"{title} from non local address")
@@ -300,15 +300,14 @@ class Connection:
         """
         self._is_node = True
         self._mapper.unregistered.discard(self)
-        is_answered = reply is None
         try:
             self._enable_keepalive()
-            if reply is not None and self._reply(reply):
-                is_answered = True
-                self._mapper.events.replied("EPMD_ALIVE2_RESP", node.name, sent=True)
-                if self._mapper.store is not None:
-                    self._mapper.store.put(node)
+            is_answered = reply is None or self._reply(reply)
             if is_answered:
+                if reply is not None:
+                    self._mapper.events.replied("EPMD_ALIVE2_RESP", node.name, sent=True)
+                    if self._mapper.store is not None:
+                        self._mapper.store.put(node)
                 self._wait_for_close()
         finally:
             self._mapper.node_unreg(node)

@@ -174,7 +174,7 @@ class Log:
 
     def rows(self, rows: Iterable[str]) -> None:
         """Log the rows of a table, to stderr only."""
-        beginning = f"<{DEBUG}>" if self._goes_to_journal() else ""
+        beginning = f"<{DEBUG}>" if is_journal(2, self._journal) else ""
         for row in () if self._syslog else rows:
             self._put(f"{beginning}***** {printable(row)}")
 
@@ -183,11 +183,8 @@ class Log:
         _way_out()
 
     def _line(self, text: str, priority: int) -> None:
-        beginning = f"<{priority}>" if self._goes_to_journal() else f"epmd: {time.ctime()}: "
+        beginning = f"<{priority}>" if is_journal(2, self._journal) else f"epmd: {time.ctime()}: "
         self._put(beginning + printable(text))
-
-    def _goes_to_journal(self) -> bool:
-        return is_journal(2, self._journal)
 
     def _put(self, text: str) -> None:
         try:
@@ -197,7 +194,7 @@ class Log:
             return
         # A full or closed stderr must neither end the process nor block it. A pipe that is ready for writing
         # takes PIPE_BUF bytes without blocking.
-        end = b"\n" if self._goes_to_journal() else b"\r\n"
+        end = b"\n" if is_journal(2, self._journal) else b"\r\n"
         line = text.encode("utf-8", "surrogateescape")[: PIPE_BUF - len(end)] + end
         descriptor, size = _way_out()
         poll = unpatched_poll()
@@ -246,17 +243,11 @@ def _way_out() -> tuple[int, int]:
     A terminal that is ready may take less than a line, and then blocks. Descriptor 2 is shared with the
     shell, so this opens the terminal again to make it non-blocking, which only its user may do.
     """
+    global _way_to_terminal
     from select import PIPE_BUF
 
     if not os.isatty(2):
         return 2, PIPE_BUF
-    descriptor = _terminal()
-    return (2, 1) if descriptor is None else (descriptor, PIPE_BUF)
-
-
-def _terminal() -> int | None:
-    """Return a non-blocking descriptor of the terminal that is stderr, or None if it cannot be opened."""
-    global _way_to_terminal
     device = os.fstat(2).st_rdev
     if _way_to_terminal is None or _way_to_terminal[0] != device:
         if _way_to_terminal is not None and _way_to_terminal[1] is not None:
@@ -266,7 +257,8 @@ def _terminal() -> int | None:
         except OSError:
             descriptor = None
         _way_to_terminal = device, descriptor
-    return _way_to_terminal[1]
+    own = _way_to_terminal[1]
+    return (2, 1) if own is None else (own, PIPE_BUF)
 
 
 class _Syslog:

@@ -67,13 +67,12 @@ class Mapper:
         self.let_in(settings)
         self.port = port
         self.events = events
-        self.counts = events.counts
         #: Whether a request that succeeds is neither logged, nor delayed, nor a reason to stay.
         self.is_undisturbed = not (
             settings.debug or settings.delay_accept or settings.delay_write or settings.idle_exit
         )
         #: The look-ups and the requests for NAMES that `connection.serve` has answered. They are not in
-        #: `counts`, which would not be in the processor's cache.
+        #: `events.counts`, which would not be in the processor's cache.
         self.looked_up = self.listed = 0
         self.hub = get_hub()
         self.loop = self.hub.loop

@@ -78,10 +78,10 @@ class EpmdProcess(WithNodes):
             self.port = running.read_port()
 
     def _start_another(self) -> None:
+        # Loopback is implied. C serves everybody at the other addresses.
+        addresses = ",".join(_own_addresses()) or LOOPBACK[0]
         with _free_port(self.port) as port:
-            running = self._running = Running(
-                self._line(port, "-address", _addresses_for_c()), ends_itself=False
-            )
+            running = self._running = Running(self._line(port, "-address", addresses), ends_itself=False)
             with self._starting():
                 running.wait_for_answer(port)
                 self.port = port
@@ -108,7 +108,7 @@ class EpmdProcess(WithNodes):
     def _close(self) -> None:
         if self._running is None:
             return
-        if self._running.is_of_the_parent():
+        if self._running.owner != os.getpid():
             self._running = None  # this process was forked meanwhile, and the mapper belongs to its parent
         else:
             self.resume()
@@ -287,11 +287,6 @@ def _free_port(port: int) -> Iterator[int]:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(("127.0.0.1", port))
         yield sock.getsockname()[1]
-
-
-def _addresses_for_c() -> str:
-    """Return the addresses of this host's name. Loopback is implied, and C serves everybody at the others."""
-    return ",".join(_own_addresses()) or LOOPBACK[0]
 
 
 @functools.cache
