@@ -131,12 +131,6 @@ _TABLES: dict[str, list[_Row]] = {
     ],
     f"{_LIB}/wire.py": [
         (
-            "the port of a listing is read turned round",
-            'int.from_bytes(reply[:LISTING_PORT_SIZE], "big")',
-            'int.from_bytes(reply[:LISTING_PORT_SIZE], "little")',
-            f"{_CLIENT}: names_and_look_ups and InProcess",
-        ),
-        (
             "a request that is too long is an error inside",
             "except OverflowError:",
             "except ValueError:",
@@ -435,6 +429,12 @@ _TABLES: dict[str, list[_Row]] = {
     ],
     f"{_LIB}/server/mapper.py": [
         (
+            "who may register may not look up",
+            "else settings.allow + settings.allow_register",
+            "else settings.allow",
+            "program/command/test_own_options.py: allow_register and InProcess",
+        ),
+        (
             "an end that is asked for empties the descriptor store",
             "        self.store = None  # what",
             "        pass  # what",
@@ -728,12 +728,6 @@ _TABLES: dict[str, list[_Row]] = {
         ),
     ],
     f"{_LIB}/server/settings.py": [
-        (
-            "who may register may not look up",
-            "self.allow + self.allow_register",
-            "self.allow",
-            "program/command/test_own_options.py: allow_register and InProcess",
-        ),
         (
             "a packet timeout of 0 is taken",
             '_check("packet_timeout", settings.packet_timeout, 1)',
@@ -1466,6 +1460,12 @@ _TABLES: dict[str, list[_Row]] = {
     ],
     f"{_LIB}/client/exchange.py": [
         (
+            "the port of a listing is read turned round",
+            'int.from_bytes(head, "big")',
+            'int.from_bytes(head, "little")',
+            f"{_CLIENT}: names_and_look_ups and InProcess",
+        ),
+        (
             "-daemon beside another program fails with a traceback",
             "except EpmdError:\n        return False",
             "except NoEpmdError:\n        return False",
@@ -1574,6 +1574,12 @@ _TABLES: dict[str, list[_Row]] = {
     ],
     f"{_LIB}/client/queries.py": [
         (
+            "a refused node counts as registered",
+            "if answer[1]:",
+            "if answer[1] > 1:",
+            f"{_CLIENT}: test_registration and InProcess",
+        ),
+        (
             "a KILL that was refused looks like one that worked",
             "== wire.KILL_NO:",
             "== wire.KILL_OK + wire.KILL_NO:",
@@ -1592,12 +1598,6 @@ _TABLES: dict[str, list[_Row]] = {
             "if len(end[1]) <= _MOST_DIGITS:",
             "if len(end[1]):",
             "program/command/test_hostile_repliers.py: digits_without_end and json",
-        ),
-        (
-            "a refused node counts as registered",
-            "creation if reply[1] == 0 else None",
-            "creation",
-            f"{_CLIENT}: test_registration and InProcess",
         ),
     ],
     f"{_LIB}/testing/process.py": [
@@ -1663,8 +1663,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "fixtures ignore the options of the project",
-            "with _watched(EpmdProcess(*_exit_options(config), *options), config)",
-            "with _watched(EpmdProcess(*_exit_options(config)), config)",
+            "_watched(EpmdProcess(*_exit_options(config), *options), config)",
+            "_watched(EpmdProcess(*_exit_options(config)), config)",
             "program/library/test_plugin.py: overridden",
         ),
     ],

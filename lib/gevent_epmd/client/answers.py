@@ -9,9 +9,7 @@ import re
 from typing import NamedTuple
 
 from ..protocol import Alive2Request, ProtocolError
-from ..wire import ALIVE2_REQ, ALIVE2_X_RESP, PORT2_RESP
-
-ALIVE2_X_RESP_SIZE = 6
+from ..wire import ALIVE2_REQ, PORT2_RESP
 
 #: The digits of a 32-bit number. int() raises an error of its own for thousands of digits.
 _MOST_DIGITS = 10
@@ -74,7 +72,7 @@ def parse_names(text: bytes) -> list[NamedPort]:
             looked_at = end.start() - len(_BEGINNING) + 1
             continue
         if len(end[1]) <= _MOST_DIGITS:
-            found.append(NamedPort(_text(text[begin + len(_BEGINNING) : end.start()]), int(end[1])))
+            found.append(NamedPort(text_of(text[begin + len(_BEGINNING) : end.start()]), int(end[1])))
         start = end.end()
     return found
 
@@ -84,17 +82,8 @@ def parse_dump(text: bytes) -> Dump:
     dump = Dump([], [])
     for line in _DUMPED.finditer(text):
         nodes = dump.active if line[1] else dump.unused
-        nodes.append(DumpedNode(_text(line[2]), int(line[3]), int(line[4])))
+        nodes.append(DumpedNode(text_of(line[2]), int(line[3]), int(line[4])))
     return dump
-
-
-def parse_port2_reply(reply: bytes) -> NodeInfo | None:
-    """Return what the node registered, or None if there is no such node. Raises ProtocolError."""
-    node = registration_of(reply)
-    if node is None:
-        return None
-    numbers = (node.port, node.node_type, node.protocol, node.highest, node.lowest)
-    return NodeInfo(_text(node.name), *numbers, node.extra)
 
 
 def registration_of(reply: bytes) -> Alive2Request | None:
@@ -109,13 +98,6 @@ def registration_of(reply: bytes) -> Alive2Request | None:
     return Alive2Request.parse(bytes((ALIVE2_REQ,)) + reply[2:])
 
 
-def parse_alive2_reply(reply: bytes) -> int | None:
-    """Return the creation in the 32-bit reply, or None if the node was refused. Raises ProtocolError."""
-    if reply[:1] != bytes((ALIVE2_X_RESP,)) or len(reply) < ALIVE2_X_RESP_SIZE:
-        raise ProtocolError("not an ALIVE2_X_RESP")
-    creation = int.from_bytes(reply[2:ALIVE2_X_RESP_SIZE], "big")
-    return creation if reply[1] == 0 else None
-
-
-def _text(name: bytes) -> str:
+def text_of(name: bytes) -> str:
+    """Return a name from the wire. A byte that is not UTF-8 becomes a lone surrogate."""
     return name.decode("utf-8", "surrogateescape")

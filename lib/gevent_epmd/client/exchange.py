@@ -141,7 +141,7 @@ class Target:
         """Return the port with which the reply to NAMES or DUMP begins. Raises BadAnswerError."""
         if len(head) < wire.LISTING_PORT_SIZE:
             raise NoReplyError(f"no response from {self.title}")
-        port = wire.listing_port(head)
+        port = int.from_bytes(head, "big")
         if port > wire.MOST_PORT:
             raise self.not_an_epmd()  # another protocol
         return port

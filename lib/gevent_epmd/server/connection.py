@@ -272,7 +272,7 @@ class Connection:
         `serve` has closed before whom `-allow` shuts out, and KILL also depends on the nodes.
         """
         tag = packet[0]
-        title = protocol.request_title(packet)
+        title, parse = protocol.request_kind(packet)
         allowed = tag in _FOR_ALL or self.is_local()
         if tag == wire.ALIVE2_REQ and not allowed:
             allowed = is_in(self._peer[0], self._mapper.settings.allow_register)
@@ -282,7 +282,7 @@ class Connection:
             raise RequestDenied(f"{title} from non local address")
         if tag == wire.STOP_REQ and not self._mapper.settings.relaxed:
             raise RequestDenied(f"Disallowed {title}, no relaxed_command_check")
-        self._HANDLERS[tag](self, protocol.parse_request(packet))
+        self._HANDLERS[tag](self, parse(packet))
 
     def _do_alive2(self, request: Alive2Request) -> None:
         try:
@@ -375,7 +375,7 @@ class Connection:
     def _do_kill(self, _request: BareRequest) -> None:
         mapper = self._mapper
         if not mapper.may_be_killed():
-            self._mapper.events.kill_refused(self)
+            self._mapper.events.rejected(self, RequestDenied("Disallowed EPMD_KILL_REQ, live nodes"))
             self._reply_to_kill(wire.KILL_NO)
             return
         # A caller that reads "OK" may start the next epmd at once, so the port must be free by then.

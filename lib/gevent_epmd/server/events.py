@@ -167,7 +167,7 @@ class Events:
             self.log.say(1, f"** got {title}")
 
     def rejected(self, peer: Peer, reason: Complaint) -> None:
-        """The connection ends without a reply, or the node is refused."""
+        """The connection ends without a reply, or the node or KILL is refused."""
         if isinstance(reason, NodeRefused):
             self.counts.refused += 1
         elif isinstance(reason, RequestDenied):
@@ -251,10 +251,6 @@ class Events:
 
     def stopped(self) -> None:
         self.log.tty(1, "epmd connection stopped")
-
-    def kill_refused(self, peer: Peer) -> None:
-        self.counts.denied += 1
-        self._complain(peer, "Disallowed EPMD_KILL_REQ, live nodes")
 
     def kill_reply_failed(self, peer: Peer) -> None:
         self._complain(peer, "failed to send reply to EPMD_KILL_REQ")

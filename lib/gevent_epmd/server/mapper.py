@@ -107,7 +107,6 @@ class Mapper:
     def start(self) -> None:
         """Start accepting connections."""
         self.events.log.count_in(self.loop)
-        self.record.open()
         self.registry.limit = _most_nodes(len(self.listeners))
         for listener in self.listeners:
             listener.start()
@@ -225,7 +224,9 @@ class Mapper:
     def let_in(self, settings: Settings) -> None:
         """From now on, decide by these settings who may ask and register. Connections that are open stay."""
         self.settings = settings
-        self.may_ask = settings.may_ask()
+        #: The networks whose hosts may connect, or None for all. A node that registers must be able to look
+        #: up others.
+        self.may_ask = None if settings.allow is None else settings.allow + settings.allow_register
 
     def may_be_killed(self) -> bool:
         """Return whether KILL ends the mapper: with relaxed checking, or without live nodes."""
@@ -249,19 +250,15 @@ class Record:
     """Records the greatest creation where an epmd that takes this one's place finds it: in a memory file."""
 
     def __init__(self) -> None:
-        #: The file, or -1.
+        #: The file, or -1. Made now, so that the number of descriptors does not grow later.
         self.descriptor = -1
-
-    def open(self) -> None:
-        """Create the file, so that the number of descriptors does not grow while the mapper serves."""
-        if self.descriptor < 0 and sys.platform == "linux":
+        if sys.platform == "linux":
             try:
                 self.descriptor = os.memfd_create(CREATIONS_NAME)
             except OSError:
                 pass  # no descriptor is left, or the kernel forbids it
 
     def __call__(self, creation: int) -> None:
-        self.open()
         try:
             os.pwrite(self.descriptor, creation.to_bytes(8, "big"), 0)
         except OSError:

@@ -192,9 +192,8 @@ class Registry:
 
     def dump_reply(self) -> bytes:
         """Return the reply to DUMP."""
-        active, unused = protocol.dump_active_line, protocol.dump_unused_line
-        lines = [active(node.name, node.port, node.fd) for node in self.live()]
-        lines += [unused(node.name, node.port, node.fd) for node in self.remembered()]
+        lines = [protocol.DUMP_ACTIVE % (node.name, node.port, node.fd) for node in self.live()]
+        lines += [protocol.DUMP_UNUSED % (node.name, node.port, node.fd) for node in self.remembered()]
         return protocol.listing_reply(self._port, lines)
 
     def _changed(self) -> None:

@@ -7,26 +7,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Generator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import pytest
 
 from .process import EpmdProcess
 
 
-@contextmanager
-def mapper(options: Sequence[str], config: pytest.Config) -> Iterator[EpmdProcess]:
+def mapper(options: Sequence[str], config: pytest.Config) -> AbstractContextManager[EpmdProcess]:
     """Run a mapper that one test uses. Raises MapperFailedError at the end."""
-    with _watched(EpmdProcess(*_exit_options(config), *options), config) as made:
-        yield made
+    return _watched(EpmdProcess(*_exit_options(config), *options), config)
 
 
-@contextmanager
-def shared_mapper(options: Sequence[str], config: pytest.Config) -> Iterator[EpmdProcess]:
+def shared_mapper(options: Sequence[str], config: pytest.Config) -> AbstractContextManager[EpmdProcess]:
     """Run a mapper that many tests use, each of which fails if the mapper has failed at its end."""
-    shared = _SharedEpmd(*_exit_options(config), *options)
-    with _watched(shared, config, "epmd_session") as made:
-        yield made
+    return _watched(_SharedEpmd(*_exit_options(config), *options), config, "epmd_session")
 
 
 class EpmdFactory:
