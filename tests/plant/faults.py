@@ -1519,7 +1519,7 @@ _TABLES: dict[str, list[_Row]] = {
     f"{_LIB}/client/waiting.py": [
         (
             "a wait takes longer than its limit",
-            "if time.monotonic() < end:\n            raise",
+            "if time.monotonic() < end:\n                raise",
             "raise",
             "program/library/test_plugin.py: keeps_its_limit and wait_for",
         ),

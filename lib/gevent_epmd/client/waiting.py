@@ -54,7 +54,12 @@ def _wait(port: int, names: Sequence[str], *, is_there: bool, timeout: float) ->
     """Return all nodes and their ports, once each name `is_there`, or is not."""
     end = time.monotonic() + timeout
     while True:
-        nodes = _nodes_until(end, port)
+        nodes = None
+        try:
+            nodes = dict(api.names(port=port, timeout=max(end - time.monotonic(), _LAST_LOOK)))
+        except EpmdError:
+            if time.monotonic() < end:
+                raise
         others = names if nodes is None else [name for name in names if (name in nodes) != is_there]
         if nodes is not None and not others:
             return nodes
@@ -65,13 +70,3 @@ def _wait(port: int, names: Sequence[str], *, is_there: bool, timeout: float) ->
                 known = f"registered nodes: {', '.join(nodes) or 'none'}"
             raise TimeoutError(f"{wrong}; {known}")
         time.sleep(_LOOK_EVERY)
-
-
-def _nodes_until(end: float, port: int) -> dict[str, int] | None:
-    """Return the nodes and their ports, or None if the epmd does not answer until then."""
-    try:
-        return dict(api.names(port=port, timeout=max(end - time.monotonic(), _LAST_LOOK)))
-    except EpmdError:
-        if time.monotonic() < end:
-            raise
-        return None

@@ -40,8 +40,6 @@ _SYSLOG = {"linux": "/dev/log", "darwin": "/var/run/syslog"}.get(sys.platform, "
 _LOG_USER_ERR = 1 << 3 | 3
 #: The priorities of the journal: those of syslog. Source: sd-daemon(3).
 ERROR, WARNING, NOTICE, INFO, DEBUG = range(3, 8)
-#: The level at which nothing is logged.
-_SILENT = -1
 _TRIES = 3
 #: For a slow logger, 10 ms.
 _PATIENCE = struct.pack("ll", 0, 10_000)
@@ -118,7 +116,7 @@ class Log:
 
     def silence(self) -> None:
         """Log nothing from now on."""
-        self.level = _SILENT
+        self.level = -1
 
     def count_in(self, loop: Any) -> None:
         """Use a timer of this event loop, until `finish`, to log how many complaints were dropped."""
