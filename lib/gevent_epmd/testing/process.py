@@ -66,37 +66,32 @@ class EpmdProcess(WithNodes):
             raise RuntimeError("this epmd is already running")
         if sys.platform == "win32":
             raise RuntimeError("no epmd can be run for tests on Windows")
-        if _is_ours(self.command):
-            self._start_ours()
-        else:
-            self._start_another()
+        try:
+            if _is_ours(self.command):
+                self._start_ours()
+            else:
+                self._start_another()
+        except BaseException:
+            if self._running is not None:
+                self._forget().kill()
+            raise
 
     def _start_ours(self) -> None:
         options = ("-port_file", "-", "-pid_exit", str(os.getpid()), *_where())
         running = self._running = Running(self._line(self.port, *options))
-        with self._starting():
-            self.port = running.read_port()
+        self.port = running.read_port()
 
     def _start_another(self) -> None:
         # Loopback is implied. C serves everybody at the other addresses.
         addresses = ",".join(_own_addresses()) or LOOPBACK[0]
         with _free_port(self.port) as port:
             running = self._running = Running(self._line(port, "-address", addresses), ends_itself=False)
-            with self._starting():
-                running.wait_for_answer(port)
-                self.port = port
+            running.wait_for_answer(port)
+        self.port = port
 
     def _line(self, port: int, *options: str) -> list[str]:
         common = ("-d", "-relaxed_command_check", "-port", str(port))
         return [*self.command, *common, *options, *self._options]
-
-    @contextmanager
-    def _starting(self) -> Iterator[None]:
-        try:
-            yield
-        except BaseException:
-            self._forget().kill()
-            raise
 
     def close(self) -> None:
         """Shut down the mapper and close its registrations. Does nothing if it is not running.
