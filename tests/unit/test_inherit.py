@@ -66,7 +66,7 @@ def test_it_goes_on_with_all_of_it(mapper: Mapper, stack: ExitStack) -> None:
         remembered=[(node("former", 1), 9)],
         creation=greatest,
     )
-    inherit(mapper, left, mapper.listeners[0].serve_socket)
+    inherit(mapper, left)
     mapper.start()
     asking.sendall(frame(b"n"))
     until(lambda: not len(mapper.unregistered) - 1)
@@ -85,7 +85,7 @@ def test_node_of_another_host_is_kept_alive(stack: ExitStack) -> None:
     settings = Settings(allow_register=(here,), not_local=(here,))
     mapper = new_mapper(settings, open_listeners(("127.0.0.1",), 0), Events(Log()))
     peer, sock = connected(stack)
-    inherit(mapper, Inheritance([(node("n"), sock)], [], [], [], 0), mapper.listeners[0].serve_socket)
+    inherit(mapper, Inheritance([(node("n"), sock)], [], [], [], 0))
     mapper.start()
     until(lambda: sock.getsockopt(blocking.SOL_SOCKET, blocking.SO_KEEPALIVE))
     peer.close()
@@ -98,6 +98,6 @@ def test_peer_that_has_gone_meanwhile(mapper: Mapper, stack: ExitStack) -> None:
     peer, sock = connected(stack)
     peer.setsockopt(blocking.SOL_SOCKET, blocking.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     peer.close()
-    inherit(mapper, Inheritance([(node("n"), sock)], [], [], [], 0), mapper.listeners[0].serve_socket)
+    inherit(mapper, Inheritance([(node("n"), sock)], [], [], [], 0))
     mapper.start()
     until(lambda: not len(mapper.registry))

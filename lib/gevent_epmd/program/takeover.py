@@ -307,7 +307,7 @@ class TakeOver:
             self._retiring += (acceptor.Acceptor(mapper, sock, shared=False) for sock in retiring)
             mapper.listeners += self._retiring
             self._nodes = len(left.nodes)
-            inherit(mapper, left, mapper.listeners[0].serve_socket)
+            inherit(mapper, left)
             return mapper
         except BaseException as error:
             self.abandon()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import _socket
-from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 from ..protocol import Alive2Request
@@ -42,10 +40,10 @@ class _Answered(Connection):
             self._stay_registered(self.node, None)
 
 
-def inherit(mapper: Mapper, left: Inheritance, serve: Callable[[_socket.socket, Any], object]) -> None:
+def inherit(mapper: Mapper, left: Inheritance) -> None:
     """Register the nodes in the mapper, and continue with all connections once its event loop runs.
 
-    `serve` serves a new connection. Raises NodeRefused if the mapper cannot have so many nodes.
+    Raises NodeRefused if the mapper cannot have so many nodes.
     """
     mapper.registry.follow(left.creation)
     for former, fd in left.remembered:
@@ -57,7 +55,7 @@ def inherit(mapper: Mapper, left: Inheritance, serve: Callable[[_socket.socket, 
         connection.node = mapper.node_reg(request, connection) if request else None
         later(connection.start)
     for sock in left.unread:
-        later(partial(serve, sock, _peer(sock)))
+        later(mapper.listeners[0].serve_socket, sock, _peer(sock))
 
 
 def _peer(sock: _socket.socket) -> tuple[Any, ...]:

@@ -67,23 +67,27 @@ def open_listeners(addresses: Sequence[str] | None, port: int) -> list[_socket.s
     An empty sequence means every address; None means the loopback addresses that this host has. With port 0
     the system chooses one free port for all sockets. Raises PortInUseError and ListenError.
     """
+    chosen = places(addresses)
     for _ in range(_TRIES if port == 0 else 0):
         try:
-            return _open_all(addresses, 0)
+            return _open_all(chosen, 0)
         except PortInUseError:
             pass  # free on the first address, but not on all
-    return _open_all(addresses, port)
+    return _open_all(chosen, port)
 
 
-def _open_all(addresses: Sequence[str] | None, port: int) -> list[_socket.socket]:
+def _open_all(
+    chosen: Iterable[Place], port: int, beside: _socket.socket | None = None
+) -> list[_socket.socket]:
+    """Listen on these places, and share the port with the socket `beside`, if there is one."""
     listening: list[_socket.socket] = []
     try:
-        for place in places(addresses):
-            sock = _open(place, port)
+        for place in chosen:
+            sock = _open(place, port, beside)
             if sock is not None:
                 listening.append(sock)
                 port = port or sock.getsockname()[1]
-        if not listening:
+        if not listening and beside is None:
             raise ListenError("failed to bind on any loopback address")
     except BaseException:
         close_all(listening)
@@ -101,21 +105,15 @@ def change_addresses(
     port = sockets[0].getsockname()[1]
     old = {(sock.family, sock.getsockname()[0]): sock for sock in sockets}
     chosen = places(addresses)
-    new = []
+    missing = [place for place in chosen if place[:2] not in old]
     try:
         # Without it, a wildcard and one of the addresses that it covers cannot both be listened on.
         _share(sockets, on=True)
-        for place in chosen:
-            if place[:2] not in old:
-                sock = _open(place, port, beside=sockets[0])
-                if sock is not None:
-                    new.append(sock)
-    except BaseException:
-        close_all(new)
-        raise
+        new = _open_all(missing, port, sockets[0])
     finally:
         # Processes of this user alone could share the port too.
-        _share([*sockets, *(sock for sock in new if sock.fileno() >= 0)], on=False)
+        _share(sockets, on=False)
+    _share(new, on=False)
     wanted = [old.pop(place[:2]) for place in chosen if place[:2] in old]
     if not wanted and not new:
         raise ListenError("failed to bind on any loopback address")
