@@ -137,8 +137,7 @@ def places(addresses: Iterable[str] | None) -> list[Place]:
     """
     if addresses is None:
         return [Place(_family(host), host, False) for host in LOOPBACK_ALONE]
-    hosts = [(_family(address), address) for address in addresses]
-    asked = [Place(family, _canonical(family, host), True) for family, host in hosts]
+    asked = [Place(_family(address), _canonical(address), True) for address in addresses]
     implied = LOOPBACK if asked else _ANY
     # Loopback comes last, as in C since OTP 29, so a missing address is an error even if an epmd is running.
     wanted = asked + [Place(_family(host), host, not asked and ":" not in host) for host in implied]
@@ -156,7 +155,8 @@ def _family(address: str) -> int:
     return _socket.AF_INET6 if ":" in address else _socket.AF_INET
 
 
-def _canonical(family: int, address: str) -> str:
+def _canonical(address: str) -> str:
+    family = _family(address)
     try:
         return _socket.inet_ntop(family, _socket.inet_pton(family, address))
     except (OSError, ValueError):

@@ -61,7 +61,7 @@ class Node:
     `is_back` is whether a former node of this name was remembered.
     """
 
-    __slots__ = ("_names_line", "count", "fd", "holder", "is_back", "name", "port", "request")
+    __slots__ = ("count", "fd", "holder", "is_back", "name", "names_line", "port", "request")
 
     def __init__(
         self, request: Alive2Request, count: int, holder: Peer | None, fd: int, *, is_back: bool = False
@@ -73,14 +73,7 @@ class Node:
         self.holder = holder
         self.fd = fd
         self.is_back = is_back
-        self._names_line: bytes | None = None
-
-    @property
-    def names_line(self) -> bytes:
-        """The node's line in NAMES. Made on first use, because some nodes end before anyone asks."""
-        if self._names_line is None:
-            self._names_line = protocol.names_line(self.name, self.port)
-        return self._names_line
+        self.names_line = protocol.names_line(request.name, request.port)
 
     @property
     def creation(self) -> int:
