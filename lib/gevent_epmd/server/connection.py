@@ -375,7 +375,7 @@ class Connection:
     def _do_kill(self, _request: BareRequest) -> None:
         mapper = self._mapper
         if not mapper.may_be_killed():
-            self._mapper.events.rejected(self, RequestDenied("Disallowed EPMD_KILL_REQ, live nodes"))
+            mapper.events.rejected(self, RequestDenied("Disallowed EPMD_KILL_REQ, live nodes"))
             self._reply_to_kill(wire.KILL_NO)
             return
         # A caller that reads "OK" may start the next epmd at once, so the port must be free by then.
@@ -383,7 +383,7 @@ class Connection:
         try:
             self._reply_to_kill(wire.KILL_OK)
         finally:
-            self._mapper.events.killed()
+            mapper.events.killed()
             self.hang_up()
             mapper.end("got EPMD_KILL_REQ")
 
