@@ -112,14 +112,13 @@ class Client(api.Asker):
         """Give a call, limit its time, and let errors say where the epmd is."""
         call = _Call(Target(self._host, self._port, self._timeout))
         try:
-            try:
-                async with asyncio.timeout(self._timeout):
-                    yield call
-            except TimeoutError:
-                late = TooLateError if call.streams else api.ConnectTimeoutError
-                raise late(f"no answer from {call.title} in {self._timeout:g} s") from None
+            async with asyncio.timeout(self._timeout):
+                yield call
         except EpmdError as error:
             raise self._explained(error) from error.__cause__
+        except TimeoutError:
+            late = TooLateError if call.streams else api.ConnectTimeoutError
+            raise self._explained(late(f"no answer from {call.title} in {self._timeout:g} s")) from None
         finally:
             call.close()
 

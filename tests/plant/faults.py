@@ -152,7 +152,7 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "thousands of digits are an error inside",
-            "len(digits) <= _MOST_DIGITS and ",
+            "len(digits) <= MOST_DIGITS and ",
             "",
             "unit/test_conventions.py",
         ),
@@ -1595,7 +1595,7 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "thousands of digits are an error inside",
-            "if len(end[1]) <= _MOST_DIGITS:",
+            "if len(end[1]) <= MOST_DIGITS:",
             "if len(end[1]):",
             "program/command/test_hostile_repliers.py: digits_without_end and json",
         ),

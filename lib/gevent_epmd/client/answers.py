@@ -8,17 +8,16 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from ..conventions import MOST_DIGITS
 from ..protocol import Alive2Request, ProtocolError
 from ..wire import ALIVE2_REQ, PORT2_RESP
 
-#: The digits of a 32-bit number. int() raises an error of its own for thousands of digits.
-_MOST_DIGITS = 10
 _BEGINNING = b"name "
 #: A name may contain the text of a line's end, but then what follows is not the beginning of a line.
 _END_OF_LINE = re.compile(rb" at port ([0-9]+)\n(?=name |\Z)")
 _DUMPED = re.compile(
     rb"(?:\A|(?<=\0))(?:(active name    )|old/unused name) <([^\0]*)>,?"
-    rb" (?:at port|port =) ([0-9]{1,%d}), fd = ([0-9]{1,%d}) ?\n(?=\0|\Z)" % (_MOST_DIGITS, _MOST_DIGITS)
+    rb" (?:at port|port =) ([0-9]{1,%d}), fd = ([0-9]{1,%d}) ?\n(?=\0|\Z)" % (MOST_DIGITS, MOST_DIGITS)
 )
 
 
@@ -71,7 +70,7 @@ def parse_names(text: bytes) -> list[NamedPort]:
             # The rest may contain part of a beginning.
             looked_at = end.start() - len(_BEGINNING) + 1
             continue
-        if len(end[1]) <= _MOST_DIGITS:
+        if len(end[1]) <= MOST_DIGITS:
             found.append(NamedPort(text_of(text[begin + len(_BEGINNING) : end.start()]), int(end[1])))
         start = end.end()
     return found

@@ -15,7 +15,7 @@ import sys
 import time
 
 from .. import wire
-from ..conventions import LOOPBACK, EpmdError as EpmdError, default_port
+from ..conventions import LOOPBACK, MOST_DIGITS, EpmdError as EpmdError, default_port
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ TIMEOUT = 10.0
 MOST_LISTING = 16 << 20
 
 _BUFFER = 65536
-#: The digits of a 32-bit number.
-_MOST_DIGITS = 10
 #: Without it, SIGPIPE would end this process if the peer has closed already.
 _NO_SIGNAL: int = getattr(_socket, "MSG_NOSIGNAL", 0)
 #: The option that macOS has instead. The module socket does not name it. Source: sys/socket.h of Darwin.
@@ -406,7 +404,7 @@ def must_be_an_epmd(target: Target) -> None:
 def is_listing(text: bytes) -> bool:
     """Return whether this is the whole text of NAMES. Names may contain anything but NUL."""
     port = text[:-1].rpartition(b" at port ")[2]
-    is_whole = text.endswith(b"\n") and port.isdigit() and len(port) <= _MOST_DIGITS
+    is_whole = text.endswith(b"\n") and port.isdigit() and len(port) <= MOST_DIGITS
     return not text or (text.startswith(b"name ") and is_whole)
 
 

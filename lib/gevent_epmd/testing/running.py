@@ -117,10 +117,6 @@ class Running:
                 return stat.read().rpartition(b")")[2].split()[0] in b"Tt"
         except OSError:
             pass  # it has ended, or there is no /proc
-        return self._ps_says_stopped()
-
-    def _ps_says_stopped(self) -> bool:
-        """Return whether the process is stopped, on a system without /proc."""
         try:
             line = ["ps", "-o", "state=", "-p", str(self.pid)]
             state = subprocess.run(line, capture_output=True, check=False, timeout=_PATIENCE_IF_BUSY).stdout
