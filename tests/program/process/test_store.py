@@ -32,8 +32,12 @@ def started(
     manager: Manager, *options: str, command: list[str] | None = None
 ) -> Iterator[Callable[[int], None]]:
     """An epmd that serves. Gives what ends it by a signal."""
+    before = manager.tags.count("READY")
     process = manager.start(*options, command=command)
     try:
+        # The socket is the manager's: connections to it wait for an epmd that has ended, too.
+        wait_until(lambda: manager.tags.count("READY") > before or process.poll() is not None, "it to serve")
+        assert process.poll() is None, manager.log.read_bytes()
         names(manager.port)
         yield lambda number: end(process, number)
         # An orderly end, after which it is known what was run, and a signal if something has failed.
@@ -82,8 +86,12 @@ def test_nodes_outlive_the_process(manager: Manager, form: list[str], number: si
                 wait_until(lambda: len(manager.entries()) == len(REQUESTS), "the ended one to be removed")
                 held[3].close()
                 wait_until(lambda: len(names(manager.port)) == len(REQUESTS) - 1, "the name to be free")
+                wait_until(lambda: len(manager.entries()) == len(REQUESTS) - 1, "its entry to be removed")
                 again, creation = register(manager.port, REQUESTS[3])
                 assert creation > max(creations)
+                wait_until(lambda: len(manager.entries()) == len(REQUESTS), "it to be stored")
+                numbers = [int(name.split(".")[1], 16) for name in manager.entries()]
+                assert numbers == sorted({*numbers}), "each one is the greatest until then"
                 for peer in (again, *held):
                     peer.close()
                 wait_until(lambda: not names(manager.port), "all to be gone")
