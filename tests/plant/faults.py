@@ -430,10 +430,10 @@ _TABLES: dict[str, list[_Row]] = {
     ],
     f"{_LIB}/server/mapper.py": [
         (
-            "an end that is asked for empties the descriptor store",
-            "        self.store = None  # what",
-            "        pass  # what",
-            "program/process/test_store.py: outlive and SIGTERM and source",
+            "an end that is asked for ends the nodes in the descriptor store",
+            "        self.close_listeners()\n        self.finished.set()\n",
+            "        [each.hang_up() for each in self._connections()]\n        self.finished.set()\n",
+            "program/process/test_store.py: asked_for",
         ),
         (
             "a connection too few",
