@@ -371,6 +371,7 @@ def test_stream_of_a_syslog_that_nobody_reads(tmp_path: Path) -> None:
         with daemon([*unshare, *SOURCE], "-d") as (port, _):
             for number in range(3000):
                 assert ask(port, b"znobody") == b"w\1", f"look-up {number} was not answered"
+        listener.settimeout(PATIENCE)
         logger, _ = listener.accept()
         with logger:
             logger.settimeout(PATIENCE)
