@@ -134,11 +134,13 @@ class Rows:
 
 
 def first_failure(said: str) -> str:
-    """The name of the first test that failed, and the first line of its error, as a cell of the table."""
-    test = re.search(r"^(?:FAILED|ERROR) .*?::(\S+)", said, re.MULTILINE)
-    error = re.search(r"^E +(.+)$", said, re.MULTILINE)
-    words = ": ".join(match[1] for match in (test, error) if match)
-    return words[:_LONGEST_CELL].replace("|", "\\|")
+    """The name of the first test that failed, and the first line of its error, as a cell of the table.
+
+    Of several errors it is the last one, which the others have led to.
+    """
+    test = re.findall(r"^(?:FAILED|ERROR) .*?::(\S+)", said, re.MULTILINE)[:1]
+    error = re.findall(r"^(?!E ).*\nE +(.+)$", said, re.MULTILINE)[-1:]
+    return ": ".join(test + error)[:_LONGEST_CELL].replace("|", "\\|")
 
 
 def verdict(outcome: Outcome) -> str:

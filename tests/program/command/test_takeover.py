@@ -40,8 +40,8 @@ def taker(new: type[Process], port: int, *options: str) -> Iterator[bytes]:
     """Take over as a daemon, and give what it says. Ends the daemon."""
     real(new.command[0])
     done = run([*new.command, "-port", str(port), "-takeover", "-daemon", *options])
+    assert (done.returncode, done.stdout) == (0, b""), done.stderr
     try:
-        assert (done.returncode, done.stdout) == (0, b""), done.stderr
         yield done.stderr
     finally:
         for pid in listening_at(port):
