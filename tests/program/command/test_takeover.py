@@ -354,7 +354,8 @@ def test_new_one_is_killed_while_the_former_one_is_stopped(copies: int) -> None:
     with former(C) as server, register(server.port, node("n"))[0] as held:
         line = [real("strace"), *inject, *Source.command, "-port", str(server.port), "-takeover"]
         assert run(line).returncode == -signal.SIGKILL
-        wait_until(lambda: goes_on_or_is_gone(server.pid), "the former epmd to go on")
+        wait_until(lambda: processes_at(server.port) == [server.pid], "the guard to end")
+        assert goes_on_or_is_gone(server.pid)
         assert names(server.port) == ["n at port 4711"]
         assert held.is_open()
 
