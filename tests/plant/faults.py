@@ -1043,20 +1043,20 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "creations come again after a take-over",
-            "asked.former_names, self._creation())",
-            "asked.former_names, 0)",
+            "unread, answered, former_names, self._creation())",
+            "unread, answered, former_names, 0)",
             "program/command/test_takeover.py: creations_go_on",
         ),
         (
             "a take-over removes what another process has put in place of a pid file",
-            "if (found.st_dev, found.st_ino) == self.identity:",
-            "if found:",
+            "if os.path.samestat(os.lstat(path), about):",
+            "if os.lstat(path):",
             "program/command/test_takeover.py: replaced_meanwhile",
         ),
         (
             "a take-over removes any file that the former epmd keeps open",
-            " and self._is_own(descriptor, about, user)",
-            "",
+            'if content == b"%d\\n" % self.process.pid or',
+            "if content or",
             "program/command/test_takeover.py: files_of_the_former",
         ),
         (

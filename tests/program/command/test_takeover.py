@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from gevent_epmd import ThreadedPortMapper, client
+from gevent_epmd.program.process import procfs
 from gevent_epmd.program.process.watch import gone
-from gevent_epmd.program.takeover import File
+from gevent_epmd.program.takeover import Ending, Former
 from gevent_epmd.wire import frame
 from support.daemons import listening_at
 from support.forms import Built, C, Folder, Process, Source
@@ -154,15 +155,17 @@ def come_and_go(port: int) -> int:
 
 
 def test_file_that_is_replaced_meanwhile(tmp_path: Path) -> None:
-    """The former epmd is about to be ended when its service gets another one."""
-    path = tmp_path / "pid"
-    path.write_text("1\n")
-    found = path.stat()
-    file = File(str(path), (found.st_dev, found.st_ino))
-    (tmp_path / "new").write_text("2\n")
-    (tmp_path / "new").replace(path)
-    file.remove()
-    assert path.read_text() == "2\n"
+    """The former epmd is about to be ended when its service gets another pid file."""
+    path, other = tmp_path / "pid", tmp_path / "other"
+    with former(Source, "-pid_file", str(path)) as server:
+        [process] = procfs.processes(procfs.listeners()[server.port])
+        ending = Ending(Former(process, server.port))
+        other.write_text("2\n")
+        other.replace(path)
+        pidfd = os.pidfd_open(server.pid)
+        ending.end(pidfd)
+        os.close(pidfd)
+        assert path.read_text() == "2\n"
 
 
 def test_files_of_the_former_one(tmp_path: Path) -> None:
