@@ -131,12 +131,6 @@ _TABLES: dict[str, list[_Row]] = {
     ],
     f"{_LIB}/wire.py": [
         (
-            "the port of a listing is read turned round",
-            'int.from_bytes(reply[:LISTING_PORT_SIZE], "big")',
-            'int.from_bytes(reply[:LISTING_PORT_SIZE], "little")',
-            f"{_CLIENT}: names_and_look_ups and InProcess",
-        ),
-        (
             "a request that is too long is an error inside",
             "except OverflowError:",
             "except ValueError:",
@@ -158,7 +152,7 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "thousands of digits are an error inside",
-            "len(digits) <= _MOST_DIGITS and ",
+            "len(digits) <= MOST_DIGITS and ",
             "",
             "unit/test_conventions.py",
         ),
@@ -212,7 +206,12 @@ _TABLES: dict[str, list[_Row]] = {
             "if node.name not in self._live:",
             f"{_REGISTRY}: twice",
         ),
-        ("a creation comes again", "late.count + 1 if late", "late.count if late", f"{_REGISTRY}: jumps"),
+        (
+            "a creation comes again",
+            "former.count + 1 if former",
+            "former.count if former",
+            f"{_REGISTRY}: jumps",
+        ),
         (
             "a forgotten name gets a creation again",
             "self._floor = max(self._floor, oldest.count + 1)",
@@ -239,8 +238,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "one name less is remembered",
-            "if len(self._late) > self._remember",
-            "if len(self._late) >= self._remember",
+            "if len(self._remembered) > self._most_remembered",
+            "if len(self._remembered) >= self._most_remembered",
             f"{_LIFE} and late_names and not 1000",
         ),
         (
@@ -313,8 +312,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "-allow bars this host",
-            "return not is_in(self._peer[0], allowed) and not self.is_local()",
-            "return not is_in(self._peer[0], allowed)",
+            "if is_in(self._peer[0], allowed) or self.is_local():",
+            "if is_in(self._peer[0], allowed):",
             "program/library/test_embedding.py: options_are_those and not Threaded",
         ),
         (
@@ -349,8 +348,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "a refused node that was there first makes room first",
-            "self._mapper.unregistered.renew(self)\n        sent = self._reply(protocol.alive2_refusal",
-            "self._mapper.unregistered.add(self)\n        sent = self._reply(protocol.alive2_refusal",
+            "self._mapper.unregistered.renew(self)\n        if request is not None",
+            "self._mapper.unregistered.add(self)\n        if request is not None",
             "program/serving/test_unregistered.py: which_connection",
         ),
         (
@@ -361,8 +360,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "so does one that was taken over",
-            "            self._enable_keepalive()\n            self._wait_for_close()\n",
-            "            self._wait_for_close()\n",
+            "            self._enable_keepalive()\n",
+            "            if reply is not None:\n                self._enable_keepalive()\n",
             "unit/test_inherit.py: kept_alive",
         ),
         (
@@ -411,8 +410,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "systemd's sockets are shut down",
-            "if not self.closed and not self._shared:",
-            "if not self.closed:",
+            "if not (in_child or self.closed or self._shared):",
+            "if not (in_child or self.closed):",
             "unit/test_acceptor.py: forked_process",
         ),
         (
@@ -429,6 +428,12 @@ _TABLES: dict[str, list[_Row]] = {
         ),
     ],
     f"{_LIB}/server/mapper.py": [
+        (
+            "who may register may not look up",
+            "else settings.allow + settings.allow_register",
+            "else settings.allow",
+            "program/command/test_own_options.py: allow_register and InProcess",
+        ),
         (
             "an end that is asked for ends the nodes in the descriptor store",
             "        self.close_listeners()\n        self.finished.set()\n",
@@ -585,8 +590,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "an address that is not there counts as a running epmd",
-            "if error.errno == errno.EADDRINUSE:",
-            "if error.errno in (errno.EADDRINUSE, errno.EADDRNOTAVAIL):",
+            "is_in_use = error.errno == errno.EADDRINUSE",
+            "is_in_use = error.errno in (errno.EADDRINUSE, errno.EADDRNOTAVAIL)",
             f"{_LISTENING}: does_not_have_is_a_failure",
         ),
         (
@@ -723,12 +728,6 @@ _TABLES: dict[str, list[_Row]] = {
         ),
     ],
     f"{_LIB}/server/settings.py": [
-        (
-            "who may register may not look up",
-            "self.allow + self.allow_register",
-            "self.allow",
-            "program/command/test_own_options.py: allow_register and InProcess",
-        ),
         (
             "a packet timeout of 0 is taken",
             '_check("packet_timeout", settings.packet_timeout, 1)',
@@ -1043,8 +1042,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "creations come again after a take-over",
-            "unread, answered, former_names, self._creation())",
-            "unread, answered, former_names, 0)",
+            "unread, answered, remembered, self._creation())",
+            "unread, answered, remembered, 0)",
             "program/command/test_takeover.py: creations_go_on",
         ),
         (
@@ -1350,8 +1349,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "-check blames a closed port for a program that is mute",
-            "for code in (STRANGER, MUTE, CLOSED, *blocked, REFUSED):",
-            "for code in (REFUSED, CLOSED, MUTE, STRANGER):",
+            "for code in (probe.STRANGER, probe.MUTE, probe.CLOSED, *blocked, REFUSED):",
+            "for code in (REFUSED, probe.CLOSED, probe.MUTE, probe.STRANGER):",
             "unit/test_findings.py: worst",
         ),
         (
@@ -1388,7 +1387,7 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "-check calls a node that is stopped well",
-            'if owner.state in ("T", "t"):',
+            "if owner.is_stopped():",
             'if owner.state == "Z":',
             "unit/test_findings.py: test_situation",
         ),
@@ -1426,7 +1425,7 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "-check advises an option that has no effect with systemd's sockets",
-            'return "-systemd" in _line(sight)',
+            'return len(epmds) == 1 and "-systemd" in epmds[0].line',
             "return False",
             "unit/test_findings.py: test_situation",
         ),
@@ -1444,7 +1443,7 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "-check advises units that this host does not have",
-            '(process.unit if process else "") or',
+            "sight.epmd().unit or",
             "",
             "unit/test_findings.py: test_situation",
         ),
@@ -1456,22 +1455,22 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "-check advises to end a process on the word of what is no epmd",
-            "if process is not None and process.kind == procfs.OTHER and not",
-            "if process is not None and not process.kind and not",
+            "if process.kind == procfs.OTHER and not",
+            "if not process.kind and not",
             "unit/test_findings.py: test_situation",
         ),
     ],
     f"{_LIB}/program/check/evidence.py": [
         (
             "-check takes a node of another host for one of this host",
-            "foreign[host] = not _is_here(host)",
-            "foreign[host] = False",
+            'peer = "" if holders or is_here(end.remote[0]) else end.remote[0]',
+            'peer = ""',
             "program/check/test_situations.py: test_situation and node_of_another_host",
         ),
         (
             "-check does not find an epmd at another port",
-            "if number not in (0, port)}",
-            "if number == port}",
+            "dict.fromkeys(numbers - {0, port}, one)",
+            "dict.fromkeys(numbers & {port}, one)",
             "program/check/test_situations.py: test_situation and epmd_at_another_port",
         ),
         (
@@ -1504,8 +1503,8 @@ _TABLES: dict[str, list[_Row]] = {
     f"{_LIB}/program/check/units.py": [
         (
             "-check does not ask systemd",
-            'which("systemctl") if is_running() else ""',
-            '""',
+            "if not is_running():",
+            "if is_running():",
             "program/check/test_situations.py: test_situation and units_of_systemd",
         ),
     ],
@@ -1518,15 +1517,15 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "-check takes many descriptors of an epmd at a time",
-            "room = most - used",
-            "room = most",
+            "else most - used",
+            "else most",
             "unit/test_findings.py: same_time",
         ),
     ],
     f"{_LIB}/program/check/probe.py": [
         (
             "-check takes what answers NAMES for an epmd of this host",
-            "        return _code_of(error), {}\n",
+            "        return _failed(error).code, {}\n",
             "        return ANSWERS, {}\n",
             "program/check/test_situations.py: test_situation and epmd_of_a_container",
         ),
@@ -1538,6 +1537,12 @@ _TABLES: dict[str, list[_Row]] = {
         ),
     ],
     f"{_LIB}/client/exchange.py": [
+        (
+            "the port of a listing is read turned round",
+            'int.from_bytes(head, "big")',
+            'int.from_bytes(head, "little")',
+            f"{_CLIENT}: names_and_look_ups and InProcess",
+        ),
         (
             "-daemon beside another program fails with a traceback",
             "except EpmdError:\n        return False",
@@ -1592,7 +1597,7 @@ _TABLES: dict[str, list[_Row]] = {
     f"{_LIB}/client/waiting.py": [
         (
             "a wait takes longer than its limit",
-            "if time.monotonic() < end:\n            raise",
+            "if time.monotonic() < end:\n                raise",
             "raise",
             "program/library/test_plugin.py: keeps_its_limit and wait_for",
         ),
@@ -1606,8 +1611,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "a registration of asyncio ends with the call that made it",
-            "streams, self._streams = self._streams, None",
-            "streams = self._streams",
+            "streams, self.streams = self.streams, None",
+            "streams = self.streams",
             f"{_CLIENT}: asyncio and InProcess",
         ),
     ],
@@ -1653,6 +1658,12 @@ _TABLES: dict[str, list[_Row]] = {
     ],
     f"{_LIB}/client/queries.py": [
         (
+            "a refused node counts as registered",
+            "if answer[1]:",
+            "if answer[1] > 1:",
+            f"{_CLIENT}: test_registration and InProcess",
+        ),
+        (
             "a KILL that was refused looks like one that worked",
             "== wire.KILL_NO:",
             "== wire.KILL_OK + wire.KILL_NO:",
@@ -1668,15 +1679,9 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "thousands of digits are an error inside",
-            "if len(end[1]) <= _MOST_DIGITS:",
+            "if len(end[1]) <= MOST_DIGITS:",
             "if len(end[1]):",
             "program/command/test_hostile_repliers.py: digits_without_end and json",
-        ),
-        (
-            "a refused node counts as registered",
-            "creation if reply[1] == 0 else None",
-            "creation",
-            f"{_CLIENT}: test_registration and InProcess",
         ),
     ],
     f"{_LIB}/testing/process.py": [
@@ -1742,8 +1747,8 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "fixtures ignore the options of the project",
-            "with _watched(EpmdProcess(*_exit_options(config), *options), config)",
-            "with _watched(EpmdProcess(*_exit_options(config)), config)",
+            "_watched(EpmdProcess(*_exit_options(config), *options), config)",
+            "_watched(EpmdProcess(*_exit_options(config)), config)",
             "program/library/test_plugin.py: overridden",
         ),
     ],

@@ -167,15 +167,14 @@ def _check(ask: Ask) -> int:
         text = f"-accept: {unknown[0]} is not a code of -check"
         say(2, text)
         return tell_nagios(text) if ask.nagios else 1
-    progress = report.Progress()
     start = time.monotonic()
     try:
-        sight = look.look(ask.host, ask.port, progress.tell)
+        sight = look.look(ask.host, ask.port, report.show_progress)
     except Exception as error:
         if not ask.nagios:
             raise
         return tell_nagios(repr(error))
-    progress.clear()
+    report.show_progress()
     found = findings.findings(sight, ask.accept)
     if ask.nagios:
         status, line = report.nagios(sight, found, time.monotonic() - start)

@@ -116,7 +116,7 @@ class Server:
 
         mapper = self._mapper
         taken = take_back(stored)
-        inherit(mapper, taken.left, mapper.listeners[0].serve_socket)
+        inherit(mapper, taken.left)
         if taken.names:
             self._events.took_back(len(taken.names))
         path = os.environ.get("NOTIFY_SOCKET")

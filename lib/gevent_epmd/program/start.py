@@ -56,7 +56,7 @@ def serve(options: Options) -> int:
         events.in_use(str(error), failure=options.must_serve)
         return 1 if options.must_serve else 0
     except listeners.ListenError as error:
-        events.cannot_listen(str(error))
+        events.log.fail(str(error))
         return 1
     return _serve_sockets(options, sockets, stored, events, former)
 

@@ -285,7 +285,7 @@ class TakeOver:
             mapper = acceptor.new_mapper(options.settings, listeners, events)
             self._retiring += (acceptor.Acceptor(mapper, sock, shared=False) for sock in retiring)
             mapper.listeners += self._retiring
-            inherit(mapper, left, mapper.listeners[0].serve_socket)
+            inherit(mapper, left)
             self._nodes, self._keeps_user = len(left.nodes), not options.user.value
             return mapper
         except BaseException as error:
@@ -413,7 +413,7 @@ class TakeOver:
 
     def _copy(self, asked: Asked, copies: list[_socket.socket]) -> tuple[list[_socket.socket], Inheritance]:
         """Copy the sockets of the stopped epmd to `copies`, and account for each. Raises _Changed."""
-        asked_nodes, former_names = asked
+        asked_nodes, remembered = asked
         there = self._sockets().items()
         live = [key for key in asked_nodes if key[1:] in there]  # the others have ended since
         lines = (names_line(self._known[key].name, self._known[key].port) for key in live)
@@ -434,7 +434,7 @@ class TakeOver:
                 nodes.append((self._known[key], sock))
         from ..server.inherit import Inheritance
 
-        return listeners, Inheritance(nodes, unread, answered, former_names, self._creation())
+        return listeners, Inheritance(nodes, unread, answered, remembered, self._creation())
 
     def _copied(self, fd: int, copies: list[_socket.socket]) -> _socket.socket | None:
         """Copy a socket of the former epmd, also to `copies`.

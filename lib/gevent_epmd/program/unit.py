@@ -22,6 +22,7 @@ import time
 from ..protocol import names_line
 from ..wire import NAMES_REQ
 from .process import procfs, store
+from .process.systemd import systemctl
 from .takeover import Ending, Former, TakeOver, TakeOverError, has_ended, listing
 
 TYPE_CHECKING = False
@@ -57,7 +58,7 @@ class _Restart(Ending):
 
     def end(self, pidfd: int) -> str:
         unit = self._former.unit
-        status, text = _systemctl("restart", _ALONE, unit)
+        status, text = systemctl("restart", _ALONE, unit)
         if not status:
             return ""
         goes_on = "" if has_ended(pidfd) else ", and the former epmd goes on"
@@ -113,7 +114,7 @@ def _most_stored(former: Former) -> int:
     if os.geteuid():
         raise TakeOverError(f"cannot take over from {former}: only root may restart {former.unit}")
     properties = ("MainPID", "FileDescriptorStoreMax", "ExecStart")
-    status, text = _systemctl("show", former.unit, *(f"--property={name}" for name in properties))
+    status, text = systemctl("show", former.unit, *(f"--property={name}" for name in properties))
     found = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
     if status or found.keys() != {*properties}:
         raise TakeOverError(f"cannot take over from {former}: systemctl show {former.unit}: {text.strip()}")
@@ -138,24 +139,9 @@ def _fill(former: Former, most: int, sender: store.Sender, left: Inheritance, en
     store.fill(sender, entries, left.creation)
     if not sender.is_received(_MOST):
         raise TakeOverError("cannot take over: systemd does not receive what is to be stored")
-    status, kept = _systemctl("show", former.unit, "--property=NFileDescriptorStore", "--value")
+    status, kept = systemctl("show", former.unit, "--property=NFileDescriptorStore", "--value")
     if status or int(kept) < len(entries):
         raise TakeOverError(
             f"cannot take over from {former}: {former.unit} has kept {kept.strip()} of {len(entries)} "
             f"descriptors, and its FileDescriptorStoreMax is {most}"
         )
-
-
-def _systemctl(*arguments: str) -> tuple[int, str]:
-    """Run systemctl, and return its status and what it has written."""
-    ours, theirs = os.pipe()
-    # The libraries of the executables are not for other programs.
-    environ = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
-    outputs = [(os.POSIX_SPAWN_DUP2, theirs, fd) for fd in (1, 2)]
-    with open(ours, "rb") as output:
-        try:
-            pid = os.posix_spawnp("systemctl", ["systemctl", *arguments], environ, file_actions=outputs)
-        finally:
-            os.close(theirs)
-        text = os.fsdecode(output.read())
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), text

@@ -14,7 +14,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from ...conventions import ValueProblem
@@ -37,7 +37,7 @@ _DELETED = " (deleted)"
 _SOCKET = re.compile(r"socket:\[([0-9]+)\]")
 #: The names of C's program: the last two are those that our package and scripts/install give it.
 _NAMES_OF_C = ("epmd", "epmd.erlang", "epmd.c-original")
-_NAMES_FOR_PYTHON = ("epmd", "epmd.py", "gevent_epmd")
+NAMES_FOR_PYTHON = ("epmd", "epmd.py", "gevent_epmd")
 _ERTS = re.compile(
     r"/erts-([0-9]+)([0-9.]*)/bin/epmd(?:\.erlang|\.c-original)?(?: \(deleted\))?$", re.MULTILINE
 )
@@ -64,21 +64,6 @@ class Listener(NamedTuple):
     inode: int
 
 
-class Program(NamedTuple):
-    """A process, as every user may see it.
-
-    `path` and `user` may be "", and `since`, the start time in seconds since the epoch, None. `state` is the
-    letter of proc(5). `line` has the words of its command line.
-    """
-
-    pid: int
-    path: str = ""
-    user: str = ""
-    since: float | None = None
-    state: str = ""
-    line: tuple[str, ...] = ()
-
-
 class Connection(NamedTuple):
     """A TCP connection of this network namespace: this end, the other one, and the inode of its socket."""
 
@@ -88,12 +73,16 @@ class Connection(NamedTuple):
 
 
 class Process(NamedTuple):
-    """A process that holds some of the listening sockets; `sockets` has their inodes. See also `Program`.
+    """A process. `about` gives what every user may see of each, down to `line`, and `processes` the rest too,
+    of those that hold some of the listening sockets.
+
+    `path` and `user` may be "", and `since`, the start time in seconds since the epoch, None. `state` is the
+    letter of proc(5). `line` has the words of its command line.
 
     `kind` is OURS, C or OTHER. `version` is the version of an epmd, or "" if it is unknown. `options` are
     those options of an epmd that control who may do what, or None if they are unknown. `knows_environ` is
     False if its environment, which can set options too, cannot be read. `environ` are the variables of an
-    epmd in it.
+    epmd in it. `sockets` has the inodes of the listening sockets.
 
     `is_deleted` is True if the file of the program was removed or replaced after the start. `descriptors` are
     the numbers of open files and of those that it may open, each None if it is unknown. `unit` is the service
@@ -101,20 +90,24 @@ class Process(NamedTuple):
     """
 
     pid: int
-    user: str
-    path: str
-    kind: str
-    version: str
-    since: float | None
-    state: str
-    options: Options | None
-    knows_environ: bool
-    sockets: frozenset[int]
+    path: str = ""
+    user: str = ""
+    since: float | None = None
+    state: str = ""
     line: tuple[str, ...] = ()
-    environ: tuple[tuple[str, str], ...] = ()
+    kind: str = ""
+    version: str = ""
+    options: Options | None = None
+    knows_environ: bool = False
+    environ: dict[str, str] = {}  # noqa: RUF012 - never changed
+    sockets: frozenset[int] = frozenset()
     is_deleted: bool = False
     descriptors: tuple[int | None, int | None] = (None, None)
     unit: str = ""
+
+    def is_stopped(self) -> bool:
+        """Return whether it is stopped by a signal or a debugger."""
+        return self.state in ("T", "t")
 
     def most_descriptors(self) -> int | None:
         """Return how many descriptors it can use, or None if that is unknown; C's epmd uses no more than
@@ -141,7 +134,9 @@ def _sockets(state: str) -> list[list[str]] | None:
     for table in ("tcp", "tcp6"):
         try:
             with open(f"/proc/net/{table}", encoding="ascii") as file:
-                found += [fields for line in file if (fields := line.split())[3] == state]
+                # Most sockets of a busy host are in other states: only these lines are split.
+                rows = [line.split() for line in file if f" {state} " in line]
+            found += [fields for fields in rows if fields[3] == state]
         except (OSError, ValueError, IndexError):
             continue  # no IPv6, or no /proc
         known = True
@@ -156,11 +151,14 @@ def _end(text: str) -> tuple[str, int]:
     return _socket.inet_ntop(family, b"".join(words)), int(port, 16)
 
 
-def processes(sockets: Iterable[Listener]) -> list[Process]:
-    """Return the processes that hold these sockets, as far as this user may see them."""
-    held = owners({sock.inode for sock in sockets})
-    pids = sorted({pid for each in held.values() for pid in each})
-    return [process(pid, frozenset(inode for inode in held if pid in held[inode])) for pid in pids]
+def processes(sockets: Iterable[Listener], held: Mapping[int, list[int]] | None = None) -> list[Process]:
+    """Return the processes that hold these sockets, as far as this user may see them. `held` are the
+    `owners`, if they are known already."""
+    inodes = {sock.inode for sock in sockets}
+    held = owners(inodes) if held is None else held
+    of = {inode: held[inode] for inode in inodes & held.keys()}
+    pids = sorted({pid for each in of.values() for pid in each})
+    return [_process(pid, frozenset(inode for inode in of if pid in of[inode])) for pid in pids]
 
 
 def connections(port: int) -> list[Connection]:
@@ -203,10 +201,10 @@ def named_epmd() -> list[int]:
 def _serves(line: list[str]) -> bool:
     names = [os.path.basename(word) for word in line[:_FIRST_WORDS]]
     if names and names[0].startswith("python"):
-        names = [name for name in names if name in _NAMES_FOR_PYTHON]
+        names = [name for name in names if name in NAMES_FOR_PYTHON]
     return (
         bool(names)
-        and names[0] in (*_NAMES_OF_C, *_NAMES_FOR_PYTHON)
+        and names[0] in (*_NAMES_OF_C, *NAMES_FOR_PYTHON)
         and not set(INTERACTIVE).intersection(line)
     )
 
@@ -235,36 +233,29 @@ def open_files(pid: int) -> Iterator[tuple[int, str]]:
             continue  # closed meanwhile
 
 
-def process(pid: int, sockets: frozenset[int]) -> Process:
+def _process(pid: int, sockets: frozenset[int]) -> Process:
     """Return what can be known of a process that holds these sockets."""
-    path = program(pid)
-    kind, version = _kind(pid, path)
-    line, environ = command_line(pid), _words(f"/proc/{pid}/environ")
-    state, since = _stat(pid)
-    pairs = [word.partition("=")[::2] for word in environ or ()]
-    return Process(
-        pid,
-        _user_of(pid),
-        path,
-        kind,
-        version,
-        since,
-        state,
-        options=None if kind == OTHER else _options(line, dict(pairs)),
-        knows_environ=environ is not None,
+    known = about(pid)
+    kind, version = _kind(known)
+    words = _words(f"/proc/{pid}/environ")
+    environ = dict(word.partition("=")[::2] for word in words or ())
+    return known._replace(
+        kind=kind,
+        version=version,
+        options=None if kind == OTHER else _options(known.line, environ),
+        knows_environ=words is not None,
+        environ={name: environ[name] for name in sorted(environ) if name.startswith(OWN_VARIABLES)},
         sockets=sockets,
-        line=tuple(line),
-        environ=tuple(sorted((name, value) for name, value in pairs if name.startswith(OWN_VARIABLES))),
         is_deleted=_link(f"/proc/{pid}/exe").endswith(_DELETED),
         descriptors=_descriptors(pid),
         unit=unit(pid),
     )
 
 
-def about(pid: int) -> Program:
+def about(pid: int) -> Process:
     """Return what every user may see of a process."""
     state, since = _stat(pid)
-    return Program(pid, program(pid), _user_of(pid), since, state, tuple(command_line(pid)))
+    return Process(pid, program(pid), _user_of(pid), since, state, tuple(command_line(pid)))
 
 
 def _descriptors(pid: int) -> tuple[int | None, int | None]:
@@ -293,16 +284,18 @@ def _user_of(pid: int) -> str:
     return user_name(int(uid)) if uid else ""
 
 
-def _kind(pid: int, path: str) -> tuple[str, str]:
+def _kind(process: Process) -> tuple[str, str]:
     """Return which program a process runs (OURS, C or OTHER) and its version."""
-    if version := version_in(f"/proc/{pid}/exe"):
+    if version := version_in(f"/proc/{process.pid}/exe"):
         return OURS, version
-    if os.path.basename(path).startswith("python") and is_named_epmd(command_line(pid)):
-        return _of_python(pid)
+    name = os.path.basename(process.path)
+    words = map(os.path.basename, process.line[:_FIRST_WORDS])
+    if name.startswith("python") and any("epmd" in word for word in words):
+        return _of_python(process.pid)
     # The path is not sufficient: the program may have been started through the dynamic linker.
-    if erts := _ERTS.search(f"{path}\n{os.fsdecode(_read(f'/proc/{pid}/maps'))}"):
+    if erts := _ERTS.search(f"{process.path}\n{os.fsdecode(_read(f'/proc/{process.pid}/maps'))}"):
         return C, _otp(erts)
-    return (C, "") if os.path.basename(path) in _NAMES_OF_C else (OTHER, "")
+    return (C, "") if name in _NAMES_OF_C else (OTHER, "")
 
 
 def kind_of_file(path: str) -> tuple[str, str]:
@@ -349,7 +342,7 @@ def _of_python(pid: int) -> tuple[str, str]:
     return (OURS, package[1]) if package else (OTHER, "")
 
 
-def _options(line: list[str], environ: dict[str, str]) -> Options | None:
+def _options(line: Iterable[str], environ: dict[str, str]) -> Options | None:
     """Read those options of an epmd that control who may do what, from its command line and environment.
 
     Others name files and users, and could be read only where that process runs.
@@ -363,11 +356,6 @@ def _options(line: list[str], environ: dict[str, str]) -> Options | None:
         return read_options(kept, {name: environ[name] for name in _TELLING_VARIABLES & environ.keys()})
     except (UsageError, ValueProblem):
         return None
-
-
-def is_named_epmd(line: list[str]) -> bool:
-    """Return whether the first words of a command line name an epmd."""
-    return any("epmd" in os.path.basename(word) for word in line[:_FIRST_WORDS])
 
 
 def _stat(pid: int) -> tuple[str, float | None]:

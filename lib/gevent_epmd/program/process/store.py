@@ -271,7 +271,6 @@ class Store:
         self._send_waiting()
 
     def _put_record(self) -> None:
-        self._mapper.record.open()
         try:
             self._sender.remove(_CREATIONS)
             self._sender.add(_CREATIONS, self._mapper.record.descriptor)

@@ -59,6 +59,24 @@ def is_running() -> bool:
     return os.path.isdir("/run/systemd/system")
 
 
+def systemctl(*arguments: str) -> tuple[int, str]:
+    """Run systemctl, and return its status and what it has written. Raises OSError if it cannot be run.
+
+    The module subprocess is not in the executables.
+    """
+    ours, theirs = os.pipe()
+    # The libraries of the executables are not for other programs.
+    environ = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
+    outputs = [(os.POSIX_SPAWN_DUP2, theirs, fd) for fd in (1, 2)]
+    with open(ours, "rb") as output:
+        try:
+            pid = os.posix_spawnp("systemctl", ["systemctl", *arguments], environ, file_actions=outputs)
+        finally:
+            os.close(theirs)
+        text = os.fsdecode(output.read())
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), text
+
+
 def passes_port(environ: Mapping[str, str], port: int) -> bool:
     """Return whether systemd passed a socket that listens on this TCP port to this very process."""
     for descriptor in descriptors(environ)[: MAX_LISTEN_SOCKETS + 1]:
