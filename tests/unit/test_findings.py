@@ -192,7 +192,7 @@ def test_own_name_where_there_is_no_epmd() -> None:
 
 
 #: A node that is no Erlang runtime, such as one of Python.
-OTHER_NODE = Program(8, "/usr/bin/python3")
+PYTHON_NODE = Process(8, "/usr/bin/python3")
 
 
 @pytest.mark.measured
@@ -201,7 +201,7 @@ OTHER_NODE = Program(8, "/usr/bin/python3")
     [
         (Node("a", 9100, ((HERE, ACCEPTS),)), (OK, ANSWERS), (OK, ANSWERS)),
         (
-            Node("a", 9100, ((HERE, ACCEPTS),), owners=(OTHER_NODE,), holders=(OTHER_NODE,)),
+            Node("a", 9100, ((HERE, ACCEPTS),), owners=(PYTHON_NODE,), holders=(PYTHON_NODE,)),
             (OK, ANSWERS),
             None,
         ),
