@@ -136,11 +136,13 @@ class Rows:
 def first_failure(said: str) -> str:
     """The name of the first test that failed, and the first line of its error, as a cell of the table.
 
-    Of several errors it is the last one, which the others have led to.
+    Of several errors it is the last one, which the others have led to. Of the traceback of a scene that was
+    played in another process, it is the line that failed.
     """
     test = re.findall(r"^(?:FAILED|ERROR) .*?::(\S+)", said, re.MULTILINE)[:1]
     error = re.findall(r"^(?!E ).*\nE +(.+)$", said, re.MULTILINE)[-1:]
-    return ": ".join(test + error)[:_LONGEST_CELL].replace("|", "\\|")
+    line = re.findall(r"^E +File .+\nE +(.+)$", said, re.MULTILINE)[-1:]
+    return ": ".join(test + (line or error))[:_LONGEST_CELL].replace("|", "\\|")
 
 
 def verdict(outcome: Outcome) -> str:

@@ -126,4 +126,6 @@ FAILED tests/test_it.py::test_it[a] - AssertionError
 
 def test_why_it_was_caught() -> None:
     assert first_failure(SAID) == r"test_it[a]: AssertionError: assert 1 \| 2"
+    scene = 'E   AssertionError: Traceback\nE     File "a", line 1, in it\nE       assert b()\nE   Error\n'
+    assert first_failure(scene) == "assert b()"
     assert first_failure("1 skipped in 0.1s") == ""
