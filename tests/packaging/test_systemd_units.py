@@ -245,7 +245,8 @@ done
 grep -F '"e", 1)' /run/calls
 
 : it says so if it takes too long
-strace -o /run/calls -e inject=sendmsg:delay_exit=2000000:when=2 epmd -takeover 2>&1 | grep -F 'took longer than 1 s'
+strace -o /run/calls -e inject=sendmsg:delay_exit=2000000:when=2 epmd -takeover 2>&1 |
+    grep -F 'took longer than 1 s'
 is epmd.service MainPID "$main"
 until is epmd.service NFileDescriptorStore 0; do sleep 0.05; done
 
