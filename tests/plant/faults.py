@@ -677,10 +677,10 @@ _TABLES: dict[str, list[_Row]] = {
             "program/process/test_daemon.py: failure_is_on_stderr and Source and none",
         ),
         (
-            "a byte that controls the terminal is shown as it is",
-            "if 32 <= byte <= 126",
-            "if 32 <= byte <= 127",
-            "program/serving/test_log.py: hex_rows",
+            "a name in a table of the log controls the terminal",
+            "***** {printable(row)}",
+            "***** {row}",
+            "program/serving/test_log.py: rows_control",
         ),
         (
             "a line may block a pipe that has room for less",

@@ -333,11 +333,12 @@ def test_complaint_ends_with_the_peer(monkeypatch) -> None:
 
 
 @pytest.mark.measured
-def test_hex_rows_control_no_terminal(monkeypatch) -> None:
+def test_rows_control_no_terminal(monkeypatch) -> None:
     lines: list[str] = []
     monkeypatch.setattr(Log, "_put", lambda _, text: lines.append(text))
     Log(2).packet(bytes(range(256)))
-    assert len(lines) == 1 + 16
+    Log(2).rows(['active name    "\x1b[31m"'])
+    assert len(lines) == 1 + 16 + 1
     assert all(line.isascii() and line.isprintable() for line in lines)
 
 
