@@ -333,7 +333,7 @@ def test_complaint_ends_with_the_peer(monkeypatch) -> None:
 
 
 @pytest.mark.measured
-def test_rows_control_no_terminal(monkeypatch) -> None:
+def test_hex_rows_control_no_terminal(monkeypatch) -> None:
     lines: list[str] = []
     monkeypatch.setattr(Log, "_put", lambda _, text: lines.append(text))
     Log(2).packet(bytes(range(256)))
