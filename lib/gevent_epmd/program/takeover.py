@@ -300,6 +300,10 @@ class TakeOver:
         close_all(listeners)
         return left
 
+    def must_be_stopped(self) -> None:
+        """Raise TakeOverError if this has taken so long that the former epmd goes on."""
+        self._guard.order(_STOP)
+
     def end(self) -> None:
         """End the former epmd. Raises TakeOverError if it goes on."""
         self._guard.order(_END)

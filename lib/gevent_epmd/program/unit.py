@@ -87,7 +87,7 @@ def take_over(former: Former) -> str:
     sender = store.Sender(_NOTIFY, _MOST, former.process.pid)
     try:
         left = take.copy()
-        _fill(former, most, sender, left, ending)
+        _fill(take, former, most, sender, left, ending)
         take.end()
     except BaseException:
         take.abandon()
@@ -131,7 +131,9 @@ def _most_stored(former: Former) -> int:
     raise TakeOverError(f"cannot take over from {former}: {reason}")
 
 
-def _fill(former: Former, most: int, sender: store.Sender, left: Inheritance, ending: _Restart) -> None:
+def _fill(
+    take: TakeOver, former: Former, most: int, sender: store.Sender, left: Inheritance, ending: _Restart
+) -> None:
     """Put all connections into the store. Raises TakeOverError or OSError if it does not take all."""
     since_boot = time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
     entries = store.entries(left, first=int(since_boot * _NUMBERS))
@@ -141,6 +143,7 @@ def _fill(former: Former, most: int, sender: store.Sender, left: Inheritance, en
         raise TakeOverError("cannot take over: systemd does not receive what is to be stored")
     status, kept = systemctl("show", former.unit, "--property=NFileDescriptorStore", "--value")
     if status or int(kept) < len(entries):
+        take.must_be_stopped()  # or else the guard has emptied the store
         raise TakeOverError(
             f"cannot take over from {former}: {former.unit} has kept {kept.strip()} of {len(entries)} "
             f"descriptors, and its FileDescriptorStoreMax is {most}"
