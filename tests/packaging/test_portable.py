@@ -146,7 +146,33 @@ def test_usage() -> None:
     done = run([script, "--help"])
     assert (done.returncode, done.stderr) == (0, b"")
     assert f"glibc {oldest}" in done.stdout.decode()
-    for wrong in (["glib"], ["glibc", "musl"]):
-        done = run([script, *wrong])
-        assert (done.returncode, done.stdout) == (1, b"")
-        assert done.stderr.startswith(b"usage: scripts/portable")
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments"),
+    [
+        ("portable", ["glib"]),
+        ("portable", ["glibc", "musl"]),
+        ("portable", ["--machine"]),
+        ("portable", ["musl", "--machine", "arm64"]),
+        ("try-portable", ["--machine"]),
+        ("try-portable", ["--machine", "arm64", "musl"]),
+        ("try-portable", ["--check"]),
+    ],
+)
+def test_usage_for_wrong_arguments(script: str, arguments: list[str]) -> None:
+    done = run([str(ROOT / "scripts" / script), *arguments])
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.startswith(f"usage: scripts/{script}".encode())
+
+
+def test_processor_that_the_kernel_does_not_run(tmp_path: Path) -> None:
+    """What it lacks is named before a root is made for another processor."""
+    root = tmp_path / "root"
+    script = '. "$0/_environment"; . "$0/_root"; make_root bookworm-nonesuch "$1"'
+    done = run(["bash", "-euc", script, str(ROOT / "scripts"), str(root)], environ={"EPMD_NO_APT": "1"})
+    assert (done.returncode, done.stdout) == (1, b"")
+    said = done.stderr.decode()
+    assert "this kernel does not run programs for nonesuch: install qemu-user-static" in said
+    assert "/usr/lib/binfmt.d/qemu-nonesuch.conf >/proc/sys/fs/binfmt_misc/register" in said
+    assert not list(tmp_path.iterdir())
