@@ -46,7 +46,7 @@ class Client(api.Asker):
     """Asks the epmd of one host. The arguments and the methods are those of `client.Client`."""
 
     def __repr__(self) -> str:
-        return f"<aio.Client of {api.place_of(self._host, self._port)}>"
+        return f"<aio.Client of {self._place()}>"
 
     async def names(self) -> list[NamedPort]:
         """Return the registered nodes with their ports, newest first."""
@@ -84,7 +84,7 @@ class Client(api.Asker):
         request = checks.request_of(name, node_port, hidden=hidden, extra=extra)
         async with self._call() as call:
             await call.send(request.packet())
-            answer = await call.read(answers.ALIVE2_X_RESP_SIZE)
+            answer = await call.read(queries.ALIVE2_X_RESP_SIZE)
             creation = queries.read_registration(answer, request, call.title)
             return Registration(call.kept(), name, node_port, creation, self)
 
@@ -112,14 +112,13 @@ class Client(api.Asker):
         """Give a call, limit its time, and let errors say where the epmd is."""
         call = _Call(Target(self._host, self._port, self._timeout))
         try:
-            try:
-                async with asyncio.timeout(self._timeout):
-                    yield call
-            except TimeoutError:
-                late = TooLateError if call.is_connected else api.ConnectTimeoutError
-                raise late(f"no answer from {call.title} in {self._timeout:g} s") from None
+            async with asyncio.timeout(self._timeout):
+                yield call
         except EpmdError as error:
-            raise api.explained(error, self._host, self._port) from error.__cause__
+            raise self._explained(error) from error.__cause__
+        except TimeoutError:
+            late = TooLateError if call.streams else api.ConnectTimeoutError
+            raise self._explained(late(f"no answer from {call.title} in {self._timeout:g} s")) from None
         finally:
             call.close()
 
@@ -130,30 +129,26 @@ class _Call:
     def __init__(self, target: Target) -> None:
         self.title = target.title
         self._target = target
-        self._streams: _Streams | None = None
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether a connection was made."""
-        return self._streams is not None
+        #: The connection, once there is one.
+        self.streams: _Streams | None = None
 
     def close(self) -> None:
         """Close the connection."""
-        if self._streams is not None:
-            self._streams[1].close()
+        if self.streams is not None:
+            self.streams[1].close()
 
     def kept(self) -> _Streams:
         """Return the connection, so that `close` leaves it open."""
-        assert self._streams is not None
-        streams, self._streams = self._streams, None
+        assert self.streams is not None
+        streams, self.streams = self.streams, None
         return streams
 
     async def send(self, packet: bytes) -> None:
         """Connect, and send a request."""
-        self._streams = await self._connected()
+        self.streams = await self._connected()
         try:
-            self._streams[1].write(wire.frame(packet))
-            await self._streams[1].drain()
+            self.streams[1].write(wire.frame(packet))
+            await self.streams[1].drain()
         except OSError as error:
             raise BrokenError("Can't write to epmd") from error
 
@@ -190,9 +185,9 @@ class _Call:
         return bytes(whole)
 
     async def _some(self, size: int) -> bytes:
-        assert self._streams is not None
+        assert self.streams is not None
         try:
-            return await self._streams[0].read(size)
+            return await self.streams[0].read(size)
         except OSError as error:
             raise BrokenError(f"failed to read answer from {self.title}") from error
 
@@ -203,20 +198,12 @@ class _Call:
             head = await self.read(wire.LISTING_PORT_SIZE)
         except BrokenError:
             head = b""
-        if len(head) < wire.LISTING_PORT_SIZE:
-            raise NoReplyError(f"no response from {self.title}")
-        if wire.listing_port(head) > wire.MOST_PORT:
-            raise self._target.not_an_epmd()
+        self._target.port_of(head)
         return await self.rest()
 
     async def one_of(self, *known: bytes) -> bytes:
         """Return the reply, which must be one of these, all of the same size."""
-        answer = await self.read(len(known[0]))
-        if len(answer) < len(known[0]):
-            raise NoReplyError(f"{self.title} responded with <>")
-        if answer not in known:
-            raise self._target.not_an_epmd()
-        return answer
+        return self._target.must_be(await self.read(len(known[0])), known)
 
 
 async def _first_of(addresses: list[tuple[int, Any]]) -> _Streams:
@@ -276,8 +263,8 @@ class Registration:
 
     def __repr__(self) -> str:
         state = "closed" if self._is_closed else "lost" if self.lost() else "registered"
-        where = api.place_of(self._client.host, self._client.port)
-        return f"<aio.Registration of {self.name!r} with node port {self.node_port} at {where}: {state}>"
+        where = f"node port {self.node_port} at {self._client._place()}"
+        return f"<aio.Registration of {self.name!r} with {where}: {state}>"
 
     def lost(self) -> bool:
         """Return whether the epmd has ended the registration, or has itself ended.
@@ -352,18 +339,12 @@ async def register(
     port: int | None = None,
     timeout: float | None = TIMEOUT,
 ) -> Registration:
-    """Register a node that listens at `node_port`.
-
-    An epmd lets hosts of `-allow_register` and its own host do so. Raises RefusedError if the name is taken.
-    """
+    """Register a node that listens at `node_port`. Raises RefusedError if the name is taken."""
     return await Client(host, port, timeout).register(name, node_port, hidden=hidden, extra=extra)
 
 
 async def stop(name: str, host: str = "", port: int | None = None, timeout: float | None = TIMEOUT) -> bool:
-    """Unregister a node by force. Returns False if there is no node of this name. This host only.
-
-    Raises NoReplyError if the epmd's check is not relaxed.
-    """
+    """Unregister a node by force, as `Client.stop` does. Returns False if there is no node of this name."""
     return await Client(host, port, timeout).stop(name)
 
 

@@ -25,9 +25,9 @@ LOOPBACK_ALONE = ("127.0.0.1", "127.0.1.1", "::1")
 #: The longest time that an option or a variable may name, in seconds.
 MOST_SECONDS = 2**31 - 1
 
-#: A longer number cannot be valid, and int() raises an error of its own for a very long one.
-_MOST_DIGITS = 10
-
+#: The digits of a 32-bit number. A longer one cannot be valid, and int() raises an error of its own for
+#: thousands of digits.
+MOST_DIGITS = 10
 
 #: The ports that event loops serve, each with the identifier of the loop's thread: a call in this thread that
 #: blocks it would never be answered.
@@ -49,7 +49,7 @@ def read_number(where: str, value: str, most: int, least: int = 1) -> int:
     """
     # int() alone would accept "1_0", " 10 " and digits of any script.
     digits = value.lstrip("0") or value[-1:]
-    if digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DIGITS and least <= int(digits) <= most:
+    if digits.isascii() and digits.isdigit() and len(digits) <= MOST_DIGITS and least <= int(digits) <= most:
         return int(digits)
     raise ValueProblem(f'{where}: "{value}" is not a number from {least} to {most}')
 

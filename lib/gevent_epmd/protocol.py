@@ -103,17 +103,13 @@ class PacketReader:
         if not self._want:
             if len(got) < HEADER:
                 return None
-            self._want = self._announced(got)
+            size = got[0] << 8 | got[1]
+            if not 1 <= size <= MAX_PACKET:
+                raise ProtocolError("invalid packet size (%s)", size)
+            if len(got) > size + HEADER:
+                raise ProtocolError("got %s bytes in packet, expected %s", len(got) - HEADER, size)
+            self._want = size + HEADER
         return got[HEADER:] if len(got) == self._want else None
-
-    @staticmethod
-    def _announced(got: bytes) -> int:
-        size = got[0] << 8 | got[1]
-        if not 1 <= size <= MAX_PACKET:
-            raise ProtocolError("invalid packet size (%s)", size)
-        if len(got) > size + HEADER:
-            raise ProtocolError("got %s bytes in packet, expected %s", len(got) - HEADER, size)
-        return size + HEADER
 
 
 def name_characters(name: bytes) -> int | None:
@@ -243,21 +239,20 @@ _REQUESTS: dict[int, tuple[str, Callable[[bytes], Request]]] = {
 }
 
 
-def request_title(packet: bytes) -> str:
-    """Return the log's name of the request in a packet of at least one byte. Raises ProtocolError."""
-    return _look_up(packet)[0]
+def request_kind(packet: bytes) -> tuple[str, Callable[[bytes], Request]]:
+    """Return the log's name and the parser of the request in a packet of at least one byte (its tag).
 
-
-def parse_request(packet: bytes) -> Request:
-    """Return the request in a complete packet of at least one byte (its tag). Raises ProtocolError."""
-    return _look_up(packet)[1](packet)
-
-
-def _look_up(packet: bytes) -> tuple[str, Callable[[bytes], Request]]:
+    Raises ProtocolError.
+    """
     try:
         return _REQUESTS[packet[0]]
     except KeyError:
         raise ProtocolError("got garbage ") from None
+
+
+def parse_request(packet: bytes) -> Request:
+    """Return the request in a complete packet of at least one byte. Raises ProtocolError."""
+    return request_kind(packet)[1](packet)
 
 
 def _no_nul(name: bytes, request: str) -> None:
@@ -299,9 +294,6 @@ def names_line(name: bytes, port: int) -> bytes:
     return b"name %b at port %d\n" % (name, port)
 
 
-def dump_active_line(name: bytes, port: int, fd: int) -> bytes:
-    return b"active name     <%b> at port %d, fd = %d\n\0" % (name, port, fd)
-
-
-def dump_unused_line(name: bytes, port: int, fd: int) -> bytes:
-    return b"old/unused name <%b>, port = %d, fd = %d \n\0" % (name, port, fd)
+#: The lines of DUMP for live nodes and for former ones, each with name, port and descriptor.
+DUMP_ACTIVE = b"active name     <%b> at port %d, fd = %d\n\0"
+DUMP_UNUSED = b"old/unused name <%b>, port = %d, fd = %d \n\0"

@@ -9,15 +9,6 @@ from collections import namedtuple
 
 TYPE_CHECKING = False
 
-#: Set by `type` for the class statement. The tuple already has its own.
-_OF_THE_STATEMENT = (
-    "__module__",
-    "__qualname__",
-    "__annotations__",
-    "__static_attributes__",
-    "__firstlineno__",
-)
-
 
 class _Record(type):
     def __new__(cls, name: str, bases: tuple[type, ...], body: dict[str, object]) -> type:
@@ -27,9 +18,7 @@ class _Record(type):
         defaults = [body.pop(field) for field in fields if field in body]
         made: type = namedtuple(name, fields, defaults=defaults, module=str(body["__module__"]))  # type: ignore[misc]
         for key, value in body.items():
-            if key not in _OF_THE_STATEMENT:
-                setattr(made, key, value)
-        made.__annotations__ = body["__annotations__"]  # type: ignore[assignment]
+            setattr(made, key, value)
         return made
 
 

@@ -43,8 +43,3 @@ def frame(packet: bytes) -> bytes:
         return len(packet).to_bytes(HEADER, "big") + packet
     except OverflowError:
         raise ValueError(f"{len(packet)} bytes are too long for a request") from None
-
-
-def listing_port(reply: bytes) -> int:
-    """Return the epmd's own port from the first LISTING_PORT_SIZE bytes of a reply to NAMES or DUMP."""
-    return int.from_bytes(reply[:LISTING_PORT_SIZE], "big")

@@ -28,10 +28,11 @@ WAYS = {
         "if len(first) > _BARE: mapper.looked_up += 1",
     ),
     "the request arrives later": (
-        "class Any: pass\nself, tag = Any(), 122\nself._mapper = Any()\nself._mapper.counts = Any()\n"
-        "self._mapper.counts.requests = {tag: 0}",
-        ("self._mapper.counts.requests[tag] += 1",),
-        "self._mapper.counts.requests[tag] += 1",
+        "class Any: pass\nself, tag = Any(), 122\nself._mapper = Any()\nself._mapper.events = Any()\n"
+        "self._mapper.events.counts = Any()\n"
+        "self._mapper.events.counts.requests = {tag: 0}",
+        ("self._mapper.events.counts.requests[tag] += 1",),
+        "self._mapper.events.counts.requests[tag] += 1",
     ),
 }
 

@@ -72,7 +72,7 @@ def c_is_well(form) -> None:
 def options_of_what_runs(form) -> None:
     os.mkdir("/run/here")
     Path("/run/networks").write_text("ERL_EPMD_ALLOW=10.0.0.0/8\n")
-    for options, environ, expected in (
+    cases = (
         (["-loopback"], {}, {"other hosts": ("ok", "loopback")}),
         (["-allow", "10.0.0.0/8,fd00::/8"], {}, {"other hosts": ("ok", "allow")}),
         (["-port_file", "/run/here/port", "-allow", ""], {}, {"other hosts": ("ok", "allow")}),
@@ -87,7 +87,9 @@ def options_of_what_runs(form) -> None:
             {"ERL_EPMD_RELAXED_COMMAND_CHECK": ""},
             {"other hosts": ("ok", "loopback"), "every user of this host": ("warning", "relaxed")},
         ),
-    ):
+    )
+    # Of an executable: that the options and the environment are those of the process behind the launcher.
+    for options, environ, expected in cases if form is PROGRAMS["source"] else cases[2::3]:
         with form(*options, environ=environ) as server:
             if os.path.exists("/run/here/port"):
                 os.rename("/run/here", "/run/gone")

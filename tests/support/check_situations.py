@@ -195,7 +195,7 @@ def who_has_the_name(form) -> None:
                 assert seen.codes("node") == {"x": code}
                 assert f"named {name}" in seen.about("node")["seen"]
                 assert seen.node("x")["own_name"] == name
-            wait_until(lambda: not check(form.command, server.port).codes("node"), "the name to be free")
+            wait_until(lambda: not names(server.port), "the name to be free")
 
 
 def old_node(form) -> None:

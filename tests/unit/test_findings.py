@@ -6,10 +6,9 @@ import pytest
 
 from gevent_epmd.client.answers import NamedPort
 from gevent_epmd.program.check import report
-from gevent_epmd.program.check.evidence import Installed
 from gevent_epmd.program.check.finding import CODES, OK, WARNING, WRONG, Finding
 from gevent_epmd.program.check.findings import findings, status
-from gevent_epmd.program.check.look import Node, Sight, askers
+from gevent_epmd.program.check.look import askers
 from gevent_epmd.program.check.probe import (
     ABSENT,
     ANSWERS,
@@ -23,9 +22,10 @@ from gevent_epmd.program.check.probe import (
     Found,
     place,
 )
+from gevent_epmd.program.check.sight import Installed, Node, Sight
 from gevent_epmd.program.check.units import Unit
 from gevent_epmd.program.options import Options
-from gevent_epmd.program.process.procfs import OTHER, OURS, C, Listener, Process, Program
+from gevent_epmd.program.process.procfs import OTHER, OURS, C, Listener, Process
 from gevent_epmd.server.networks import read_network
 from gevent_epmd.server.settings import Settings
 
@@ -45,7 +45,15 @@ WELL = Sight(
     listeners=[Listener("0.0.0.0", 0, 1), Listener("::", 0, 2)],
     processes=(
         Process(
-            7, "root", "/x/epmd", C, "OTP 25 (ERTS 13.1.5)", None, "S", Options(), True, frozenset({1, 2})
+            pid=7,
+            path="/x/epmd",
+            user="root",
+            state="S",
+            kind=C,
+            version="OTP 25 (ERTS 13.1.5)",
+            options=Options(),
+            knows_environ=True,
+            sockets=frozenset({1, 2}),
         ),
     ),
     users={0: "root"},
@@ -192,7 +200,7 @@ def test_own_name_where_there_is_no_epmd() -> None:
         (Node("a", 9100, ((DEBIAN, NOBODY), (V4, ACCEPTS))), (WARNING, "elsewhere"), None),
         (Node("a", 9100, ((DEBIAN, NOBODY), (HERE, ACCEPTS))), (OK, ANSWERS), (OK, ANSWERS)),
         (Node("a", 9100, ((HERE, NOBODY), (V4, NOBODY)), 9100), (WRONG, "dead"), None),
-        (Node("a", 9100, ((HERE, NOBODY),), 9100, holders=(Program(8),)), (WRONG, "dead"), (WRONG, REFUSED)),
+        (Node("a", 9100, ((HERE, NOBODY),), 9100, holders=(Process(8),)), (WRONG, "dead"), (WRONG, REFUSED)),
         (Node("a", 9100, ((HERE, NOBODY),), 9100), None, (WRONG, REFUSED)),
         (Node("a", 9100, ((HERE, Answer(TIMEOUT, "")),), 9100), (WRONG, "blocked"), (WRONG, "blocked")),
         (Node("a", 9100, ((HERE, Answer(UNREACHABLE, "")),), 9100), (WRONG, "blocked"), (WRONG, "blocked")),
@@ -218,7 +226,7 @@ def test_without_proc_no_node_is_called_dead() -> None:
 
 @pytest.mark.measured
 def test_who_holds_the_name_of_a_dead_node_is_named() -> None:
-    both = (Program(8, "/usr/bin/x"), Program(9, "/usr/bin/x"))
+    both = (Process(8, "/usr/bin/x"), Process(9, "/usr/bin/x"))
     for holders, advice in (
         (both[:1], "process 8, which holds"),
         (both, "process 8 and process 9, which hold "),
@@ -334,7 +342,7 @@ def test_what_it_cannot_know_is_said() -> None:
 OUT, BEAM = place("10.77.9.2"), "/usr/lib/erlang/erts-13.1.5/bin/beam.smp"
 REFUSED_NODE = Node("a", 9100, ((HERE, NOBODY), (V4, NOBODY)), 9100)
 FINE_NODE = Node("a", 9100, ((HERE, ACCEPTS),), 9100)
-FORWARDER = Program(9, "/usr/sbin/sshd", "root")
+FORWARDER = Process(9, "/usr/sbin/sshd", "root")
 OURS_HERE = process(kind=OURS, version="0.1.0", path="/usr/bin/epmd", line=("epmd",))
 C_ACTIVATED = process(line=("/usr/bin/epmd", "-systemd"))
 OURS_ACTIVATED = OURS_HERE._replace(line=("/usr/bin/epmd", "-systemd"))
@@ -355,7 +363,7 @@ HIDDEN = WELL._replace(
     processes=(),
     answers=MUTE_EVERYWHERE,
     nodes=(),
-    suspects=(Program(8, "", "epmd", None, "S", ("epmd", "-daemon")),),
+    suspects=(Process(8, "", "epmd", None, "S", ("epmd", "-daemon")),),
 )
 
 
@@ -435,26 +443,26 @@ SITUATIONS: dict[str, tuple[Sight, tuple[str, str, str, str], list[str], list[st
         ["End"],
     ),
     "process 1 holds the registration": (
-        here(nodes=(REFUSED_NODE._replace(holders=(Program(1, "/sbin/init"),)),)),
+        here(nodes=(REFUSED_NODE._replace(holders=(Process(1, "/sbin/init"),)),)),
         ("node", "a", WRONG, "dead"),
         ["must not be ended"],
         ["End process"],
     ),
     "a dead node's child holds the registration": (
-        here(nodes=(REFUSED_NODE._replace(holders=(Program(8, "/bin/sh", "bob"),)),)),
+        here(nodes=(REFUSED_NODE._replace(holders=(Process(8, "/bin/sh", "bob"),)),)),
         ("node", "a", WRONG, "dead"),
         ["End process 8", "/bin/sh", "user bob"],
         [],
     ),
     "a node that is stopped": (
-        here(nodes=(FINE_NODE._replace(owners=(Program(8, BEAM, state="T"),)),)),
+        here(nodes=(FINE_NODE._replace(owners=(Process(8, BEAM, state="T"),)),)),
         ("node", "a", WRONG, "stopped"),
         ["kill -CONT 8"],
         [],
     ),
     "a node's port is another program's": (
         here(
-            nodes=(FINE_NODE._replace(owners=(Program(9, "/usr/bin/x"),), holders=(Program(8, "/bin/sh"),)),)
+            nodes=(FINE_NODE._replace(owners=(Process(9, "/usr/bin/x"),), holders=(Process(8, "/bin/sh"),)),)
         ),
         ("node", "a", WARNING, "taken"),
         ["port 9100 belongs to another program", "process 9", "End process 8"],
@@ -462,7 +470,7 @@ SITUATIONS: dict[str, tuple[Sight, tuple[str, str, str, str], list[str], list[st
     ),
     "a process registered for the node": (
         here(
-            nodes=(FINE_NODE._replace(owners=(Program(9, BEAM),), holders=(Program(8, "/usr/bin/python3"),)),)
+            nodes=(FINE_NODE._replace(owners=(Process(9, BEAM),), holders=(Process(8, "/usr/bin/python3"),)),)
         ),
         ("node", "a", OK, ANSWERS),
         [],
@@ -470,7 +478,7 @@ SITUATIONS: dict[str, tuple[Sight, tuple[str, str, str, str], list[str], list[st
     ),
     "who has this name": (
         here(
-            nodes=(FINE_NODE._replace(owners=(Program(9, BEAM, "bob", 0.0, "S", ("beam", "-name", "a@x")),)),)
+            nodes=(FINE_NODE._replace(owners=(Process(9, BEAM, "bob", 0.0, "S", ("beam", "-name", "a@x")),)),)
         ),
         ("node", "a", OK, ANSWERS),
         ["process 9", "beam.smp", "user bob", "since 19", "named a@x"],
@@ -478,7 +486,7 @@ SITUATIONS: dict[str, tuple[Sight, tuple[str, str, str, str], list[str], list[st
     ),
     "the name leads elsewhere": (
         here(
-            nodes=(FINE_NODE._replace(owners=(Program(9, BEAM, line=("beam", "-name", "a@x")),)),),
+            nodes=(FINE_NODE._replace(owners=(Process(9, BEAM, line=("beam", "-name", "a@x")),)),),
             leads={"x": ELSEWHERE},
         ),
         ("node", "a", WARNING, "host"),
@@ -551,7 +559,7 @@ SITUATIONS: dict[str, tuple[Sight, tuple[str, str, str, str], list[str], list[st
     "C's does not listen where the name leads": (
         here(
             answers={V4: UP, V6: UP, HERE: NOBODY},
-            processes=(process(environ=(("ERL_EPMD_ADDRESS", "127.0.1.1"),)),),
+            processes=(process(environ={"ERL_EPMD_ADDRESS": "127.0.1.1"}),),
         ),
         ("name", "box", WRONG, REFUSED),
         ["ERL_EPMD_ADDRESS=127.0.1.1,10.0.0.5"],
@@ -635,7 +643,7 @@ SITUATIONS: dict[str, tuple[Sight, tuple[str, str, str, str], list[str], list[st
         here(
             processes=(
                 OURS_ACTIVATED._replace(
-                    environ=(("ERL_EPMD_ALLOW_FILE", "/etc/default/epmd"),),
+                    environ={"ERL_EPMD_ALLOW_FILE": "/etc/default/epmd"},
                     options=OPEN_TO_ALL,
                 ),
             )
@@ -648,7 +656,7 @@ SITUATIONS: dict[str, tuple[Sight, tuple[str, str, str, str], list[str], list[st
         here(
             processes=(
                 OURS_ACTIVATED._replace(
-                    environ=(("ERL_EPMD_ALLOW", "0.0.0.0/0"),),
+                    environ={"ERL_EPMD_ALLOW": "0.0.0.0/0"},
                     options=OPEN_TO_ALL,
                 ),
             )
@@ -683,7 +691,7 @@ SITUATIONS: dict[str, tuple[Sight, tuple[str, str, str, str], list[str], list[st
                     "a",
                     9100,
                     ((HERE, NOBODY), (V4, ACCEPTS)),
-                    owners=(Program(9, BEAM, line=("beam", "-name", "a@127.0.0.1")),),
+                    owners=(Process(9, BEAM, line=("beam", "-name", "a@127.0.0.1")),),
                 ),
             )
         ),
@@ -698,7 +706,7 @@ SITUATIONS: dict[str, tuple[Sight, tuple[str, str, str, str], list[str], list[st
                     "a",
                     9100,
                     ((HERE, NOBODY), (V4, ACCEPTS)),
-                    owners=(Program(9, BEAM, line=("beam", "-sname", "a@localhost")),),
+                    owners=(Process(9, BEAM, line=("beam", "-sname", "a@localhost")),),
                 ),
             ),
             leads={"localhost": V4},
@@ -712,7 +720,7 @@ SITUATIONS: dict[str, tuple[Sight, tuple[str, str, str, str], list[str], list[st
     "a stranger lists a node that lives as dead": (
         here(
             processes=(process(kind=OTHER, path="/home/bob/x"),),
-            nodes=(REFUSED_NODE._replace(holders=(Program(8, BEAM, "rabbitmq"),)),),
+            nodes=(REFUSED_NODE._replace(holders=(Process(8, BEAM, "rabbitmq"),)),),
         ),
         ("node", "a", WRONG, "dead"),
         ["Check process 7 (/home/bob/x) first"],
@@ -724,7 +732,7 @@ SITUATIONS: dict[str, tuple[Sight, tuple[str, str, str, str], list[str], list[st
             nodes=(),
             processes=(),
             listeners=[],
-            apart=(Program(8, user="bob", line=("epmd", "-daemon")),),
+            apart=(Process(8, user="bob", line=("epmd", "-daemon")),),
         ),
         ("process", "process 8", WARNING, "other_network"),
         ["user bob, epmd -daemon", "`nsenter -t 8 -n epmd -check`"],
@@ -792,7 +800,7 @@ SITUATIONS: dict[str, tuple[Sight, tuple[str, str, str, str], list[str], list[st
         ["kill -CONT"],
     ),
     "one that was started with -user": (
-        WELL._replace(processes=(), suspects=(Program(8, "", "epmd", None, "S", ("epmd", "-user", "epmd")),)),
+        WELL._replace(processes=(), suspects=(Process(8, "", "epmd", None, "S", ("epmd", "-user", "epmd")),)),
         ("process", "port 4369", OK, "hidden"),
         ["user root opened its socket", "process 8 of user epmd: epmd -user epmd"],
         ["a process of user root"],
@@ -849,14 +857,14 @@ SITUATIONS: dict[str, tuple[Sight, tuple[str, str, str, str], list[str], list[st
             nodes=(),
             processes=(),
             listeners=[],
-            others={4370: Program(8, line=("epmd",))},
+            others={4370: Process(8, line=("epmd",))},
         ),
         ("epmd", "port 4369", WRONG, REFUSED),
         ["set ERL_EPMD_PORT=4370"],
         [],
     ),
     "a second epmd at another port": (
-        here(others={4370: Program(8, user="bob", line=("epmd", "-port", "4370"))}),
+        here(others={4370: Process(8, user="bob", line=("epmd", "-port", "4370"))}),
         ("port", "port of others", OK, "other_port"),
         ["4370 (process 8 of bob)"],
         [],
@@ -931,7 +939,7 @@ SITUATIONS: dict[str, tuple[Sight, tuple[str, str, str, str], list[str], list[st
         [],
     ),
     "what it was started with": (
-        here(processes=(OURS_HERE._replace(line=("epmd", "-d"), environ=(("ERL_EPMD_PORT", "4369"),)),)),
+        here(processes=(OURS_HERE._replace(line=("epmd", "-d"), environ={"ERL_EPMD_PORT": "4369"}),)),
         ("process", "process 7", OK, OURS),
         ["options -d", "ERL_EPMD_PORT=4369"],
         [],

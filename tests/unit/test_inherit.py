@@ -63,15 +63,15 @@ def test_it_goes_on_with_all_of_it(mapper: Mapper, stack: ExitStack) -> None:
         nodes=[(node(f"n{number}", 4000 + number), sock) for number, sock in enumerate(nodes)],
         unread=[unread],
         answered=[answered],
-        former_names=[(node("former", 1), 9)],
+        remembered=[(node("former", 1), 9)],
         creation=greatest,
     )
-    inherit(mapper, left, mapper.listeners[0].serve_socket)
+    inherit(mapper, left)
     mapper.start()
     asking.sendall(frame(b"n"))
     until(lambda: not len(mapper.unregistered) - 1)
     assert asking.recv(1000)[4:] == b"name n1 at port 4001\nname n0 at port 4000\n"
-    assert b"old/unused name <former>, port = 1, fd = 9" in mapper.dump_reply()
+    assert b"old/unused name <former>, port = 1, fd = 9" in mapper.registry.dump_reply()
     assert all(each.creation > greatest for each in mapper.registry.live())
     peers[0].close()
     until(lambda: len(mapper.registry) == 1)
@@ -85,7 +85,7 @@ def test_node_of_another_host_is_kept_alive(stack: ExitStack) -> None:
     settings = Settings(allow_register=(here,), not_local=(here,))
     mapper = new_mapper(settings, open_listeners(("127.0.0.1",), 0), Events(Log()))
     peer, sock = connected(stack)
-    inherit(mapper, Inheritance([(node("n"), sock)], [], [], [], 0), mapper.listeners[0].serve_socket)
+    inherit(mapper, Inheritance([(node("n"), sock)], [], [], [], 0))
     mapper.start()
     until(lambda: sock.getsockopt(blocking.SOL_SOCKET, blocking.SO_KEEPALIVE))
     peer.close()
@@ -98,6 +98,6 @@ def test_peer_that_has_gone_meanwhile(mapper: Mapper, stack: ExitStack) -> None:
     peer, sock = connected(stack)
     peer.setsockopt(blocking.SOL_SOCKET, blocking.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     peer.close()
-    inherit(mapper, Inheritance([(node("n"), sock)], [], [], [], 0), mapper.listeners[0].serve_socket)
+    inherit(mapper, Inheritance([(node("n"), sock)], [], [], [], 0))
     mapper.start()
     until(lambda: not len(mapper.registry))

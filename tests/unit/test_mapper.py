@@ -50,14 +50,14 @@ def make() -> Iterator[type[Mapper]]:
 
 def test_one_names_reply_for_all_until_a_node_comes_or_goes(make) -> None:
     mapper = make()
-    assert mapper.names_reply() == b"\0\0\x11\x11"
+    assert mapper.registry.names_reply() == b"\0\0\x11\x11"
     foo = mapper.node_reg(node("foo"), Holder())
-    listing = mapper.names_reply()
+    listing = mapper.registry.names_reply()
     assert listing == b"\0\0\x11\x11name foo at port 4711\n"
-    assert mapper.names_reply() is listing
+    assert mapper.registry.names_reply() is listing
     mapper.node_unreg(foo)
     mapper.node_reg(node("bar"), Holder())
-    assert mapper.names_reply() == b"\0\0\x11\x11name bar at port 4711\n"
+    assert mapper.registry.names_reply() == b"\0\0\x11\x11name bar at port 4711\n"
 
 
 def test_name_of_a_node_that_has_gone_is_free(make) -> None:

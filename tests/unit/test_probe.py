@@ -22,26 +22,28 @@ pytestmark = pytest.mark.measured
 
 
 def test_results_are_in_the_order_of_the_jobs() -> None:
-    told: list[int] = []
+    told: list[tuple[int, int]] = []
     jobs = [lambda number=number: number * number for number in range(100)]
-    assert probe.together(jobs, 10, told.append) == [number * number for number in range(100)]
-    assert told == list(range(1, 101))
+    assert probe.together(jobs, 10, lambda done, of: told.append((done, of))) == [
+        number * number for number in range(100)
+    ]
+    assert told == [(done, 100) for done in range(1, 101)]
 
 
 def test_late_job_has_no_result() -> None:
     never = threading.Event()
     jobs = [lambda: 1, lambda: never.wait(PATIENCE), lambda: 2]
-    assert probe.together(jobs, whole_seconds(0.2), lambda _: None, most=1) == [1, None, None]
+    assert probe.together(jobs, whole_seconds(0.2), most=1) == [1, None, None]
     never.set()
 
 
 def test_no_jobs() -> None:
-    assert probe.together([], 10, lambda _: None) == []
+    assert probe.together([], 10) == []
 
 
 def test_as_many_at_once_as_there_may_be_threads(monkeypatch) -> None:
     monkeypatch.setattr(threading.Thread, "start", _no_thread)
-    assert probe.together([lambda: 1, lambda: 2], 10, lambda _: None) == [1, 2]
+    assert probe.together([lambda: 1, lambda: 2], 10) == [1, 2]
 
 
 def _no_thread(_: object) -> None:
@@ -67,7 +69,7 @@ def test_descriptors_bound_what_is_done_at_once() -> None:
         return True
 
     try:
-        assert all(probe.together([job] * 200, PATIENCE, lambda _: None))
+        assert all(probe.together([job] * 200, PATIENCE))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert 1 < most <= 60

@@ -64,7 +64,7 @@ def test_former_node_lets_go_of_its_connection() -> None:
     gone = weakref.ref(holder)
     registry.unregister(registry.register(node("foo"), holder))
     del holder
-    assert [former.name for former in registry.late()] == [b"foo"]
+    assert [former.name for former in registry.remembered()] == [b"foo"]
     assert gone() is None
 
 
@@ -112,7 +112,7 @@ def test_clock_that_jumps_repeats_no_creation(jump: int) -> None:
     seen = [creation_of(registry, "foo") for _ in range(10)]
     for name in ("a", "b", "c"):
         creation_of(registry, name)
-    assert b"foo" not in {former.name for former in registry.late()}
+    assert b"foo" not in {former.name for former in registry.remembered()}
     clock.now += jump
     seen += [creation_of(registry, "foo") for _ in range(10)]
     assert len(set(seen)) == 20
@@ -192,10 +192,10 @@ class Model(RuleBasedStateMachine):
     def same_as_the_lists(self) -> None:
         assert len(self.registry) == len(self.live)
         lines = [f"name {name} at port {port}\n" for name, port in self.live]
-        assert self.registry.names_reply(4369)[4:].decode() == "".join(lines)
+        assert self.registry.names_reply()[4:].decode() == "".join(lines)
         dump = [f"active name     <{name}> at port {port}, fd = {port}\n\0" for name, port in self.live]
         dump += [f"old/unused name <{name}>, port = {port}, fd = {port} \n\0" for name, port in self.late]
-        assert self.registry.dump_reply(4369)[4:].decode() == "".join(dump)
+        assert self.registry.dump_reply()[4:].decode() == "".join(dump)
 
 
 TestModel = Model.TestCase

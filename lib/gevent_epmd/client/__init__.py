@@ -52,33 +52,18 @@ if TYPE_CHECKING:
     )
     from .queries import RefusedError
 
-__all__ = [
-    "HIDDEN_NODE",
-    "MOST_LISTING",
-    "NORMAL_NODE",
-    "TIMEOUT",
+__all__ = ["Client", "Registration", "dump", "kill", "names", "port_please", "register", "started", "stop"]
+__all__ += ["Dump", "DumpedNode", "NamedPort", "NodeInfo"]
+__all__ += [
     "BadAnswerError",
     "BrokenError",
-    "Client",
     "ConnectTimeoutError",
-    "Dump",
-    "DumpedNode",
     "EpmdError",
-    "NamedPort",
     "NoEpmdError",
     "NoReplyError",
-    "NodeInfo",
-    "RefusedError",
-    "Registration",
-    "TooLateError",
-    "dump",
-    "kill",
-    "names",
-    "port_please",
-    "register",
-    "started",
-    "stop",
 ]
+__all__ += ["RefusedError", "TooLateError"]
+__all__ += ["HIDDEN_NODE", "MOST_LISTING", "NORMAL_NODE", "TIMEOUT"]
 
 if not TYPE_CHECKING:  # checkers would take every other name for one that exists
 

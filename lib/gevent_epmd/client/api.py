@@ -61,6 +61,17 @@ class Asker:
         """The limit for a whole call in seconds, or None for no limit."""
         return self._timeout
 
+    def _place(self) -> str:
+        """Return where the epmd is, in words."""
+        return f"port {self._port} of {self._host or _LOCAL}"
+
+    def _explained(self, error: EpmdError) -> EpmdError:
+        """Return the error with the place of the epmd in its message."""
+        kind = type(error)
+        if kind is NoEpmdError and isinstance(error.__cause__, TimeoutError):
+            kind = ConnectTimeoutError
+        return kind(f"{error} ({self._place()})").with_traceback(error.__traceback__)
+
 
 class Client(Asker):
     """Asks the epmd of one host. Each call makes a connection of its own, so threads may share the object.
@@ -71,11 +82,15 @@ class Client(Asker):
     """
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {place_of(self._host, self._port)}>"
+        return f"<{type(self).__name__} of {self._place()}>"
 
     def _would_block(self) -> bool:
-        """Return whether a call in this thread could never be answered, because its hub serves the epmd."""
-        return self._host in _OWN_HOSTS and _is_served_here(self._port)
+        """Return whether a call would never end: this thread's hub serves the epmd, and sockets block it."""
+        if self._host not in _OWN_HOSTS or not served_by_threads:
+            return False
+        monkey = sys.modules["gevent.monkey"]
+        ident = monkey.get_original("_thread", "get_ident")()
+        return (ident, self._port) in served_by_threads and not monkey.is_module_patched("socket")
 
     def names(self) -> list[NamedPort]:
         """Return the registered nodes with their ports, newest first."""
@@ -142,29 +157,7 @@ class Client(Asker):
                 target.find()
             yield target
         except EpmdError as error:
-            raise explained(error, self._host, self._port) from error.__cause__
-
-
-def _is_served_here(port: int) -> bool:
-    """Return whether the hub of this thread serves this port, and sockets block the thread."""
-    if not served_by_threads:
-        return False
-    monkey = sys.modules["gevent.monkey"]
-    ident = monkey.get_original("_thread", "get_ident")()
-    return (ident, port) in served_by_threads and not monkey.is_module_patched("socket")
-
-
-def place_of(host: str, port: int) -> str:
-    """Return where an epmd is, in words."""
-    return f"port {port} of {host or _LOCAL}"
-
-
-def explained(error: EpmdError, host: str, port: int) -> EpmdError:
-    """Return the error with the place of the epmd in its message."""
-    kind = type(error)
-    if kind is NoEpmdError and isinstance(error.__cause__, TimeoutError):
-        kind = ConnectTimeoutError
-    return kind(f"{error} ({place_of(host, port)})").with_traceback(error.__traceback__)
+            raise self._explained(error) from error.__cause__
 
 
 class Registration:
@@ -186,8 +179,8 @@ class Registration:
 
     def __repr__(self) -> str:
         state = "closed" if self._sock.fileno() < 0 else "lost" if self.lost() else "registered"
-        where = place_of(self._client.host, self._client.port)
-        return f"<Registration of {self.name!r} with node port {self.node_port} at {where}: {state}>"
+        where = f"node port {self.node_port} at {self._client._place()}"
+        return f"<Registration of {self.name!r} with {where}: {state}>"
 
     def lost(self) -> bool:
         """Return whether the epmd has ended the registration, or has itself ended."""
@@ -270,18 +263,12 @@ def register(
     port: int | None = None,
     timeout: float | None = TIMEOUT,
 ) -> Registration:
-    """Register a node that listens at `node_port`.
-
-    An epmd lets hosts of `-allow_register` and its own host do so. Raises RefusedError if the name is taken.
-    """
+    """Register a node that listens at `node_port`. Raises RefusedError if the name is taken."""
     return Client(host, port, timeout).register(name, node_port, hidden=hidden, extra=extra)
 
 
 def stop(name: str, host: str = "", port: int | None = None, timeout: float | None = TIMEOUT) -> bool:
-    """Unregister a node by force. Returns False if there is no node of this name. This host only.
-
-    Raises NoReplyError if the epmd's check is not relaxed.
-    """
+    """Unregister a node by force, as `Client.stop` does. Returns False if there is no node of this name."""
     return Client(host, port, timeout).stop(name)
 
 

@@ -23,7 +23,7 @@ _HIGHEST, _LOWEST = 6, 5
 def request_of(name: object, node_port: object, *, hidden: bool, extra: object) -> Alive2Request:
     """Return the request to register a node."""
     if not isinstance(extra, bytes):
-        raise TypeError(f"extra: bytes are needed, not {_type_of(extra)}")
+        raise TypeError(f"extra: bytes are needed, not {type(extra).__name__}")
     if len(extra) > MAX_SYMBOL_BYTES:
         raise ValueError(f"extra: {len(extra)} bytes are more than {MAX_SYMBOL_BYTES}")
     kind = HIDDEN_NODE if hidden else NORMAL_NODE
@@ -34,7 +34,7 @@ def request_of(name: object, node_port: object, *, hidden: bool, extra: object) 
 def name_of(name: object) -> bytes:
     """Return a node's name, without a host, as it is sent."""
     if not isinstance(name, str):
-        raise TypeError(f"name: a str is needed, not {_type_of(name)}")
+        raise TypeError(f"name: a str is needed, not {type(name).__name__}")
     if problem := _problem_of(name):
         raise ValueError(f"name: {name[:_SHOWN]!r} {problem}")
     return name.encode()
@@ -59,7 +59,7 @@ def _problem_of(name: str) -> str:
 def port_of(port: object, what: str = "port") -> int:
     """Return a TCP port."""
     if not isinstance(port, int) or isinstance(port, bool):
-        raise TypeError(f"{what}: an int is needed, not {_type_of(port)}")
+        raise TypeError(f"{what}: an int is needed, not {type(port).__name__}")
     if not 1 <= port <= MOST_PORT:
         raise ValueError(f"{what}: {port} is not a valid TCP port")
     return port
@@ -68,7 +68,7 @@ def port_of(port: object, what: str = "port") -> int:
 def host_of(host: object) -> str:
     """Return the name or the address of a host, or "" for this host."""
     if not isinstance(host, str):
-        raise TypeError(f"host: a str is needed, not {_type_of(host)}")
+        raise TypeError(f"host: a str is needed, not {type(host).__name__}")
     if "\0" in host or host != host.strip():
         raise ValueError(f"host: {host[:_SHOWN]!r} is not the name or address of a host")
     return host
@@ -90,11 +90,7 @@ def timeout_of(timeout: object) -> float | None:
     if timeout is None:
         return None
     if not isinstance(timeout, int | float) or isinstance(timeout, bool):
-        raise TypeError(f"timeout: a number or None is needed, not {_type_of(timeout)}")
+        raise TypeError(f"timeout: a number or None is needed, not {type(timeout).__name__}")
     if math.isnan(timeout) or not 0 <= timeout <= MOST_SECONDS:
         raise ValueError(f"timeout: {timeout} is not a number of seconds; None means no limit")
     return timeout
-
-
-def _type_of(value: object) -> str:
-    return type(value).__name__

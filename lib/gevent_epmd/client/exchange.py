@@ -15,11 +15,11 @@ import sys
 import time
 
 from .. import wire
-from ..conventions import LOOPBACK, EpmdError as EpmdError, default_port
+from ..conventions import LOOPBACK, MOST_DIGITS, EpmdError as EpmdError, default_port
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any, Self
 
 #: The default limit for a call, in seconds.
@@ -30,8 +30,6 @@ TIMEOUT = 10.0
 MOST_LISTING = 16 << 20
 
 _BUFFER = 65536
-#: The digits of a 32-bit number.
-_MOST_DIGITS = 10
 #: Without it, SIGPIPE would end this process if the peer has closed already.
 _NO_SIGNAL: int = getattr(_socket, "MSG_NOSIGNAL", 0)
 #: The option that macOS has instead. The module socket does not name it. Source: sys/socket.h of Darwin.
@@ -75,8 +73,6 @@ class Target:
         self.limit = timeout
         #: The addresses of the host, if they were looked up already.
         self.found: list[tuple[int, Any]] = []
-        #: When the call began, if that was before the request: with `find`.
-        self.began: float | None = None
         #: Called once if no answer has come in time; returns for how many more seconds to wait.
         self.more_time: Callable[[], float] | None = None
 
@@ -84,12 +80,6 @@ class Target:
     def title(self) -> str:
         """How error messages name the epmd."""
         return f"epmd on {self.host}" if self.host else "local epmd"
-
-    def end(self) -> float | None:
-        """Return when the time limit is reached, on the clock of time.monotonic. None means no limit."""
-        if self.timeout is None:
-            return None
-        return self.timeout + (time.monotonic() if self.began is None else self.began)
 
     def addresses(self) -> list[tuple[int, Any]]:
         """Return families and addresses to try, in this order.
@@ -101,7 +91,8 @@ class Target:
         port = port_or_default(self.port)
         if not self.host:
             # IPv6 first, as in C.
-            return [(_family(host), (host, port)) for host in reversed(LOOPBACK)]
+            four, six = LOOPBACK
+            return [(_socket.AF_INET6, (six, port)), (_socket.AF_INET, (four, port))]
         try:
             # As bytes, because for a str Python would import the IDNA codec.
             found = _socket_module().getaddrinfo(encoded(self.host), port, 0, _socket.SOCK_STREAM)
@@ -119,7 +110,7 @@ class Target:
             return
         import _thread  # for rare calls only
 
-        self.began = time.monotonic()
+        end = time.monotonic() + self.timeout
         problems = []
         looking = _thread.allocate_lock()
         looking.acquire()
@@ -138,10 +129,28 @@ class Target:
             raise NoEpmdError(reason) from TimeoutError("timed out")
         if problems:
             raise problems[0]
+        self.timeout = max(end - time.monotonic(), 0)
 
     def not_an_epmd(self) -> BadAnswerError:
         """Return the error for a peer that speaks another protocol."""
         return BadAnswerError(f"invalid reply from {self.title}: another program uses the port")
+
+    def port_of(self, head: bytes) -> int:
+        """Return the port with which the reply to NAMES or DUMP begins. Raises BadAnswerError."""
+        if len(head) < wire.LISTING_PORT_SIZE:
+            raise NoReplyError(f"no response from {self.title}")
+        port = int.from_bytes(head, "big")
+        if port > wire.MOST_PORT:
+            raise self.not_an_epmd()  # another protocol
+        return port
+
+    def must_be(self, answer: bytes, known: Sequence[bytes]) -> bytes:
+        """Return the reply to a request that has only these `known` replies, all of the same size."""
+        if len(answer) < len(known[0]):
+            raise NoReplyError(f"{self.title} responded with <>")
+        if answer not in known:
+            raise self.not_an_epmd()
+        return answer
 
 
 class Call:
@@ -154,7 +163,7 @@ class Call:
     def __init__(self, target: Target, packet: bytes) -> None:
         framed = wire.frame(packet)
         self._target = target
-        self._end = target.end()
+        self._end = None if target.timeout is None else time.monotonic() + target.timeout
         self.sock = self._connect()
         try:
             self._limit_wait(self.sock)
@@ -353,22 +362,16 @@ class Listing(Call):
     def __init__(self, target: Target, tag: int) -> None:
         super().__init__(target, bytes((tag,)))
         try:
-            self.port = self._read_port(target)
+            self.port = target.port_of(self._head())
         except BaseException:
             self.close()
             raise
 
-    def _read_port(self, target: Target) -> int:
+    def _head(self) -> bytes:
         try:
-            head = self.read(wire.LISTING_PORT_SIZE)
+            return self.read(wire.LISTING_PORT_SIZE)
         except BrokenError:
-            head = b""
-        if len(head) < wire.LISTING_PORT_SIZE:
-            raise NoReplyError(f"no response from {target.title}")
-        port = wire.listing_port(head)
-        if port > wire.MOST_PORT:
-            raise target.not_an_epmd()  # another protocol
-        return port
+            return b""
 
 
 def joined(pieces: Iterable[bytes], most: int = MOST_LISTING) -> bytes:
@@ -401,13 +404,13 @@ def must_be_an_epmd(target: Target) -> None:
 def is_listing(text: bytes) -> bool:
     """Return whether this is the whole text of NAMES. Names may contain anything but NUL."""
     port = text[:-1].rpartition(b" at port ")[2]
-    is_whole = text.endswith(b"\n") and port.isdigit() and len(port) <= _MOST_DIGITS
+    is_whole = text.endswith(b"\n") and port.isdigit() and len(port) <= MOST_DIGITS
     return not text or (text.startswith(b"name ") and is_whole)
 
 
 def kill_answer(target: Target) -> bytes:
     """Return the reply to KILL, which is KILL_OK or KILL_NO. Raises EpmdError."""
-    return _fixed_answer(target, bytes((wire.KILL_REQ,)), (wire.KILL_OK, wire.KILL_NO))
+    return _fixed_answer(target, bytes((wire.KILL_REQ,)), wire.KILL_OK, wire.KILL_NO)
 
 
 def stop_answer(target: Target, name: bytes) -> bytes:
@@ -415,19 +418,12 @@ def stop_answer(target: Target, name: bytes) -> bytes:
 
     Raises NoReplyError if the check is not relaxed, and EpmdError.
     """
-    packet = bytes((wire.STOP_REQ,)) + name
-    return _fixed_answer(target, packet, (wire.STOPPED, wire.NOEXIST))
+    return _fixed_answer(target, bytes((wire.STOP_REQ,)) + name, wire.STOPPED, wire.NOEXIST)
 
 
-def _fixed_answer(target: Target, packet: bytes, known: tuple[bytes, ...]) -> bytes:
-    """Return the reply to a request that has only these `known` replies, all of the same size."""
+def _fixed_answer(target: Target, packet: bytes, *known: bytes) -> bytes:
     with Call(target, packet) as call:
-        answer = call.read(len(known[0]))
-    if len(answer) < len(known[0]):
-        raise NoReplyError(f"{target.title} responded with <>")
-    if answer not in known:
-        raise target.not_an_epmd()
-    return answer
+        return target.must_be(call.read(len(known[0])), known)
 
 
 def port_or_default(port: int | None) -> int:
@@ -444,10 +440,6 @@ def port_or_default(port: int | None) -> int:
 def encoded(text: str) -> bytes:
     """Encode a name for the wire: UTF-8 in every locale, with a lone surrogate as a single byte."""
     return text.encode("utf-8", "surrogateescape")
-
-
-def _family(host: str) -> int:
-    return _socket.AF_INET6 if ":" in host else _socket.AF_INET
 
 
 def _socket_module() -> Any:

@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 
 #: The size of a PORT2_RESP with the longest name and extra that a 16-bit length allows.
 MOST_PORT2_RESP = 14 + 2 * 65535
-#: What the reply to a look-up, and to a registration, begins with.
-_PORT2_RESP = bytes((wire.PORT2_RESP,))
-_ALIVE2_X_RESP = bytes((wire.ALIVE2_X_RESP,))
+ALIVE2_X_RESP_SIZE = 6
 
 
 class RefusedError(EpmdError):
@@ -56,7 +54,7 @@ def register(target: Target, request: Alive2Request) -> tuple[Any, int]:
     """Register a node. Returns the socket of its registration, and the creation. Raises RefusedError."""
     call = Call(target, request.packet())
     try:
-        return call.sock, read_registration(call.read(answers.ALIVE2_X_RESP_SIZE), request, target.title)
+        return call.sock, read_registration(call.read(ALIVE2_X_RESP_SIZE), request, target.title)
     except BaseException:
         call.close()
         raise
@@ -79,27 +77,32 @@ def kill(target: Target) -> None:
 
 
 def read_look_up(answer: bytes, title: str) -> answers.NodeInfo | None:
-    """Read the whole reply to a look-up."""
+    """Read the whole reply to a look-up. Returns None if there is no such node."""
     try:
-        return answers.parse_port2_reply(answer)
+        node = answers.registration_of(answer)
     except ProtocolError as error:
-        if _PORT2_RESP.startswith(answer[:1]):
-            raise NoReplyError(f"no whole reply to a look-up from {title}") from error
-        raise BadAnswerError(f"invalid reply to a look-up from {title}: {answer[:20]!r}") from error
+        raise _invalid(answer, wire.PORT2_RESP, f"a look-up from {title}") from error
+    if node is None:
+        return None
+    numbers = (node.port, node.node_type, node.protocol, node.highest, node.lowest)
+    return answers.NodeInfo(answers.text_of(node.name), *numbers, node.extra)
 
 
 def read_registration(answer: bytes, request: Alive2Request, title: str) -> int:
     """Return the creation of the node that was registered. Raises RefusedError."""
-    try:
-        creation = answers.parse_alive2_reply(answer)
-    except ProtocolError as error:
-        if _ALIVE2_X_RESP.startswith(answer[:1]):
-            raise NoReplyError(f"no whole reply to a registration from {title}") from error
-        raise BadAnswerError(f"invalid reply to a registration from {title}: {answer!r}") from error
-    if creation is None:
+    if answer[:1] != bytes((wire.ALIVE2_X_RESP,)) or len(answer) < ALIVE2_X_RESP_SIZE:
+        raise _invalid(answer, wire.ALIVE2_X_RESP, f"a registration from {title}")
+    if answer[1]:
         name = request.name.decode("utf-8", "backslashreplace")
         raise RefusedError(f"the epmd rejected the name {name}, which is probably registered already")
-    return creation
+    return int.from_bytes(answer[2:ALIVE2_X_RESP_SIZE], "big")
+
+
+def _invalid(answer: bytes, tag: int, request: str) -> BadAnswerError:
+    """Return the error for an answer that is not a whole reply with this tag."""
+    if bytes((tag,)).startswith(answer[:1]):
+        return NoReplyError(f"no whole reply to {request}")
+    return BadAnswerError(f"invalid reply to {request}: {answer[:20]!r}")
 
 
 def must_be_killed(answer: bytes) -> None:

@@ -37,29 +37,29 @@ class WithNodes:
 
         Raises TimeoutError after `timeout` seconds, and client.EpmdError if the mapper has ended.
         """
-        nodes = self._outside(_wait, self._names, names, is_there=True, timeout=timeout)
+        nodes = self._outside(_wait, self.port, names, is_there=True, timeout=timeout)
         ports = tuple(nodes[name] for name in names)
         return ports[0] if len(ports) == 1 else ports
 
     def wait_gone(self, *names: str, timeout: float = 10.0) -> None:
         """Return once there is no node of these names. Raises as `wait_for` does."""
-        self._outside(_wait, self._names, names, is_there=False, timeout=timeout)
-
-    def _names(self, seconds: float) -> list[NamedPort]:
-        return api.names(port=self.port, timeout=seconds)
+        self._outside(_wait, self.port, names, is_there=False, timeout=timeout)
 
     def _outside(self, function: Callable[..., T], *given: object, **named: object) -> T:
         """Call a function that asks the epmd. A subclass decides in which thread."""
         return function(*given, **named)
 
 
-def _wait(
-    ask: Callable[[float], list[NamedPort]], names: Sequence[str], *, is_there: bool, timeout: float
-) -> dict[str, int]:
+def _wait(port: int, names: Sequence[str], *, is_there: bool, timeout: float) -> dict[str, int]:
     """Return all nodes and their ports, once each name `is_there`, or is not."""
     end = time.monotonic() + timeout
     while True:
-        nodes = _nodes_until(end, ask)
+        nodes = None
+        try:
+            nodes = dict(api.names(port=port, timeout=max(end - time.monotonic(), _LAST_LOOK)))
+        except EpmdError:
+            if time.monotonic() < end:
+                raise
         others = names if nodes is None else [name for name in names if (name in nodes) != is_there]
         if nodes is not None and not others:
             return nodes
@@ -70,13 +70,3 @@ def _wait(
                 known = f"registered nodes: {', '.join(nodes) or 'none'}"
             raise TimeoutError(f"{wrong}; {known}")
         time.sleep(_LOOK_EVERY)
-
-
-def _nodes_until(end: float, ask: Callable[[float], list[NamedPort]]) -> dict[str, int] | None:
-    """Return the nodes and their ports, or None if the epmd does not answer until then."""
-    try:
-        return dict(ask(max(end - time.monotonic(), _LAST_LOOK)))
-    except EpmdError:
-        if time.monotonic() < end:
-            raise
-        return None

@@ -20,7 +20,11 @@ from . import environment
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Any
+    from typing import Any, TypeAlias
+
+    from .options import Options
+
+    Ask: TypeAlias = "Options | Quick"
 
 #: The status of a monitoring plugin that cannot tell.
 UNKNOWN = 3
@@ -32,31 +36,16 @@ _ERROR = 3
 _PAUSE = 0.01
 
 
-class Ask:
-    """The arguments of an interactive call.
+class Quick:
+    """A call whose line was read without `options`. It has those fields of Options that calls read."""
 
-    `command` is the option without its dashes. `host` is "" for this host. `stop_name` is the name for
-    `stop`. `nagios` and `accept` are for `check`: print a line for Nagios, and accept these warnings.
-    """
+    host = stop_name = ""
+    json = nagios = False
+    accept: tuple[str, ...] = ()
 
-    def __init__(
-        self,
-        command: str,
-        port: int,
-        host: str = "",
-        stop_name: str = "",
-        *,
-        json: bool = False,
-        nagios: bool = False,
-        accept: tuple[str, ...] = (),
-    ) -> None:
+    def __init__(self, command: str, port: int) -> None:
         self.command = command
         self.port = port
-        self.host = host
-        self.stop_name = stop_name
-        self.json = json
-        self.nagios = nagios
-        self.accept = accept
 
 
 def call(ask: Ask) -> int:
@@ -136,9 +125,8 @@ def _list_json(port: int, text: bytes, tag: int) -> int:
     if tag == wire.NAMES_REQ:
         found = {"nodes": [node._asdict() for node in answers.parse_names(text)]}
     else:
-        found = {
-            kind: [n._asdict() for n in nodes] for kind, nodes in answers.parse_dump(text)._asdict().items()
-        }
+        dump = answers.parse_dump(text)._asdict()
+        found = {kind: [node._asdict() for node in nodes] for kind, nodes in dump.items()}
     _write_json({"port": port} | found)
     return 0
 
@@ -179,15 +167,14 @@ def _check(ask: Ask) -> int:
         text = f"-accept: {unknown[0]} is not a code of -check"
         say(2, text)
         return tell_nagios(text) if ask.nagios else 1
-    progress = report.Progress()
     start = time.monotonic()
     try:
-        sight = look.look(ask.host, ask.port, progress.tell)
+        sight = look.look(ask.host, ask.port, report.show_progress)
     except Exception as error:
         if not ask.nagios:
             raise
         return tell_nagios(repr(error))
-    progress.clear()
+    report.show_progress()
     found = findings.findings(sight, ask.accept)
     if ask.nagios:
         status, line = report.nagios(sight, found, time.monotonic() - start)
@@ -251,35 +238,23 @@ def say(descriptor: int, text: str, *, priority: int = _ERROR) -> None:
 
     The priority is for stderr, if that is the journal of systemd.
     """
-    beginning = f"<{priority}>" if descriptor == 2 and _is_journal() else ""
+    beginning = ""
+    if descriptor == 2 and (stream := environment().get("JOURNAL_STREAM")):
+        from ..server.log import is_journal
+
+        beginning = f"<{priority}>" if is_journal(2, stream) else ""
     write(descriptor, f"{beginning}epmd: {printable(text)}\n".encode())
-
-
-def _is_journal() -> bool:
-    """Return whether stderr is the journal."""
-    stream = environment().get("JOURNAL_STREAM")
-    if not stream:
-        return False
-    from ..server.log import is_journal
-
-    return is_journal(2, stream)
 
 
 def write(descriptor: int, data: bytes | bytearray) -> None:
     """Write all of the data, or as much as the descriptor accepts."""
     view = memoryview(data)
-    try:
-        while view:
-            view = view[_write(descriptor, view) :]
-    except OSError:
-        pass  # as in C, a full disk changes neither other output nor the exit status
-
-
-def _write(descriptor: int, view: memoryview) -> int:
-    try:
-        return posix.write(descriptor, view)
-    except BlockingIOError:
-        # Another program has made the pipe or terminal non-blocking, and it is full. The module select, which
-        # could wait for it, may no longer be importable in the one-file form.
-        time.sleep(_PAUSE)
-        return 0
+    while view:
+        try:
+            view = view[posix.write(descriptor, view) :]
+        except BlockingIOError:
+            # Another program has made the pipe or terminal non-blocking, and it is full. The module select,
+            # which could wait for it, may no longer be importable in the one-file form.
+            time.sleep(_PAUSE)
+        except OSError:
+            return  # as in C, a full disk changes neither other output nor the exit status

@@ -40,7 +40,8 @@ def answer_quickly() -> int | None:
     # ignores Ctrl-C, so does this program.
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
-    if _is_process_1():
+    # Also as the child of a launcher that is process 1.
+    if posix.getpid() == 1 or (posix.getppid() == 1 and is_one_file()):
         from .process import signals
 
         signals.exit_by_signals()
@@ -83,11 +84,6 @@ def _end(status: int) -> int:
     return status
 
 
-def _is_process_1() -> bool:
-    """Return whether this is process 1 or the child of a launcher that is, and signals must be handled."""
-    return posix.getpid() == 1 or (posix.getppid() == 1 and is_one_file())
-
-
 def _do_in_full() -> int:
     """Run any command line. Reads it with docopt."""
     import os
@@ -107,16 +103,7 @@ def _do_in_full() -> int:
     except ValueProblem as error:
         return _fail(str(error))
     if options.command:
-        ask = calls.Ask(
-            options.command,
-            options.settings.port,
-            options.host,
-            options.stop_name,
-            json=options.json,
-            nagios=options.nagios,
-            accept=options.accept,
-        )
-        return calls.call(ask)
+        return calls.call(options)
     from . import start
 
     return start.serve(options)

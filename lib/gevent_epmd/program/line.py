@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 #: reads all of them from USAGE, and a test compares.
 QUICK = {"-port": True, "-names": False, "-started": False, "-daemon": False}
 
+#: The variables of an epmd begin with this.
+OWN_VARIABLES = "ERL_EPMD_"
+
 #: The options that ask no epmd. An invalid variable must not keep them from working.
 ABOUT_ITSELF = ("--help", "--version", "--licences")
 #: The options that end a line.

@@ -21,7 +21,7 @@ import time
 
 from .. import __version__
 from ..records import NamedTuple
-from ..server.counts import KINDS
+from ..server.events import KINDS
 from .process.files import OwnFile
 
 TYPE_CHECKING = False
@@ -86,7 +86,7 @@ def _open_descriptors() -> int | None:
 
 def counters(mapper: Mapper) -> Iterator[Metric]:
     """Yield what has happened since the start."""
-    counts = mapper.counts
+    counts = mapper.events.counts
     requests: dict[str, float] = {kind: counts.requests[tag] for tag, kind in KINDS.items()}
     requests["port2"] += mapper.looked_up
     requests["names"] += mapper.listed

@@ -19,10 +19,6 @@ from collections.abc import Sequence
 from ..conventions import LOOPBACK
 from ..server import listeners
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from .process.procfs import Listener
-
 #: Where to ask who holds a port that is bound on all addresses: at that family's loopback address first.
 _LOOPBACKS_OF = {"0.0.0.0": LOOPBACK, "::": LOOPBACK[::-1]}
 #: How long to wait for an answer of a program that is not known to be an epmd, in seconds.
@@ -60,44 +56,32 @@ def _met(in_use: listeners.PortInUseError) -> str:
     # A host may have one loopback address only.
     target.found = [place for host in hosts for place in exchange.Target(host, in_use.port, 0).addresses()]
     # An epmd may be overloaded, stopped for a while, or run with -delay_accept.
-    target.more_time = lambda: exchange.TIMEOUT - _PATIENCE if _is_held_by_an_epmd(in_use) else 0.0
+    target.more_time = lambda: exchange.TIMEOUT - _PATIENCE if _holders(in_use)[0] else 0.0
     try:
         exchange.must_be_an_epmd(target)
     except exchange.EpmdError as error:
-        return f"{error}{_held_by(in_use)}"
+        return f"{error}{_holders(in_use)[1]}"
     return ""
 
 
-def _holders(in_use: listeners.PortInUseError) -> list[Listener]:
-    """Return the listening sockets that are in the way, as far as /proc can be read."""
+def _holders(in_use: listeners.PortInUseError) -> tuple[bool, str]:
+    """Return whether an epmd holds the port, and which programs, as the end of a message.
+
+    The message is "" if /proc cannot be read.
+    """
     from .process import procfs
 
-    table = procfs.listeners() or {}
     anywhere = in_use.host in procfs.ANY
-    return [
-        sock for sock in table.get(in_use.port, []) if anywhere or sock.host in (in_use.host, *procfs.ANY)
-    ]
-
-
-def _is_held_by_an_epmd(in_use: listeners.PortInUseError) -> bool:
-    from .process import procfs
-
-    return any(process.kind != procfs.OTHER for process in procfs.processes(_holders(in_use)))
-
-
-def _held_by(in_use: listeners.PortInUseError) -> str:
-    """Return which programs hold the port, as the end of a message, or "" if it is unknown."""
-    from .process import procfs
-
-    sockets = _holders(in_use)
-    if not sockets:
-        return ""
-    hosts = {sock.inode: f"[{sock.host}]" if ":" in sock.host else sock.host for sock in sockets}
+    listening = (procfs.listeners() or {}).get(in_use.port, [])
+    sockets = [sock for sock in listening if anywhere or sock.host in (in_use.host, *procfs.ANY)]
+    processes = procfs.processes(sockets)
+    places = {
+        sock.inode: f"{f'[{sock.host}]' if ':' in sock.host else sock.host}:{in_use.port}" for sock in sockets
+    }
     names = [
         f"{process.path or 'a program'} (process {process.pid} of {process.user or 'an unknown user'}) "
-        f"at {', '.join(f'{hosts[inode]}:{in_use.port}' for inode in sorted(process.sockets))}"
-        for process in procfs.processes(sockets)
-    ] or [
-        f"a process of {procfs.user_name(sock.uid)} at {hosts[sock.inode]}:{in_use.port}" for sock in sockets
-    ]
-    return f"; it is held by {' and '.join(names)}"
+        f"at {', '.join(places[inode] for inode in sorted(process.sockets))}"
+        for process in processes
+    ] or [f"a process of {procfs.user_name(sock.uid)} at {places[sock.inode]}" for sock in sockets]
+    is_an_epmd = any(process.kind != procfs.OTHER for process in processes)
+    return is_an_epmd, f"; it is held by {' and '.join(names)}" if names else ""

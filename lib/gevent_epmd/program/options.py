@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from ..server.networks import Network
 
 _MOST_PID = 2**31 - 1
-#: The variables of our own options begin with this.
-_OWN_VARIABLES = "ERL_EPMD_"
 _LOOPBACK_VARIABLE = "ERL_EPMD_LOOPBACK"
 ADDRESS_VARIABLE = "ERL_EPMD_ADDRESS"
 #: The values of a variable that is a switch.
@@ -121,13 +119,18 @@ class Given(NamedTuple):
     value: str
 
 
+#: The value of an option that is not given.
+ABSENT = Given("", "")
+
+
 class Options(NamedTuple):
     """The result of reading the command line and the environment.
 
     `settings` are those of the mapper to serve or to ask. The other fields concern only the program.
 
-    `command` is the interactive option without its dashes, or None for serving. `stop_name` is the name that
-    goes with `stop`. `user` is Name or Name:Group, not looked up yet.
+    `command` is the interactive option without its dashes, or "" for serving. `host` is "" for this host.
+    `stop_name` is the name that goes with `stop`. `nagios` and `accept` are for `check`: print a line for
+    Nagios, and accept these warnings. `user` is Name or Name:Group, not looked up yet.
 
     The values of `port_file` and `pid_file` are absolute paths without symbolic links in the folder, STDOUT,
     or "". `must_serve` is True if the command line names one of them. A port in use is then a failure: a
@@ -146,14 +149,14 @@ class Options(NamedTuple):
     settings: Settings = Settings()
     daemon: bool = False
     systemd: bool = False
-    command: str | None = None
+    command: str = ""
     stop_name: str = ""
     pid_exit: tuple[int, ...] = ()
-    port_file: Given = Given("", "")
-    pid_file: Given = Given("", "")
-    metrics_file: Given = Given("", "")
+    port_file: Given = ABSENT
+    pid_file: Given = ABSENT
+    metrics_file: Given = ABSENT
     must_serve: bool = False
-    user: Given | None = None
+    user: Given = ABSENT
     takeover: str = ""
     store: int = 0
     host: str = ""
@@ -164,6 +167,10 @@ class Options(NamedTuple):
     port_name: str = ""
     networks: Networks | None = None
 
+    @property
+    def port(self) -> int:
+        return self.settings.port
+
 
 def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
     """Return the options of a command line (without the program's name) and an environment.
@@ -172,7 +179,7 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Option
     for an invalid value.
     """
     found = _found(arguments)
-    command = next((c for c in line.INTERACTIVE if found[_dashed(c)]), None)
+    command = next((c for c in line.INTERACTIVE if found[_dashed(c)]), "")
     if command in line.ABOUT_ITSELF:
         environ = {}
     # An interactive call must not fail because of a variable that is meant for an epmd that serves.
@@ -183,12 +190,12 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Option
     files = [own.file(name, daemon=daemon) for name in _FILES]
     place = _Place(found, serving)
     # A script that passes an unset variable must not take the local epmd's reply for another host's.
-    host = _Own(found, {}).not_empty("host", "host")
+    host = _Own(found, {}).not_empty("host", "host").value
     options = Options(
         settings=_settings(found, environ, own, place, least_port=0 if files[0].value else 1),
         daemon=daemon,
         systemd=bool(found["--systemd"]),
-        command=command.lstrip("-") if command else None,
+        command=command.lstrip("-"),
         stop_name="".join(found["--stop"]),
         pid_exit=own.processes("pid_exit"),
         port_file=files[0],
@@ -198,7 +205,7 @@ def read_options(arguments: Sequence[str], environ: Mapping[str, str]) -> Option
         user=own.not_empty("user", "user"),
         takeover=own.takeover(),
         store=own.store() if found["--systemd"] else 0,
-        host=host.value if host else "",
+        host=host,
         json=bool(found["--json"]),
         nagios=bool(found["--nagios"]),
         accept=tuple(code for value in found["--accept"] for code in _list(value)),
@@ -242,7 +249,7 @@ def _must_go_together(options: Options) -> None:
         raise ValueProblem(f"{'-nagios' if options.nagios else '-accept'} can be used only with -check")
     if options.nagios and options.json:
         raise ValueProblem("-nagios and -json cannot be used together")
-    if options.settings.port == 0 and options.command:
+    if options.port == 0 and options.command:
         raise ValueProblem("-port 0 cannot be used with an interactive option")
     if options.takeover == "any" and options.systemd:
         raise ValueProblem("-takeover cannot be used with -systemd: systemd passes the sockets")
@@ -344,10 +351,10 @@ class _Place:
         if len(self.names) > 1:
             raise ValueProblem(f"{' and '.join(self.names)} cannot be used together")
         if self.addresses is None:
-            given = own.origin("allow_register")
-            # -loopback on the line takes precedence over a variable.
-            if given and not (self._is_on_line and given.startswith(_OWN_VARIABLES)):
-                raise ValueProblem(f"{given} has no effect with {self.names[0]}")
+            for where, _ in own.given("allow_register"):
+                # -loopback on the line takes precedence over a variable.
+                if not (self._is_on_line and where.startswith(line.OWN_VARIABLES)):
+                    raise ValueProblem(f"{where} has no effect with {self.names[0]}")
 
 
 def _is_on(variable: str, environ: Mapping[str, str]) -> bool:
@@ -372,8 +379,7 @@ class Networks:
     def __init__(self, found: dict[str, Any], environ: Mapping[str, str]) -> None:
         self._found = found
         self._environ = environ
-        given = _Own(found, environ).not_empty("allow_file", "path")
-        self._where, path = given or Given("", "")
+        self._where, path = _Own(found, environ).not_empty("allow_file", "path")
         self.path = os.path.abspath(path) if path else ""
         if self.path:
             import ipaddress  # noqa: F401  # the executables cannot import anything while they serve
@@ -436,33 +442,29 @@ class _Own:
         #: The file that sets a variable, if it is not the environment.
         self._files = files or {}
 
-    def _given(self, name: str) -> list[Given]:
+    def given(self, name: str) -> list[Given]:
         """Return every value on the command line, or else the variable's."""
         if self._found[f"--{name}"]:
             return [Given(f"-{name}", value) for value in self._found[f"--{name}"]]
-        variable = _OWN_VARIABLES + name.upper()
+        variable = line.OWN_VARIABLES + name.upper()
         where = f"{variable} in {self._files[variable]}" if variable in self._files else variable
         return [Given(where, value)] if (value := self._environ.get(variable)) else []
 
-    def not_empty(self, name: str, what: str) -> Given | None:
-        """Return the last value, which is not empty, or None if the option is absent."""
-        given = self._given(name)
+    def not_empty(self, name: str, what: str) -> Given:
+        """Return the last value, which is "" only if the option is absent."""
+        given = self.given(name)
         for where, value in given:
             if not value:
                 raise ValueProblem(f"{where}: the {what} is empty")
-        return given[-1] if given else None
-
-    def origin(self, name: str) -> str:
-        """Return the option or the variable that gives the value, or "" if there is none."""
-        return next((where for where, _ in self._given(name)), "")
+        return given[-1] if given else ABSENT
 
     def number(self, name: str) -> int:
         """Return the last number of seconds, or 0 if the option is absent. Every value must be a number."""
-        return [0, *(read_number(where, value, MOST_SECONDS) for where, value in self._given(name))][-1]
+        return [0, *(read_number(where, value, MOST_SECONDS) for where, value in self.given(name))][-1]
 
     def networks(self, name: str) -> tuple[Network, ...] | None:
         """Return the networks of every list that is given, or None if the option is absent."""
-        given = self._given(name)
+        given = self.given(name)
         if not given:
             return None
         from ..server.networks import read_network
@@ -479,7 +481,7 @@ class _Own:
         """Return the processes of every list that is given."""
         return tuple(
             read_number(where, pid, _MOST_PID)
-            for where, value in self._given(name)
+            for where, value in self.given(name)
             for pid in _list(value) or ("",)
         )
 
@@ -504,13 +506,11 @@ class _Own:
     def file(self, name: str, *, daemon: bool) -> Given:
         """Return a file to write: its absolute path, STDOUT, or "" if the option is absent."""
         given = self.not_empty(name, "path")
-        if given is None:
-            return Given("", "")
         if given.value == STDOUT:
             if daemon:
                 raise ValueProblem(f"{given.where} {STDOUT}: a daemon has no stdout")
             return given
-        return given._replace(value=_path(*given))
+        return given._replace(value=_path(*given)) if given.value else given
 
 
 def _path(where: str, given: str) -> str:

@@ -10,7 +10,7 @@ import errno
 import os
 from collections.abc import Callable, Sequence
 
-from ..server.listeners import LOOPBACK_OF_ANY, Connected
+from ..server.listeners import LOOPBACK_OF_ANY, connected
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,10 +33,13 @@ def must_answer(hosts: Sequence[str], port: int, take_back: Callable[[int, tuple
         if not host.startswith("127.") and host != "::1":
             continue
         try:
-            with Connected(host, port) as sock:
+            sock = connected(host, port)
+            try:
                 # A listening socket of `acceptor` holds back a connection that has sent nothing.
                 sock.send(b"\0")
                 take_back(number, sock.getsockname())
+            finally:
+                sock.close()
         except OSError as error:
             if error.errno not in _ABSENT:
                 problem = error

@@ -13,7 +13,6 @@ C's counterpart: the same options in main() of epmd.c.
 from __future__ import annotations
 
 import posix  # not os, see `environment`
-import sys
 
 from ..client import exchange
 from ..conventions import MOST_SECONDS, ValueProblem, read_number
@@ -23,8 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-#: A variable with this prefix can make `-daemon` listen elsewhere, or do more than find the port in use.
-_OF_SERVING = "ERL_EPMD_"
+#: Any other variable of an epmd can make `-daemon` listen elsewhere, or do more than find the port in use.
 _HARMLESS = frozenset(("ERL_EPMD_PORT", "ERL_EPMD_RELAXED_COMMAND_CHECK", "ERL_EPMD_USER"))
 #: Harmless if their values are numbers.
 _NUMBERS = frozenset(("ERL_EPMD_IDLE_EXIT", "ERL_EPMD_PACKET_TIMEOUT"))
@@ -44,25 +42,13 @@ def answer(arguments: Sequence[str], environ: Mapping[str, str]) -> int | None:
         return None
     given = dict(words)
     if "-names" in given or "-started" in given:
-        _empty_folder()
-        return calls.call(calls.Ask("names" if "-names" in given else "started", port))
+        if is_one_file():
+            from .executable import launcher
+
+            # Nothing else does if a waiting call is killed.
+            launcher.empty()
+        return calls.call(calls.Quick("names" if "-names" in given else "started", port))
     return 0 if "-daemon" in given and _is_served(port, environ) else None
-
-
-def _empty_folder() -> None:
-    """In the one-file form, remove what was unpacked: nothing else does if a waiting call is killed."""
-    if is_one_file():
-        from .executable import launcher
-
-        launcher.empty(sys._MEIPASS)  # type: ignore[attr-defined]
-
-
-def _is_number(name: str, seconds: str) -> bool:
-    try:
-        read_number(name, seconds, MOST_SECONDS)
-    except ValueProblem:
-        return False
-    return True
 
 
 def _is_served(port: int, environ: Mapping[str, str]) -> bool:
@@ -73,7 +59,12 @@ def _is_served(port: int, environ: Mapping[str, str]) -> bool:
     """
     if environ.get(_OF_SYSTEMD) == str(posix.getpid()):
         return False
-    for name in environ.keys() - _HARMLESS:
-        if name.startswith(_OF_SERVING) and not (name in _NUMBERS and _is_number(name, environ[name])):
-            return False
+    try:
+        for name in environ.keys() - _HARMLESS:
+            if name in _NUMBERS:
+                read_number(name, environ[name], MOST_SECONDS)
+            elif name.startswith(line.OWN_VARIABLES):
+                return False
+    except ValueProblem:
+        return False
     return exchange.is_an_epmd(exchange.Target("127.0.0.1", port, _PATIENCE))

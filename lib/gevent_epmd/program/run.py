@@ -21,14 +21,12 @@ from ..server.mapper import Mapper
 from . import is_frozen, is_one_file, ownport
 from .executable import bundle, launcher
 from .metrics import Reporter
-from .options import Networks, Options
+from .options import Options
 from .process import at_end, daemon, signals, systemd, watch
 from .process.files import NumberFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .process.privileges import Identity
     from .process.store import Store
     from .takeover import TakeOver
@@ -36,28 +34,8 @@ if TYPE_CHECKING:
 bundle.import_everything()
 
 
-def run(
-    options: Options,
-    sockets: list[_socket.socket],
-    stored: list[systemd.Stored],
-    events: Events,
-    caller: daemon.Caller | None,
-    identity: Identity | None,
-    take_over: TakeOver | None = None,
-) -> None:
-    """Serve the sockets until a KILL request or another event shuts the epmd down.
-
-    `stored` is what an epmd before this one has left in the descriptor store of systemd.
-
-    If there is an `identity`, the process changes to that user before it accepts a connection. Raises OSError
-    if a file cannot be written, the user not changed, or the port not reached; BrokenPipeError if the caller
-    has ended; InterruptedError if there is a caller and the epmd ends before it is ready.
-    """
-    _Server(options, sockets, events, caller, take_over).serve(stored, identity)
-
-
-class _Server:
-    """The process that serves, from the creation of its mapper to its end. The arguments are `run`'s."""
+class Server:
+    """The process that serves, from the creation of its mapper to its end."""
 
     def __init__(
         self,
@@ -71,6 +49,8 @@ class _Server:
         self._events = events
         self._caller = caller
         self._take_over = take_over
+        #: What to tell the caller.
+        self._report: list[str] = []
         self._hosts = [sock.getsockname()[0] for sock in sockets]
         self._mapper = self._new_mapper(sockets)
         self._reporter = Reporter(self._mapper, options.metrics_file)
@@ -82,9 +62,16 @@ class _Server:
         at_end.add(self._take_over.abandon)
         # An event loop that fails when it starts must fail before the former epmd is stopped.
         gevent.sleep(0)
-        return self._take_over.new_mapper(settings, self._events)
+        return self._take_over.new_mapper(self._options, self._events)
 
     def serve(self, stored: list[systemd.Stored], identity: Identity | None) -> None:
+        """Serve the sockets until a KILL request or another event shuts the epmd down.
+
+        `stored` is what an epmd before this one has left in the descriptor store of systemd. If there is an
+        `identity`, the process changes to that user before it accepts a connection. Raises OSError if a file
+        cannot be written, the user not changed, or the port not reached; BrokenPipeError if the caller has
+        ended; InterruptedError if there is a caller and the epmd ends before it is ready.
+        """
         options, mapper, events = self._options, self._mapper, self._events
         store = self._store(stored) if options.store or stored else None
         mapper.start()
@@ -108,7 +95,8 @@ class _Server:
         self._reporter.start()
         if self._take_over is not None:
             # Not before everything else is done: from here on only this process serves.
-            events.took_over(self._take_over.finish())
+            self._report = self._take_over.finish()
+            events.took_over(self._report)
         # The event loop may fail when it starts, and then nobody must be told that it serves.
         gevent.sleep(0)
         if not mapper.finished.is_set():
@@ -128,68 +116,59 @@ class _Server:
 
         mapper = self._mapper
         taken = take_back(stored)
-        inherit(mapper, taken.left, mapper.listeners[0].serve_socket)
+        inherit(mapper, taken.left)
         if taken.names:
             self._events.took_back(len(taken.names))
         path = os.environ.get("NOTIFY_SOCKET")
         if not path:
             return None
         # What was taken back must be removed at its end, even if nothing else is to be stored.
-        store = Store(mapper, self._events, systemd.address_of(path), taken, self._options.store)
-        mapper.store = store
+        mapper.store = store = Store(mapper, systemd.address_of(path), taken, self._options.store)
         return store
 
-    def _must_be_reached(self) -> None:
-        listeners = self._mapper.listeners
-        try:
-            ownport.must_answer(
-                self._hosts, self._mapper.port, lambda number, address: listeners[number].take_back(address)
-            )
-        except OSError:
-            self._mapper.close_listeners()  # the caller may start another epmd as soon as it is told
-            raise
-
     def _tell_that_it_serves(self) -> None:
+        mapper, listeners = self._mapper, self._mapper.listeners
         if self._caller is not None and not self._options.systemd:
-            self._must_be_reached()
+            try:
+                ownport.must_answer(
+                    self._hosts, mapper.port, lambda number, address: listeners[number].take_back(address)
+                )
+            except OSError:
+                mapper.close_listeners()  # the caller may start another epmd as soon as it is told
+                raise
         self._reporter.serves = True
         launched_by = launcher.pid if is_one_file() else None
         # Without -systemd, NOTIFY_SOCKET belongs to the service whose node started this epmd.
         if self._options.systemd and not systemd.notify_ready(os.environ, launched_by):
             self._events.notification_may_be_refused()
         if self._caller is not None:
-            report = [] if self._take_over is None else self._take_over.report
-            self._caller.ready(report, launcher=launched_by)
-        if self._mapper.idle_exit:
-            self._mapper.idle_exit.renew()  # the start may have taken longer than its time
+            self._caller.ready(self._report, launcher=launched_by)
+        if mapper.idle_exit:
+            mapper.idle_exit.renew()  # the start may have taken longer than its time
 
     def _watch(self) -> None:
         mapper = self._mapper
         if is_frozen():
             # Before the signals: it resets one that the executables use until now.
             bundle.settle(has_launcher=is_one_file() and not self._options.daemon)
-        signals.watch_signals(mapper.loop, self._reporter.report, _at_hang_up(self._options, mapper))
+        # A service manager that reloads must not end a service that has nothing to read again.
+        handles_hang_up = self._options.networks is not None or self._options.systemd
+        hang_up = self._read_networks_again if handles_hang_up else None
+        signals.watch_signals(mapper.loop, self._reporter.report, hang_up)
         if os.getpid() == 1:
             watch.reap_orphans(mapper.loop)
         for pid in self._options.pid_exit:
             watch.when_gone(mapper.loop, pid, partial(mapper.end, f"process {pid} has ended"))
 
-
-def _at_hang_up(options: Options, mapper: Mapper) -> Callable[[], None] | None:
-    """Return what SIGHUP does, or None for what it does by default.
-
-    A service manager that reloads must not end a service that has nothing to read again.
-    """
-    if options.networks is not None:
-        return partial(_read_networks_again, options.networks, mapper)
-    return mapper.events.nothing_to_read_again if options.systemd else None
-
-
-def _read_networks_again(networks: Networks, mapper: Mapper) -> None:
-    try:
-        settings = networks.changed(mapper.settings)
-    except ValueProblem as problem:
-        mapper.events.networks_stay(str(problem))
-        return
-    mapper.events.networks_read(networks.path, mapper.settings, settings)
-    mapper.let_in(settings)
+    def _read_networks_again(self) -> None:
+        mapper, networks = self._mapper, self._options.networks
+        if networks is None:
+            self._events.nothing_to_read_again()
+            return
+        try:
+            settings = networks.changed(mapper.settings)
+        except ValueProblem as problem:
+            self._events.networks_stay(str(problem))
+            return
+        self._events.networks_read(networks.path, mapper.settings, settings)
+        mapper.let_in(settings)

@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from .process.privileges import Identity
-    from .takeover import Former, TakeOver
+    from .takeover import Former
 
 #: What a start opens besides the sockets: a pipe to the caller, the event loop, the files.
 _NEEDED_DESCRIPTORS = 8
-#: The variables that gevent, greenlet and libev read.
+#: The variables that gevent, greenlet and libev read. They are meant for programs of the caller.
 _GEVENT_PREFIXES = ("GEVENT", "GREENLET_", "LIBEV_", "PURE_PYTHON")
 
 
 def serve(options: Options) -> int:
     """Serve, detached if the options request it, and return the exit status."""
     signals.ignore_requests_for_reports()
-    is_passed = not options.systemd and systemd.passes_port(os.environ, options.settings.port)
+    is_passed = not options.systemd and systemd.passes_port(os.environ, options.port)
     if options.daemon:
         # Close inherited descriptors before the program opens its own, such as the connection to syslog.
         daemon.close_inherited(keep=systemd.descriptors(os.environ) if options.systemd else ())
@@ -48,7 +48,7 @@ def serve(options: Options) -> int:
         if is_passed:
             # The question whether an epmd has the port would start this program again, and so on.
             raise listeners.ListenError(
-                f"systemd passes the socket for port {options.settings.port}: start with -systemd"
+                f"systemd passes the socket for port {options.port}: start with -systemd"
             )
         former = _former(options)
         sockets, stored = ([], []) if former else _sockets(options, events)
@@ -56,7 +56,7 @@ def serve(options: Options) -> int:
         events.in_use(str(error), failure=options.must_serve)
         return 1 if options.must_serve else 0
     except listeners.ListenError as error:
-        events.cannot_listen(str(error))
+        events.log.fail(str(error))
         return 1
     return _serve_sockets(options, sockets, stored, events, former)
 
@@ -72,36 +72,23 @@ def _former(options: Options) -> Former | None:
     return takeover.find(options)
 
 
-def _take_over(former: Former | None, options: Options) -> TakeOver | None:
-    if former is None:
-        return None
-    from .takeover import TakeOver
-
-    # It forks, which is faster before the imports.
-    return TakeOver(former, keeps_addresses=not options.listen_names, changes_user=bool(options.user))
-
-
 def _sockets(options: Options, events: Events) -> tuple[list[_socket.socket], list[systemd.Stored]]:
     if options.systemd:
         events.taking_sockets()
         sockets, stored = systemd.take_descriptors(os.environ)
-        _report_no_effect(options, sockets[0].getsockname()[1], events)
+        names = list(options.listen_names)
+        if options.port_name and options.port != sockets[0].getsockname()[1]:
+            names.append(options.port_name)
+        if names:
+            events.no_effect(names)
         return sockets, stored
-    events.listening(options.settings.port)
+    events.listening(options.port)
     try:
-        return occupant.open_listeners(options.settings.addresses, options.settings.port), []
+        return occupant.open_listeners(options.settings.addresses, options.port), []
     except listeners.AddressError as error:
         if ADDRESS_VARIABLE not in options.listen_names:
             raise  # C's words: who has typed the address knows where it is
         raise listeners.ListenError(f"{ADDRESS_VARIABLE}: {error}") from None
-
-
-def _report_no_effect(options: Options, port: int, events: Events) -> None:
-    names = list(options.listen_names)
-    if options.port_name and options.settings.port != port:
-        names.append(options.port_name)
-    if names:
-        events.no_effect(names)
 
 
 def _serve_sockets(
@@ -111,16 +98,13 @@ def _serve_sockets(
     events: Events,
     former: Former | None,
 ) -> int:
-    caller = None
+    caller = take_over = None
     try:
-        if is_one_file():
-            from .executable import leftovers
-
-            leftovers.sweep(sys._MEIPASS)  # type: ignore[attr-defined]
-            bundle.unpack_libraries("for-serving")
-        daemon.raise_limit(_NEEDED_DESCRIPTORS + len(options.pid_exit))
+        _prepare(options)
         if former is not None and former.unit:
-            _take_over_unit(former)
+            from . import unit
+
+            _say(unit.take_over(former))
             return 0
         identity = _identity(options)
         if options.daemon:
@@ -130,13 +114,15 @@ def _serve_sockets(
             if caller is None:
                 _say(*report)
                 return 0
-        _hide_variables_of_gevent()
-        take_over = _take_over(former, options)
-        from .run import run
+        if former is not None:
+            from .takeover import TakeOver
+
+            take_over = TakeOver(former)  # It forks, which is faster before the imports.
+        from . import run
 
         if options.daemon:
             daemon.leave()
-        run(options, sockets, stored, events, caller, identity, take_over)
+        run.Server(options, sockets, events, caller, take_over).serve(stored, identity)
     except Exception as error:  # noqa: BLE001 - a daemon has no stderr for a traceback
         # The caller must find no file left when it is told of the failure.
         at_end.run()
@@ -151,25 +137,30 @@ def _serve_sockets(
     return 0
 
 
-def _take_over_unit(former: Former) -> None:
-    _hide_variables_of_gevent()
-    from .unit import take_over
+def _prepare(options: Options) -> None:
+    """Do what the imports of a server need. Raises OSError and ImportError."""
+    if is_one_file():
+        from .executable import leftovers
 
-    _say(take_over(former))
-
-
-def _identity(options: Options) -> Identity | None:
-    if not options.user:
-        return None
-    from .process import privileges
-
-    return privileges.look_up(options.user)
+        leftovers.sweep(sys._MEIPASS)  # type: ignore[attr-defined]
+        bundle.unpack_libraries("for-serving")
+    daemon.raise_limit(_NEEDED_DESCRIPTORS + len(options.pid_exit))
+    for name in [name for name in os.environ if name.startswith(_GEVENT_PREFIXES)]:
+        del os.environ[name]
 
 
 def _say(*report: str) -> None:
     """Print the lines that a daemon has reported."""
     for line in report:
         calls.say(2, line, priority=NOTICE)
+
+
+def _identity(options: Options) -> Identity | None:
+    if not options.user.value:
+        return None
+    from .process import privileges
+
+    return privileges.look_up(options.user)
 
 
 def _must_be_running(pids: Iterable[int]) -> None:
@@ -179,9 +170,3 @@ def _must_be_running(pids: Iterable[int]) -> None:
 
         if gone(pid):
             raise ProcessLookupError(f"process {pid}, with which this epmd is to end, has ended already")
-
-
-def _hide_variables_of_gevent() -> None:
-    """Remove the variables that change how gevent works: they are meant for programs of the caller."""
-    for name in [name for name in os.environ if name.startswith(_GEVENT_PREFIXES)]:
-        del os.environ[name]

@@ -28,7 +28,6 @@ import stat
 import struct
 import sys
 import time
-from typing import NamedTuple
 
 from .. import __version__
 from ..client import answers, exchange
@@ -37,19 +36,24 @@ from ..server.listeners import ListenError, change_addresses, close_all
 from ..server.registry import CREATIONS_NAME
 from ..wire import DUMP_REQ, HEADER, LISTING_PORT_SIZE
 from .process import procfs
-from .process.daemon import close_inherited
+from .process.daemon import close_inherited, reap
+from .process.watch import descriptor_of, state_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from typing import NoReturn
+    from collections.abc import Callable
+    from typing import NoReturn, TypeAlias
 
     from ..server.acceptor import Acceptor
     from ..server.events import Events
     from ..server.inherit import Inheritance
     from ..server.mapper import Mapper
-    from ..server.settings import Settings
     from .options import Options
+
+    #: A node's name, its descriptor in the former epmd, and the inode of that.
+    Key: TypeAlias = tuple[bytes, int, str]
+    #: The nodes and the remembered names, each of them with its descriptor.
+    Asked: TypeAlias = tuple[list[Key], list[tuple[Alive2Request, int]]]
 
 #: How long the former epmd may be stopped, in seconds.
 _MOST_STOPPED = 1.0
@@ -99,62 +103,39 @@ class _Changed(Exception):
         self.odd = odd
 
 
-class File(NamedTuple):
-    """A pid file or port file of the former epmd."""
-
-    path: str
-    identity: tuple[int, int]
-
-    def remove(self) -> None:
-        """Remove the file, unless another process has replaced it."""
-        try:
-            found = os.lstat(self.path)
-            if (found.st_dev, found.st_ino) == self.identity:
-                os.unlink(self.path)
-        except OSError:
-            pass  # it is gone, or not ours to remove
-
-
 class Former:
     """The epmd that serves the port, and is to be replaced."""
 
     def __init__(self, process: procfs.Process, port: int) -> None:
         self.process = process
         self.port = port
+        self.is_ours = process.kind == procfs.OURS
         #: The unit whose sockets it serves, or "". A unit's end makes systemd accept connections at the same
         #: sockets, and start another epmd.
         self.unit = procfs.unit(process.pid) if "-systemd" in procfs.command_line(process.pid) else ""
 
-    def files(self) -> list[File]:
-        """Return its pid file and its port file, which it keeps open. C's epmd has none."""
-        if self.process.kind != procfs.OURS:
-            return []
-        folder = f"/proc/{self.process.pid}"
-        user = os.stat(folder).st_uid
+    def files(self) -> list[tuple[str, os.stat_result]]:
+        """Return the paths of its pid file and its port file, which it keeps open, and which files they are.
+
+        C's epmd has none.
+        """
         found = []
-        for name in os.listdir(f"{folder}/fd"):
+        process = f"/proc/{self.process.pid}"
+        for descriptor, path in procfs.open_files(self.process.pid) if self.is_ours else ():
             try:
-                descriptor = f"{folder}/fd/{name}"
-                about = os.stat(descriptor)
-                if stat.S_ISREG(about.st_mode) and self._is_own(descriptor, about, user):
-                    found.append(File(os.readlink(descriptor), (about.st_dev, about.st_ino)))
+                about = os.stat(f"{process}/fd/{descriptor}")
+                if not stat.S_ISREG(about.st_mode):
+                    continue
+                with open(f"{process}/fd/{descriptor}", "rb") as file:  # the path may lead elsewhere by now
+                    content = file.read(16)
+                # Any user can run an epmd that keeps some file open. A number that only root or that user has
+                # written there proves that the file is about this process.
+                is_of_user = about.st_uid == os.stat(process).st_uid
+                if content == b"%d\n" % self.process.pid or (content == b"%d\n" % self.port and is_of_user):
+                    found.append((path, about))
             except OSError:
                 continue  # closed meanwhile
         return found
-
-    def _is_own(self, descriptor: str, about: os.stat_result, user: int) -> bool:
-        with open(descriptor, "rb") as file:  # the path may lead elsewhere by now
-            content = file.read(16)
-        # Any user can run an epmd that keeps some file open. A number that only root or that user has written
-        # there proves that the file is about this process.
-        return content == b"%d\n" % self.process.pid or (
-            content == b"%d\n" % self.port and about.st_uid == user
-        )
-
-    def runs_this_program(self) -> bool:
-        """Return whether it runs the same program file and version as this process."""
-        same_version = self.process.kind == procfs.OURS and self.process.version == __version__
-        return same_version and self.process.path == procfs.program(os.getpid())
 
     def must_be_replaceable(self) -> None:
         """Raise TakeOverError if its end would have other consequences, as that of a container."""
@@ -183,20 +164,20 @@ def find(options: Options) -> Former | None:
 
     Raises TakeOverError if there is one that cannot be replaced.
     """
-    port = options.settings.port
+    port = options.port
     listening = (procfs.listeners() or {}).get(port, [])
-    if not listening:
-        return None
     holders = procfs.processes(listening)
     epmds = [process for process in holders if process.kind != procfs.OTHER]
     if len(epmds) > 1:
         pids = " and ".join(str(process.pid) for process in epmds)
         raise TakeOverError(f"cannot take over: processes {pids} both listen at port {port}")
     if not epmds:
-        _must_be_no_epmd(port, holders)
+        if listening:
+            _must_be_no_epmd(port, holders)
         return None
     former = Former(epmds[0], port)
-    if options.takeover == "other" and former.runs_this_program():
+    program = (procfs.OURS, __version__, procfs.program(os.getpid()))
+    if options.takeover == "other" and (epmds[0].kind, epmds[0].version, epmds[0].path) == program:
         return None
     former.must_be_replaceable()
     if former.unit and options.listen_names:
@@ -206,11 +187,19 @@ def find(options: Options) -> Former | None:
     return former
 
 
+def _target(port: int) -> exchange.Target:
+    return exchange.Target("", port, exchange.TIMEOUT)
+
+
+def listing(port: int, request: int) -> bytes:
+    """Ask the epmd of this host for NAMES or DUMP. Raises EpmdError."""
+    with exchange.Listing(_target(port), request) as reply:
+        return exchange.joined(reply.pieces())
+
+
 def _must_be_no_epmd(port: int, holders: list[procfs.Process]) -> None:
     """Raise TakeOverError if an epmd answers at the port, whose process is hidden or is another program."""
-    try:
-        exchange.must_be_an_epmd(exchange.Target("", port, exchange.TIMEOUT))
-    except exchange.EpmdError:
+    if not exchange.is_an_epmd(_target(port)):
         return  # the start says what it found instead
     if not holders:
         raise TakeOverError(f"cannot take over: only root can see which process serves port {port}")
@@ -233,8 +222,12 @@ class Ending:
     def end(self, pidfd: int) -> str:
         """End the former epmd. Returns the reason if that fails."""
         _send(pidfd, signal.SIGKILL)
-        for file in self._files:
-            file.remove()
+        for path, about in self._files:
+            try:
+                if os.path.samestat(os.lstat(path), about):  # or else another process has replaced it
+                    os.unlink(path)
+            except OSError:
+                pass  # it is gone, or not ours to remove
         return ""
 
     def undo(self) -> None:
@@ -244,49 +237,35 @@ class Ending:
 class TakeOver:
     """One take-over. Create it before gevent is imported, call `new_mapper`, then `finish` or `abandon`."""
 
-    def __init__(
-        self,
-        former: Former,
-        *,
-        keeps_addresses: bool = True,
-        changes_user: bool = False,
-        ending: Ending | None = None,
-    ) -> None:
-        """Start the guard. Raises TakeOverError if this process may not copy the sockets.
-
-        Unless this epmd `keeps_addresses`, it listens where its settings say. If it `changes_user`, it does
-        not keep the rights of root.
-        """
+    def __init__(self, former: Former, ending: Ending | None = None) -> None:
+        """Start the guard. Raises TakeOverError if this process may not copy the sockets."""
         self._former = former
-        self._keeps_addresses = keeps_addresses
         #: Those of the former epmd on whose addresses this one does not listen.
         self._retiring: list[Acceptor] = []
-        self._addresses = ""
         self._pid = former.process.pid
         try:
-            self._pidfd = _pidfd_of(self._pid)
+            self._pidfd = descriptor_of(self._pid)
             self._get_fd = _get_fd_function()
             self._must_be_permitted()
         except PermissionError:
             raise TakeOverError(f"cannot take over from {former}: {_NOT_PERMITTED}") from None
         except (AttributeError, ImportError, OSError) as error:
             raise TakeOverError(f"cannot take over from {former}: {error}; {_INSTEAD}") from None
-        #: What is known of the nodes, by name, descriptor and inode.
-        self._known: dict[tuple[bytes, int, str], Alive2Request] = {}
+        #: What is known of the nodes.
+        self._known: dict[Key, Alive2Request] = {}
         #: The inodes of connections that were neither a node's nor unread, and after how many answers.
         self._odd: dict[str, int] = {}
         #: The inodes of connections of refused nodes.
         self._refused: set[str] = set()
         #: When the former epmd was stopped.
         self._stopped_at = 0.0
-        self._nodes = 0
-        user = former.process.user
-        self._warns = not changes_user and bool(user) and user != procfs.user_name(os.geteuid())
-        #: What `finish` has returned.
-        self.report: list[str] = []
+        #: What `finish` tells.
+        self._nodes, self._changes, self._keeps_user = 0, "", True
         self._guard = _Guard(self._pidfd, self._pid, ending or Ending(former))
+        #: Lets the former epmd go on. Does nothing after its end.
+        self.abandon = self._guard.release
 
-    def new_mapper(self, settings: Settings, events: Events) -> Mapper:
+    def new_mapper(self, options: Options, events: Events) -> Mapper:
         """Stop the former epmd, and return a mapper with its sockets and nodes, which may start at once.
 
         Raises TakeOverError, and lets the former epmd go on then. Call this with gevent imported.
@@ -298,16 +277,16 @@ class TakeOver:
         try:
             listeners, left = self._take()
             retiring: list[_socket.socket] = []
-            if not self._keeps_addresses:
+            if options.listen_names:
                 before = len(listeners)
-                listeners, retiring = change_addresses(listeners, settings.addresses)
+                listeners, retiring = change_addresses(listeners, options.settings.addresses)
                 if retiring or len(listeners) > before:
-                    self._addresses = _changed_addresses(listeners, retiring)
-            mapper = acceptor.new_mapper(settings, listeners, events)
+                    self._changes = _changed_addresses(listeners, retiring)
+            mapper = acceptor.new_mapper(options.settings, listeners, events)
             self._retiring += (acceptor.Acceptor(mapper, sock, shared=False) for sock in retiring)
             mapper.listeners += self._retiring
-            self._nodes = len(left.nodes)
-            inherit(mapper, left, mapper.listeners[0].serve_socket)
+            inherit(mapper, left)
+            self._nodes, self._keeps_user = len(left.nodes), not options.user.value
             return mapper
         except BaseException as error:
             self.abandon()
@@ -321,9 +300,14 @@ class TakeOver:
         close_all(listeners)
         return left
 
+    def must_be_stopped(self) -> None:
+        """Raise TakeOverError if this has taken so long that the former epmd goes on."""
+        self._guard.order(_STOP)
+
     def end(self) -> None:
         """End the former epmd. Raises TakeOverError if it goes on."""
-        self._guard.end()
+        self._guard.order(_END)
+        self._guard.release()
 
     def finish(self) -> list[str]:
         """Kill the former epmd, and return lines for the log. From now on this process must serve.
@@ -331,30 +315,26 @@ class TakeOver:
         Raises TakeOverError if the former epmd was continued meanwhile.
         """
         self.end()
-        self.report = [self.told(self._nodes) + self._addresses]
-        if self._warns:
+        report = [self.told(self._nodes) + self._changes]
+        user = self._former.process.user
+        now = procfs.user_name(os.geteuid()) if self._keeps_user else user
+        if user not in ("", now):
             # Nothing else tells: it serves as ever, with rights that it does not need.
-            user = self._former.process.user
-            now = procfs.user_name(os.geteuid())
             again = f"-user {user}:Group" if user.isdecimal() else f"-user {user}"
-            self.report.append(
+            report.append(
                 f"this epmd runs as {now}, and that one ran as {user}: to change it, "
                 f"take over again with {again}"
             )
         os.close(self._pidfd)
         for listener in self._retiring:
             listener.retire()
-        return self.report
+        return report
 
     def told(self, nodes: int, how: str = "") -> str:
         """Return what to tell the user of a take-over that has just succeeded."""
         took = (time.monotonic() - self._stopped_at) * 1000
         count = f"{nodes} node{'' if nodes == 1 else 's'}"
         return f"took over {count} from {self._former}{how}; no answer was delayed by more than {took:.0f} ms"
-
-    def abandon(self) -> None:
-        """Let the former epmd go on. Does nothing after `finish`."""
-        self._guard.release()
 
     def _take(self) -> tuple[list[_socket.socket], Inheritance]:
         for _ in range(_TRIES):
@@ -376,9 +356,9 @@ class TakeOver:
             f"cannot take over from {self._former}: it is serving requests, {_TRIES} times in a row"
         )
 
-    def _copy_stopped(self, asked: _Asked) -> tuple[list[_socket.socket], Inheritance]:
+    def _copy_stopped(self, asked: Asked) -> tuple[list[_socket.socket], Inheritance]:
         """Stop the former epmd and copy its sockets. If that raises _Changed, it goes on."""
-        self._guard.stop()
+        self._guard.order(_STOP)
         self._stopped_at = time.monotonic()
         copies: list[_socket.socket] = []
         try:
@@ -386,12 +366,12 @@ class TakeOver:
         except _Changed:
             # A copy that stays open would keep a connection open that the former epmd closes.
             close_all(copies)
-            self._guard.go_on()
+            self._guard.order(_GO_ON)
             raise
 
     def _must_be_permitted(self) -> None:
         """Raise OSError if this process cannot copy the sockets."""
-        for fd, _ in self._sockets():
+        for fd in self._sockets():
             try:
                 os.close(self._get_fd(self._pidfd, fd))
             except OSError as error:
@@ -403,11 +383,11 @@ class TakeOver:
 
     # --- Before the stop ---
 
-    def _ask(self) -> _Asked:
-        """Ask the former epmd for its nodes, with the inodes of their sockets."""
-        before = dict(self._sockets())
-        dump = answers.parse_dump(self._listing())
-        after = dict(self._sockets())
+    def _ask(self) -> Asked:
+        """Ask the former epmd for its nodes, the oldest first, and for the names that it remembers."""
+        before = self._sockets()
+        dump = answers.parse_dump(listing(self._former.port, DUMP_REQ))
+        after = self._sockets()
         nodes = []
         for node in reversed(dump.active):
             inode = after.get(node.fd, "")
@@ -417,53 +397,40 @@ class TakeOver:
                 self._known[key] = self._look_up(key[0], node.port)
             if key in self._known:
                 nodes.append(key)
-        return _Asked(nodes, [(_request(os.fsencode(n.name), n.port), n.fd) for n in dump.unused])
+        return nodes, [(_request(os.fsencode(n.name), n.port), n.fd) for n in dump.unused]
 
     def _look_up(self, name: bytes, port: int) -> Alive2Request:
         """Ask for what the node registered with. It may have ended meanwhile; then its socket has changed."""
         try:
-            with exchange.Call(self._target(), Port2Request(name).packet()) as call:
+            with exchange.Call(_target(self._former.port), Port2Request(name).packet()) as call:
                 found = answers.registration_of(exchange.joined(call.pieces()))
         except ProtocolError:
             found = None
         # C's epmd does not answer a look-up of a name of 255 characters. Nodes speak the versions 5 to 6.
         return found or _request(name, port)
 
-    def _listing(self) -> bytes:
-        with exchange.Listing(self._target(), DUMP_REQ) as listing:
-            return exchange.joined(listing.pieces())
-
-    def _target(self) -> exchange.Target:
-        return exchange.Target("", self._former.port, exchange.TIMEOUT)
-
-    def _sockets(self) -> Iterator[tuple[int, str]]:
-        """Yield the descriptors of the former epmd's sockets, with their inodes."""
-        folder = f"/proc/{self._pid}/fd"
-        for name in os.listdir(folder):
-            try:
-                link = os.readlink(f"{folder}/{name}")
-            except FileNotFoundError:
-                continue  # closed meanwhile
-            if link.startswith("socket:["):
-                yield int(name), link
+    def _sockets(self) -> dict[int, str]:
+        """Return the descriptors of the former epmd's sockets, with their inodes."""
+        return {fd: link for fd, link in procfs.open_files(self._pid) if link.startswith("socket:[")}
 
     # --- While it is stopped ---
 
-    def _copy(self, asked: _Asked, copies: list[_socket.socket]) -> tuple[list[_socket.socket], Inheritance]:
+    def _copy(self, asked: Asked, copies: list[_socket.socket]) -> tuple[list[_socket.socket], Inheritance]:
         """Copy the sockets of the stopped epmd to `copies`, and account for each. Raises _Changed."""
-        there = {*self._sockets()}
-        live = [key for key in asked.nodes if key[1:] in there]  # the others have ended since
+        asked_nodes, remembered = asked
+        there = self._sockets().items()
+        live = [key for key in asked_nodes if key[1:] in there]  # the others have ended since
         lines = (names_line(self._known[key].name, self._known[key].port) for key in live)
-        listing = LISTING_PORT_SIZE + sum(map(len, lines))
+        size = LISTING_PORT_SIZE + sum(map(len, lines))
         listeners, rest = [], {}
-        for fd, inode in sorted(there.difference(key[1:] for key in live)):
+        for fd, inode in sorted(there - {key[1:] for key in live}):
             sock = self._copied(fd, copies)
-            if sock is not None and _listens(sock):
+            if sock is not None and sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN):
                 listeners.append(sock)
             elif sock is not None:
                 rest[inode] = sock
         # Before the nodes, which may be many: most stops that fail do so here.
-        unread, answered = self._sorted(rest, listing)
+        unread, answered = self._sorted(rest, size)
         nodes = []
         for key in live:
             sock = self._copied(key[1], copies)
@@ -471,7 +438,7 @@ class TakeOver:
                 nodes.append((self._known[key], sock))
         from ..server.inherit import Inheritance
 
-        return listeners, Inheritance(nodes, unread, answered, asked.former_names, self._creation())
+        return listeners, Inheritance(nodes, unread, answered, remembered, self._creation())
 
     def _copied(self, fd: int, copies: list[_socket.socket]) -> _socket.socket | None:
         """Copy a socket of the former epmd, also to `copies`.
@@ -490,11 +457,11 @@ class TakeOver:
         return None
 
     def _sorted(
-        self, connections: dict[str, _socket.socket], listing: int
+        self, connections: dict[str, _socket.socket], size: int
     ) -> tuple[list[_socket.socket], list[_socket.socket]]:
         """Return the connections whose request is unread, and those that wait for their peer to close.
 
-        The keys of `connections` are the inodes of the sockets. `listing` is the size of the reply to NAMES.
+        The keys of `connections` are the inodes of the sockets. `size` is that of the reply to NAMES.
 
         A connection with a complete reply is in neither list: it is closed, as the former epmd was about to
         do. One of another state is being served, or has sent half a request, or does not read its reply. The
@@ -511,7 +478,7 @@ class TakeOver:
                 # The last DUMP, which came after its reply, did not list it: its node was refused.
                 answered.append(sock)
                 self._refused.add(inode)
-            elif not _is_answered(received, sent, listing):
+            elif not _is_answered(received, sent, size):
                 odd.add(inode)
         if any(self._odd.get(inode, 0) + 1 < _PATIENCE for inode in odd):
             raise _Changed(odd)
@@ -519,23 +486,11 @@ class TakeOver:
 
     def _creation(self) -> int:
         """Return the greatest creation that the former epmd has recorded, or 0. C's epmd records none."""
-        folder = f"/proc/{self._pid}/fd"
-        for name in os.listdir(folder) if self._former.process.kind == procfs.OURS else ():
-            if os.readlink(f"{folder}/{name}").startswith(f"/memfd:{CREATIONS_NAME}"):
-                copy = self._get_fd(self._pidfd, int(name))
-                try:
-                    return int.from_bytes(os.pread(copy, 8, 0), "big")
-                finally:
-                    os.close(copy)
+        for fd, link in procfs.open_files(self._pid) if self._former.is_ours else ():
+            if link.startswith(f"/memfd:{CREATIONS_NAME}"):
+                with open(self._get_fd(self._pidfd, fd), "rb", 0) as copy:
+                    return int.from_bytes(os.pread(copy.fileno(), 8, 0), "big")
         return 0
-
-
-class _Asked(NamedTuple):
-    """What the former epmd has answered: the nodes, oldest first, as (name, descriptor, inode), and the
-    remembered names with their descriptors."""
-
-    nodes: list[tuple[bytes, int, str]]
-    former_names: list[tuple[Alive2Request, int]]
 
 
 def _request(name: bytes, port: int) -> Alive2Request:
@@ -543,13 +498,14 @@ def _request(name: bytes, port: int) -> Alive2Request:
     return Alive2Request(port, _NORMAL_NODE, 0, 6, 5, name)
 
 
-def _is_answered(received: int, sent: int, listing: int) -> bool:
+def _is_answered(received: int, sent: int, size: int) -> bool:
     """Return whether a connection of these counts of bytes has got its whole reply, and is to be closed.
 
-    Requests of 3 bytes are NAMES, DUMP and KILL. Every other reply but that to ALIVE2 is sent at once.
+    `size` is that of the reply to NAMES. Requests of 3 bytes are NAMES, DUMP and KILL. Every other reply but
+    that to ALIVE2 is sent at once.
     """
     if received == HEADER + 1:
-        return sent == listing
+        return sent == size
     return sent > 0 and sent not in _ALIVE2_REPLIES
 
 
@@ -559,10 +515,6 @@ def _changed_addresses(listeners: list[_socket.socket], retiring: list[_socket.s
         " and ".join(sock.getsockname()[0] for sock in sockets) for sockets in (listeners, retiring)
     )
     return f"; it listens on {now}{', and no longer on ' if former else ''}{former}"
-
-
-def _listens(sock: _socket.socket) -> bool:
-    return bool(sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN))
 
 
 def _traffic(sock: _socket.socket) -> tuple[int, int]:
@@ -587,59 +539,37 @@ class _Guard:
 
     def __init__(self, pidfd: int, pid: int, ending: Ending) -> None:
         self._pidfd = pidfd
-        theirs, ours = os.pipe()
+        theirs, self._orders = os.pipe()
         self._answers, answering = os.pipe()
         self._child = os.fork()
         if not self._child:
             _guard(pidfd, pid, theirs, answering, ending)
         os.close(theirs)
         os.close(answering)
-        self._orders: int | None = ours
 
-    def stop(self) -> None:
-        """Stop the former epmd. Raises TakeOverError."""
-        self._order(_STOP)
-
-    def go_on(self) -> None:
-        """Let the former epmd go on. Raises TakeOverError."""
-        self._order(_GO_ON)
-
-    def end(self) -> None:
-        """End the former epmd. Raises TakeOverError if it goes on."""
-        self._order(_END)
-        self._close()
-
-    def release(self) -> None:
-        """End the guard, which lets the former epmd go on unless that was ended."""
-        if self._orders is not None:
-            self._close()
-
-    def _order(self, word: bytes) -> None:
-        assert self._orders is not None
+    def order(self, word: bytes) -> None:
+        """Stop, continue or end the former epmd. Raises TakeOverError if it goes on instead."""
         try:
             os.write(self._orders, word)
             done = os.read(self._answers, _MOST_TOLD)
         except BrokenPipeError:
             done = b""
-        if done == word:
+        # A guard that gives no answer may have been killed after it had ended the former epmd.
+        if done == word or (not done and has_ended(self._pidfd)):
             return
-        if not done and has_ended(self._pidfd):
-            return  # the guard was killed after it had ended the former epmd
         if done:
             raise TakeOverError(os.fsdecode(done))
         # A guard that was killed cannot continue it.
         _send(self._pidfd, signal.SIGCONT)
         raise TakeOverError(f"cannot take over: this took longer than {_MOST_STOPPED:g} s, so it goes on")
 
-    def _close(self) -> None:
-        assert self._orders is not None
-        os.close(self._orders)
-        os.close(self._answers)
-        self._orders = None
-        try:
-            os.waitpid(self._child, 0)
-        except ChildProcessError:
-            pass  # SIGCHLD is ignored, so the kernel has reaped it
+    def release(self) -> None:
+        """End the guard, which lets the former epmd go on unless that was ended."""
+        if self._orders >= 0:
+            os.close(self._orders)
+            os.close(self._answers)
+            self._orders = -1
+            reap(self._child)
 
 
 def _guard(pidfd: int, pid: int, orders: int, answering: int, ending: Ending) -> NoReturn:
@@ -679,23 +609,10 @@ def _guard(pidfd: int, pid: int, orders: int, answering: int, ending: Ending) ->
 def _wait_until_stopped(pid: int) -> None:
     """Wait until all threads of the process are stopped: a signal takes effect a moment after it was sent."""
     end = time.monotonic() + _MOST_STOPPED
-    while not all(
-        map(_is_stopped, [f"/proc/{pid}/task/{thread}" for thread in os.listdir(f"/proc/{pid}/task")])
-    ):
+    while not all(state_of(f"{pid}/task/{thread}") in "Tt" for thread in os.listdir(f"/proc/{pid}/task")):
         if time.monotonic() > end:
             raise TimeoutError
         time.sleep(0.0002)
-
-
-def _is_stopped(thread: str) -> bool:
-    with open(f"{thread}/stat", "rb") as file:
-        return file.read().rpartition(b")")[2].split()[0] in (b"T", b"t")
-
-
-def _pidfd_of(pid: int) -> int:
-    if sys.platform != "linux":
-        raise OSError("this needs Linux")  # for type checkers: `start` refuses other systems
-    return os.pidfd_open(pid)
 
 
 def has_ended(pidfd: int) -> bool:
@@ -719,14 +636,10 @@ def _get_fd_function() -> Callable[[int, int], int]:
 
     Raises ImportError without `_ctypes`. The package ctypes is not in the executables, see `privileges`.
     """
-    from _ctypes import FUNCFLAG_CDECL, FUNCFLAG_USE_ERRNO, CFuncPtr, _SimpleCData, dlopen, dlsym, get_errno
-
-    class Int(_SimpleCData):  # type: ignore[type-arg]
-        _type_ = "i"
+    from _ctypes import FUNCFLAG_CDECL, FUNCFLAG_USE_ERRNO, CFuncPtr, dlopen, dlsym, get_errno
 
     class Call(CFuncPtr):
         _flags_ = FUNCFLAG_CDECL | FUNCFLAG_USE_ERRNO
-        _restype_ = Int
 
     system_call = Call(dlsym(dlopen(None, 0), "syscall"))  # type: ignore[arg-type]
 

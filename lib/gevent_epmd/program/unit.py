@@ -16,16 +16,14 @@ C's epmd has no counterpart. Source: systemctl(1), sd_notify(3), systemd.service
 from __future__ import annotations
 
 import os
-import select
 import signal
 import time
-from typing import NamedTuple
 
-from ..client import exchange
 from ..protocol import names_line
 from ..wire import NAMES_REQ
 from .process import procfs, store
-from .takeover import Ending, Former, TakeOver, TakeOverError, has_ended
+from .process.systemd import systemctl
+from .takeover import Ending, Former, TakeOver, TakeOverError, has_ended, listing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,20 +42,11 @@ _ALONE = "--job-mode=ignore-dependencies"
 _NUMBERS = 256
 
 
-class _Unit(NamedTuple):
-    """What systemd knows of a unit: its main process, how many descriptors it keeps, and what it starts."""
-
-    main: int
-    most: int
-    program: str
-
-
 class _Restart(Ending):
     """The former epmd ends because its unit is restarted."""
 
-    def __init__(self, unit: str, main: int) -> None:
-        self._unit = unit
-        self._main = main
+    def __init__(self, former: Former) -> None:
+        self._former = former
         #: The names of entries that are not to stay in the store if the former epmd goes on. The guard shares
         #: this file.
         self._names = store.memory_file()
@@ -68,16 +57,16 @@ class _Restart(Ending):
         os.write(self._names, "".join(f"{name}\n" for name in names).encode())
 
     def end(self, pidfd: int) -> str:
-        status, text = _systemctl("restart", _ALONE, self._unit)
+        unit = self._former.unit
+        status, text = systemctl("restart", _ALONE, unit)
         if not status:
             return ""
         goes_on = "" if has_ended(pidfd) else ", and the former epmd goes on"
-        return f"cannot take over{goes_on}: systemctl restart {self._unit}: {text.strip()}"
+        return f"cannot take over{goes_on}: systemctl restart {unit}: {text.strip()}"
 
     def undo(self) -> None:
         # An entry keeps a connection open that the former epmd closes: its peer would wait for the end.
-        sender = store.Sender(_NOTIFY, for_process=self._main)
-        sender.wait_for(_MOST)
+        sender = store.Sender(_NOTIFY, _MOST, self._former.process.pid)
         size = os.fstat(self._names).st_size
         for name in os.pread(self._names, size, 0).decode().splitlines():
             sender.remove(name)
@@ -92,14 +81,13 @@ def take_over(former: Former) -> str:
     """
     # Or else the kernel reaps systemctl.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    unit = _unit(former)
-    ending = _Restart(former.unit, unit.main)
-    take = TakeOver(former, ending=ending)
-    sender = store.Sender(_NOTIFY, for_process=unit.main)
-    sender.wait_for(_MOST)
+    most = _most_stored(former)
+    ending = _Restart(former)
+    take = TakeOver(former, ending)
+    sender = store.Sender(_NOTIFY, _MOST, former.process.pid)
     try:
         left = take.copy()
-        _fill(former, unit, sender, left, ending)
+        _fill(take, former, most, sender, left, ending)
         take.end()
     except BaseException:
         take.abandon()
@@ -108,7 +96,8 @@ def take_over(former: Former) -> str:
         raise
     finally:
         sender.close()
-    listed = _listing(former.port).split(b"\n")
+    # The new epmd may still be starting.
+    listed = listing(former.port, NAMES_REQ).split(b"\n")
     missing = [
         node
         for node, sock in left.nodes
@@ -120,70 +109,42 @@ def take_over(former: Former) -> str:
     return take.told(len(left.nodes), f" by a restart of {former.unit}")
 
 
-def _unit(former: Former) -> _Unit:
-    """Return what is to be known of the unit. Raises TakeOverError if it cannot be used."""
+def _most_stored(former: Former) -> int:
+    """Return how many descriptors systemd keeps for the unit. Raises TakeOverError if it cannot be used."""
     if os.geteuid():
         raise TakeOverError(f"cannot take over from {former}: only root may restart {former.unit}")
     properties = ("MainPID", "FileDescriptorStoreMax", "ExecStart")
-    status, text = _systemctl("show", former.unit, *(f"--property={name}" for name in properties))
+    status, text = systemctl("show", former.unit, *(f"--property={name}" for name in properties))
     found = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
     if status or found.keys() != {*properties}:
         raise TakeOverError(f"cannot take over from {former}: systemctl show {former.unit}: {text.strip()}")
     program = found["ExecStart"].partition("path=")[2].partition(" ;")[0]
-    unit = _Unit(int(found["MainPID"]), int(found["FileDescriptorStoreMax"]), program)
-    if unit.main != former.process.pid:
+    most = int(found["FileDescriptorStoreMax"])
+    if int(found["MainPID"]) != former.process.pid:
         reason = f"it is not the main process of {former.unit}"
-    elif not unit.most:
+    elif not most:
         reason = f"{former.unit} has no FileDescriptorStoreMax=: see the operator's guide, Hand over"
-    elif not procfs.is_ours(unit.program):
-        reason = f"{former.unit} starts another program, {unit.program}: install this one there first"
+    elif not procfs.version_in(program):
+        reason = f"{former.unit} starts another program, {program}: install this one there first"
     else:
-        return unit
+        return most
     raise TakeOverError(f"cannot take over from {former}: {reason}")
 
 
-def _fill(former: Former, unit: _Unit, sender: store.Sender, left: Inheritance, ending: _Restart) -> None:
+def _fill(
+    take: TakeOver, former: Former, most: int, sender: store.Sender, left: Inheritance, ending: _Restart
+) -> None:
     """Put all connections into the store. Raises TakeOverError or OSError if it does not take all."""
     since_boot = time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
     entries = store.entries(left, first=int(since_boot * _NUMBERS))
     ending.note([entry.name for entry in entries])
     store.fill(sender, entries, left.creation)
-    _wait_for(sender)
-    status, kept = _systemctl("show", former.unit, "--property=NFileDescriptorStore", "--value")
+    if not sender.is_received(_MOST):
+        raise TakeOverError("cannot take over: systemd does not receive what is to be stored")
+    status, kept = systemctl("show", former.unit, "--property=NFileDescriptorStore", "--value")
     if status or int(kept) < len(entries):
+        take.must_be_stopped()  # or else the guard has emptied the store
         raise TakeOverError(
             f"cannot take over from {former}: {former.unit} has kept {kept.strip()} of {len(entries)} "
-            f"descriptors, and its FileDescriptorStoreMax is {unit.most}"
+            f"descriptors, and its FileDescriptorStoreMax is {most}"
         )
-
-
-def _wait_for(sender: store.Sender) -> None:
-    pipe = sender.barrier()
-    try:
-        poll = select.poll()
-        poll.register(pipe, select.POLLHUP)
-        if not poll.poll(_MOST * 1000):
-            raise TakeOverError("cannot take over: systemd does not receive what is to be stored")
-    finally:
-        os.close(pipe)
-
-
-def _listing(port: int) -> bytes:
-    """Ask the new epmd, which may still be starting, for its nodes."""
-    with exchange.Listing(exchange.Target("", port, exchange.TIMEOUT), NAMES_REQ) as listing:
-        return exchange.joined(listing.pieces())
-
-
-def _systemctl(*arguments: str) -> tuple[int, str]:
-    """Run systemctl, and return its status and what it has written."""
-    ours, theirs = os.pipe()
-    # The libraries of the executables are not for other programs.
-    environ = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
-    outputs = [(os.POSIX_SPAWN_DUP2, theirs, fd) for fd in (1, 2)]
-    with open(ours, "rb") as output:
-        try:
-            pid = os.posix_spawnp("systemctl", ["systemctl", *arguments], environ, file_actions=outputs)
-        finally:
-            os.close(theirs)
-        text = os.fsdecode(output.read())
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), text

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 
 from gevent.server import StreamServer
 
-from .connection import Connection, serve
+from .connection import serve
 from .events import Events
 from .log import unpatched_poll
 from .mapper import Mapper
@@ -110,17 +110,16 @@ class Acceptor(StreamServer):
             self._do_read()
         self.shut_down()
 
-    def shut_down(self, *, loop_lives: bool = True) -> None:
-        """Close, and stop listening even if forked processes have copies of the socket."""
-        if not self.closed and not self._shared:
+    def shut_down(self, *, in_child: bool = False, loop_is_ours: bool = True) -> None:
+        """Close, and stop listening even if forked processes have copies of the socket.
+
+        A forked child only closes its copy. An event loop that is not ours is left as it is.
+        """
+        if not (in_child or self.closed or self._shared):
             try:
                 self.socket.shutdown(_socket.SHUT_RDWR)
             except OSError:
                 pass  # it no longer listens
-        self.leave_to_parent(loop_is_ours=loop_lives)
-
-    def leave_to_parent(self, *, loop_is_ours: bool) -> None:
-        """Close the socket, or a forked child's copy of it."""
         if loop_is_ours:
             self.close()
         elif not self.closed:
@@ -152,11 +151,6 @@ class Acceptor(StreamServer):
         if sock.gettimeout() is not None:
             # With the embedding program's default timeout, even a call with MSG_DONTWAIT would wait.
             sock.settimeout(None)
-        if (allowed := self._mapper.may_ask) is not None:
-            connection = Connection(self._mapper, sock, peer)
-            if connection.is_barred(allowed):
-                connection.refuse()
-                return
         serve(self._mapper, sock, peer)
 
     def _may_try_again(self, error: OSError) -> bool:
@@ -168,14 +162,11 @@ class Acceptor(StreamServer):
         events.no_room(error)
         if self._mapper.make_room():
             return True
-        self._pause()
-        return False
-
-    def _pause(self) -> None:
-        """Stop accepting for a while, because the watcher fires continuously while connections wait."""
+        # For a while, because the watcher fires continuously while connections wait.
         self.stop_accepting()
         self._resume = self.loop.timer(_PAUSE)
         self._resume.start(self._go_on)
+        return False
 
     def _go_on(self) -> None:
         self._stop_waiting()

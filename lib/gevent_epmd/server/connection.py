@@ -5,13 +5,19 @@ other connection has a raw greenlet that reads a packet, replies and closes. Aft
 refused, it waits until the peer closes. It starts at once, because most requests have arrived when the
 connection is accepted, and serves another one later: creating a greenlet takes a fifth of a look-up.
 
+A connection is closed in one place, `_run`, when its greenlet ends. The greenlet ends
+- by itself, after a reply or an error;
+- when the peer closes, or after `hang_up`, which closes towards the peer and may be called from anywhere;
+- by `abort`, which is called from the hub only: called from a greenlet it would never return.
+Without a hub nothing of this can happen, and `close_without_hub` closes the socket. `serve` closes what needs
+no greenlet: a peer that `-allow` excludes, and one whose request it has answered.
+
 Invariants:
 - a connection that waits without a registered node is in `mapper.unregistered`; one that waits for a request
   or for a slow reader also has a deadline;
 - however the greenlet ends, its node is unregistered first, and its socket is closed afterwards;
 - `serve` sends only what a `Connection` has decided: no other code decides what a request gets;
-- `_run` catches every exception, because nothing supervises a raw greenlet;
-- `abort` is called from the hub only: called from a greenlet it would never return.
+- `_run` catches every exception, because nothing supervises a raw greenlet.
 
 C's counterpart: do_read, do_request and reply of epmd_srv.c.
 """
@@ -62,7 +68,6 @@ _KEEPALIVE = (
 )
 _RESET_ON_CLOSE = pack("ii", 1, 0)  # struct linger: on, 0 seconds
 
-
 #: How many bytes to read first: the greatest request.
 _MOST = wire.HEADER + protocol.MAX_PACKET
 #: The size of a request without arguments.
@@ -75,6 +80,9 @@ def serve(mapper: Mapper, sock: _socket.socket, peer: tuple[Any, ...]) -> None:
     If the request has arrived, and the registry has kept the reply that a `Connection` gave to the same
     bytes, this sends it: without greenlet and parser, which take a third of the CPU time of a look-up.
     """
+    if mapper.may_ask is not None and Connection(mapper, sock, peer).is_barred(mapper.may_ask):
+        sock.close()
+        return
     first: bytes | OSError | None = None
     sent = 0
     if mapper.is_undisturbed:
@@ -109,18 +117,7 @@ class Connection:
     `first` is what a first attempt to read gave. `sent` is how many bytes of the reply were sent.
     """
 
-    __slots__ = (
-        "_events",
-        "_first",
-        "_greenlet",
-        "_is_node",
-        "_mapper",
-        "_peer",
-        "_reader",
-        "_sent",
-        "fd",
-        "sock",
-    )
+    __slots__ = ("_first", "_greenlet", "_is_node", "_mapper", "_peer", "_reader", "_sent", "fd", "sock")
 
     def __init__(
         self,
@@ -133,7 +130,6 @@ class Connection:
         self.sock = sock
         self.fd = sock.fileno()
         self._mapper = mapper
-        self._events = mapper.events
         self._peer = peer
         self._first = first
         self._sent = sent
@@ -155,13 +151,11 @@ class Connection:
             return False  # the peer has disconnected
 
     def is_barred(self, allowed: Collection[Network]) -> bool:
-        """Return whether the peer is on another host and in none of these networks."""
-        return not is_in(self._peer[0], allowed) and not self.is_local()
-
-    def refuse(self) -> None:
-        """Close the connection instead of serving it."""
-        self._events.barred(self)
-        self.sock.close()
+        """Return whether the peer is on another host and in none of these networks. If so, log it."""
+        if is_in(self._peer[0], allowed) or self.is_local():
+            return False
+        self._mapper.events.barred(self)
+        return True
 
     def start(self) -> None:
         """Serve the connection. Returns at its first wait. Call from the hub only."""
@@ -192,8 +186,10 @@ class Connection:
         except OSError:
             pass  # the peer closed first
 
-    def leave_to_parent(self, *, loop_is_ours: bool) -> None:
-        """Close a forked child's copy of the socket. The peer does not notice."""
+    def close_without_hub(self, *, in_child: bool, loop_is_ours: bool) -> None:
+        """Close the socket after the hub was destroyed. In a forked child, the peer does not notice."""
+        if not in_child:
+            self.hang_up()
         if loop_is_ours:
             self._stop_reading()
         self.sock.close()
@@ -210,7 +206,7 @@ class Connection:
             connection = mapper.hub.switch()
 
     def _run(self) -> None:
-        events = self._events
+        events = self._mapper.events
         try:
             self._serve()
         except ProtocolError as error:
@@ -218,7 +214,7 @@ class Connection:
         except Aborted as reason:
             events.aborted(str(reason))
         except Exception as error:  # noqa: BLE001 - nothing supervises the greenlet
-            events.failed(error)
+            events.log.failed(error)
         finally:
             events.closing(self)
             self._mapper.unregistered.discard(self)
@@ -227,7 +223,7 @@ class Connection:
             self._greenlet = None
 
     def _serve(self) -> None:
-        self._events.connected(self)
+        self._mapper.events.connected(self)
         if self._mapper.settings.delay_accept:
             self._sleep(self._mapper.settings.delay_accept)
         packet = self._do_read()
@@ -248,12 +244,12 @@ class Connection:
                     self._wait_to_read()
                     continue
                 except OSError as error:
-                    self._events.read_failed(self, error)
+                    self._mapper.events.read_failed(self, error)
                     return None
                 if not data:
-                    self._events.ended_early(self, packets.got)
+                    self._mapper.events.ended_early(self, packets.got)
                     return None
-                self._events.received(data)
+                self._mapper.events.packet(data)
                 packet = packets.receive_data(data)
                 if packet is not None:
                     return packet
@@ -273,47 +269,52 @@ class Connection:
     def _do_request(self, packet: bytes) -> None:
         """Answer a request. This is the only place that decides who may make which request.
 
-        Whom `-allow` shuts out is closed by the acceptor before, and KILL also depends on the nodes.
+        `serve` has closed before whom `-allow` shuts out, and KILL also depends on the nodes.
         """
         tag = packet[0]
-        title = protocol.request_title(packet)
+        title, parse = protocol.request_kind(packet)
         allowed = tag in _FOR_ALL or self.is_local()
         if tag == wire.ALIVE2_REQ and not allowed:
             allowed = is_in(self._peer[0], self._mapper.settings.allow_register)
-        self._mapper.counts.requests[tag] += 1
-        self._events.requested(title, allowed=allowed)
+        self._mapper.events.counts.requests[tag] += 1
+        self._mapper.events.requested(title, allowed=allowed)
         if not allowed:
             raise RequestDenied(f"{title} from non local address")
         if tag == wire.STOP_REQ and not self._mapper.settings.relaxed:
             raise RequestDenied(f"Disallowed {title}, no relaxed_command_check")
-        self._HANDLERS[tag](self, protocol.parse_request(packet))
+        self._HANDLERS[tag](self, parse(packet))
 
     def _do_alive2(self, request: Alive2Request) -> None:
         try:
             node = self._mapper.node_reg(request, self)
         except NodeRefused as reason:
-            self._events.rejected(self, reason)
+            self._mapper.events.rejected(self, reason)
             self._stay_refused(request)
         else:
-            self._stay_registered(request, node)
+            self._stay_registered(node, protocol.alive2_reply(request.highest, node.creation))
 
-    def _stay_registered(self, request: Alive2Request, node: Node) -> None:
-        """Keep the name registered as long as the connection lasts."""
+    def _stay_registered(self, node: Node, reply: bytes | None) -> None:
+        """Keep the name registered as long as the connection lasts.
+
+        `reply` is None if another process has accepted the connection and answered the node.
+        """
         self._is_node = True
         self._mapper.unregistered.discard(self)
-        sent = False
         try:
             self._enable_keepalive()
-            sent = self._reply(protocol.alive2_reply(request.highest, node.creation))
-            if sent:
-                self._events.replied("EPMD_ALIVE2_RESP", request.name, sent=True)
-                if self._mapper.store is not None:
-                    self._mapper.store.put(node)
+            is_answered = reply is None or self._reply(reply)
+            if is_answered:
+                if reply is not None:
+                    self._mapper.events.replied("EPMD_ALIVE2_RESP", node.name, sent=True)
+                    if self._mapper.store is not None:
+                        self._mapper.store.put(node)
                 self._wait_for_close()
         finally:
-            self._unregister(node)
-        if not sent:
-            self._events.replied("EPMD_ALIVE2_RESP", request.name, sent=False)
+            self._mapper.node_unreg(node)
+            if self._mapper.store is not None and self._mapper.store.drop(node):
+                self.hang_up()  # else the peer would not see the end: the store has a duplicate of the socket
+        if not is_answered:
+            self._mapper.events.replied("EPMD_ALIVE2_RESP", node.name, sent=False)
 
     def _enable_keepalive(self) -> None:
         """Enable TCP keep-alive for a node on another host, which may lose its power or network."""
@@ -322,34 +323,19 @@ class Connection:
         for level, option, value in _KEEPALIVE:
             self.sock.setsockopt(level, option, value)
 
-    def _stay_refused(self, request: Alive2Request) -> None:
-        """Keep a refused node's connection open until the peer closes, or the mapper needs its room."""
+    def _stay_refused(self, request: Alive2Request | None) -> None:
+        """Keep a refused node's connection open until the peer closes, or the mapper needs its room.
+
+        `request` is None if another process has answered it.
+        """
         self._mapper.unregistered.renew(self)
-        sent = self._reply(protocol.alive2_refusal(request.highest))
-        self._events.replied("EPMD_ALIVE2_RESP", request.name, sent=sent)
-        if sent:
-            self._wait_for_close()
-            self._events.unknown_closed(self)
-
-    def hold(self, node: Node) -> None:
-        """Keep the name of a node registered whose connection another process has accepted and answered."""
-        self._is_node = True
-        try:
-            self._enable_keepalive()
-            self._wait_for_close()
-        finally:
-            self._unregister(node)
-
-    def _unregister(self, node: Node) -> None:
-        self._mapper.node_unreg(node)
-        if self._mapper.store is not None and self._mapper.store.drop(node):
-            self.hang_up()  # else the peer would not see the end: the store has a duplicate of the socket
-
-    def hold_refused(self) -> None:
-        """Keep the connection of a refused node that another process has answered."""
-        self._mapper.unregistered.renew(self)
+        if request is not None:
+            sent = self._reply(protocol.alive2_refusal(request.highest))
+            self._mapper.events.replied("EPMD_ALIVE2_RESP", request.name, sent=sent)
+            if not sent:
+                return
         self._wait_for_close()
-        self._events.unknown_closed(self)
+        self._mapper.events.unknown_closed(self)
 
     def _wait_for_close(self) -> None:
         """Wait for EOF, a reset, or any byte. Each of them ends a node's connection."""
@@ -361,9 +347,9 @@ class Connection:
             except BlockingIOError:
                 continue
             except OSError as error:
-                self._events.node_failed(self, error)
+                self._mapper.events.node_failed(self, error)
             else:
-                self._events.node_closed(self, data)
+                self._mapper.events.node_closed(self, data)
             return
 
     def _do_port2(self, request: Port2Request) -> None:
@@ -374,22 +360,22 @@ class Connection:
             self._mapper.registry.keep_reply(request, reply)
         else:
             reply, title = protocol.PORT2_NOT_FOUND, "EPMD_PORT2_RESP (error)"
-        self._events.replied(title, request.name, sent=self._reply(reply))
+        self._mapper.events.replied(title, request.name, sent=self._reply(reply))
 
     # The reply of a listing is in no variable here: a variable would keep all of it until a slow reader has
     # read the rest.
 
     def _do_names(self, request: BareRequest) -> None:
-        self._mapper.registry.keep_reply(request, self._mapper.names_reply())
-        self._events.replied("NAMES_RESP", sent=self._reply(self._mapper.names_reply()))
+        self._mapper.registry.keep_reply(request, self._mapper.registry.names_reply())
+        self._mapper.events.replied("NAMES_RESP", sent=self._reply(self._mapper.registry.names_reply()))
 
     def _do_dump(self, _request: BareRequest) -> None:
-        self._events.replied("DUMP_RESP", sent=self._reply(self._mapper.dump_reply()))
+        self._mapper.events.replied("DUMP_RESP", sent=self._reply(self._mapper.registry.dump_reply()))
 
     def _do_kill(self, _request: BareRequest) -> None:
         mapper = self._mapper
         if not mapper.may_be_killed():
-            self._events.kill_refused(self)
+            mapper.events.rejected(self, RequestDenied("Disallowed EPMD_KILL_REQ, live nodes"))
             self._reply_to_kill(wire.KILL_NO)
             return
         # A caller that reads "OK" may start the next epmd at once, so the port must be free by then.
@@ -397,18 +383,18 @@ class Connection:
         try:
             self._reply_to_kill(wire.KILL_OK)
         finally:
-            self._events.killed()
+            mapper.events.killed()
             self.hang_up()
             mapper.end("got EPMD_KILL_REQ")
 
     def _reply_to_kill(self, data: bytes) -> None:
         if not self._reply(data):
-            self._events.kill_reply_failed(self)
+            self._mapper.events.kill_reply_failed(self)
 
     def _do_stop(self, request: StopRequest) -> None:
         stopped = self._mapper.node_stop(request.name)
         reply = wire.STOPPED if stopped else wire.NOEXIST
-        self._events.replied(f"STOP_RESP {reply.decode()}", sent=self._reply(reply))
+        self._mapper.events.replied(f"STOP_RESP {reply.decode()}", sent=self._reply(reply))
 
     _HANDLERS: ClassVar[dict[int, Callable[[Connection, Any], None]]] = {
         wire.ALIVE2_REQ: _do_alive2,
@@ -423,9 +409,10 @@ class Connection:
 
     def _reply(self, data: bytes) -> bool:
         """Send a reply, and return whether that succeeded."""
-        self._events.sending(data)
+        self._mapper.events.packet(data)
         if self._mapper.settings.delay_write:
-            self._delay_write(data)
+            self._mapper.keep_unsent(self, data, 0)
+            self._sleep(self._mapper.settings.delay_write)
         try:
             sent = self._sent or self._send_some(data)
             if sent < len(data):
@@ -433,16 +420,9 @@ class Connection:
                 data = b""  # or else this variable would keep all of it
                 self._send_rest()
         except OSError as error:
-            self._events.write_failed(self, error)
+            self._mapper.events.write_failed(self, error)
             return False
         return True
-
-    def _delay_write(self, data: bytes) -> None:
-        self._mapper.keep_unsent(self, data, 0)
-        try:
-            self._sleep(self._mapper.settings.delay_write)
-        finally:
-            self._mapper.unsent.discard(self)
 
     def _send_rest(self) -> None:
         """Send what is left of a reply. A peer that is too slow, or the slowest of too many, gets a reset."""
@@ -509,3 +489,4 @@ class Connection:
             sleep(seconds)
         finally:
             self._mapper.sleeping.discard(self)
+            self._mapper.unsent.discard(self)

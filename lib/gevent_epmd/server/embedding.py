@@ -24,7 +24,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar
 from weakref import WeakSet
 
 from gevent import get_hub, monkey
@@ -46,7 +46,6 @@ __all__ = ["ListenError", "PortInUseError", "PortMapper", "ThreadedPortMapper"]
 
 #: As in `networks`, which may not import ipaddress, because every start would pay for it.
 Network: TypeAlias = IPv4Network | IPv6Network
-Self = TypeVar("Self", bound="PortMapper")
 T = TypeVar("T")
 
 #: How many descriptors are looked at where the system does not list those that are open.
@@ -146,9 +145,7 @@ class PortMapper(WithNodes):
     def _outside(self, function: Callable[..., T], *given: object, **named: object) -> T:
         """Call a function that asks the mapper, without blocking the hub that serves it."""
         mapper = self._mapper
-        if mapper is None or monkey.is_module_patched("socket"):
-            return function(*given, **named)
-        if mapper.hub.thread_ident != monkey.get_original("_thread", "get_ident")():
+        if mapper is None or monkey.is_module_patched("socket") or not _is_of_this_thread(mapper):
             return function(*given, **named)
         result: T = mapper.hub.threadpool.apply(function, given, named)
         return result
@@ -207,7 +204,7 @@ class PortMapper(WithNodes):
         _left.append(mapper)
         _elsewhere.pop(mapper, None)
         served_by_threads.discard(self._here)
-        loop_is_ours = mapper.hub.thread_ident == monkey.get_original("_thread", "get_ident")()
+        loop_is_ours = _is_of_this_thread(mapper)
         mapper.close_without_hub(in_child=True, loop_is_ours=loop_is_ours)
         self._log = self._new_log()
         if not loop_is_ours:
@@ -215,7 +212,7 @@ class PortMapper(WithNodes):
         elif stopped is not None:
             stopped.set()
 
-    def __enter__(self: Self) -> Self:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -390,6 +387,10 @@ def _end_all_threads() -> None:
             thread.join(_PATIENCE_AT_EXIT)
     for alarm in list(_elsewhere.values()):
         alarm.ring()
+
+
+def _is_of_this_thread(mapper: Mapper) -> bool:
+    return bool(mapper.hub.thread_ident == monkey.get_original("_thread", "get_ident")())
 
 
 def _is_in_asyncio() -> bool:

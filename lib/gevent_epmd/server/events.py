@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..protocol import Complaint, RequestDenied
-from .counts import Counts
+from ..wire import ALIVE2_REQ, DUMP_REQ, KILL_REQ, NAMES_REQ, PORT2_REQ, STOP_REQ
 from .log import INFO, NOTICE, Log, shown
 from .registry import Node, NodeRefused, Registry
 
@@ -33,6 +33,32 @@ TO_MAKE_ROOM = "closing to make room"
 TOO_MUCH_UNREAD = "closing because too much is unread"
 
 _KILL = "EPMD_KILL_REQ"
+
+#: The kind of request that each tag stands for.
+KINDS = {
+    ALIVE2_REQ: "alive2",
+    PORT2_REQ: "port2",
+    NAMES_REQ: "names",
+    DUMP_REQ: "dump",
+    KILL_REQ: "kill",
+    STOP_REQ: "stop",
+}
+
+
+class Counts:
+    """Numbers of events since the mapper was created. They only grow."""
+
+    __slots__ = ("barred", "crowded_out", "denied", "malformed", "refused", "requests", "timed_out", "unread")
+
+    def __init__(self) -> None:
+        #: Complete requests by their tag, including those that were denied. `connection` counts them, but not
+        #: those that `connection.serve` answers, which are attributes of the mapper.
+        self.requests = dict.fromkeys(KINDS, 0)
+        #: Registrations that were refused; requests that were not permitted, or were invalid or incomplete.
+        self.refused = self.denied = self.malformed = 0
+        #: Connections that were closed: `allow` excludes the peer, it was too slow, others needed room, or
+        #: too much was unread.
+        self.barred = self.timed_out = self.crowded_out = self.unread = 0
 
 
 class Events:
@@ -68,9 +94,6 @@ class Events:
             self.log.fail(text)
         else:
             self.log.tty(1, text)
-
-    def cannot_listen(self, text: str) -> None:
-        self.log.fail(text)
 
     def cannot_serve(self, reason: str) -> None:
         self.log.fail(f"cannot serve: {reason}")
@@ -125,8 +148,8 @@ class Events:
             self.log.tty(2, f"{'Local' if peer.is_local() else 'Non-local'} peer connected")
             self.log.tty(2, f"opening connection on file descriptor {peer.fd}")
 
-    def received(self, data: bytes) -> None:
-        """A packet arrived, or a piece of one."""
+    def packet(self, data: bytes) -> None:
+        """A packet arrived, or a piece of one, or a reply is about to be sent."""
         self.log.packet(data)
 
     def ended_early(self, peer: Peer, got: int) -> None:
@@ -144,7 +167,7 @@ class Events:
             self.log.say(1, f"** got {title}")
 
     def rejected(self, peer: Peer, reason: Complaint) -> None:
-        """The connection ends without a reply, or the node is refused."""
+        """The connection ends without a reply, or the node or KILL is refused."""
         if isinstance(reason, NodeRefused):
             self.counts.refused += 1
         elif isinstance(reason, RequestDenied):
@@ -159,19 +182,11 @@ class Events:
         self.counts.unread += reason == TOO_MUCH_UNREAD
         self.log.tty(1, reason)
 
-    def failed(self, error: BaseException) -> None:
-        """An internal error."""
-        self.log.failed(error)
-
     def closing(self, peer: Peer) -> None:
         if self.log.level >= 2:
             self.log.tty(2, f"closing connection on file descriptor {peer.fd}")
 
     # --- Replies ---
-
-    def sending(self, data: bytes) -> None:
-        """A reply is about to be sent."""
-        self.log.packet(data)
 
     def write_failed(self, peer: Peer, error: OSError) -> None:
         """The reply could not be sent."""
@@ -221,20 +236,21 @@ class Events:
         self.log.tty(1, f"{event} '{shown(node.name)}:{node.creation}', port {node.port}")
 
     def _tables(self, registry: Registry) -> None:
-        if self.log.level >= 3:
-            self.log.tables(
-                ((shown(node.name), node.creation, node.port, node.fd) for node in registry.live()),
-                ((shown(node.name), node.creation) for node in registry.late()),
-            )
+        """Log all nodes (C: print_names)."""
+        if self.log.level < 3:
+            return
+        live, former = list(registry.live()), list(registry.remembered())
+        rows = [f'    active name     "{_numbered(n)}" at port {n.port}, fd = {n.fd}' for n in live]
+        rows.append(f"    reg calculated count  : {len(live)}")
+        rows += [f'    old/unused name "{_numbered(n)}"' for n in former]
+        rows.append(f"    unreg counter         : {len(former)}")
+        rows.append(f"    unreg calculated count: {len(former)}")
+        self.log.rows(rows)
 
     # --- STOP and KILL ---
 
     def stopped(self) -> None:
         self.log.tty(1, "epmd connection stopped")
-
-    def kill_refused(self, peer: Peer) -> None:
-        self.counts.denied += 1
-        self._complain(peer, "Disallowed EPMD_KILL_REQ, live nodes")
 
     def kill_reply_failed(self, peer: Peer) -> None:
         self._complain(peer, "failed to send reply to EPMD_KILL_REQ")
@@ -271,3 +287,7 @@ class Events:
 
 def _listed(networks: tuple[Network, ...] | None) -> str:
     return "not set" if networks is None else ",".join(map(str, networks))
+
+
+def _numbered(node: Node) -> str:
+    return f"{shown(node.name)}#{node.creation}"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import _socket
-from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 from ..protocol import Alive2Request
@@ -18,55 +16,46 @@ class Inheritance(NamedTuple):
 
     `nodes` are registrations with their connections, the oldest first. `unread` are connections whose request
     nobody has read. `answered` are connections of refused nodes, which stay open until the peer closes.
-    `former_names` are names that the other process remembered, with the descriptors for DUMP. `creation` is
+    `remembered` are names of former nodes, with the descriptors for DUMP. `creation` is
     its greatest creation, or 0.
     """
 
     nodes: list[tuple[Alive2Request, _socket.socket]]
     unread: list[_socket.socket]
     answered: list[_socket.socket]
-    former_names: list[tuple[Alive2Request, int]]
+    remembered: list[tuple[Alive2Request, int]]
     creation: int
 
 
-class _OfNode(Connection):
-    """The connection of a node that is registered already."""
+class _Answered(Connection):
+    """The connection of a node that has its answer: it is registered as `node`, or was refused."""
 
     __slots__ = ("node",)
-    node: Node
+    node: Node | None
 
     def _serve(self) -> None:
-        self.hold(self.node)
+        if self.node is None:
+            self._stay_refused(None)
+        else:
+            self._stay_registered(self.node, None)
 
 
-class _OfRefused(Connection):
-    """The connection of a node that was refused already."""
-
-    __slots__ = ()
-
-    def _serve(self) -> None:
-        self.hold_refused()
-
-
-def inherit(mapper: Mapper, left: Inheritance, serve: Callable[[_socket.socket, Any], object]) -> None:
+def inherit(mapper: Mapper, left: Inheritance) -> None:
     """Register the nodes in the mapper, and continue with all connections once its event loop runs.
 
-    `serve` serves a new connection. Raises NodeRefused if the mapper cannot have so many nodes.
+    Raises NodeRefused if the mapper cannot have so many nodes.
     """
     mapper.registry.follow(left.creation)
-    for request, fd in left.former_names:
-        mapper.registry.remember(request, fd)
-    connections: list[Connection] = []
-    for request, sock in left.nodes:
-        holder = _OfNode(mapper, sock, _peer(sock))
-        holder.node = mapper.node_reg(request, holder)
-        connections.append(holder)
-    connections += (_OfRefused(mapper, sock, _peer(sock)) for sock in left.answered)
+    for former, fd in left.remembered:
+        mapper.registry.remember(former, fd)
     later = mapper.hub.loop.run_callback
-    for connection in connections:
+    refused = [(None, sock) for sock in left.answered]
+    for request, sock in [*left.nodes, *refused]:
+        connection = _Answered(mapper, sock, _peer(sock))
+        connection.node = mapper.node_reg(request, connection) if request else None
         later(connection.start)
     for sock in left.unread:
-        later(partial(serve, sock, _peer(sock)))
+        later(mapper.listeners[0].serve_socket, sock, _peer(sock))
 
 
 def _peer(sock: _socket.socket) -> tuple[Any, ...]:

@@ -67,23 +67,27 @@ def open_listeners(addresses: Sequence[str] | None, port: int) -> list[_socket.s
     An empty sequence means every address; None means the loopback addresses that this host has. With port 0
     the system chooses one free port for all sockets. Raises PortInUseError and ListenError.
     """
+    chosen = places(addresses)
     for _ in range(_TRIES if port == 0 else 0):
         try:
-            return _open_all(addresses, 0)
+            return _open_all(chosen, 0)
         except PortInUseError:
             pass  # free on the first address, but not on all
-    return _open_all(addresses, port)
+    return _open_all(chosen, port)
 
 
-def _open_all(addresses: Sequence[str] | None, port: int) -> list[_socket.socket]:
+def _open_all(
+    chosen: Iterable[Place], port: int, beside: _socket.socket | None = None
+) -> list[_socket.socket]:
+    """Listen on these places, and share the port with the socket `beside`, if there is one."""
     listening: list[_socket.socket] = []
     try:
-        for place in places(addresses):
-            sock = _open(place, port)
+        for place in chosen:
+            sock = _open(place, port, beside)
             if sock is not None:
                 listening.append(sock)
                 port = port or sock.getsockname()[1]
-        if not listening:
+        if not listening and beside is None:
             raise ListenError("failed to bind on any loopback address")
     except BaseException:
         close_all(listening)
@@ -101,24 +105,15 @@ def change_addresses(
     port = sockets[0].getsockname()[1]
     old = {(sock.family, sock.getsockname()[0]): sock for sock in sockets}
     chosen = places(addresses)
-    new = []
+    missing = [place for place in chosen if place[:2] not in old]
     try:
         # Without it, a wildcard and one of the addresses that it covers cannot both be listened on.
         _share(sockets, on=True)
-        for place in chosen:
-            if place[:2] not in old:
-                sock = _open(place, port, beside=sockets[0])
-                if sock is not None:
-                    new.append(sock)
-    except PortInUseError as error:
-        close_all(new)
-        raise ListenError(f"failed to bind on ipaddr {error.host}: {os.strerror(errno.EADDRINUSE)}") from None
-    except BaseException:
-        close_all(new)
-        raise
+        new = _open_all(missing, port, sockets[0])
     finally:
         # Processes of this user alone could share the port too.
-        _share([*sockets, *(sock for sock in new if sock.fileno() >= 0)], on=False)
+        _share(sockets, on=False)
+    _share(new, on=False)
     wanted = [old.pop(place[:2]) for place in chosen if place[:2] in old]
     if not wanted and not new:
         raise ListenError("failed to bind on any loopback address")
@@ -142,8 +137,7 @@ def places(addresses: Iterable[str] | None) -> list[Place]:
     """
     if addresses is None:
         return [Place(_family(host), host, False) for host in LOOPBACK_ALONE]
-    hosts = [(_family(address), address) for address in addresses]
-    asked = [Place(family, _canonical(family, host), True) for family, host in hosts]
+    asked = [Place(_family(address), _canonical(address), True) for address in addresses]
     implied = LOOPBACK if asked else _ANY
     # Loopback comes last, as in C since OTP 29, so a missing address is an error even if an epmd is running.
     wanted = asked + [Place(_family(host), host, not asked and ":" not in host) for host in implied]
@@ -161,7 +155,8 @@ def _family(address: str) -> int:
     return _socket.AF_INET6 if ":" in address else _socket.AF_INET
 
 
-def _canonical(family: int, address: str) -> str:
+def _canonical(address: str) -> str:
+    family = _family(address)
     try:
         return _socket.inet_ntop(family, _socket.inet_pton(family, address))
     except (OSError, ValueError):
@@ -171,14 +166,16 @@ def _canonical(family: int, address: str) -> str:
 def _open(place: Place, port: int, beside: _socket.socket | None = None) -> _socket.socket | None:
     """Return a listening socket, or None if an address that is not required is not available.
 
-    It may share the port with the socket `beside`.
+    It may share the port with the socket `beside`. Raises PortInUseError, but not with such a socket, and
+    ListenError.
     """
     try:
         return _listen(place, port, beside)
     except OSError as error:
-        if error.errno == errno.EADDRINUSE:
+        is_in_use = error.errno == errno.EADDRINUSE
+        if is_in_use and beside is None:
             raise PortInUseError(place.host, port) from None
-        if place.asked:
+        if is_in_use or place.asked:
             raise ListenError(f"failed to bind on ipaddr {place.host}: {error.strerror}") from None
         return None
 
@@ -213,33 +210,25 @@ def _is_served(place: Place, port: int) -> bool:
     addresses. Without it, connections that ended recently would block the port.
     """
     try:
-        with Connected(LOOPBACK_OF_ANY.get(place.host, place.host), port):
-            return True
+        connected(LOOPBACK_OF_ANY.get(place.host, place.host), port).close()
     except OSError:
         return False
+    return True
 
 
-class Connected:
-    """A connection to an address of this host, for a `with` block.
+def connected(host: str, port: int) -> _socket.socket:
+    """Return a connection to an address of this host. Raises OSError, also if the kernel lacks the family.
 
-    Raises OSError, also if the kernel lacks the family. The kernel completes it, even if nobody accepts it
-    yet. contextlib would take 0.6 ms of each start.
+    The kernel completes it, even if nobody accepts it yet.
     """
-
-    def __init__(self, host: str, port: int) -> None:
-        self._sock = _socket.socket(_family(host), _socket.SOCK_STREAM)
-        try:
-            self._sock.settimeout(_PATIENCE)
-            self._sock.connect((host, port))
-        except OSError:
-            self._sock.close()
-            raise
-
-    def __enter__(self) -> _socket.socket:
-        return self._sock
-
-    def __exit__(self, *_: object) -> None:
-        self._sock.close()
+    sock = _socket.socket(_family(host), _socket.SOCK_STREAM)
+    try:
+        sock.settimeout(_PATIENCE)
+        sock.connect((host, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 def open_descriptors(most: int) -> Iterable[int]:

@@ -40,8 +40,6 @@ _SYSLOG = {"linux": "/dev/log", "darwin": "/var/run/syslog"}.get(sys.platform, "
 _LOG_USER_ERR = 1 << 3 | 3
 #: The priorities of the journal: those of syslog. Source: sd-daemon(3).
 ERROR, WARNING, NOTICE, INFO, DEBUG = range(3, 8)
-#: The level at which nothing is logged.
-_SILENT = -1
 _TRIES = 3
 #: For a slow logger, 10 ms.
 _PATIENCE = struct.pack("ll", 0, 10_000)
@@ -118,7 +116,7 @@ class Log:
 
     def silence(self) -> None:
         """Log nothing from now on."""
-        self.level = _SILENT
+        self.level = -1
 
     def count_in(self, loop: Any) -> None:
         """Use a timer of this event loop, until `finish`, to log how many complaints were dropped."""
@@ -168,40 +166,23 @@ class Log:
         if self.level < 2 or self._syslog:
             return
         self._line(f"got {len(data)} bytes", DEBUG)
-        for start in range(0, min(len(data), _DUMPED), _ROW):
-            self._row(_hex_row(data[:_DUMPED], start))
+        self.rows(_hex_row(data[:_DUMPED], start) for start in range(0, min(len(data), _DUMPED), _ROW))
         if len(data) > _DUMPED:
-            self._row("......and more")
+            self.rows(["......and more"])
 
-    def tables(self, active: Iterable[tuple[str, int, int, int]], unused: Iterable[tuple[str, int]]) -> None:
-        """Log all nodes, at level 3 (C: print_names).
-
-        `active` yields name, creation, port and descriptor of each node, `unused` name and creation.
-        """
-        if self.level < 3 or self._syslog:
-            return
-        rows = [f'    active name     "{n}#{c}" at port {p}, fd = {fd}' for n, c, p, fd in active]
-        rows.append(f"    reg calculated count  : {len(rows)}")
-        late = [f'    old/unused name "{n}#{c}"' for n, c in unused]
-        rows += [*late, f"    unreg counter         : {len(late)}"]
-        rows.append(f"    unreg calculated count: {len(late)}")
-        for row in rows:
-            self._row(printable(row))
+    def rows(self, rows: Iterable[str]) -> None:
+        """Log the rows of a table, to stderr only."""
+        beginning = f"<{DEBUG}>" if is_journal(2, self._journal) else ""
+        for row in () if self._syslog else rows:
+            self._put(f"{beginning}***** {printable(row)}")
 
     def hold_terminal(self) -> None:
         """Open the terminal that is stderr now, for a process that will lose the right to open it."""
         _way_out()
 
     def _line(self, text: str, priority: int) -> None:
-        beginning = f"<{priority}>" if self._goes_to_journal() else f"epmd: {time.ctime()}: "
+        beginning = f"<{priority}>" if is_journal(2, self._journal) else f"epmd: {time.ctime()}: "
         self._put(beginning + printable(text))
-
-    def _row(self, text: str) -> None:
-        beginning = f"<{DEBUG}>" if self._goes_to_journal() else ""
-        self._put(f"{beginning}***** {text}")
-
-    def _goes_to_journal(self) -> bool:
-        return is_journal(2, self._journal)
 
     def _put(self, text: str) -> None:
         try:
@@ -211,7 +192,7 @@ class Log:
             return
         # A full or closed stderr must neither end the process nor block it. A pipe that is ready for writing
         # takes PIPE_BUF bytes without blocking.
-        end = b"\n" if self._goes_to_journal() else b"\r\n"
+        end = b"\n" if is_journal(2, self._journal) else b"\r\n"
         line = text.encode("utf-8", "surrogateescape")[: PIPE_BUF - len(end)] + end
         descriptor, size = _way_out()
         poll = unpatched_poll()
@@ -260,17 +241,11 @@ def _way_out() -> tuple[int, int]:
     A terminal that is ready may take less than a line, and then blocks. Descriptor 2 is shared with the
     shell, so this opens the terminal again to make it non-blocking, which only its user may do.
     """
+    global _way_to_terminal
     from select import PIPE_BUF
 
     if not os.isatty(2):
         return 2, PIPE_BUF
-    descriptor = _terminal()
-    return (2, 1) if descriptor is None else (descriptor, PIPE_BUF)
-
-
-def _terminal() -> int | None:
-    """Return a non-blocking descriptor of the terminal that is stderr, or None if it cannot be opened."""
-    global _way_to_terminal
     device = os.fstat(2).st_rdev
     if _way_to_terminal is None or _way_to_terminal[0] != device:
         if _way_to_terminal is not None and _way_to_terminal[1] is not None:
@@ -280,7 +255,8 @@ def _terminal() -> int | None:
         except OSError:
             descriptor = None
         _way_to_terminal = device, descriptor
-    return _way_to_terminal[1]
+    own = _way_to_terminal[1]
+    return (2, 1) if own is None else (own, PIPE_BUF)
 
 
 class _Syslog:

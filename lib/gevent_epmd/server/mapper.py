@@ -42,8 +42,7 @@ if TYPE_CHECKING:
         def is_pending(self) -> bool: ...
         def serve_socket(self, sock: _socket.socket, peer: tuple[Any, ...]) -> None: ...
         def take_back(self, peer: tuple[Any, ...]) -> None: ...
-        def shut_down(self, *, loop_lives: bool = True) -> None: ...
-        def leave_to_parent(self, *, loop_is_ours: bool) -> None: ...
+        def shut_down(self, *, in_child: bool = False, loop_is_ours: bool = True) -> None: ...
 
     class Store(Protocol):
         """The `Store` of `program.process.store`, which keeps nodes for the epmd after this one."""
@@ -68,13 +67,12 @@ class Mapper:
         self.let_in(settings)
         self.port = port
         self.events = events
-        self.counts = events.counts
         #: Whether a request that succeeds is neither logged, nor delayed, nor a reason to stay.
         self.is_undisturbed = not (
             settings.debug or settings.delay_accept or settings.delay_write or settings.idle_exit
         )
         #: The look-ups and the requests for NAMES that `connection.serve` has answered. They are not in
-        #: `counts`, which would not be in the processor's cache.
+        #: `events.counts`, which would not be in the processor's cache.
         self.looked_up = self.listed = 0
         self.hub = get_hub()
         self.loop = self.hub.loop
@@ -82,9 +80,8 @@ class Mapper:
         #: Why `end` was called, for whoever has waited for the mapper to serve.
         self.end_reason = "a request"
         self.record = Record()
-        self.registry = Registry(
-            remembered=REMEMBERED_WHEN_DEBUGGING if settings.debug else REMEMBERED, record=self.record
-        )
+        most_remembered = REMEMBERED_WHEN_DEBUGGING if settings.debug else REMEMBERED
+        self.registry = Registry(remembered=most_remembered, record=self.record, port=port)
         self.deadlines = Deadlines(self.loop, settings.packet_timeout)
         self.unregistered = Unregistered()
         #: What keeps the nodes for the epmd after this one, if there is such a thing.
@@ -110,7 +107,6 @@ class Mapper:
     def start(self) -> None:
         """Start accepting connections."""
         self.events.log.count_in(self.loop)
-        self.record.open()
         self.registry.limit = _most_nodes(len(self.listeners))
         for listener in self.listeners:
             listener.start()
@@ -148,14 +144,9 @@ class Mapper:
         """
         self.events.log.silence()
         for connection in self._connections():
-            if not in_child:
-                connection.hang_up()
-            connection.leave_to_parent(loop_is_ours=loop_is_ours)
+            connection.close_without_hub(in_child=in_child, loop_is_ours=loop_is_ours)
         for listener in self.listeners:
-            if in_child:
-                listener.leave_to_parent(loop_is_ours=loop_is_ours)
-            else:
-                listener.shut_down(loop_lives=loop_is_ours)
+            listener.shut_down(in_child=in_child, loop_is_ours=loop_is_ours)
         if loop_is_ours:
             self._stop_timers()
 
@@ -195,7 +186,7 @@ class Mapper:
     def _bound_unsent(self) -> None:
         """Close the slowest readers until the replies that wait are few enough."""
         while self.unsent.total > MOST_UNSENT:
-            slowest = self.unsent.slowest(self.names_reply())
+            slowest = self.unsent.slowest(self.registry.names_reply())
             if slowest is None:
                 return
             self.events.unread(slowest, MOST_UNSENT)
@@ -212,13 +203,11 @@ class Mapper:
         self._look_whether_idle()
         return node
 
-    def node_unreg(self, node: Node) -> bool:
-        """Unregister a node. Returns False if it was unregistered already."""
-        unregistered = self.registry.unregister(node)
-        if unregistered:
+    def node_unreg(self, node: Node) -> None:
+        """Unregister a node, unless that was done already."""
+        if self.registry.unregister(node):
             self.events.unregistered(node, self.registry)
         self._look_whether_idle()
-        return unregistered
 
     def node_stop(self, name: bytes) -> bool:
         """Unregister the node of this name by force. Returns False if there is none."""
@@ -232,18 +221,12 @@ class Mapper:
         self.events.stopped()
         return True
 
-    def names_reply(self) -> bytes:
-        """Return the reply to NAMES, the same object until a node comes or goes."""
-        return self.registry.names_reply(self.port)
-
-    def dump_reply(self) -> bytes:
-        """Return the reply to DUMP."""
-        return self.registry.dump_reply(self.port)
-
     def let_in(self, settings: Settings) -> None:
         """From now on, decide by these settings who may ask and register. Connections that are open stay."""
         self.settings = settings
-        self.may_ask = settings.may_ask()
+        #: The networks whose hosts may connect, or None for all. A node that registers must be able to look
+        #: up others.
+        self.may_ask = None if settings.allow is None else settings.allow + settings.allow_register
 
     def may_be_killed(self) -> bool:
         """Return whether KILL ends the mapper: with relaxed checking, or without live nodes."""
@@ -267,19 +250,15 @@ class Record:
     """Records the greatest creation where an epmd that takes this one's place finds it: in a memory file."""
 
     def __init__(self) -> None:
-        #: The file, or -1.
+        #: The file, or -1. Made now, so that the number of descriptors does not grow later.
         self.descriptor = -1
-
-    def open(self) -> None:
-        """Create the file, so that the number of descriptors does not grow while the mapper serves."""
-        if self.descriptor < 0 and sys.platform == "linux":
+        if sys.platform == "linux":
             try:
                 self.descriptor = os.memfd_create(CREATIONS_NAME)
             except OSError:
                 pass  # no descriptor is left, or the kernel forbids it
 
     def __call__(self, creation: int) -> None:
-        self.open()
         try:
             os.pwrite(self.descriptor, creation.to_bytes(8, "big"), 0)
         except OSError:

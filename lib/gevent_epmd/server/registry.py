@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         def gone(self) -> bool: ...
         def hang_up(self) -> None: ...
         def abort(self, reason: str) -> None: ...
-        def leave_to_parent(self, *, loop_is_ours: bool) -> None: ...
+        def close_without_hub(self, *, in_child: bool, loop_is_ours: bool) -> None: ...
 
 
 #: How many former names to remember. Beyond this, a new name makes the registry forget the oldest one.
@@ -61,32 +61,19 @@ class Node:
     `is_back` is whether a former node of this name was remembered.
     """
 
-    __slots__ = ("_names_line", "count", "fd", "holder", "is_back", "request")
+    __slots__ = ("count", "fd", "holder", "is_back", "name", "names_line", "port", "request")
 
     def __init__(
         self, request: Alive2Request, count: int, holder: Peer | None, fd: int, *, is_back: bool = False
     ) -> None:
         self.request = request
+        self.name = request.name
+        self.port = request.port
         self.count = count
         self.holder = holder
         self.fd = fd
         self.is_back = is_back
-        self._names_line: bytes | None = None
-
-    @property
-    def name(self) -> bytes:
-        return self.request.name
-
-    @property
-    def port(self) -> int:
-        return self.request.port
-
-    @property
-    def names_line(self) -> bytes:
-        """The node's line in NAMES. Made on first use, because some nodes end before anyone asks."""
-        if self._names_line is None:
-            self._names_line = protocol.names_line(self.name, self.port)
-        return self._names_line
+        self.names_line = protocol.names_line(request.name, request.port)
 
     @property
     def creation(self) -> int:
@@ -99,7 +86,7 @@ class Registry:
 
     `clock` returns seconds since the epoch. `remembered` is how many former names to remember. `limit` is how
     many nodes may be live at once (None: no limit). `record` is called with each count that is greater than
-    all before.
+    all before. `port` is that of the epmd, for NAMES and DUMP.
     """
 
     def __init__(
@@ -108,14 +95,16 @@ class Registry:
         remembered: int = REMEMBERED,
         limit: int | None = None,
         record: Callable[[int], object] | None = None,
+        port: int = wire.DEFAULT_PORT,
     ) -> None:
+        self._port = port
         self._clock = clock
-        self._remember = remembered
+        self._most_remembered = remembered
         self.limit = limit
         self._record = record
         self._greatest = 0
         self._live: dict[bytes, Node] = {}
-        self._late: dict[bytes, Node] = {}
+        self._remembered: dict[bytes, Node] = {}
         # An epmd that was killed within this second may have assigned the second itself as a creation.
         self._floor = max(_FIRST_CREATION, int(clock()) + 1)
         self._names_reply: bytes | None = None
@@ -134,9 +123,9 @@ class Registry:
         """Iterate over the live nodes, newest registration first."""
         return reversed(self._live.values())
 
-    def late(self) -> Iterator[Node]:
+    def remembered(self) -> Iterator[Node]:
         """Iterate over the remembered nodes, in the order in which they were unregistered."""
-        return iter(self._late.values())
+        return iter(self._remembered.values())
 
     def register(self, request: Alive2Request, holder: Peer) -> Node:
         """Register the holder under the name, and return the node. Raises NodeRefused."""
@@ -146,11 +135,11 @@ class Registry:
             raise NodeRefused("node name already occupied %s", request.name)
         if self.limit is not None and len(self._live) >= self.limit:
             raise NodeRefused("no descriptor is left for another node")
-        late = self._late.pop(request.name, None)
-        count = late.count + 1 if late is not None else self._count_of_new_name()
+        former = self._remembered.pop(request.name, None)
+        count = former.count + 1 if former is not None else self._count_of_new_name()
         if count > self._greatest:
             self._note_greatest(count)
-        node = Node(request, count, holder, holder.fd, is_back=late is not None)
+        node = Node(request, count, holder, holder.fd, is_back=former is not None)
         self._live[request.name] = node
         self._changed()
         return node
@@ -161,7 +150,7 @@ class Registry:
             return False
         del self._live[node.name]
         node.holder = None
-        self._late[node.name] = node
+        self._remembered[node.name] = node
         self._changed()
         return True
 
@@ -178,15 +167,12 @@ class Registry:
 
     def remember(self, request: Alive2Request, fd: int) -> None:
         """Remember a name that the epmd before this one remembered. `fd` is for DUMP."""
-        self._late[request.name] = Node(request, self._floor, None, fd)
+        self._remembered[request.name] = Node(request, self._floor, None, fd)
 
-    def names_reply(self, port: int) -> bytes:
-        """Return the reply to NAMES. `port` is that of this epmd.
-
-        All callers share one object until a node comes or goes, because slow readers keep it.
-        """
+    def names_reply(self) -> bytes:
+        """Return the reply to NAMES: one object until a node comes or goes, because slow readers keep it."""
         if self._names_reply is None:
-            self._names_reply = protocol.listing_reply(port, [node.names_line for node in self.live()])
+            self._names_reply = protocol.listing_reply(self._port, [node.names_line for node in self.live()])
         return self._names_reply
 
     def keep_reply(self, request: Port2Request | BareRequest, reply: bytes) -> None:
@@ -197,19 +183,18 @@ class Registry:
         if len(reply) <= _MOST_KEPT:
             self.replies[wire.frame(request.packet())] = reply
 
-    def dump_reply(self, port: int) -> bytes:
-        """Return the reply to DUMP. `port` is that of this epmd."""
-        active, unused = protocol.dump_active_line, protocol.dump_unused_line
-        lines = [active(node.name, node.port, node.fd) for node in self.live()]
-        lines += [unused(node.name, node.port, node.fd) for node in self.late()]
-        return protocol.listing_reply(port, lines)
+    def dump_reply(self) -> bytes:
+        """Return the reply to DUMP."""
+        lines = [protocol.DUMP_ACTIVE % (node.name, node.port, node.fd) for node in self.live()]
+        lines += [protocol.DUMP_UNUSED % (node.name, node.port, node.fd) for node in self.remembered()]
+        return protocol.listing_reply(self._port, lines)
 
     def _changed(self) -> None:
         self._names_reply = None
         self.replies.clear()
 
     def _count_of_new_name(self) -> int:
-        if len(self._late) > self._remember:
-            oldest = self._late.pop(next(iter(self._late)))
+        if len(self._remembered) > self._most_remembered:
+            oldest = self._remembered.pop(next(iter(self._remembered)))
             self._floor = max(self._floor, oldest.count + 1)
         return max(int(self._clock()), self._floor)

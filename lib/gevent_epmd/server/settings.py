@@ -34,14 +34,6 @@ class Settings(NamedTuple):
     delay_write: int = 0
     debug: int = 0
 
-    def may_ask(self) -> tuple[Network, ...] | None:
-        """Return the networks whose hosts may connect, or None for all.
-
-        Networks of `allow_register` are included, because a node that registers must be able to look up
-        others.
-        """
-        return None if self.allow is None else self.allow + self.allow_register
-
 
 def checked(
     *,

@@ -66,37 +66,32 @@ class EpmdProcess(WithNodes):
             raise RuntimeError("this epmd is already running")
         if sys.platform == "win32":
             raise RuntimeError("no epmd can be run for tests on Windows")
-        if _is_ours(self.command):
-            self._start_ours()
-        else:
-            self._start_another()
+        try:
+            if _is_ours(self.command):
+                self._start_ours()
+            else:
+                self._start_another()
+        except BaseException:
+            if self._running is not None:
+                self._forget().kill()
+            raise
 
     def _start_ours(self) -> None:
         options = ("-port_file", "-", "-pid_exit", str(os.getpid()), *_where())
         running = self._running = Running(self._line(self.port, *options))
-        with self._starting():
-            self.port = running.read_port()
+        self.port = running.read_port()
 
     def _start_another(self) -> None:
+        # Loopback is implied. C serves everybody at the other addresses.
+        addresses = ",".join(_own_addresses()) or LOOPBACK[0]
         with _free_port(self.port) as port:
-            running = self._running = Running(
-                self._line(port, "-address", _addresses_for_c()), ends_itself=False
-            )
-            with self._starting():
-                running.wait_for_answer(port)
-                self.port = port
+            running = self._running = Running(self._line(port, "-address", addresses), ends_itself=False)
+            running.wait_for_answer(port)
+        self.port = port
 
     def _line(self, port: int, *options: str) -> list[str]:
         common = ("-d", "-relaxed_command_check", "-port", str(port))
         return [*self.command, *common, *options, *self._options]
-
-    @contextmanager
-    def _starting(self) -> Iterator[None]:
-        try:
-            yield
-        except BaseException:
-            self._forget().kill()
-            raise
 
     def close(self) -> None:
         """Shut down the mapper and close its registrations. Does nothing if it is not running.
@@ -108,7 +103,7 @@ class EpmdProcess(WithNodes):
     def _close(self) -> None:
         if self._running is None:
             return
-        if self._running.is_of_the_parent():
+        if self._running.owner != os.getpid():
             self._running = None  # this process was forked meanwhile, and the mapper belongs to its parent
         else:
             self.resume()
@@ -229,7 +224,7 @@ class EpmdProcess(WithNodes):
 
     def _ask(self, seconds: float) -> None:
         if not self._is_busy:
-            self._names(seconds)
+            client.names(port=self.port, timeout=seconds)
 
     @property
     def _is_busy(self) -> bool:
@@ -287,11 +282,6 @@ def _free_port(port: int) -> Iterator[int]:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(("127.0.0.1", port))
         yield sock.getsockname()[1]
-
-
-def _addresses_for_c() -> str:
-    """Return the addresses of this host's name. Loopback is implied, and C serves everybody at the others."""
-    return ",".join(_own_addresses()) or LOOPBACK[0]
 
 
 @functools.cache

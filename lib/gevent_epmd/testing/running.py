@@ -44,7 +44,8 @@ class Running:
     def __init__(self, command: list[str], *, ends_itself: bool = True) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
         self._checked = 0
-        self._owner = os.getpid()
+        #: The process that has started the mapper. This one may have been forked since.
+        self.owner = os.getpid()
         try:
             self._process = subprocess.Popen(
                 command,
@@ -60,10 +61,6 @@ class Running:
             raise
         self.pid = self._process.pid
         self._ender = None if ends_itself else _Ender(self.pid)
-
-    def is_of_the_parent(self) -> bool:
-        """Return whether this process was forked after it had started the mapper."""
-        return os.getpid() != self._owner
 
     def read_port(self) -> int:
         """Return the port, once the mapper serves it. Raises MapperFailedError."""
@@ -120,10 +117,6 @@ class Running:
                 return stat.read().rpartition(b")")[2].split()[0] in b"Tt"
         except OSError:
             pass  # it has ended, or there is no /proc
-        return self._ps_says_stopped()
-
-    def _ps_says_stopped(self) -> bool:
-        """Return whether the process is stopped, on a system without /proc."""
         try:
             line = ["ps", "-o", "state=", "-p", str(self.pid)]
             state = subprocess.run(line, capture_output=True, check=False, timeout=_PATIENCE_IF_BUSY).stdout

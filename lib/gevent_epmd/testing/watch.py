@@ -6,27 +6,22 @@ The fixtures import this with the first mapper of a run. Before that, no hook of
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Generator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import pytest
 
 from .process import EpmdProcess
 
 
-@contextmanager
-def mapper(options: Sequence[str], config: pytest.Config) -> Iterator[EpmdProcess]:
+def mapper(options: Sequence[str], config: pytest.Config) -> AbstractContextManager[EpmdProcess]:
     """Run a mapper that one test uses. Raises MapperFailedError at the end."""
-    with _watched(EpmdProcess(*_exit_options(config), *options), config) as made:
-        yield made
+    return _watched(EpmdProcess(*_exit_options(config), *options), config)
 
 
-@contextmanager
-def shared_mapper(options: Sequence[str], config: pytest.Config) -> Iterator[EpmdProcess]:
+def shared_mapper(options: Sequence[str], config: pytest.Config) -> AbstractContextManager[EpmdProcess]:
     """Run a mapper that many tests use, each of which fails if the mapper has failed at its end."""
-    shared = _SharedEpmd(*_exit_options(config), *options)
-    with _watched(shared, config, "epmd_session") as made:
-        yield made
+    return _watched(_SharedEpmd(*_exit_options(config), *options), config, "epmd_session")
 
 
 class EpmdFactory:
@@ -142,7 +137,8 @@ class _Watcher:
         try:
             return (yield)
         finally:
-            used = _fixtures_of(item)
+            # The request also knows those that were requested while the test ran.
+            used = getattr(getattr(item, "_request", item), "fixturenames", ())
             with ExitStack() as checks:  # all of them, also if one fails
                 for mapper, fixture in self.mappers.items():
                     if fixture and fixture in used:
@@ -158,10 +154,3 @@ def _check_shared(shared: EpmdProcess) -> None:
     finally:
         if not shared.serves:
             shared.start()
-
-
-def _fixtures_of(item: pytest.Item) -> Collection[str]:
-    """Return the names of the fixtures that the test has used."""
-    # The request also knows those that were requested while the test ran.
-    request = getattr(item, "_request", item)
-    return getattr(request, "fixturenames", ())

@@ -116,7 +116,30 @@ BAD = {
     "-json -started",
 )
 @pytest.mark.parametrize("options", BAD, ids=" ".join)
+@forms(Source, at="ours")
 def test_bad_call(ours, options: tuple[str, ...]) -> None:
+    must_be_refused(ours, options)
+
+
+#: Those for which something is imported, or asked of the host.
+BAD_FOR_THE_BUNDLE = [
+    ("-port", "0"),
+    ("-allow", "nonsense"),
+    ("-allow_file", "/nowhere"),
+    ("-port_file", "/nowhere/port", "-daemon"),
+    ("-host", "localhost", "-kill"),
+    ("-takeover", "-systemd"),
+    ("-host", "nosuch.invalid", "-names"),
+]
+
+
+@pytest.mark.parametrize("options", BAD_FOR_THE_BUNDLE, ids=" ".join)
+@forms(Folder, at="ours")
+def test_bad_call_of_the_bundle(ours, options: tuple[str, ...]) -> None:
+    must_be_refused(ours, options)
+
+
+def must_be_refused(ours: list[str], options: tuple[str, ...]) -> None:
     out, err, status = outcome(ours, *options)
     assert (out, status) == (b"", 1)
     assert err.startswith(b"epmd: ")
@@ -161,6 +184,7 @@ WITH_A_VALUE = [
 
 @pytest.mark.measured("-pid_file")
 @pytest.mark.parametrize("option", WITH_A_VALUE)
+@forms(Source, at="ours")
 def test_value_is_missing(ours, option: str) -> None:
     out, err, status = outcome(ours, option)
     assert (out, status) == (b"", 1)

@@ -249,6 +249,7 @@ def test_folder_for_temporary_files_is_read_only(tmp_path: Path) -> None:
 def unpacked_to_ask(tmp_path: Path) -> dict[str, bytes]:
     """What the executable unpacks to ask an epmd: {name: content}."""
     with socket.create_server(("127.0.0.1", 0)) as stalled:
+        stalled.settimeout(PATIENCE)
         port = stalled.getsockname()[1]
         # A quick line would have removed them by then.
         command = [real(BUILT), "-port", str(port), "-dump"]

@@ -191,7 +191,7 @@ BROKEN = """
 import sys
 from gevent_epmd.program import cli, run
 def broken(*_): raise {what}
-run.run = broken
+run.Server = broken
 sys.exit(cli.main())
 """
 
@@ -371,6 +371,7 @@ def test_stream_of_a_syslog_that_nobody_reads(tmp_path: Path) -> None:
         with daemon([*unshare, *SOURCE], "-d") as (port, _):
             for number in range(3000):
                 assert ask(port, b"znobody") == b"w\1", f"look-up {number} was not answered"
+        listener.settimeout(PATIENCE)
         logger, _ = listener.accept()
         with logger:
             logger.settimeout(PATIENCE)
@@ -410,13 +411,13 @@ def test_caller_that_is_killed_while_it_waits_leaves_nothing(tmp_path: Path) -> 
 import os, select, sys
 from gevent_epmd.program import cli
 from gevent_epmd.program.process import daemon
-daemon._reap = lambda child: os._exit(3)
+daemon.reap = lambda child: os._exit(3)
 ready = daemon.Caller.ready
-def when_the_caller_has_ended(self):
+def when_the_caller_has_ended(self, *lines, **launcher):
     poll = select.poll()
     poll.register(self._descriptor, 0)
     poll.poll()
-    ready(self)
+    ready(self, *lines, **launcher)
 daemon.Caller.ready = when_the_caller_has_ended
 sys.exit(cli.main())
 """

@@ -245,6 +245,7 @@ def test_user_writes_it(tmp_path: Path) -> None:
 def test_signal_before_it_serves() -> None:
     """While it asks who has the port, somebody wants a report."""
     with socket.create_server(("127.0.0.1", 0)) as other:
+        other.settimeout(PATIENCE)
         call = [*SOURCE, "-port", str(other.getsockname()[1])]
         with subprocess.Popen(call, env=clean_environment(), stderr=subprocess.DEVNULL) as process:
             with other.accept()[0] as asking:

@@ -77,8 +77,8 @@ def test_address_that_was_asked_for(ours, stranger: type[Stranger]) -> None:
     assert MET[stranger] in done.stderr
 
 
-@each_that_waits
-@forms(Source, Folder, C)
+@forms(Source, at="ours")
+@forms(Source, C)
 @pytest.mark.parametrize("options", [["-daemon"], []], ids=["daemon", "foreground"])
 def test_slow_epmd_is_no_stranger(ours, form, options: list[str]) -> None:
     """It answers later than a stranger could, and /proc shows that it is an epmd."""

@@ -8,143 +8,73 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from functools import cache
 from itertools import pairwise
-from typing import NamedTuple
 
 from ..process import procfs
 from .probe import is_own, place
+from .sight import Installed, Node, Sight
 
 #: Programs that forward connections: whoever is behind them is not at this end.
-FORWARDERS = frozenset(
-    (
-        *("docker-proxy", "rootlessport", "slirp4netns", "pasta", "pasta.avx2", "gvproxy", "kubectl"),
-        *("ssh", "sshd", "sshd-session", "socat", "nc", "ncat", "redir", "rinetd", "xinetd", "frpc"),
-        *("stunnel", "stunnel4", "haproxy", "nginx", "envoy", "traefik", "systemd-socket-proxyd"),
-    )
-)
+FORWARDERS = {
+    *("docker-proxy", "rootlessport", "slirp4netns", "pasta", "pasta.avx2", "gvproxy", "kubectl"),
+    *("ssh", "sshd", "sshd-session", "socat", "nc", "ncat", "redir", "rinetd", "xinetd", "frpc"),
+    *("stunnel", "stunnel4", "haproxy", "nginx", "envoy", "traefik", "systemd-socket-proxyd"),
+}
 #: The options that give a node its name.
 _NAMING = ("-name", "-sname", "--name", "--sname")
 #: The most entries of /proc/net that are looked at for one question.
 _MOST_INODES = 20_000
 
 
-class Registration(NamedTuple):
-    """Where a node registered from: `peer` is the address of another host, or empty for this one. `holders`
-    are the processes of this host that hold the connection, as far as they may be seen."""
+def gather(sight: Sight, table: Mapping[int, list[procfs.Listener]], descriptors: Mapping[str, int]) -> Sight:
+    """Return the sight of this host with its processes, and who holds its nodes' registrations and ports.
 
-    peer: str = ""
-    holders: tuple[procfs.Program, ...] = ()
-
-
-class Installed(NamedTuple):
-    """The epmd that `erl` would start: OURS, C or OTHER, its version, and its path without links."""
-
-    kind: str
-    version: str
-    path: str
-
-
-class Evidence(NamedTuple):
-    """What was gathered.
-
-    `processes` hold the listening sockets. `registrations` are by the nodes' names, `owners` by the ports of
-    nodes. `peers` are the addresses of other hosts with a connection to the epmd. `suspects` are processes
-    that are epmds by their command lines; `others` are epmds that listen at other ports, by port. `apart` are
-    epmds in other network namespaces.
+    `table` has the listening sockets by port, and `descriptors` those of the nodes' connections in the epmd.
     """
-
-    processes: tuple[procfs.Process, ...] = ()
-    users: dict[int, str] = {}  # noqa: RUF012 - never changed
-    registrations: dict[str, Registration] = {}  # noqa: RUF012
-    owners: dict[int, tuple[procfs.Program, ...]] = {}  # noqa: RUF012
-    peers: tuple[str, ...] = ()
-    suspects: tuple[procfs.Program, ...] = ()
-    others: dict[int, procfs.Program] = {}  # noqa: RUF012
-    apart: tuple[procfs.Program, ...] = ()
-    erl: Installed | None = None
-
-
-def gather(
-    port: int,
-    table: Mapping[int, list[procfs.Listener]] | None,
-    ports: Iterable[int],
-    descriptors: Mapping[str, int],
-) -> Evidence:
-    """Look at the epmd of a port of this host, at its nodes' `ports`, and at the `descriptors` of the nodes'
-    connections in the epmd."""
-    table = table or {}
-    listening = table.get(port, [])
+    port, listening = sight.port, sight.listeners or []
     connected = procfs.connections(port)
-    of_nodes = {number: [sock.inode for sock in table[number]] for number in ports if number in table}
-    wanted = {sock.inode for sock in listening} | {inode for each in of_nodes.values() for inode in each}
     ends = {(end.local, end.remote): end.inode for end in connected[:_MOST_INODES]}
+    of_nodes = {node.port: {sock.inode for sock in table.get(node.port, ())} for node in sight.nodes}
+    wanted = {sock.inode for sock in listening}.union(*of_nodes.values())
     wanted |= {end.inode for end in connected[:_MOST_INODES] if end.remote[1] == port}
     held = procfs.owners(wanted)
-    seen = _Seen()
-    pids = sorted({pid for sock in listening for pid in held.get(sock.inode, ())})
-    processes = [
-        procfs.process(pid, frozenset(sock.inode for sock in listening if pid in held.get(sock.inode, ())))
-        for pid in pids
-    ]
-    epmds = [pid for pid in procfs.named_epmd() if pid not in pids]
-    return Evidence(
+    processes = procfs.processes(listening, held)
+    by_inode = {end.inode: end for end in connected}
+    registered = {
+        name: by_inode[inode]
+        for process in processes
+        for name, descriptor in descriptors.items()
+        if (inode := procfs.socket_of(process.pid, descriptor)) in by_inode
+    }
+    # Each process and each host is looked at once.
+    about, is_here = cache(procfs.about), cache(_is_here)
+
+    def with_processes(node: Node) -> Node:
+        pids = {pid for inode in of_nodes[node.port] for pid in held.get(inode, ())}
+        node = node._replace(owners=tuple(map(about, sorted(pids))))
+        if node.name not in registered:
+            return node
+        end = registered[node.name]
+        holders = tuple(map(about, held.get(ends.get((end.remote, end.local), 0), ())))
+        peer = "" if holders or is_here(end.remote[0]) else end.remote[0]
+        return node._replace(holders=holders, peer=peer, is_here=not peer)
+
+    pids = {process.pid for process in processes}
+    epmds = [about(pid) for pid in procfs.named_epmd() if pid not in pids]
+    clients = {end.remote[0] for end in connected if end.local[1] == port}
+    # By their command lines, or else those that name no port.
+    suspects = [one for one in epmds if _told(one) == port] or [one for one in epmds if not _told(one)]
+    return sight._replace(
         processes=tuple(processes),
         users={uid: procfs.user_name(uid) for uid in {sock.uid for sock in listening}},
-        registrations={
-            name: found
-            for process in processes
-            for name, found in _registrations(process.pid, descriptors, connected, ends, held, seen).items()
-        },
-        owners={
-            number: tuple(seen.program(pid) for pid in sorted({p for i in inodes for p in held.get(i, ())}))
-            for number, inodes in of_nodes.items()
-        },
-        peers=_foreign(end.remote[0] for end in connected if end.local[1] == port),
-        suspects=() if processes or not listening else _suspects(epmds, port, seen),
-        others=_others(epmds, port, table, seen),
-        apart=tuple(seen.program(pid) for pid in epmds if _is_apart(pid, table)),
+        nodes=tuple(map(with_processes, sight.nodes)),
+        peers=tuple(sorted(host for host in clients if not is_here(host))),
+        suspects=() if processes or not listening else tuple(suspects),
+        others=_others(epmds, port, table),
+        apart=tuple(one for one in epmds if _is_apart(one.pid, table)),
         erl=started_by_erl(),
     )
-
-
-class _Seen:
-    """Looks at each process once."""
-
-    def __init__(self) -> None:
-        self._programs: dict[int, procfs.Program] = {}
-
-    def program(self, pid: int) -> procfs.Program:
-        if pid not in self._programs:
-            self._programs[pid] = procfs.about(pid)
-        return self._programs[pid]
-
-
-def _registrations(
-    epmd: int,
-    descriptors: Mapping[str, int],
-    connected: list[procfs.Connection],
-    ends: Mapping[tuple[tuple[str, int], tuple[str, int]], int],
-    held: Mapping[int, list[int]],
-    seen: _Seen,
-) -> dict[str, Registration]:
-    by_inode = {end.inode: end for end in connected}
-    foreign: dict[str, bool] = {}
-    found = {}
-    for name, descriptor in descriptors.items():
-        end = by_inode.get(procfs.socket_of(epmd, descriptor))
-        if end is None:
-            continue
-        host = end.remote[0]
-        if host not in foreign:
-            foreign[host] = not _is_here(host)
-        pids = held.get(ends.get((end.remote, end.local), 0), [])
-        holders = tuple(map(seen.program, pids))
-        found[name] = Registration(host if foreign[host] and not pids else "", holders)
-    return found
-
-
-def _foreign(hosts: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted(host for host in set(hosts) if not _is_here(host)))
 
 
 def _is_here(host: str) -> bool:
@@ -152,17 +82,17 @@ def _is_here(host: str) -> bool:
 
 
 def _others(
-    pids: Iterable[int], port: int, table: Mapping[int, list[procfs.Listener]], seen: _Seen
-) -> dict[int, procfs.Program]:
+    epmds: Iterable[procfs.Process], port: int, table: Mapping[int, list[procfs.Listener]]
+) -> dict[int, procfs.Process]:
     """Return the epmds that listen at other ports. Where their sockets may not be seen, the command line
     tells the port."""
     ports = {sock.inode: number for number, listening in table.items() for sock in listening}
-    found: dict[int, procfs.Program] = {}
-    for pid in pids:
-        sockets = procfs.sockets_of(pid)
-        numbers = {ports[inode] for inode in sockets if inode in ports} if sockets else {_told(seen, pid)}
-        found |= {number: seen.program(pid) for number in numbers if number not in (0, port)}
-    return {number: program for number, program in sorted(found.items()) if number in table}
+    found: dict[int, procfs.Process] = {}
+    for one in epmds:
+        sockets = procfs.sockets_of(one.pid)
+        numbers = {ports[inode] for inode in sockets if inode in ports} if sockets else {_told(one)}
+        found |= dict.fromkeys(numbers - {0, port}, one)
+    return {number: found[number] for number in sorted(found) if number in table}
 
 
 def _is_apart(pid: int, table: Mapping[int, list[procfs.Listener]]) -> bool:
@@ -175,18 +105,15 @@ def _is_apart(pid: int, table: Mapping[int, list[procfs.Listener]]) -> bool:
     return here.isdisjoint(procfs.sockets_of(pid))
 
 
-def _suspects(pids: Iterable[int], port: int, seen: _Seen) -> tuple[procfs.Program, ...]:
-    """Return the epmds that may serve the port: by their command lines, or else those that name no port."""
-    told = {pid: _told(seen, pid) for pid in pids}
-    found = [pid for pid in told if told[pid] == port] or [pid for pid in told if told[pid] == 0]
-    return tuple(map(seen.program, found))
-
-
-def _told(seen: _Seen, pid: int) -> int:
+def _told(epmd: procfs.Process) -> int:
     """Return the port on the command line of a process, or 0."""
-    line = seen.program(pid).line
-    values = [value for option, value in pairwise(line) if option == "-port"]
-    return int(values[-1]) if values and values[-1].isdecimal() and len(values[-1]) <= 5 else 0
+    port = value_of("-port", epmd)
+    return int(port) if port.isdecimal() and len(port) <= 5 else 0
+
+
+def value_of(option: str, process: procfs.Process) -> str:
+    """Return the last value of an option on the command line of a process, or ""."""
+    return ([""] + [value for word, value in pairwise(process.line) if word == option])[-1]
 
 
 def started_by_erl() -> Installed | None:
@@ -195,7 +122,8 @@ def started_by_erl() -> Installed | None:
     `erl` is a shell script that sets ROOTDIR, or a link to that script in ROOTDIR/bin, and it starts
     erts-VERSION/bin/epmd of the version that start_erl.data names.
     """
-    erl = which("erl")
+    paths = [os.path.join(folder, "erl") for folder in os.get_exec_path()]
+    erl = next((path for path in paths if os.path.isfile(path) and os.access(path, os.X_OK)), "")
     if not erl:
         return None
     root = os.path.dirname(os.path.dirname(os.path.realpath(erl)))
@@ -218,16 +146,9 @@ def _erts_of(root: str) -> str:
     return versions[0] if len(versions) == 1 else ""
 
 
-def which(name: str) -> str:
-    """Return the path of a program on PATH, or ""."""
-    paths = [os.path.join(folder, name) for folder in os.get_exec_path()]
-    return next((path for path in paths if os.path.isfile(path) and os.access(path, os.X_OK)), "")
-
-
-def name_of(program: procfs.Program) -> str:
+def name_of(process: procfs.Process) -> str:
     """Return the node name on the command line of a process, as -name or -sname gives it, or ""."""
-    line = program.line
-    return next((value for word, value in pairwise(line) if word in _NAMING), "")
+    return next((value for word, value in pairwise(process.line) if word in _NAMING), "")
 
 
 def is_forwarder(path: str) -> bool:

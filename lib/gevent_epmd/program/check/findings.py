@@ -10,7 +10,6 @@ CODES has all of them.
 from __future__ import annotations
 
 import _socket
-import time
 from collections.abc import Iterable, Iterator
 from functools import partial
 
@@ -19,24 +18,12 @@ from ...client.checks import is_address
 from ...server.networks import Network, plain_host
 from ...server.settings import Settings
 from ..process import procfs
-from . import advice, evidence
-from .advice import counted, shown
+from . import advice, evidence, probe
+from .advice import counted, shown, since
 from .finding import OK, WARNING, WRONG, Finding
-from .look import LOOPBACKS, Sight
 from .of_nodes import of_nodes
-from .probe import (
-    ABSENT,
-    ANSWERS,
-    CLOSED,
-    MUTE,
-    REFUSED,
-    STRANGER,
-    TIMEOUT,
-    UNREACHABLE,
-    Answer,
-    Found,
-    Place,
-)
+from .probe import ANSWERS, LOOPBACKS, REFUSED, Answer, Found, Place
+from .sight import Sight
 
 #: So many descriptors of C's epmd are not nodes'.
 _C_OWN = 7
@@ -76,52 +63,41 @@ def is_forwarded(sight: Sight) -> bool:
 
     It lists its nodes, but refuses DUMP, which it gives to everybody who may register.
     """
-    if not sight.served() or sight.dump != CLOSED or sight.listeners is None:
+    if not sight.served() or sight.dump != probe.CLOSED or sight.listeners is None:
         return False
     return all(process.kind == procfs.OTHER for process in sight.processes_at(sight.served()[0]))
 
 
 def _epmd(sight: Sight) -> Iterator[Finding]:
     finding = partial(Finding, "epmd", f"port {sight.port}")
-    served = sight.served()
-    if served:
-        answer = sight.answers[served[0]]
-        nodes = len(answer.nodes) + answer.more
+    listing = sight.listing()
+    if listing:
+        nodes = len(listing.nodes) + listing.more
         registered = f"{counted(nodes, 'node')} {'is' if nodes == 1 else 'are'} registered"
         if is_forwarded(sight):
-            yield _forwarded(sight, served[0], registered)
+            yield finding(WARNING, "forwarder", *_forwarded(sight, registered))
         else:
             yield finding(OK, ANSWERS, f"an epmd answers, {registered}")
     elif (at := _worst(sight)) is not None:
-        answer = sight.answers[at]
-        same = [shown(place) for place, met in sight.answers.items() if met.code == answer.code]
-        same = [
-            host for host, place in zip(same, _with_code(sight, answer.code), strict=True) if sight.has(place)
-        ]
-        seen = f"no epmd answers at {_some(same)}: {answer.reason}"
-        yield finding(WRONG, answer.code, seen, _to_do(sight, at, answer.code))
-
-
-def _with_code(sight: Sight, code: str) -> list[Place]:
-    return [place for place, met in sight.answers.items() if met.code == code]
+        code, reason, *_ = sight.answers[at]
+        same = [shown(place) for place, met in sight.answers.items() if met.code == code and sight.has(place)]
+        seen = f"no epmd answers at {_some(same)}: {reason}"
+        yield finding(WRONG, code, seen, advice.no_epmd(sight, at, code))
 
 
 def _some(hosts: list[str]) -> str:
     return ", ".join(hosts[:8]) + (f" and {len(hosts) - 8} more" if len(hosts) > 8 else "")
 
 
-def _forwarded(sight: Sight, at: Place, registered: str) -> Finding:
-    finding = partial(Finding, "epmd", f"port {sight.port}", WARNING, "forwarder")
+def _forwarded(sight: Sight, registered: str) -> tuple[str, str]:
+    """Return what is seen of an epmd that `is_forwarded`, and what to do about it."""
+    at = sight.served()[0]
     there = [process for process in sight.processes_at(at) if process.pid != 1]
     known = [process for process in there if evidence.is_forwarder(process.path)]
     if not known and sight.listeners_at(at):
-        seen = (
-            f"an epmd answers, {registered}; it does not take this host for its own, as one behind a"
-            f" forwarder"
-            " does: nodes of this host may not be able to register"
-        )
-        to_do = "If a node ends with epmd_close, start it with another ERL_EPMD_PORT."
-        return finding(seen, to_do)
+        why = "it does not take this host for its own, as one behind a forwarder does"
+        seen = f"an epmd answers, {registered}; {why}: nodes of this host may not be able to register"
+        return seen, "If a node ends with epmd_close, start it with another ERL_EPMD_PORT."
     through = "the kernel: no process of this host listens at the port"
     if known:
         through = f"process {known[0].pid} ({known[0].path})"
@@ -133,32 +109,19 @@ def _forwarded(sight: Sight, at: Place, registered: str) -> Finding:
         "Start no node on this host, or start it with another ERL_EPMD_PORT. To free the port, end the"
         " forwarding where it was set up, such as the published port of a container."
     )
-    return finding(seen, to_do)
+    return seen, to_do
 
 
 def _worst(sight: Sight) -> Place | None:
     """Return the address whose answer explains best why no epmd answers."""
     met = [at for at in sight.answers if sight.has(at)]
     # Only a firewall keeps packets from an address of this host.
-    blocked = () if sight.host else (TIMEOUT,)
-    for code in (STRANGER, MUTE, CLOSED, *blocked, REFUSED):
+    blocked = () if sight.host else (probe.TIMEOUT,)
+    for code in (probe.STRANGER, probe.MUTE, probe.CLOSED, *blocked, REFUSED):
         for at in met:
             if sight.answers[at].code == code:
                 return at
     return met[0] if met else None
-
-
-def _to_do(sight: Sight, at: Place, code: str) -> str:
-    """Return the remedy for an address at which no epmd answers."""
-    if code == STRANGER:
-        return advice.stranger(sight, at)
-    if code == MUTE:
-        return advice.mute(sight, at)
-    if code == CLOSED:
-        return advice.closed(sight, at)
-    if code == TIMEOUT:
-        return advice.blocked(sight)
-    return advice.nobody(sight)
 
 
 def _process(sight: Sight) -> Iterator[Finding]:
@@ -167,18 +130,17 @@ def _process(sight: Sight) -> Iterator[Finding]:
         yield from _of_process(sight, process)
     epmds = [process for process in listening if process.kind != procfs.OTHER]
     if any(one.sockets.isdisjoint(other.sockets) for one in epmds for other in epmds):
-        yield Finding(
-            "process",
-            f"port {sight.port}",
-            WARNING,
-            "several",
-            "several epmds listen at this port, on different addresses",
-            "Keep only one: nodes register with the one on loopback, but other hosts may ask the other one.",
-        )
+        seen = "several epmds listen at this port, on different addresses"
+        keep = "nodes register with the one on loopback, but other hosts may ask the other one"
+        yield Finding("process", f"port {sight.port}", WARNING, "several", seen, f"Keep only one: {keep}.")
     if not listening and sight.listeners:
         yield _hidden(sight)
-    if not sight.served():
-        yield from map(_apart, sight.apart[:_MOST_OTHERS])
+    for one in () if sight.served() else sight.apart[:_MOST_OTHERS]:
+        seen = f"is an epmd in another network namespace: user {one.user}, {' '.join(one.line)}"
+        to_do = (
+            f"To examine it, run `nsenter -t {one.pid} -n epmd -check` as root. It does not serve this host."
+        )
+        yield Finding("process", f"process {one.pid}", WARNING, "other_network", seen, to_do)
     if sight.erl and epmds and epmds[0].kind == procfs.OURS and sight.erl.kind == procfs.C:
         yield Finding("process", "erl", OK, "erl", f"would start C's epmd of {sight.erl.version}")
 
@@ -186,11 +148,14 @@ def _process(sight: Sight) -> Iterator[Finding]:
 def _of_process(sight: Sight, process: procfs.Process) -> Iterator[Finding]:
     finding = partial(Finding, "process", f"process {process.pid}")
     answers = any(process in sight.processes_at(at) for at in sight.served())
-    seen = f"{program_of(process, answers=answers)}, user {process.user}, {since(process.since)}"
-    seen += "".join(f", {part}" for part in started_with(process))
-    if process.state in ("T", "t"):
-        to_do = f"Continue the process: kill -CONT {process.pid}"
-        yield finding(WRONG, "stopped", f"is stopped: {seen}", to_do)
+    start = "start time unknown" if process.since is None else since(process.since)
+    seen = f"{_program_of(process, answers=answers)}, user {process.user}, {start}"
+    if process.kind != procfs.OTHER:
+        options = " ".join(options_of(process))
+        variables = " ".join(f"{name}={value}" for name, value in process.environ.items())
+        seen += f", options {options}" * bool(options) + f", {variables}" * bool(variables)
+    if process.is_stopped():
+        yield finding(WRONG, "stopped", f"is stopped: {seen}", advice.resume(process))
     elif process.kind == procfs.OTHER and not answers:
         state = WARNING if sight.served() else WRONG
         at = next((at for at in sight.answers if process in sight.processes_at(at)), None)
@@ -202,13 +167,7 @@ def _of_process(sight: Sight, process: procfs.Process) -> Iterator[Finding]:
         yield finding(WARNING, "outdated", reason, if_so + advice.restart(sight))
 
 
-def _apart(one: procfs.Program) -> Finding:
-    seen = f"is an epmd in another network namespace: user {one.user}, {' '.join(one.line)}"
-    to_do = f"To examine it, run `nsenter -t {one.pid} -n epmd -check` as root. It does not serve this host."
-    return Finding("process", f"process {one.pid}", WARNING, "other_network", seen, to_do)
-
-
-def program_of(process: procfs.Process, *, answers: bool) -> str:
+def _program_of(process: procfs.Process, *, answers: bool) -> str:
     """Return which program a process runs, and its path, as text."""
     path = process.path or "unknown path"
     if process.kind == procfs.OURS:
@@ -218,34 +177,14 @@ def program_of(process: procfs.Process, *, answers: bool) -> str:
     return f"{path}, {'another program that answers like an epmd' if answers else 'not an epmd'}"
 
 
-def since(start: float | None) -> str:
-    """Return a start time as text."""
-    if start is None:
-        return "start time unknown"
-    return f"since {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(start))}"
-
-
 def options_of(process: procfs.Process) -> list[str]:
     """Return the words after the program's name in the command line of an epmd."""
     line = list(process.line)
     first = next((at for at, word in enumerate(line) if at and word.startswith("-")), len(line))
     if line and line[0].rpartition("/")[2].startswith("python"):
-        named = [
-            at
-            for at, word in enumerate(line[:5])
-            if word.rpartition("/")[2] in ("epmd", "epmd.py", "gevent_epmd")
-        ]
-        first = named[0] + 1 if named else first
+        names = [word.rpartition("/")[2] for word in line[:5]]
+        first = next((at + 1 for at, name in enumerate(names) if name in procfs.NAMES_FOR_PYTHON), first)
     return line[first:]
-
-
-def started_with(process: procfs.Process) -> list[str]:
-    """Return the options and the variables of an epmd as text."""
-    if process.kind == procfs.OTHER:
-        return []
-    options = " ".join(options_of(process))
-    variables = " ".join(f"{name}={value}" for name, value in process.environ)
-    return [f"options {options}"] * bool(options) + [variables] * bool(variables)
 
 
 def _is_due(sight: Sight, process: procfs.Process) -> str:
@@ -257,9 +196,8 @@ def _is_due(sight: Sight, process: procfs.Process) -> str:
     erl = sight.erl
     if erl is None or erl.kind == procfs.OTHER or process not in sight.processes_at(LOOPBACKS[0]):
         return ""
-    if (erl.kind, process.kind) == (procfs.C, procfs.OURS):
-        return ""
-    if erl.kind == process.kind and (not process.version or erl.version == process.version):
+    is_same = erl.kind == process.kind and (not process.version or erl.version == process.version)
+    if is_same or (erl.kind, process.kind) == (procfs.C, procfs.OURS):
         return ""
     name = f"gevent-epmd {erl.version}" if erl.kind == procfs.OURS else f"C's epmd of {erl.version}"
     return f"erl would start another one since it was upgraded or linked: {name}, {erl.path}"
@@ -275,10 +213,10 @@ def _hidden(sight: Sight) -> Finding:
     if sight.suspects:
         names = [f"process {one.pid} of user {one.user}: {' '.join(one.line)}" for one in sight.suspects[:3]]
         seen += f"; perhaps {', '.join(names)}"
-    stopped = [one for one in sight.suspects if one.state in ("T", "t")]
-    if stopped and len(sight.suspects) == 1 and not sight.served():
-        to_do = f"Continue the process: kill -CONT {stopped[0].pid}"
-        return Finding("process", f"process {stopped[0].pid}", WRONG, "stopped", f"is stopped: {seen}", to_do)
+    if len(sight.suspects) == 1 and sight.suspects[0].is_stopped() and not sight.served():
+        one = sight.suspects[0]
+        seen = f"is stopped: {seen}"
+        return Finding("process", f"process {one.pid}", WRONG, "stopped", seen, advice.resume(one))
     to_do = "To see which program it is, run `epmd -check` as root, outside of a container."
     return Finding("process", f"port {sight.port}", OK, "hidden", seen, to_do)
 
@@ -286,24 +224,21 @@ def _hidden(sight: Sight) -> Finding:
 def limits_of(sight: Sight) -> dict[str, int | None]:
     """Return the open files and the nodes of the epmd, and how many it may have, each None if unknown."""
     process = sight.epmd()
-    served = sight.served()
-    answer = sight.answers[served[0]] if served else None
-    nodes = len(answer.nodes) + answer.more if answer else None
-    used = process.descriptors[0] if process else None
-    limit = process.most_descriptors() if process else None
+    listing = sight.listing()
+    nodes = len(listing.nodes) + listing.more if listing else None
+    used, limit = process.descriptors[0], process.most_descriptors()
     most = None
-    if process and limit is not None:
-        if process.kind == procfs.C:
-            most = max(limit - _C_OWN, 0)
-        elif process.kind == procfs.OURS and limit >= 2 * _OUR_OWN:
-            most = limit - _OUR_OWN - max(len(process.sockets) - 2, 0)
+    if limit is not None and process.kind == procfs.C:
+        most = max(limit - _C_OWN, 0)
+    elif limit is not None and process.kind == procfs.OURS and limit >= 2 * _OUR_OWN:
+        most = limit - _OUR_OWN - max(len(process.sockets) - 2, 0)
     return {"descriptors": used, "most_descriptors": limit, "nodes": nodes, "most_nodes": most}
 
 
 def _limits(sight: Sight) -> Iterator[Finding]:
-    process, limits = sight.epmd(), limits_of(sight)
-    used, limit, nodes, most = limits.values()
-    if process is None or nodes is None or not limit or not most:
+    process = sight.epmd()
+    used, limit, nodes, most = limits_of(sight).values()
+    if nodes is None or not limit or not most:
         return
     used = nodes + limit - most if used is None else used
     seen = f"uses {used:,} of {limit:,} descriptors, {counted(nodes, 'node')} of {most:,} possible ones"
@@ -357,22 +292,19 @@ def _listens_at(sight: Sight) -> Iterator[Finding]:
     worst = None if served else _worst(sight)
     covered = () if worst is None else (sight.answers[worst].code, REFUSED)
     for place, answer in sight.answers.items():
-        if answer.code == ANSWERS and sight.has(place):
+        if answer.code in covered or not sight.has(place):
+            continue
+        if answer.code == ANSWERS:
             yield Finding("address", shown(place), OK, ANSWERS, "an epmd answers")
-        elif answer.code in covered:
-            pass
-        elif sight.host:
+        elif answer.code == REFUSED and not sight.host:
+            yield _refused_here(sight, place)
+        elif sight.host or not _is_absent(place, answer):
             taken = any(place == found.first for found in sight.names.values())
-            state = WRONG if taken or not served else WARNING
-            to_do = _to_do(sight, place, answer.code)
-            yield Finding("address", shown(place), state, answer.code, answer.reason, to_do)
-        elif answer.code == REFUSED:
-            yield from [_refused_here(sight, place)] * sight.has(place)
-        elif sight.has(place) and not _is_absent(place, answer):
-            to_do = _to_do(sight, place, answer.code)
-            if answer.code in (ABSENT, UNREACHABLE):
+            state = WARNING if sight.host and served and not taken else WRONG
+            to_do = advice.no_epmd(sight, place, answer.code)
+            if not sight.host and answer.code == probe.UNREACHABLE:
                 to_do = "Check the routes and the firewall of this host."
-            yield Finding("address", shown(place), WRONG, answer.code, answer.reason, to_do)
+            yield Finding("address", shown(place), state, answer.code, answer.reason, to_do)
     yield from _not_asked(sight)
 
 
@@ -389,27 +321,28 @@ def _not_asked(sight: Sight) -> Iterator[Finding]:
 
 def _is_absent(place: Place, answer: Answer) -> bool:
     """Return whether this is a loopback address that this host does not have."""
-    return answer.code == ABSENT or (place in LOOPBACKS and answer.code == UNREACHABLE)
+    return answer.code == probe.ABSENT or (place in LOOPBACKS and answer.code == probe.UNREACHABLE)
 
 
 def _refused_here(sight: Sight, place: Place) -> Finding:
+    finding = partial(Finding, "address", shown(place))
     seen = "nothing listens here"
+    if place not in LOOPBACKS:
+        return finding(OK, REFUSED, seen)
+    how = advice.listen_at(sight, place)
     if place == LOOPBACKS[0]:
-        how = advice.listen_at(sight, place)
         to_do = f"Make the epmd listen on 127.0.0.1 too, because nodes register there. {how}"
-        return Finding("address", place.host, WRONG, REFUSED, seen, to_do)
-    if place == LOOPBACKS[1]:
-        to_do = "If nodes use -proto_dist inet6_tcp, make the epmd listen on ::1 too, where they register."
-        if advice.is_activated(sight):
-            to_do += f" {advice.listen_at(sight, place)}"
-        return Finding("address", place.host, WARNING, REFUSED, seen, to_do)
-    return Finding("address", shown(place), OK, REFUSED, seen)
+        return finding(WRONG, REFUSED, seen, to_do)
+    to_do = "If nodes use -proto_dist inet6_tcp, make the epmd listen on ::1 too, where they register."
+    return finding(WARNING, REFUSED, seen, f"{to_do} {how}" if advice.is_activated(sight) else to_do)
 
 
 def _resolves(sight: Sight) -> Iterator[Finding]:
     for name, found in sight.names.items():
         if is_address(name) and not sight.host:
-            yield _named_by_address(name)
+            seen = "is the host's name, and an IP address: nodes with -sname get the name of its first part"
+            to_do = "Give the host a name with `hostnamectl set-hostname NAME`, or start nodes with -name "
+            yield Finding("name", name, WARNING, "ip_address", seen, f"{to_do}NODE@ADDRESS.")
         elif found.first is None:
             yield _unresolved(sight, name, found.problem)
         elif sight.host:
@@ -421,14 +354,6 @@ def _resolves(sight: Sight) -> Iterator[Finding]:
         seen = f"a look-up of a name gives new names, again and again: {left} left out"
         to_do = "Correct the DNS: the canonical name of a host has no other canonical name."
         yield Finding("name", "canonical names", WARNING, "late", seen, to_do)
-
-
-def _named_by_address(name: str) -> Finding:
-    seen = "is the host's name, and an IP address: nodes with -sname get the name of its first part"
-    to_do = (
-        "Give the host a name with `hostnamectl set-hostname NAME`, or start nodes with -name NODE@ADDRESS."
-    )
-    return Finding("name", name, WARNING, "ip_address", seen, to_do)
 
 
 def _unresolved(sight: Sight, name: str, problem: str) -> Finding:
@@ -458,18 +383,21 @@ def _all_of(found: Found) -> str:
 
 
 def _resolves_here(sight: Sight, name: str, found: Found, first: Place) -> Finding:
-    is_own = first in sight.own
     seen = f"resolves to {_all_of(found)}"
     answer = sight.answers.get(first)
     if answer is not None and answer.code != ANSWERS and sight.served():
         looked = f"{shown(first)}, where nodes look for this host's nodes"
         seen += f"; no epmd answers at {looked}: {answer.reason}"
-        return Finding("name", name, WRONG, answer.code, seen, _name_to_do(sight, name, first, answer))
-    if not is_own:
-        to_do = (
-            f"Correct /etc/hosts or the DNS, such as `127.0.1.1 {name}` in /etc/hosts, unless another machine"
-            " forwards this address to this host."
-        )
+        to_do = advice.no_epmd(sight, first, answer.code)
+        if first not in sight.own:
+            to_do = f"Correct /etc/hosts or the DNS: {first.host} is not an address of this host."
+        elif answer.code == REFUSED:
+            how = f"{advice.listen_at(sight, first)} Or give {name} another address in /etc/hosts."
+            to_do = f"Make the epmd listen on {first.host} too. {how}"
+        return Finding("name", name, WRONG, answer.code, seen, to_do)
+    if first not in sight.own:
+        unless = "unless another machine forwards this address to this host"
+        to_do = f"Correct /etc/hosts or the DNS, such as `127.0.1.1 {name}` in /etc/hosts, {unless}."
         seen += f"; {shown(first)} is not an address of this host"
         return Finding("name", name, WARNING, "foreign", seen, to_do)
     if first.family != _socket.AF_INET:
@@ -478,49 +406,34 @@ def _resolves_here(sight: Sight, name: str, found: Found, first: Place) -> Findi
     return Finding("name", name, OK, "found", f"{seen}; an epmd answers there" if sight.served() else seen)
 
 
-def _name_to_do(sight: Sight, name: str, first: Place, answer: Answer) -> str:
-    if first not in sight.own:
-        return f"Correct /etc/hosts or the DNS: {first.host} is not an address of this host."
-    if answer.code != REFUSED:
-        return _to_do(sight, first, answer.code)
-    other = f" Or give {name} another address in /etc/hosts."
-    return f"Make the epmd listen on {first.host} too. {advice.listen_at(sight, first)}{other}"
-
-
 # --- Who may do what ---
 
 
 def _exposure(sight: Sight) -> Iterator[Finding]:
     """Yield findings about who can reach this host's epmd and who can control it."""
-    served = sight.served()
-    if sight.host:
-        if served:
-            yield Finding(
-                "exposure", "this host", OK, "asked", "may ask for the names and ports of all nodes"
-            )
+    if not sight.served():
         return
-    if not served:
+    if sight.host:
+        seen = "may ask for the names and ports of all nodes"
+        yield Finding("exposure", "this host", OK, "asked", seen)
         return
     process = sight.epmd()
-    settings = process.options.settings if process and process.options else Settings()
+    settings = process.options.settings if process.options else Settings()
     beyond = beyond_loopback(sight)
     if not beyond:
-        yield Finding(
-            "exposure", "other hosts", OK, "loopback", "cannot reach the epmd: it listens on loopback only"
-        )
+        seen = "cannot reach the epmd: it listens on loopback only"
+        yield Finding("exposure", "other hosts", OK, "loopback", seen)
     else:
         # C's epmd does not know these options, but their variables may be in its environment.
-        ours = process is not None and process.kind == procfs.OURS
+        ours = process.kind == procfs.OURS
         register = settings.allow_register if ours else ()
         allow = (*settings.allow, *register) if ours and settings.allow is not None else None
         yield _reachable(sight, " and ".join(beyond), allow)
         if register:
             networks = ", ".join(map(str, register))
             seen = f"may register, and take names that other nodes need, if they are in {networks}"
-            to_do = (
-                "Limit -allow_register to networks in which you control every host and container, then use"
-                " `epmd -check -accept register`."
-            )
+            where = "networks in which you control every host and container"
+            to_do = f"Limit -allow_register to {where}, then use `epmd -check -accept register`."
             yield Finding("exposure", "nodes on other hosts", WARNING, "register", seen, to_do)
     if settings.relaxed:
         seen = "may shut down the epmd and unregister any node, because of -relaxed_command_check"

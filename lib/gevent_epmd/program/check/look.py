@@ -1,6 +1,6 @@
 """`epmd -check`, the collection: examines an epmd, its nodes, and the host's names and addresses.
 
-Returns plain data, a Sight, which `findings` judges. `probe`, `evidence` and `units` implement the steps.
+Returns a Sight, which `findings` judges. `probe`, `evidence` and `units` implement the steps.
 
 Invariants: neither a server nor the interactive calls that every start of a node makes import this module.
 Everything is bounded: names, addresses, nodes and seconds. A Sight says what was left out.
@@ -14,18 +14,14 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
 
 from ...client import exchange
-from ...client.answers import NamedPort
 from ...client.checks import is_address
-from ...conventions import LOOPBACK
-from ...server.networks import plain_host
 from ..process import procfs
 from . import evidence, probe
-from .evidence import Evidence, Installed
-from .probe import ANSWERS, REFUSED, Answer, Found, Place
-from .units import Unit, units
+from .probe import ANSWERS, LOOPBACKS, REFUSED, Answer, Found, Place
+from .sight import Node, Sight
+from .units import units
 
 #: Time limit for everything, in seconds.
 _FOR_ALL = 8.0
@@ -41,218 +37,65 @@ _MOST_ROUNDS = 3
 _SPARE, _SHARE = 24, 4
 #: Who takes longer to answer, in seconds, is slow.
 _AT_ONCE = 0.5
-#: C's epmd registers a name of this many bytes, but does not answer a look-up of it.
-UNANSWERED_NAME = 255
-
-LOOPBACKS = tuple(map(probe.place, LOOPBACK))
 
 #: Is called with the number of completed steps and the total number of steps.
 Tell = Callable[[int, int], object]
-
-
-class Node(NamedTuple):
-    """A registered node, and what its port did at the addresses where other nodes look for it.
-
-    `met` has these addresses in the order in which they were tried, which ends with the first that accepts.
-    It is empty if the time limit for all nodes expired first.
-
-    `told` is the port that the epmd gives in reply to a look-up of the node. It is None if the epmd has no
-    such node, and -1 if the look-up was not made or failed. `problem` is then the reason, if there is one.
-    `highest` is the highest distribution version that the node supports, or 0 if it is unknown.
-
-    `peer` is the address of the other host from which it registered, and `is_here` is True if it certainly
-    registered from this one. `holders` are the processes of this host that hold its registration, and
-    `owners` are those that listen at its port. All are empty if unknown.
-    """
-
-    name: str
-    port: int
-    met: tuple[tuple[Place, Answer], ...] = ()
-    told: int | None = -1
-    problem: str = ""
-    holders: tuple[procfs.Program, ...] = ()
-    peer: str = ""
-    is_here: bool = False
-    owners: tuple[procfs.Program, ...] = ()
-    highest: int = 0
-
-    def accepts(self) -> bool:
-        """Return whether the node's port accepted a connection."""
-        return bool(self.met) and self.met[-1][1].code == ANSWERS
-
-    def is_long(self) -> bool:
-        """Return whether the name is so long that C's epmd does not answer a look-up of it."""
-        return len(exchange.encoded(self.name)) >= UNANSWERED_NAME
-
-
-class Sight(NamedTuple):
-    """All the data that the check collected.
-
-    `host` is empty for this host. `names` has host names and what they resolve to. `own` has those of these
-    addresses that belong to this host. `listeners` is None if /proc cannot be read, and for another host.
-    `users` has the names of the users who own the listeners, by uid.
-
-    `dump` is the code of the answer to DUMP, which an epmd gives only to whom may register, or "" if it was
-    not asked. `peers` are the addresses of other hosts with a connection to the epmd. `suspects` are epmds by
-    their command lines, if no process at the port may be examined; `others` are epmds at other ports, and
-    `apart` those in other network namespaces.
-
-    `erl` is the epmd that `erl` would start. `leads` has the address to which the host part of a node's
-    own name leads, None if it is not found; `own` has those of this host. `late` are addresses that were not
-    asked, and `late_names` counts names that nobody looked up.
-    """
-
-    host: str
-    port: int
-    names: dict[str, Found]
-    answers: dict[Place, Answer]
-    own: frozenset[Place] = frozenset()
-    nodes: tuple[Node, ...] = ()
-    listeners: list[procfs.Listener] | None = None
-    processes: tuple[procfs.Process, ...] = ()
-    users: dict[int, str] = {}  # noqa: RUF012 - never changed
-    dump: str = ""
-    peers: tuple[str, ...] = ()
-    suspects: tuple[procfs.Program, ...] = ()
-    others: dict[int, procfs.Program] = {}  # noqa: RUF012
-    apart: tuple[procfs.Program, ...] = ()
-    units: dict[str, Unit] = {}  # noqa: RUF012
-    erl: Installed | None = None
-    leads: dict[str, Place | None] = {}  # noqa: RUF012
-    late: tuple[Place, ...] = ()
-    late_names: int = 0
-
-    def served(self) -> list[Place]:
-        """Return the addresses at which the examined epmd answers."""
-        return [at for at, answer in self.answers.items() if answer.code == ANSWERS and self.has(at)]
-
-    def firsts(self) -> list[Place]:
-        """Return the addresses to which nodes connect to reach the nodes of the examined host, by its
-        names."""
-        firsts = [found.first for found in self.names.values()]
-        return list(dict.fromkeys(first for first in firsts if first))
-
-    def has(self, place: Place) -> bool:
-        """Return whether the examined host has this address.
-
-        The host's own name may resolve to an address of another host.
-        """
-        named = any(place in found.places for found in self.names.values())
-        return bool(self.host) or not named or place in self.own
-
-    def listeners_at(self, at: Place) -> list[procfs.Listener]:
-        """Return the listening sockets that connections to this address reach."""
-        listening = self.listeners or []
-        hosts = [at.host, "0.0.0.0", "::"] if at.family == _socket.AF_INET else [at.host, "::"]
-        for host in hosts:
-            if found := [sock for sock in listening if plain_host(sock.host) == host]:
-                return found
-        return []
-
-    def processes_at(self, at: Place) -> list[procfs.Process]:
-        """Return the processes that hold the listening sockets which connections to this address reach."""
-        inodes = {sock.inode for sock in self.listeners_at(at)}
-        return [process for process in self.processes if process.sockets & inodes]
-
-    def epmd(self) -> procfs.Process | None:
-        """Return the process that serves the port: the one that answers, or else an epmd that listens."""
-        answering = [process for at in self.served() for process in self.processes_at(at)]
-        epmds = [process for process in self.processes if process.kind != procfs.OTHER]
-        # A socket of systemd's is held by process 1 too.
-        found = [process for process in (*answering, *epmds) if process.pid != 1] or answering
-        return found[0] if found else None
+#: Returns how long a step may take that should not take longer than so many seconds.
+Left = Callable[[float], float]
 
 
 def look(host: str, port: int, tell: Tell) -> Sight:
     """Examine the epmd of this host if `host` is empty, else the epmd of another host as seen from here."""
-    return look_at(host, port, tell) if host else look_here(port, tell)
+    left = partial(_left, time.monotonic() + _FOR_ALL)
+    return _look_at(host, port, left, tell) if host else _look_here(port, left, tell)
 
 
-class _Budget:
-    """The time that is left for everything."""
-
-    def __init__(self) -> None:
-        self._end = time.monotonic() + _FOR_ALL
-
-    def seconds(self, most: float) -> float:
-        """Return how long a step may take that should not take longer than `most` seconds."""
-        return max(min(most, self._end - time.monotonic()), 0.0)
+def _left(end: float, most: float) -> float:
+    return max(min(most, end - time.monotonic()), 0.0)
 
 
-def look_here(port: int, tell: Tell) -> Sight:
+def _look_here(port: int, left: Left, tell: Tell) -> Sight:
     """Examine this host: its addresses and names, the process of the epmd, and the nodes."""
-    budget = _Budget()
     own = probe.own_places()
-    round_ = _Round(port, budget, tell)
+    round_ = _Round(port, left, tell)
     round_.go(_own_names(), list(LOOPBACKS))
     for _ in range(_MOST_ROUNDS - 1):
-        names = [name.canonical for name in round_.found.values() if _is_new(name.canonical, round_.found)]
-        round_.go(names, [*round_.places(), *own])
-    late_names = sum(_is_new(name.canonical, round_.found) for name in round_.found.values())
-    named = frozenset(place for name in round_.found.values() for place in name.places if probe.is_own(place))
-    sight = Sight("", port, round_.found, round_.answers, named, late=round_.late(own), late_names=late_names)
-    return _with_nodes(_with_list(sight), budget, tell)
-
-
-def _with_nodes(sight: Sight, budget: _Budget, tell: Tell) -> Sight:
-    """Examine the nodes of this host, and the processes."""
+        round_.go(round_.new_names(), [*round_.places(), *own])
+    own_named = frozenset(filter(probe.is_own, {*round_.places()}))
+    sight = Sight("", port, round_.found, round_.answers, own_named, late=round_.late(own))
+    sight = _with_list(sight._replace(late_names=len(round_.new_names())))
     table = procfs.listeners()
+    sight = sight._replace(listeners=None if table is None else table.get(port, []))
     served = sight.served()
-    dump, descriptors = probe.dumped(served[0], sight.port) if served else ("", {})
-    ports = {node.port for node in sight.answers[served[0]].nodes} if served else set()
-    gather = partial(evidence.gather, sight.port, table, ports, descriptors)
-    found = probe.together([gather], budget.seconds(_FOR_A_ROUND), _quiet)[0] or Evidence()
-    sight = sight._replace(processes=found.processes)
-    nodes = _nodes(sight, partial(_places_of, sight, table), budget, tell)
-    steps = [units] if not served else []
-    (told,) = probe.together(steps, budget.seconds(_FOR_A_ROUND), _quiet) or [{}]
-    sight = sight._replace(
-        listeners=None if table is None else table.get(sight.port, []),
-        processes=found.processes,
-        users=found.users,
-        nodes=tuple(_with_evidence(node, found) for node in nodes),
-        dump=dump,
-        peers=found.peers,
-        suspects=found.suspects,
-        others=found.others,
-        apart=found.apart,
-        units=told or {},
-        erl=found.erl,
-    )
-    leads = _leads(sight, budget)
-    own = {first for first in leads.values() if first and probe.is_own(first)}
-    return sight._replace(leads=leads, own=sight.own | own)
+    dump, descriptors = probe.dumped(served[0], port) if served else ("", {})
+    gather = partial(evidence.gather, sight, table or {}, descriptors)
+    sight = probe.together([gather], left(_FOR_A_ROUND))[0] or sight
+    sight = _with_tried_nodes(sight, partial(_places_of, sight, table or {}), left, tell)
+    told = None if served else probe.together([units], left(_FOR_A_ROUND))[0]
+    leads = _leads(sight, left)
+    own_leads = {first for first in leads.values() if first and probe.is_own(first)}
+    return sight._replace(dump=dump, units=told or {}, leads=leads, own=sight.own | own_leads)
 
 
-def _with_evidence(node: Node, found: Evidence) -> Node:
-    node = node._replace(owners=found.owners.get(node.port, ()))
-    registration = found.registrations.get(node.name)
-    if registration is None:
-        return node
-    peer, holders = registration
-    return node._replace(holders=holders, peer=peer, is_here=not peer)
-
-
-def _leads(sight: Sight, budget: _Budget) -> dict[str, Place | None]:
+def _leads(sight: Sight, left: Left) -> dict[str, Place | None]:
     """Return the addresses to which the host parts of the nodes' own names lead."""
     hosts = {evidence.name_of(owner).partition("@")[2] for node in sight.nodes for owner in node.owners}
     known = {name: found for name, found in sight.names.items() if found.places}
     asked = sorted(host for host in hosts - known.keys() if host)[:_MOST_NAMES]
     jobs = [partial(probe.look_up, host) for host in asked]
-    found = probe.together(jobs, budget.seconds(_FOR_A_ROUND), _quiet, probe.ASKERS)
+    found = probe.together(jobs, left(_FOR_A_ROUND), most=probe.ASKERS)
     known |= {host: name for host, name in zip(asked, found, strict=True) if name}
     return {host: known[host].first for host in hosts if host in known}
 
 
-def look_at(host: str, port: int, tell: Tell) -> Sight:
+def _look_at(host: str, port: int, left: Left, tell: Tell) -> Sight:
     """Examine another host, as seen from here."""
-    budget = _Budget()
-    round_ = _Round(port, budget, tell)
+    round_ = _Round(port, left, tell)
     round_.go([host], [])
     round_.go([], round_.places())
     sight = _with_list(Sight(host, port, round_.found, round_.answers, late=round_.late([])))
     served = sorted(sight.served(), key=lambda place: place.family != _socket.AF_INET)
-    return sight._replace(nodes=_nodes(sight, lambda _: served, budget, tell))
+    return _with_tried_nodes(sight, lambda _: served, left, tell)
 
 
 def _with_list(sight: Sight) -> Sight:
@@ -260,43 +103,36 @@ def _with_list(sight: Sight) -> Sight:
     for at in sight.served()[:1]:
         answer = probe.ask(at, sight.port) if sight.answers[at].more else sight.answers[at]
         if answer.code == ANSWERS:
-            return sight._replace(answers=sight.answers | {at: answer})
+            nodes = tuple(Node(*named) for named in answer.nodes)
+            return sight._replace(answers=sight.answers | {at: answer}, nodes=nodes)
     return sight
-
-
-class _Turns:
-    """Lets the steps connect to an epmd one after another, as long as it answers at once.
-
-    C's epmd of OTP 25 exits when its descriptors run out, and later ones stop answering: a check of one that
-    is nearly full must not take two at a time.
-    """
-
-    def __init__(self) -> None:
-        self._turn = threading.Lock()
-        self._is_slow = False
-
-    def ask(self, at: Place, port: int) -> Answer:
-        """Ask an epmd for the number of its nodes. After one that was slow, all ask at the same time."""
-        if self._is_slow or not self._turn.acquire(timeout=_AT_ONCE):
-            self._is_slow = True
-            return probe.ask(at, port, 0)
-        try:
-            return probe.ask(at, port, 0)
-        finally:
-            self._turn.release()
 
 
 class _Round:
     """Looks up names and asks at addresses, each of them once, and concurrently if that is needed. `found`
-    and `answers` have the results."""
+    and `answers` have the results.
 
-    def __init__(self, port: int, budget: _Budget, tell: Tell) -> None:
+    The steps connect to an epmd one after another, as long as it answers at once: C's epmd of OTP 25 exits
+    when its descriptors run out, and later ones stop answering. A check of one that is nearly full must not
+    take two at a time.
+    """
+
+    def __init__(self, port: int, left: Left, tell: Tell) -> None:
         self.found: dict[str, Found] = {}
         self.answers: dict[Place, Answer] = {}
         self._port = port
-        self._budget = budget
+        self._left = left
         self._tell = tell
-        self._turns = _Turns()
+        self._turn = threading.Lock()
+        self._is_slow = False
+
+    def new_names(self) -> list[str]:
+        """Return the canonical names that were not looked up yet, if they are long.
+
+        The canonical name of a short name may be unrelated, such as localhost, and no node uses it.
+        """
+        names = [found.canonical for found in self.found.values()]
+        return [name for name in names if "." in name and name not in self.found]
 
     def places(self) -> list[Place]:
         """Return the addresses of all names; those to which nodes connect come first."""
@@ -313,13 +149,9 @@ class _Round:
         places = [place for place in dict.fromkeys(places) if place not in self.answers]
         places = places[: _MOST_ADDRESSES - len(self.answers)]
         looks = [partial(probe.look_up, name) for name in names]
-        # Many addresses may give a long list each, and it is the same.
-        asks = [partial(self._turns.ask, place, self._port) for place in places]
+        asks = [partial(self._ask, place) for place in places]
         jobs: list[Callable[[], Found | Answer]] = [*looks, *asks]
-        if not jobs:
-            return
-        limit = self._budget.seconds(_FOR_A_ROUND)
-        results = probe.together(jobs, limit, _of(len(jobs), self._tell), probe.ASKERS)
+        results = probe.together(jobs, self._left(_FOR_A_ROUND), self._tell, probe.ASKERS)
         late = Found(problem=f"no answer in {_FOR_A_ROUND:g} s")
         for name, looked_up in zip(names, results, strict=False):
             self.found[name] = looked_up if isinstance(looked_up, Found) else late
@@ -327,13 +159,16 @@ class _Round:
             if isinstance(answer, Answer):
                 self.answers[place] = answer
 
-
-def _of(total: int, tell: Tell) -> Callable[[int], object]:
-    return lambda done: tell(done, total)
-
-
-def _quiet(_done: int) -> None:
-    pass
+    def _ask(self, at: Place) -> Answer:
+        """Ask an epmd for the number of its nodes, since many addresses may give the same long list. After
+        one that was slow, all ask at the same time."""
+        if self._is_slow or not self._turn.acquire(timeout=_AT_ONCE):
+            self._is_slow = True
+            return probe.ask(at, self._port, 0)
+        try:
+            return probe.ask(at, self._port, 0)
+        finally:
+            self._turn.release()
 
 
 def _own_names() -> list[str]:
@@ -346,70 +181,55 @@ def _own_names() -> list[str]:
     return list(dict.fromkeys((short or whole, whole)))
 
 
-def _is_new(name: str, found: dict[str, Found]) -> bool:
-    """Return whether this is a long name that was not looked up yet.
-
-    The canonical name of a short name may be unrelated, such as localhost, and no node uses it.
-    """
-    return "." in name and name not in found
-
-
-def _places_of(sight: Sight, table: dict[int, list[procfs.Listener]] | None, port: int) -> list[Place]:
+def _places_of(sight: Sight, table: dict[int, list[procfs.Listener]], port: int) -> list[Place]:
     """Return where a node of this host may accept connections; the addresses where nodes look come first.
 
     With a table of listening sockets (`table`) the list is complete: a node may listen on a single address.
     """
-    if table is None:
+    if sight.listeners is None:
         others = list(sight.answers)
     else:
-        hosts = [sock.host for sock in table.get(port, []) if sock.host not in procfs.ANY]
-        others = [probe.place(host) for host in hosts]
+        others = [probe.place(sock.host) for sock in table.get(port, []) if sock.host not in procfs.ANY]
     return list(dict.fromkeys([*sight.firsts(), *LOOPBACKS, *others]))
 
 
-def _nodes(
-    sight: Sight, places_of: Callable[[int], list[Place]], budget: _Budget, tell: Tell
-) -> tuple[Node, ...]:
-    """Return every registered node, and whether its port can be reached at one of its addresses."""
-    served = sight.served()
-    named = sight.answers[served[0]].nodes if served else ()
-    limit = budget.seconds(_FOR_NODES)
+def _with_tried_nodes(sight: Sight, places_of: Callable[[int], list[Place]], left: Left, tell: Tell) -> Sight:
+    """Return it with what each node's port did at its addresses, and what a look-up of the node gives."""
+    limit = left(_FOR_NODES)
     end = time.monotonic() + limit
-    jobs = [partial(_node, node, places_of(node.port), end) for node in named]
-    found = probe.together(jobs, limit, _of(len(jobs), tell))
-    nodes = [node or Node(*named[at]) for at, node in enumerate(found)]
+    jobs = [partial(_tried, node, places_of(node.port), end) for node in sight.nodes]
+    found = probe.together(jobs, limit, tell)
+    nodes = [node or sight.nodes[at] for at, node in enumerate(found)]
     # First those for which the answer counts most.
     tried = [at for at, node in enumerate(nodes) if node.met]
     order = sorted(tried, key=lambda at: nodes[at].accepts())
-    limit = budget.seconds(_FOR_LOOK_UPS if all(node.accepts() for node in nodes) else _FOR_A_ROUND)
+    limit = left(_FOR_LOOK_UPS if all(node.accepts() for node in nodes) else _FOR_A_ROUND)
     looks = [partial(_looked_up, sight, nodes[at]) for at in order]
-    for at, node in zip(order, probe.together(looks, limit, _quiet, askers(sight, len(nodes))), strict=False):
+    for at, node in zip(order, probe.together(looks, limit, most=askers(sight, len(nodes))), strict=True):
         nodes[at] = node or nodes[at]
-    return tuple(nodes)
+    return sight._replace(nodes=tuple(nodes))
 
 
 def askers(sight: Sight, nodes: int) -> int:
     """Return how many may ask the epmd at the same time. C's epmd of OTP 25 exits when its descriptors run
     out, and later ones stop answering."""
-    room = procfs.C_DESCRIPTORS - nodes - _SPARE
     process = sight.epmd()
-    used = process.descriptors[0] if process else None
-    most = process.most_descriptors() if process else None
-    if used is not None and most is not None:
-        room = most - used
+    used, most = process.descriptors[0], process.most_descriptors()
+    room = procfs.C_DESCRIPTORS - nodes - _SPARE if used is None or most is None else most - used
     return min(max(room // _SHARE, 1), probe.ASKERS)
 
 
-def _node(node: NamedPort, places: list[Place], end: float) -> Node:
+def _tried(node: Node, places: list[Place], end: float) -> Node:
+    """Return the node with what its port did at these addresses, up to the first that accepts."""
     met: list[tuple[Place, Answer]] = []
     for place in places:
         if met and time.monotonic() > end - probe.STEP:
             # It may listen at an address that was not tried.
-            return Node(node.name, node.port, tuple(met) if met[-1][1].code != REFUSED else ())
+            return node._replace(met=tuple(met) if met[-1][1].code != REFUSED else ())
         met.append((place, probe.connect(place, node.port)))
         if met[-1][1].code == ANSWERS:
             break
-    return Node(node.name, node.port, tuple(met))
+    return node._replace(met=tuple(met))
 
 
 def _looked_up(sight: Sight, node: Node) -> Node:

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from functools import partial
 
+from ...client import exchange
 from ...wire import MOST_PORT
 from ..process import procfs
 from . import advice, evidence
-from .advice import at_port, counted, shown
+from .advice import at_port, counted, shown, since
 from .finding import OK, WARNING, WRONG, Finding
-from .look import Node, Sight
 from .probe import ANSWERS, CLOSED, REFUSED
+from .sight import Node, Sight
 
 #: Nodes of OTP 25 and later need this distribution version. Source: the distribution protocol, "OTP 25".
 _NEEDED_VERSION = 6
+#: C's epmd registers a name of this many bytes, but does not answer a look-up of it.
+_UNANSWERED_NAME = 255
 #: The program of a node, as its file is called.
 _BEAM = "beam"
 
 
 def of_nodes(sight: Sight) -> Iterator[Finding]:
     """Yield a finding for each node, and one for those that the budget excludes."""
-    served = sight.served()
     for node in sight.nodes:
         yield _of_node(sight, node)
-    if served and (more := sight.answers[served[0]].more):
+    listing = sight.listing()
+    if listing and (more := listing.more):
         seen = f"{counted(more, 'node')} more not tried: the list is too long"
         to_do = "Check which program answers there: a host rarely has so many nodes."
         yield Finding("node", f"{more:,} more", WARNING, "late", seen, to_do)
@@ -43,32 +45,25 @@ def _of_node(sight: Sight, node: Node) -> Finding:
         return _unreached(sight, node)
     if node.problem:
         to_do = "Run the check again. If it fails again, read the log of the epmd."
-        if node.is_long():
+        if len(exchange.encoded(node.name)) >= _UNANSWERED_NAME:
             to_do = "Use a shorter name: C's epmd does not answer look-ups of a name this long."
         return finding(WRONG, "lookup", f"a look-up fails: {node.problem}", to_do)
+    seen = f"accepts connections at {at_port(node.met[-1][0], node.port)}"
     return (
         _stopped(node)
         or _taken(sight, node)
         or _elsewhere(sight, node)
         or _old(node)
         or _misnamed(sight, node)
-        or _well(node)
+        or finding(OK, ANSWERS, ": ".join([seen, *map(_whose, node.owners[:1])]))
     )
 
 
-def _well(node: Node) -> Finding:
-    seen = f"accepts connections at {at_port(node.met[-1][0], node.port)}"
-    if node.owners:
-        seen += f": {_whose(node.owners[0])}"
-    return Finding("node", node.name, OK, ANSWERS, seen)
-
-
-def _whose(program: procfs.Program) -> str:
+def _whose(process: procfs.Process) -> str:
     """Return who a process is: number, program, user, start and the name of the node."""
-    name = evidence.name_of(program)
-    parts = [f"process {program.pid}", program.path, f"user {program.user}" if program.user else ""]
-    if program.since is not None:
-        parts.append(f"since {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(program.since))}")
+    name = evidence.name_of(process)
+    parts = [f"process {process.pid}", process.path, f"user {process.user}" if process.user else ""]
+    parts.append("" if process.since is None else since(process.since))
     parts.append(f"named {name}" if name else "")
     return ", ".join(filter(None, parts))
 
@@ -76,9 +71,9 @@ def _whose(program: procfs.Program) -> str:
 def _stopped(node: Node) -> Finding | None:
     """The kernel accepts connections for a process that is stopped."""
     for owner in node.owners:
-        if owner.state in ("T", "t"):
-            to_do = f"Continue the process: kill -CONT {owner.pid}"
-            return Finding("node", node.name, WRONG, "stopped", f"is stopped: {_whose(owner)}", to_do)
+        if owner.is_stopped():
+            seen = f"is stopped: {_whose(owner)}"
+            return Finding("node", node.name, WRONG, "stopped", seen, advice.resume(owner))
     return None
 
 
@@ -113,9 +108,8 @@ def _elsewhere(sight: Sight, node: Node) -> Finding | None:
     if any(host == last.host or sight.leads.get(host) == last for host in hosts):
         return None  # it is named for the address at which it listens
     seen = f"accepts connections at {at_port(last, node.port)} only, not at {shown(first)}: {answer.reason}"
-    to_do = (
-        f"Name it {node.name}@{last.host}, or make it listen on all addresses: see inet_dist_use_interface."
-    )
+    name = f"{node.name}@{last.host}"
+    to_do = f"Name it {name}, or make it listen on all addresses: see inet_dist_use_interface."
     return Finding("node", node.name, WARNING, "elsewhere", seen, to_do)
 
 
@@ -159,15 +153,11 @@ def _unreached(sight: Sight, node: Node) -> Finding:
     if answer.code == REFUSED:
         to_do = "Check the node: it is dead, or listens on another address (inet_dist_use_interface)."
         if sight.host:
-            to_do = (
-                f"Run `epmd -check` on {sight.host}: the node is dead, listens on loopback only, or a"
-                " firewall rejects connections."
-            )
+            reason = "the node is dead, listens on loopback only, or a firewall rejects connections"
+            to_do = f"Run `epmd -check` on {sight.host}: {reason}."
         return finding(REFUSED, f"{at}: {answer.reason}", to_do)
-    to_do = (
-        f"Open TCP port {node.port} in the firewall. inet_dist_listen_min and inet_dist_listen_max give nodes"
-        " a fixed range of ports."
-    )
+    options = "inet_dist_listen_min and inet_dist_listen_max"
+    to_do = f"Open TCP port {node.port} in the firewall. {options} give nodes a fixed range of ports."
     return finding("blocked", f"{at}: {answer.reason}", to_do)
 
 
@@ -183,10 +173,8 @@ def _remote(sight: Sight, node: Node) -> Finding | None:
     if sight.host:
         return None
     if sight.dump == CLOSED:
-        seen = (
-            "is a node of what is behind the port, another host or container, and cannot be tried from here"
-        )
-        return finding(f"{seen}: port {node.port}")
+        whose = "what is behind the port, another host or container"
+        return finding(f"is a node of {whose}, and cannot be tried from here: port {node.port}")
     if not node.is_here and sight.peers:
         peers = ", ".join(sight.peers[:3])
         return finding(f"may have registered from {peers}: nothing of this host listens at port {node.port}")

@@ -12,10 +12,12 @@ import os
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from typing import Any, NamedTuple, TypeVar
 
 from ...client import answers, exchange, queries
+from ...conventions import LOOPBACK
 from ...wire import DUMP_REQ, MOST_PORT, NAMES_REQ
 
 T = TypeVar("T")
@@ -103,6 +105,9 @@ def place(host: str) -> Place:
     return Place(_socket.AF_INET6 if ":" in host else _socket.AF_INET, host)
 
 
+LOOPBACKS = tuple(map(place, LOOPBACK))
+
+
 def look_up(name: str) -> Found:
     """Return the addresses of a host name, each of them once."""
     try:
@@ -126,7 +131,7 @@ def ask(at: Place, port: int, most: int = MOST_NODES) -> Answer:
         with exchange.Listing(target, NAMES_REQ) as listing:
             text, more = _kept(listing.pieces(), _MOST_KEPT if most else 0)
     except exchange.EpmdError as error:
-        return Answer(_code_of(error), _reason_of(error))
+        return _failed(error)
     nodes = answers.parse_names(text)
     more += max(len(nodes) - most, 0)
     return Answer(ANSWERS, "an epmd answers", tuple(nodes[:most]), more)
@@ -158,7 +163,7 @@ def dumped(at: Place, port: int) -> tuple[str, dict[str, int]]:
         with exchange.Listing(_target(at, port), DUMP_REQ) as listing:
             text, _ = _kept(listing.pieces())
     except exchange.EpmdError as error:
-        return _code_of(error), {}
+        return _failed(error).code, {}
     return ANSWERS, {node.name: node.fd for node in answers.parse_dump(text).active[:MOST_NODES]}
 
 
@@ -175,16 +180,11 @@ def connect(at: Place, port: int) -> Answer:
     if port > MOST_PORT:
         return Answer(UNREACHABLE, f"{port} is not a valid TCP port")
     try:
-        sock = _socket.socket(at.family, _socket.SOCK_STREAM)
+        with closing(_socket.socket(at.family, _socket.SOCK_STREAM)) as sock:
+            sock.settimeout(STEP)
+            exchange.connect(sock, at.at(port))
     except OSError as error:
-        return Answer(ABSENT, _words(error))
-    try:
-        sock.settimeout(STEP)
-        exchange.connect(sock, at.at(port))
-    except OSError as error:
-        return Answer(_code_of_os_error(error), _words(error))
-    finally:
-        sock.close()
+        return _failed_to_connect(error)
     return Answer(ANSWERS, "accepts connections")
 
 
@@ -194,49 +194,31 @@ def _target(at: Place, port: int) -> exchange.Target:
     return target
 
 
-def _code_of(error: exchange.EpmdError) -> str:
+def _failed(error: exchange.EpmdError) -> Answer:
+    """Return what it means that an epmd cannot be asked."""
     if isinstance(error, exchange.NoEpmdError):
         cause = error.__cause__
-        return _code_of_os_error(cause) if isinstance(cause, OSError) else ABSENT
+        return _failed_to_connect(cause) if isinstance(cause, OSError) else Answer(ABSENT, str(error))
     if isinstance(error, exchange.TooLateError):
-        return MUTE
-    return CLOSED if isinstance(error, exchange.NoReplyError | exchange.BrokenError) else STRANGER
+        return Answer(MUTE, f"accepts the connection but does not answer in {STEP:g} s")
+    if isinstance(error, exchange.NoReplyError | exchange.BrokenError):
+        return Answer(CLOSED, "accepts the connection and closes it without an answer")
+    return Answer(STRANGER, "another program answers")
 
 
-def _reason_of(error: exchange.EpmdError) -> str:
-    if isinstance(error, exchange.NoEpmdError) and isinstance(error.__cause__, OSError):
-        return _words(error.__cause__)
-    return {
-        MUTE: f"accepts the connection but does not answer in {STEP:g} s",
-        CLOSED: "accepts the connection and closes it without an answer",
-        STRANGER: "another program answers",
-    }.get(_code_of(error), str(error))
-
-
-def _code_of_os_error(error: OSError) -> str:
+def _failed_to_connect(error: OSError) -> Answer:
     if isinstance(error, TimeoutError):
-        return TIMEOUT
-    return _CODES.get(error.errno or 0, UNREACHABLE)
-
-
-def _words(error: OSError) -> str:
-    if isinstance(error, TimeoutError):
-        return f"no answer in {STEP:g} s"
-    return str(error.strerror or error)
+        return Answer(TIMEOUT, f"no answer in {STEP:g} s")
+    return Answer(_CODES.get(error.errno or 0, UNREACHABLE), str(error.strerror or error))
 
 
 def is_own(at: Place) -> bool:
     """Return whether this is an address of this host."""
     try:
-        sock = _socket.socket(at.family, _socket.SOCK_STREAM)
+        with closing(_socket.socket(at.family, _socket.SOCK_STREAM)) as sock:
+            sock.bind(at.at(0))
     except OSError:
         return False
-    try:
-        sock.bind(at.at(0))
-    except OSError:
-        return False
-    finally:
-        sock.close()
     return True
 
 
@@ -250,58 +232,50 @@ def own_places() -> list[Place]:
     found: list[Place] = []
     try:
         # NETLINK_ROUTE. Only Linux has the family.
-        sock = _socket.socket(getattr(_socket, "AF_NETLINK", -1), _socket.SOCK_RAW, 0)
-    except OSError:
-        return found
-    try:
-        sock.settimeout(STEP)
-        sock.send(header + request)
-        while _read_addresses(sock.recv(1 << 16), found):
-            pass
+        with closing(_socket.socket(getattr(_socket, "AF_NETLINK", -1), _socket.SOCK_RAW, 0)) as sock:
+            sock.settimeout(STEP)
+            sock.send(header + request)
+            while _read_addresses(sock.recv(1 << 16), found):
+                pass
     except OSError:
         pass
-    finally:
-        sock.close()
     return found
 
 
 def _read_addresses(messages: bytes, found: list[Place]) -> bool:
     """Add the addresses in one message of the kernel's answer. Returns whether more messages follow."""
-    while len(messages) >= _HEADER.size:
-        size, kind, *_ = _HEADER.unpack_from(messages)
+    for kind, content in _records(messages, _HEADER):
         if kind in (_DONE, _ERROR):
             return False
         if kind == _RTM_NEWADDR:
-            family, _, _, scope, _ = _ADDRESS.unpack_from(messages, _HEADER.size)
-            attributes = dict(_attributes(messages[_HEADER.size + _ADDRESS.size : size]))
+            family, _, _, scope, _ = _ADDRESS.unpack_from(content)
+            attributes = dict(_records(content[_ADDRESS.size :], _ATTRIBUTE))
             # On a point-to-point interface _IFA_ADDRESS is the address of the other end.
             packed = attributes.get(_IFA_LOCAL) or attributes.get(_IFA_ADDRESS)
             if packed and scope != _SCOPE_LINK:
                 found.append(Place(family, _socket.inet_ntop(family, packed)))
-        messages = messages[max((size + 3) & ~3, _HEADER.size) :]
     return True
 
 
-def _attributes(data: bytes) -> list[tuple[int, bytes]]:
-    found = []
-    while len(data) >= _ATTRIBUTE.size:
-        size, kind = _ATTRIBUTE.unpack_from(data)
-        found.append((kind, data[_ATTRIBUTE.size : size]))
-        data = data[max((size + 3) & ~3, _ATTRIBUTE.size) :]
-    return found
+def _records(data: bytes, head: struct.Struct) -> Iterator[tuple[int, bytes]]:
+    """Yield the kind and the content of messages or of attributes, which begin alike."""
+    while len(data) >= head.size:
+        size, kind, *_ = head.unpack_from(data)
+        yield kind, data[head.size : size]
+        data = data[max((size + 3) & ~3, head.size) :]
 
 
 def together(
     jobs: Sequence[Callable[[], T]],
     seconds: float,
-    tell: Callable[[int], object],
+    tell: Callable[[int, int], object] | None = None,
     most: int = _MOST,
 ) -> list[T | None]:
     """Run all jobs, at most `most` at once. Returns the result of each job, or None if the time limit expired
     first.
 
-    `tell` is called with the number of completed jobs. The number of threads is limited so that the
-    descriptors suffice, even with a `ulimit -n` of 256.
+    `tell` is called with the number of completed jobs and of all jobs. The number of threads is limited so
+    that the descriptors suffice, even with a `ulimit -n` of 256.
     """
     results: list[T | None] = [None] * len(jobs)
     numbers = iter(range(len(jobs)))
@@ -321,7 +295,8 @@ def together(
     for count in range(1, len(jobs) + 1):
         if not done.acquire(timeout=max(end - time.monotonic(), 0)):
             break
-        tell(count)
+        if tell:
+            tell(count, len(jobs))
     return list(results)
 
 

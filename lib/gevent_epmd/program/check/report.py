@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 from ... import __version__
 from ...conventions import printable
+from ..process import procfs
 from . import evidence, findings
 from .advice import counted, shown
 from .finding import CODES, OK, WARNING, WRONG, Finding
-from .look import Node, Sight
+from .sight import Node, Sight
 
 #: The version of the JSON, which docs/check.schema.json describes. A new member does not change it.
 SCHEMA = 1
@@ -70,47 +72,37 @@ def as_text(found: list[Finding], width: int = 0, *, is_coloured: bool = False) 
     return "".join(f"{line}\n" for line in lines) + _summary(found) + "\n"
 
 
-def _grouped(found: list[Finding]) -> list[list[Finding]]:
-    """Return the findings, those of nodes with the same code together if there are many."""
+def _grouped(found: list[Finding]) -> Iterator[list[Finding]]:
+    """Yield the findings, those of nodes with the same code together if there are many."""
     groups: dict[object, list[Finding]] = {}
     for finding in found:
-        groups.setdefault(
-            (finding.topic, finding.code) if finding.topic == "node" else id(finding), []
-        ).append(finding)
-    alone = [[[one] for one in group] if len(group) <= _MOST_ALONE else [group] for group in groups.values()]
-    return [group for split in alone for group in split]
+        key = finding.code if finding.topic == "node" else id(finding)
+        groups.setdefault(key, []).append(finding)
+    for group in groups.values():
+        yield from [group] if len(group) > _MOST_ALONE else ([one] for one in group)
 
 
 def _told(group: list[Finding]) -> str:
     first = group[0]
-    if len(group) == 1:
-        return f"{_subject(first)}: {printable(first.seen)}"
-    what = _GROUPS.get(first.code, first.code)
-    return f"{_named(group)} {what}, such as {_subject(first)}: {printable(first.seen)}"
+    subject = f"node {first.subject}" if first.topic == "node" else first.subject
+    alone = printable(f"{subject}: {first.seen}")
+    return alone if len(group) == 1 else f"{_named(group)}, such as {alone}"
 
 
 def _named(group: list[Finding]) -> str:
-    names = [_short(finding.subject) for finding in group]
-    more = " ... (-json lists all)" if len(names) > _MOST_NAMED else ""
-    return f"{counted(len(names), 'node')} ({', '.join(names[:_MOST_NAMED])}{more})"
-
-
-def _short(name: str) -> str:
-    shown = printable(name)
-    return shown if len(shown) <= 40 else f"{shown[:37]}..."
-
-
-def _subject(finding: Finding) -> str:
-    subject = printable(finding.subject)
-    return f"node {subject}" if finding.topic == "node" else subject
+    names = [printable(finding.subject) for finding in group[:_MOST_NAMED]]
+    names = [name if len(name) <= 40 else f"{name[:37]}..." for name in names]
+    more = " ... (-json lists all)" if len(group) > _MOST_NAMED else ""
+    what = _GROUPS.get(group[0].code, group[0].code)
+    return f"{counted(len(group), 'node')} ({', '.join(names)}{more}) {what}"
 
 
 def _what_is_ok(found: list[Finding]) -> list[str]:
     """Return what is ok: the epmd, where it answers, and its nodes, a line each."""
     of = {topic: [finding for finding in found if finding.topic == topic] for topic in CODES}
     rest = [*of["epmd"], *of["process"], *of["limits"], *of["unit"], *of["port"], *of["exposure"]]
-    lines = ["; ".join(_told([finding]) for finding in rest), _addresses(of["address"], of["name"])]
-    lines += ["; ".join(_of_nodes(of["node"]))]
+    nodes = (_told(group) if len(group) == 1 else _named(group) for group in _grouped(of["node"]))
+    lines = ["; ".join(_told([one]) for one in rest), _addresses(of["address"], of["name"]), "; ".join(nodes)]
     return [line for line in lines if line]
 
 
@@ -130,17 +122,6 @@ def _addresses(addresses: list[Finding], names: list[Finding]) -> str:
     return "; ".join([*map(printable, parts), *(_told([finding]) for finding in names)])
 
 
-def _of_nodes(nodes: list[Finding]) -> list[str]:
-    parts = []
-    for code in dict.fromkeys(finding.code for finding in nodes):
-        group = [finding for finding in nodes if finding.code == code]
-        if len(group) <= _MOST_ALONE:
-            parts += [_told([finding]) for finding in group]
-        else:
-            parts.append(f"{_named(group)} {_GROUPS.get(code, code)}")
-    return parts
-
-
 def _lines(state: str, text: str, width: int, *, is_coloured: bool) -> list[str]:
     first = f"{state:7}"
     lines = _wrapped(text, width, f"{first}  ", _INDENT)
@@ -152,10 +133,11 @@ def _lines(state: str, text: str, width: int, *, is_coloured: bool) -> list[str]
 def _wrapped(text: str, width: int, first: str, others: str) -> list[str]:
     if not width:
         return [first + text]
+    # The module textwrap is not in the executables.
     width = max(width, _LEAST_WIDTH)
     lines, line = [], first
     for word in text.split(" "):
-        if len(line) + len(word) > width and line.strip() and line not in (first, others):
+        if len(line) + len(word) > width and line not in (first, others):
             lines.append(line.rstrip())
             line = others
         line += f"{word} "
@@ -172,8 +154,6 @@ def _summary(found: list[Finding]) -> str:
 
 def width_of(descriptor: int) -> int:
     """Return the width of a terminal, or 0 if this is none."""
-    if not os.isatty(descriptor):
-        return 0
     try:
         return os.get_terminal_size(descriptor).columns
     except OSError:
@@ -186,9 +166,6 @@ def has_colours(descriptor: int) -> bool:
     return is_wanted and os.isatty(descriptor)
 
 
-# --- Nagios ---
-
-
 def nagios(sight: Sight, found: list[Finding], seconds: float) -> tuple[int, str]:
     """Return the status and the line of a monitoring plugin, with perfdata.
 
@@ -197,39 +174,34 @@ def nagios(sight: Sight, found: list[Finding], seconds: float) -> tuple[int, str
     states = [finding.state for finding in found]
     worst = next((state for state in (WRONG, WARNING) if state in states), OK)
     number, word = _NAGIOS[worst]
-    bad = _grouped([finding for finding in found if finding.state == worst])
     limits = findings.limits_of(sight)
-    if worst == OK:
-        text = f"an epmd answers at port {sight.port}, {counted(limits['nodes'] or 0, 'node')}"
-    else:
-        more = f"; {len(bad) - 1} more" if len(bad) > 1 else ""
-        text = f"{_told(bad[0])}{more}"
+    text = f"an epmd answers at port {sight.port}, {counted(limits['nodes'] or 0, 'node')}"
+    if worst != OK:
+        first, *others = _grouped([finding for finding in found if finding.state == worst])
+        text = _told(first) + (f"; {len(others)} more" if others else "")
     bad_nodes = sum(finding.topic == "node" and finding.state == WRONG for finding in found)
     data = [
-        f"nodes={limits['nodes'] or 0};;;0;{_or_empty(limits['most_nodes'])}",
-        f"bad_nodes={bad_nodes};;;0;",
-        f"wrong={states.count(WRONG)};;;0;",
-        f"warnings={states.count(WARNING)};;;0;",
-        f"time={seconds:.3f}s;;;0;",
+        ("nodes", limits["nodes"] or 0, limits["most_nodes"]),
+        ("bad_nodes", bad_nodes, None),
+        ("wrong", states.count(WRONG), None),
+        ("warnings", states.count(WARNING), None),
+        ("time", f"{seconds:.3f}s", None),
+        ("descriptors", limits["descriptors"], limits["most_descriptors"]),
     ]
-    if limits["descriptors"] is not None:
-        data.append(f"descriptors={limits['descriptors']};;;0;{_or_empty(limits['most_descriptors'])}")
+    perfdata = [
+        f"{name}={value};;;0;{'' if most is None else most}"
+        for name, value, most in data
+        if value is not None
+    ]
     # A bar would begin the perfdata.
-    return number, f"EPMD {word} - {text.replace('|', '/')} | {' '.join(data)}\n"
-
-
-def _or_empty(number: int | None) -> str:
-    return "" if number is None else str(number)
-
-
-# --- JSON ---
+    return number, f"EPMD {word} - {text.replace('|', '/')} | {' '.join(perfdata)}\n"
 
 
 def as_object(sight: Sight, found: list[Finding]) -> dict[str, object]:
     """Return the object that is printed as JSON. docs/check.schema.json describes it."""
     return {
         "schema": SCHEMA,
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "time": _utc(time.time()),
         "version": __version__,
         "host": sight.host or os.uname().nodename,
         "is_remote": bool(sight.host),
@@ -242,14 +214,15 @@ def as_object(sight: Sight, found: list[Finding]) -> dict[str, object]:
             {"name": name, "addresses": [shown(at) for at in looked_up.places]}
             for name, looked_up in sight.names.items()
         ],
-        "nodes": [_node(node, found) for node, found in _with_findings(sight, found)],
+        # The findings about nodes are in the order of the nodes.
+        "nodes": list(map(_node, sight.nodes, (finding for finding in found if finding.topic == "node"))),
         "findings": [finding._asdict() for finding in found],
     }
 
 
 def _epmd(sight: Sight) -> dict[str, object] | None:
     process = sight.epmd()
-    if process is None:
+    if not process.pid:
         return None
     return {
         "pid": process.pid,
@@ -259,18 +232,13 @@ def _epmd(sight: Sight) -> dict[str, object] | None:
         "user": process.user,
         "since": _utc(process.since),
         "options": findings.options_of(process),
-        "environment": dict(process.environ),
+        "environment": process.environ,
         "listens_on": sorted(s.host for s in sight.listeners or () if s.inode in process.sockets),
     }
 
 
-def _with_findings(sight: Sight, found: list[Finding]) -> Iterable[tuple[Node, Finding]]:
-    """Return each node with the finding about it. They are in the same order."""
-    return zip(sight.nodes, (finding for finding in found if finding.topic == "node"), strict=False)
-
-
 def _node(node: Node, finding: Finding) -> dict[str, object]:
-    owner = node.owners[0] if node.owners else None
+    owner = node.owners[0] if node.owners else procfs.Process(0)
     return {
         "name": node.name,
         "port": node.port,
@@ -278,11 +246,11 @@ def _node(node: Node, finding: Finding) -> dict[str, object]:
         "code": finding.code,
         "peer": node.peer,
         "highest_version": node.highest or None,
-        "pid": owner.pid if owner else None,
-        "program": owner.path if owner else "",
-        "user": owner.user if owner else "",
-        "since": _utc(owner.since) if owner else None,
-        "own_name": evidence.name_of(owner) if owner else "",
+        "pid": owner.pid or None,
+        "program": owner.path,
+        "user": owner.user,
+        "since": _utc(owner.since),
+        "own_name": evidence.name_of(owner),
         "holder": node.holders[0].pid if node.holders else None,
     }
 
@@ -291,23 +259,9 @@ def _utc(seconds: float | None) -> str | None:
     return None if seconds is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
-class Progress:
-    """Shows the number of completed steps on stderr, if stderr is a terminal."""
-
-    def __init__(self) -> None:
-        self._shown = os.isatty(2)
-
-    def tell(self, done: int, of: int) -> None:
-        """Show how many steps are done."""
-        self._write(f"\r\x1b[Kepmd: {done} of {of} steps")
-
-    def clear(self) -> None:
-        """Remove what was shown."""
-        self._write("\r\x1b[K")
-
-    def _write(self, text: str) -> None:
-        if self._shown:
-            try:
-                os.write(2, text.encode())
-            except OSError:
-                self._shown = False  # the terminal is gone or not read
+def show_progress(done: int = 0, of: int = 0) -> None:
+    """Show on stderr, if it is a terminal, how many steps are done. Without steps, remove what was shown."""
+    text = f"epmd: {done} of {of} steps" if of else ""
+    if os.isatty(2):
+        with suppress(OSError):  # the terminal is gone or not read
+            os.write(2, f"\r\x1b[K{text}".encode())

@@ -39,19 +39,16 @@ def unpack_libraries(purpose: str) -> None:
     packed = zipimporter(sys.executable)
     for name in packed.get_data(purpose).decode().split():
         try:
-            _write(os.path.join(folder, name), packed.get_data(name))
+            path = os.path.join(folder, name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "wb") as file:
+                file.write(packed.get_data(name))
         except OSError as error:
             hint = "set TMPDIR to another folder, or use the folder form, which unpacks nothing"
             raise OSError(error.errno, f"{error.strerror}; {hint}") from None
     # The import system remembers that the folder did not exist, and would not find the files.
     # `importlib.invalidate_caches` does not clear what PyInstaller's finders remember.
     sys.path_importer_cache.clear()
-
-
-def _write(path: str, content: bytes) -> None:
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "wb") as file:
-        file.write(content)
 
 
 def import_everything() -> None:
@@ -72,8 +69,15 @@ def settle(*, has_launcher: bool) -> None:
     sys.meta_path.insert(0, _NoMoreImports())
     launcher.forget()
     if has_launcher:
-        launcher.empty(sys._MEIPASS)  # type: ignore[attr-defined]
-        _end_with_launcher()
+        from gevent import get_hub
+
+        from ..process.watch import when_gone
+
+        launcher.empty()
+        when_gone(get_hub().loop, launcher.pid, launcher.end)
+        # It may have ended before it was watched, and another process may have its process ID now.
+        if os.getppid() != launcher.pid:
+            launcher.end()
 
 
 class _NoMoreImports:
@@ -82,14 +86,3 @@ class _NoMoreImports:
     @staticmethod
     def find_spec(name: str, *_: object) -> NoReturn:
         raise ImportError(f"{name} is not part of the executable")
-
-
-def _end_with_launcher() -> None:
-    from gevent import get_hub
-
-    from ..process.watch import when_gone
-
-    when_gone(get_hub().loop, launcher.pid, launcher.end)
-    # The launcher may have ended before it was watched, and another process may have its process ID now.
-    if os.getppid() != launcher.pid:
-        launcher.end()

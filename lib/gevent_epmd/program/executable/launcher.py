@@ -62,16 +62,16 @@ def end() -> NoReturn:
 
 
 def _remove_folder() -> None:
-    folder: str = sys._MEIPASS  # type: ignore[attr-defined]
-    empty(folder)
+    empty()
     try:
-        posix.rmdir(folder)
+        posix.rmdir(sys._MEIPASS)  # type: ignore[attr-defined]
     except OSError:
         pass  # the launcher is running and removes it
 
 
-def empty(folder: str) -> None:
-    """Remove everything in the folder, but not the folder itself."""
+def empty(folder: str = "") -> None:
+    """Remove everything in a folder, or else in the one that was unpacked, but not the folder itself."""
+    folder = folder or sys._MEIPASS  # type: ignore[attr-defined]
     try:
         for entry in [*posix.scandir(folder)]:
             if entry.is_dir(follow_symlinks=False):

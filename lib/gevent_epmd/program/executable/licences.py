@@ -45,7 +45,15 @@ def text() -> str:
         return zipimporter(sys.executable).get_data(FILE).decode()
     if is_frozen():
         return _read(os.path.join(sys._MEIPASS, FILE))  # type: ignore[attr-defined]
-    return page([of_python(), *_installed()])
+    from importlib.metadata import PackageNotFoundError
+
+    parts = [of_python()]
+    for name in PACKAGES:
+        try:
+            parts.append(of_package(name))
+        except PackageNotFoundError:
+            pass  # a newer release may not need it, and a checkout may not be installed
+    return page(parts)
 
 
 def page(parts: Iterable[Part]) -> str:
@@ -58,18 +66,6 @@ def page(parts: Iterable[Part]) -> str:
     return "\n".join(pages)
 
 
-def _installed() -> list[Part]:
-    from importlib.metadata import PackageNotFoundError
-
-    found = []
-    for name in PACKAGES:
-        try:
-            found.append(of_package(name))
-        except PackageNotFoundError:
-            pass  # a newer release may not need it, and a checkout may not be installed
-    return found
-
-
 def of_package(name: str) -> Part:
     """Return the licence of an installed package. Raises importlib.metadata.PackageNotFoundError."""
     from importlib.metadata import distribution
@@ -78,14 +74,12 @@ def of_package(name: str) -> Part:
     said = package.metadata.json
     licence = str(said.get("license_expression") or said.get("license") or "see below").splitlines()[0]
     # Not all packages list these files in their metadata.
-    files = [
-        file
-        for file in package.files or ()
+    texts = [
+        file.read_text(encoding="utf-8")
+        for file in sorted(package.files or ())
         if file.parts[0].endswith(".dist-info") and file.name.startswith(_LICENCES)
     ]
-    return Part(
-        name, package.version, licence, tuple(file.read_text(encoding="utf-8") for file in sorted(files))
-    )
+    return Part(name, package.version, licence, tuple(texts))
 
 
 def of_python() -> Part:

@@ -115,7 +115,7 @@ def detach() -> tuple[Caller | None, list[str]]:
     intermediate = os.fork()
     if intermediate:
         os.close(writing)
-        _reap(intermediate)
+        reap(intermediate)
         with os.fdopen(reading, "rb") as pipe:
             word = pipe.read()
         if word[:1] != _READY:
@@ -130,7 +130,8 @@ def detach() -> tuple[Caller | None, list[str]]:
     return Caller(writing), []
 
 
-def _reap(child: int) -> None:
+def reap(child: int) -> None:
+    """Wait for the end of a child."""
     try:
         os.waitpid(child, 0)
     except ChildProcessError:

@@ -69,16 +69,12 @@ def _link(path: str) -> str | None:
         status = os.fstat(descriptor)
         if not stat.S_ISLNK(status.st_mode):
             return None
-        if os.geteuid() == _ROOT and status.st_uid not in _trusted():
+        # The root of a user namespace sees files of the host's root as those of another user.
+        if os.geteuid() == _ROOT and status.st_uid not in (_ROOT, os.stat("/").st_uid):
             raise PermissionError(errno.EPERM, f"root does not follow the link {path} of another user")
         return os.readlink("", dir_fd=descriptor)
     finally:
         os.close(descriptor)
-
-
-def _trusted() -> tuple[int, int]:
-    # The root of a user namespace sees files of the host's root as those of another user.
-    return _ROOT, os.stat("/").st_uid
 
 
 class OwnFile:
@@ -95,8 +91,8 @@ class OwnFile:
     def __init__(self, path: str) -> None:
         self._path = path
         self._name = os.path.basename(path)
-        self._folder: int | None = None
-        self._file: int | None = None
+        #: The descriptors of the folder and the file, or nothing.
+        self._open: tuple[int, ...] = ()
 
     def write(self, content: bytes) -> None:
         """Create the file, or replace it by a new one, with mode 0644 minus the umask. Raises OSError.
@@ -110,22 +106,21 @@ class OwnFile:
             os.close(folder)
             raise
         self._close()
-        self._folder, self._file = folder, file
+        self._open = folder, file
 
     def _close(self) -> None:
-        for descriptor in (self._folder, self._file):
-            if descriptor is not None:
-                os.close(descriptor)
-        self._folder = self._file = None
+        for descriptor in self._open:
+            os.close(descriptor)
+        self._open = ()
 
     def remove(self) -> None:
         """Remove the file, unless another process has replaced it.
 
         Raises OSError if this process is not permitted to remove it.
         """
-        folder, file = self._folder, self._file
-        if folder is None or file is None:
+        if not self._open:
             return
+        folder, file = self._open
         try:
             if os.path.samestat(os.lstat(self._name, dir_fd=folder), os.fstat(file)):
                 os.unlink(self._name, dir_fd=folder)
@@ -196,15 +191,11 @@ def _put(folder: int, name: str, content: bytes) -> int:
     except BaseException:
         if file is not None:
             os.close(file)
-        _unlink(aside, folder)
+        try:
+            os.unlink(aside, dir_fd=folder)
+        except OSError:
+            pass  # the error of the rename is raised, which is more useful
         raise
     finally:
         os.close(writing)
     return file
-
-
-def _unlink(name: str, folder: int) -> None:
-    try:
-        os.unlink(name, dir_fd=folder)
-    except OSError:
-        pass  # the error of the rename is raised, which is more useful

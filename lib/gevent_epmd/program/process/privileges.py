@@ -5,7 +5,7 @@ Invariant: after `take_on` the process has no way back to root; otherwise `take_
 
 Python's os module changes users and groups. Capabilities and no_new_privs need `_ctypes`: with the package
 ctypes in the executable, every start would import it. A Python without `_ctypes` skips these calls: the
-kernel clears the capabilities when the user changes from root, and `_check` verifies this.
+kernel clears the capabilities when the user changes from root, and `take_on` verifies this.
 
 Source: capabilities(7), prctl(2), capset(2).
 """
@@ -17,7 +17,7 @@ import os
 import pwd
 import struct
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 from ...conventions import ValueProblem, read_number
@@ -39,7 +39,7 @@ _NO_CAPABILITIES = bytes(24)
 def _system_call(name: str) -> Callable[..., object]:
     """Return a function of the C library that takes numbers and bytes, or that does nothing.
 
-    `Identity._check` verifies the effect instead of the return value.
+    `Identity.take_on` verifies the effect instead of the return value.
     """
     try:
         import _ctypes
@@ -81,20 +81,13 @@ class Identity(NamedTuple):
         # some, is off in every new program.
         _capset(_CAPABILITY_HEADER, _NO_CAPABILITIES)
         _prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        self._check()
-
-    def _check(self) -> None:
-        for left in self._left_of_root():
-            raise PermissionError(f"{self.where}: cannot drop {left}")
-
-    def _left_of_root(self) -> Iterator[str]:
-        if sys.platform != "linux":
-            raise NotImplementedError("only Linux can do this")
-        if os.getresuid() != (self.uid,) * 3 or _works(os.seteuid, _ROOT):
-            yield "the user ID of root"
+        left = _capabilities()
         if os.getresgid() != (self.gid,) * 3 or {self.gid, *os.getgroups()} != {self.gid, *self.groups}:
-            yield "the groups of root"
-        yield from _capabilities()
+            left = "the groups of root"
+        if os.getresuid() != (self.uid,) * 3 or _can_be_root():
+            left = "the user ID of root"
+        if left:
+            raise PermissionError(f"{self.where}: cannot drop {left}")
 
 
 def look_up(user: Given) -> Identity:
@@ -147,21 +140,20 @@ def _number(where: str, what: str, text: str) -> int:
         raise ValueProblem(f'{where}: there is no {what} "{text}"') from None
 
 
-def _works(call: Callable[[int], object], argument: int) -> bool:
+def _can_be_root() -> bool:
     try:
-        call(argument)
+        os.seteuid(_ROOT)
     except OSError:
         return False
     return True
 
 
-def _capabilities() -> Iterator[str]:
-    """Yield the sets in which this process has capabilities, or could get some."""
+def _capabilities() -> str:
+    """Return a set in which this process has capabilities, or could get some, or ""."""
     try:
         with open("/proc/self/status") as status:
             lines = dict(line.rstrip().split(":\t", 1) for line in status if line.startswith("Cap"))
     except OSError:
-        return  # no /proc
-    for kind in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
-        if int(lines.get(kind, "0"), 16):
-            yield f"the capabilities {kind}"
+        return ""  # no /proc
+    kinds = [kind for kind in ("CapInh", "CapPrm", "CapEff", "CapAmb") if int(lines.get(kind, "0"), 16)]
+    return f"the capabilities {kinds[0]}" if kinds else ""

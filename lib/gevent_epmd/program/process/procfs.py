@@ -14,12 +14,12 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from ...conventions import ValueProblem
 from ...server.networks import plain_host
-from ..line import UsageError
+from ..line import INTERACTIVE, OWN_VARIABLES, UsageError
 from ..options import Options, read_options
 
 #: build/epmd.spec puts this text into the executables, in front of the version.
@@ -37,26 +37,21 @@ _DELETED = " (deleted)"
 _SOCKET = re.compile(r"socket:\[([0-9]+)\]")
 #: The names of C's program: the last two are those that our package and scripts/install give it.
 _NAMES_OF_C = ("epmd", "epmd.erlang", "epmd.c-original")
-_NAMES_FOR_PYTHON = ("epmd", "epmd.py", "gevent_epmd")
-_ASKS = frozenset(("-names", "-dump", "-started", "-kill", "-stop", "-check"))
+NAMES_FOR_PYTHON = ("epmd", "epmd.py", "gevent_epmd")
 _ERTS = re.compile(
     r"/erts-([0-9]+)([0-9.]*)/bin/epmd(?:\.erlang|\.c-original)?(?: \(deleted\))?$", re.MULTILINE
 )
 #: Since OTP 23: ERTS 13 belongs to OTP 25, ERTS 14 to OTP 26, and so on.
 _OTP_OF_ERTS = 12
 _VERSION = re.compile(re.escape(MARK) + rb"([0-9A-Za-z.+]+)\n")
-#: The line of proc(5) for version 2 of control groups, or for systemd in version 1.
-_UNIT = re.compile(rb"^[0-9]+:(?:name=systemd)?:/.*?([^/\n]+\.service)$", re.MULTILINE)
 _OUR_PACKAGE = re.compile(r"gevent_epmd-([0-9A-Za-z.+]+)\.dist-info")
 #: The options that control who may do what (True if a value follows), and their variables.
 _TELLING = {"-allow": True, "-allow_register": True, "-allow_file": True, "-relaxed_command_check": False}
-_TELLING_VARIABLES = {f"ERL_EPMD_{option[1:].upper()}" for option in _TELLING}
+_TELLING_VARIABLES = {OWN_VARIABLES + option[1:].upper() for option in _TELLING}
 #: In bytes. More than the size of our executables, so that a larger program is read only in part.
 _LARGEST = 64 << 20
 #: In bytes: how much of a program is in memory at once, and more than the length of what is looked for.
 _PIECE, _OVERLAP = 1 << 20, 256
-#: The variables of an epmd.
-_VARIABLES = "ERL_EPMD_"
 #: How many words of a command line may contain the program's name: more than one for `python -m gevent_epmd`.
 _FIRST_WORDS = 4
 
@@ -69,21 +64,6 @@ class Listener(NamedTuple):
     inode: int
 
 
-class Program(NamedTuple):
-    """A process, as every user may see it.
-
-    `path` and `user` may be "", and `since`, the start time in seconds since the epoch, None. `state` is the
-    letter of proc(5). `line` has the words of its command line.
-    """
-
-    pid: int
-    path: str = ""
-    user: str = ""
-    since: float | None = None
-    state: str = ""
-    line: tuple[str, ...] = ()
-
-
 class Connection(NamedTuple):
     """A TCP connection of this network namespace: this end, the other one, and the inode of its socket."""
 
@@ -93,12 +73,16 @@ class Connection(NamedTuple):
 
 
 class Process(NamedTuple):
-    """A process that holds some of the listening sockets; `sockets` has their inodes. See also `Program`.
+    """A process. `about` gives what every user may see of each, down to `line`, and `processes` the rest too,
+    of those that hold some of the listening sockets.
+
+    `path` and `user` may be "", and `since`, the start time in seconds since the epoch, None. `state` is the
+    letter of proc(5). `line` has the words of its command line.
 
     `kind` is OURS, C or OTHER. `version` is the version of an epmd, or "" if it is unknown. `options` are
     those options of an epmd that control who may do what, or None if they are unknown. `knows_environ` is
     False if its environment, which can set options too, cannot be read. `environ` are the variables of an
-    epmd in it.
+    epmd in it. `sockets` has the inodes of the listening sockets.
 
     `is_deleted` is True if the file of the program was removed or replaced after the start. `descriptors` are
     the numbers of open files and of those that it may open, each None if it is unknown. `unit` is the service
@@ -106,20 +90,24 @@ class Process(NamedTuple):
     """
 
     pid: int
-    user: str
-    path: str
-    kind: str
-    version: str
-    since: float | None
-    state: str
-    options: Options | None
-    knows_environ: bool
-    sockets: frozenset[int]
+    path: str = ""
+    user: str = ""
+    since: float | None = None
+    state: str = ""
     line: tuple[str, ...] = ()
-    environ: tuple[tuple[str, str], ...] = ()
+    kind: str = ""
+    version: str = ""
+    options: Options | None = None
+    knows_environ: bool = False
+    environ: dict[str, str] = {}  # noqa: RUF012 - never changed
+    sockets: frozenset[int] = frozenset()
     is_deleted: bool = False
     descriptors: tuple[int | None, int | None] = (None, None)
     unit: str = ""
+
+    def is_stopped(self) -> bool:
+        """Return whether it is stopped by a signal or a debugger."""
+        return self.state in ("T", "t")
 
     def most_descriptors(self) -> int | None:
         """Return how many descriptors it can use, or None if that is unknown; C's epmd uses no more than
@@ -130,56 +118,63 @@ class Process(NamedTuple):
 
 def listeners() -> dict[int, list[Listener]] | None:
     """Return the listening sockets by port, or None if /proc cannot be read."""
+    sockets = _sockets(_LISTEN)
+    if sockets is None:
+        return None
     found: dict[int, list[Listener]] = {}
-    known = False
+    for fields in sockets:
+        host, port = _end(fields[1])
+        found.setdefault(port, []).append(Listener(host, int(fields[7]), int(fields[9])))
+    return found
+
+
+def _sockets(state: str) -> list[list[str]] | None:
+    """Return the fields of the TCP sockets in this state, or None if /proc cannot be read."""
+    found, known = [], False
     for table in ("tcp", "tcp6"):
         try:
             with open(f"/proc/net/{table}", encoding="ascii") as file:
-                for port, listener in _listening(file):
-                    found.setdefault(port, []).append(listener)
+                # Most sockets of a busy host are in other states: only these lines are split.
+                rows = [line.split() for line in file if f" {state} " in line]
+            found += [fields for fields in rows if fields[3] == state]
         except (OSError, ValueError, IndexError):
             continue  # no IPv6, or no /proc
         known = True
     return found if known else None
 
 
-def _listening(lines: Iterable[str]) -> Iterator[tuple[int, Listener]]:
-    for line in lines:
-        fields = line.split()
-        if fields[3] == _LISTEN:
-            host, _, port = fields[1].partition(":")
-            yield int(port, 16), Listener(_host(host), int(fields[7]), int(fields[9]))
-
-
-def _host(digits: str) -> str:
-    """Convert an address of /proc/net/tcp, 32-bit words in this machine's byte order, to text."""
+def _end(text: str) -> tuple[str, int]:
+    """Convert one end of a socket: 32-bit words in this machine's byte order, and the port."""
+    digits, _, port = text.partition(":")
     words = [int(digits[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(digits), 8)]
-    return _socket.inet_ntop(_socket.AF_INET if len(words) == 1 else _socket.AF_INET6, b"".join(words))
+    family = _socket.AF_INET if len(words) == 1 else _socket.AF_INET6
+    return _socket.inet_ntop(family, b"".join(words)), int(port, 16)
 
 
-def processes(sockets: Iterable[Listener]) -> list[Process]:
-    """Return the processes that hold these sockets, as far as this user may see them."""
-    held = owners({sock.inode for sock in sockets})
-    pids = sorted({pid for each in held.values() for pid in each})
-    return [process(pid, frozenset(inode for inode in held if pid in held[inode])) for pid in pids]
+def processes(sockets: Iterable[Listener], held: Mapping[int, list[int]] | None = None) -> list[Process]:
+    """Return the processes that hold these sockets, as far as this user may see them. `held` are the
+    `owners`, if they are known already."""
+    inodes = {sock.inode for sock in sockets}
+    held = owners(inodes) if held is None else held
+    of = {inode: held[inode] for inode in inodes & held.keys()}
+    pids = sorted({pid for each in of.values() for pid in each})
+    return [_process(pid, frozenset(inode for inode in of if pid in of[inode])) for pid in pids]
 
 
 def connections(port: int) -> list[Connection]:
     """Return the established TCP connections of which one end has this port, in this network namespace."""
     digits = f"{port:04X}"
-    found = []
-    for table in ("tcp", "tcp6"):
-        for line in _read(f"/proc/net/{table}").decode("ascii", "replace").splitlines()[1:]:
-            fields = line.split()
-            if fields[3] == _ESTABLISHED and digits in (fields[1][-4:], fields[2][-4:]):
-                found.append(Connection(_end(fields[1]), _end(fields[2]), int(fields[9])))
-    return found
+    return [
+        Connection(_plain_end(fields[1]), _plain_end(fields[2]), int(fields[9]))
+        for fields in _sockets(_ESTABLISHED) or ()
+        if digits in (fields[1][-4:], fields[2][-4:])
+    ]
 
 
-def _end(text: str) -> tuple[str, int]:
-    """Convert one end of a connection. The ends of dual-stack and of IPv4 sockets are comparable."""
-    host, _, port = text.partition(":")
-    return plain_host(_host(host)), int(port, 16)
+def _plain_end(text: str) -> tuple[str, int]:
+    """As `_end`, but the ends of dual-stack and of IPv4 sockets are comparable."""
+    host, port = _end(text)
+    return plain_host(host), port
 
 
 def socket_of(pid: int, descriptor: int) -> int:
@@ -206,8 +201,12 @@ def named_epmd() -> list[int]:
 def _serves(line: list[str]) -> bool:
     names = [os.path.basename(word) for word in line[:_FIRST_WORDS]]
     if names and names[0].startswith("python"):
-        names = [name for name in names if name in _NAMES_FOR_PYTHON]
-    return bool(names) and names[0] in (*_NAMES_OF_C, *_NAMES_FOR_PYTHON) and not _ASKS.intersection(line)
+        names = [name for name in names if name in NAMES_FOR_PYTHON]
+    return (
+        bool(names)
+        and names[0] in (*_NAMES_OF_C, *NAMES_FOR_PYTHON)
+        and not set(INTERACTIVE).intersection(line)
+    )
 
 
 def _all_processes() -> list[int]:
@@ -219,45 +218,44 @@ def _all_processes() -> list[int]:
 
 def sockets_of(pid: int) -> set[int]:
     """Return the inodes of the sockets of a process, as far as this user may see them."""
-    folder = f"/proc/{pid}/fd"
     try:
-        links = [_link(f"{folder}/{name}") for name in os.listdir(folder)]
+        return {int(match[1]) for _, link in open_files(pid) if (match := _SOCKET.fullmatch(link))}
     except OSError:
         return set()
-    return {int(match[1]) for link in links if (match := _SOCKET.fullmatch(link))}
 
 
-def process(pid: int, sockets: frozenset[int]) -> Process:
+def open_files(pid: int) -> Iterator[tuple[int, str]]:
+    """Yield the descriptors of a process, each with what its link in /proc shows. Raises OSError."""
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            yield int(name), os.readlink(f"/proc/{pid}/fd/{name}")
+        except FileNotFoundError:
+            continue  # closed meanwhile
+
+
+def _process(pid: int, sockets: frozenset[int]) -> Process:
     """Return what can be known of a process that holds these sockets."""
-    folder = f"/proc/{pid}"
-    path = program(pid)
-    kind, version = _kind(pid, path)
-    line, environ = command_line(pid), _words(f"{folder}/environ")
-    state, since = _stat(_read(f"{folder}/stat"))
-    pairs = [word.partition("=")[::2] for word in environ or ()]
-    return Process(
-        pid,
-        _user_of(pid),
-        path,
-        kind,
-        version,
-        since,
-        state,
-        options=None if kind == OTHER else _options(line, dict(pairs)),
-        knows_environ=environ is not None,
+    known = about(pid)
+    kind, version = _kind(known)
+    words = _words(f"/proc/{pid}/environ")
+    environ = dict(word.partition("=")[::2] for word in words or ())
+    return known._replace(
+        kind=kind,
+        version=version,
+        options=None if kind == OTHER else _options(known.line, environ),
+        knows_environ=words is not None,
+        environ={name: environ[name] for name in sorted(environ) if name.startswith(OWN_VARIABLES)},
         sockets=sockets,
-        line=tuple(line),
-        environ=tuple(sorted((name, value) for name, value in pairs if name.startswith(_VARIABLES))),
-        is_deleted=_link(f"{folder}/exe").endswith(_DELETED),
+        is_deleted=_link(f"/proc/{pid}/exe").endswith(_DELETED),
         descriptors=_descriptors(pid),
         unit=unit(pid),
     )
 
 
-def about(pid: int) -> Program:
+def about(pid: int) -> Process:
     """Return what every user may see of a process."""
-    state, since = _stat(_read(f"/proc/{pid}/stat"))
-    return Program(pid, program(pid), _user_of(pid), since, state, tuple(command_line(pid)))
+    state, since = _stat(pid)
+    return Process(pid, program(pid), _user_of(pid), since, state, tuple(command_line(pid)))
 
 
 def _descriptors(pid: int) -> tuple[int | None, int | None]:
@@ -266,8 +264,8 @@ def _descriptors(pid: int) -> tuple[int | None, int | None]:
         used = len(os.listdir(f"/proc/{pid}/fd"))
     except OSError:
         used = None
-    limit = re.search(rb"^Max open files\s+([0-9]+)", _read(f"/proc/{pid}/limits"), re.MULTILINE)
-    return used, int(limit[1]) if limit else None
+    limit = _found(pid, "limits", rb"^Max open files\s+([0-9]+)")
+    return used, int(limit) if limit else None
 
 
 def user_name(uid: int) -> str:
@@ -282,20 +280,22 @@ def user_name(uid: int) -> str:
 
 def _user_of(pid: int) -> str:
     """Return the effective user of a process. The owner of its folder may be root, as after -user."""
-    uid = re.search(rb"^Uid:\s+[0-9]+\s+([0-9]+)", _read(f"/proc/{pid}/status"), re.MULTILINE)
-    return user_name(int(uid[1])) if uid else ""
+    uid = _found(pid, "status", rb"^Uid:\s+[0-9]+\s+([0-9]+)")
+    return user_name(int(uid)) if uid else ""
 
 
-def _kind(pid: int, path: str) -> tuple[str, str]:
+def _kind(process: Process) -> tuple[str, str]:
     """Return which program a process runs (OURS, C or OTHER) and its version."""
-    if version := version_in(f"/proc/{pid}/exe"):
+    if version := version_in(f"/proc/{process.pid}/exe"):
         return OURS, version
-    if os.path.basename(path).startswith("python") and is_named_epmd(command_line(pid)):
-        return _of_python(pid)
+    name = os.path.basename(process.path)
+    words = map(os.path.basename, process.line[:_FIRST_WORDS])
+    if name.startswith("python") and any("epmd" in word for word in words):
+        return _of_python(process.pid)
     # The path is not sufficient: the program may have been started through the dynamic linker.
-    if erts := _ERTS.search(f"{path}\n{_maps(pid)}"):
+    if erts := _ERTS.search(f"{process.path}\n{os.fsdecode(_read(f'/proc/{process.pid}/maps'))}"):
         return C, _otp(erts)
-    return (C, "") if os.path.basename(path) in _NAMES_OF_C else (OTHER, "")
+    return (C, "") if name in _NAMES_OF_C else (OTHER, "")
 
 
 def kind_of_file(path: str) -> tuple[str, str]:
@@ -327,33 +327,22 @@ def version_in(path: str) -> str:
     return ""
 
 
-def is_ours(path: str) -> bool:
-    """Return whether an executable is one of ours."""
-    return bool(version_in(path))
-
-
 def _of_python(pid: int) -> tuple[str, str]:
     """Return OURS and the version if a Python process that is named epmd is this program.
 
     It has loaded gevent from a folder in which this package is installed too.
     """
-    folder = re.search(r" (/\S*)/gevent/\S*$", _maps(pid), re.MULTILINE)
-    if folder is None:
-        return OTHER, ""
+    folder = _found(pid, "maps", rb" (/\S*)/gevent/\S*$")
     try:
         # Read the folder as that process sees it, because it may run in a container.
-        names = " ".join(os.listdir(f"/proc/{pid}/root{folder[1]}"))
+        names = " ".join(os.listdir(f"/proc/{pid}/root{folder}")) if folder else ""
     except OSError:
         return OTHER, ""
     package = _OUR_PACKAGE.search(names)
     return (OURS, package[1]) if package else (OTHER, "")
 
 
-def _maps(pid: int) -> str:
-    return os.fsdecode(_read(f"/proc/{pid}/maps"))
-
-
-def _options(line: list[str], environ: dict[str, str]) -> Options | None:
+def _options(line: Iterable[str], environ: dict[str, str]) -> Options | None:
     """Read those options of an epmd that control who may do what, from its command line and environment.
 
     Others name files and users, and could be read only where that process runs.
@@ -369,18 +358,12 @@ def _options(line: list[str], environ: dict[str, str]) -> Options | None:
         return None
 
 
-def is_named_epmd(line: list[str]) -> bool:
-    """Return whether the first words of a command line name an epmd."""
-    return any("epmd" in os.path.basename(word) for word in line[:_FIRST_WORDS])
-
-
-def _stat(stat: bytes) -> tuple[str, float | None]:
+def _stat(pid: int) -> tuple[str, float | None]:
     """Return the state of a process and its start time in seconds since the epoch, or "" and None."""
-    fields = stat.rpartition(b")")[2].split()
+    fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
     try:
-        age = time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) - int(
-            fields[19]
-        ) / os.sysconf("SC_CLK_TCK")
+        now = time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+        age = now - int(fields[19]) / os.sysconf("SC_CLK_TCK")
         return fields[0].decode(), time.time() - age
     except (IndexError, ValueError, OSError):
         return "", None
@@ -388,7 +371,7 @@ def _stat(stat: bytes) -> tuple[str, float | None]:
 
 def innermost_pid(pid: int) -> int:
     """Return the process ID in the innermost PID namespace of the process, or 0 if it is unknown."""
-    return _number_in_status(pid, rb"NSpid:.*\s([0-9]+)$")
+    return int(_found(pid, "status", rb"NSpid:.*\s([0-9]+)$") or 0)
 
 
 def program(pid: int) -> str:
@@ -398,8 +381,8 @@ def program(pid: int) -> str:
 
 def unit(pid: int) -> str:
     """Return the service unit of systemd to which a process belongs, or "" if there is none."""
-    found = _UNIT.search(_read(f"/proc/{pid}/cgroup"))
-    return os.fsdecode(found[1]) if found else ""
+    # The line for version 2 of control groups, or for systemd in version 1.
+    return _found(pid, "cgroup", rb"^[0-9]+:(?:name=systemd)?:/.*?([^/\n]+\.service)$")
 
 
 def network_of(pid: int) -> str:
@@ -409,12 +392,13 @@ def network_of(pid: int) -> str:
 
 def parent(pid: int) -> int:
     """Return the process ID of the parent, or 0 if it is unknown."""
-    return _number_in_status(pid, rb"PPid:\s+([0-9]+)$")
+    return int(_found(pid, "status", rb"PPid:\s+([0-9]+)$") or 0)
 
 
-def _number_in_status(pid: int, pattern: bytes) -> int:
-    found = re.search(pattern, _read(f"/proc/{pid}/status"), re.MULTILINE)
-    return int(found[1]) if found else 0
+def _found(pid: int, file: str, pattern: bytes) -> str:
+    """Return what a pattern finds in a file of a process, or ""."""
+    found = re.search(pattern, _read(f"/proc/{pid}/{file}"), re.MULTILINE)
+    return os.fsdecode(found[1]) if found else ""
 
 
 def command_line(pid: int) -> list[str]:

@@ -17,21 +17,20 @@ from __future__ import annotations
 import _socket
 import errno
 import os
+import select
 import stat
-import struct
 import sys
 from typing import NamedTuple
 
 from ...protocol import Alive2Request, ProtocolError, parse_request
 from ...server.inherit import Inheritance
-from .systemd import SCM_CREDENTIALS, STORED, Stored
+from .systemd import STORED, Stored, send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-    from ...server.events import Events
     from ...server.mapper import Mapper
     from ...server.registry import Node
 
@@ -47,8 +46,7 @@ _MOST_IN_NAMES, _MOST_NAMES = 100_000, 125_000
 #: How long to wait if systemd is slow to receive, in seconds.
 _PAUSE = 0.02
 _LATER = (errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS, errno.EMFILE, errno.ENFILE)
-#: Linux has both, and systemd too.
-_SCM_RIGHTS: int = getattr(_socket, "SCM_RIGHTS", 1)
+#: Linux has it, and systemd too.
 _NOW: int = getattr(_socket, "MSG_DONTWAIT", 0)
 
 
@@ -150,67 +148,40 @@ class Sender:
     Every method raises OSError.
     """
 
-    def __init__(self, address: str, for_process: int | None = None) -> None:
+    def __init__(self, address: str, seconds: float, for_process: int | None = None) -> None:
         self._address = address
-        self._credentials = b""
-        if for_process is not None:
-            self._credentials = struct.pack("3i", for_process, os.geteuid(), os.getegid())
+        self._for_process = for_process
         self._sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
+        self._sock.settimeout(seconds)
 
     def close(self) -> None:
         self._sock.close()
 
-    def wait_for(self, seconds: float) -> None:
-        """Wait for so long, instead of failing, if systemd is slow to receive."""
-        self._sock.settimeout(seconds)
-
-    def add_node(self, name: str, request: Alive2Request, descriptor: int) -> None:
-        """Store a node's connection under a name of `node_name`."""
-        if _tells_all(name):
-            self.add(name, descriptor)
+    def add(self, name: str, *descriptors: int, content: bytes = b"") -> None:
+        """Store these descriptors under one name, and a memory file if there is content for it."""
+        if content:
+            with open(memory_file(), "wb", 0) as file:
+                file.write(content)
+                self.add(name, *descriptors, file.fileno())
         else:
-            self._add_with(name, request.packet(), descriptor)
-
-    def add_creation(self, creation: int) -> None:
-        """Store the greatest creation so far."""
-        self._add_with(_CREATIONS, creation.to_bytes(8, "big"))
-
-    def _add_with(self, name: str, content: bytes, *descriptors: int) -> None:
-        file = memory_file()
-        try:
-            os.write(file, content)
-            self.add(name, *descriptors, file)
-        finally:
-            os.close(file)
-
-    def add(self, name: str, *descriptors: int) -> None:
-        """Store these descriptors under one name."""
-        self._send(f"FDSTORE=1\nFDNAME={name}", *descriptors)
+            self._send(f"FDSTORE=1\nFDNAME={name}", *descriptors)
 
     def remove(self, name: str) -> None:
         """Remove what is stored under this name."""
         self._send(f"FDSTOREREMOVE=1\nFDNAME={name}")
 
-    def barrier(self) -> int:
-        """Return a descriptor of a pipe that hangs up once systemd has received all that was sent before."""
+    def is_received(self, seconds: float) -> bool:
+        """Return whether systemd has received all that was sent before, after this time at the latest."""
         ours, theirs = os.pipe()
-        try:
-            self._send("BARRIER=1", theirs)
-        except OSError:
-            os.close(ours)
-            raise
-        finally:
-            os.close(theirs)
-        return ours
+        with open(ours, "rb", 0):
+            with open(theirs, "wb", 0):
+                self._send("BARRIER=1", theirs)
+            poll = select.poll()
+            poll.register(ours, select.POLLHUP)
+            return bool(poll.poll(seconds * 1000))
 
     def _send(self, text: str, *descriptors: int) -> None:
-        ancillary: list[tuple[int, int, Any]] = []
-        if descriptors:
-            packed = struct.pack(f"{len(descriptors)}i", *descriptors)
-            ancillary.append((_socket.SOL_SOCKET, _SCM_RIGHTS, packed))
-        if self._credentials:
-            ancillary.append((_socket.SOL_SOCKET, SCM_CREDENTIALS, self._credentials))
-        self._sock.sendmsg([text.encode()], ancillary, 0, self._address)
+        send(self._sock, text, self._address, self._for_process, descriptors)
 
 
 def memory_file() -> int:
@@ -229,16 +200,17 @@ def node_name(number: int, request: Alive2Request, used: int) -> str:
     return name if used + len(name) <= _MOST_NAMES else ""
 
 
-def _tells_all(name: str) -> bool:
-    return "." in name.removeprefix(_NODE)
+def _untold(name: str, request: Alive2Request) -> bytes:
+    """Return the packet of a node whose entry's name does not contain it."""
+    return b"" if "." in name.removeprefix(_NODE) else request.packet()
 
 
 class ToStore(NamedTuple):
-    """A connection, and the name under which to store it. `request` is that of a node, or None."""
+    """A connection, the name under which to store it, and what to store in a memory file beside it."""
 
     name: str
-    request: Alive2Request | None
     sock: _socket.socket
+    content: bytes = b""
 
 
 def entries(left: Inheritance, first: int) -> list[ToStore]:
@@ -253,32 +225,28 @@ def entries(left: Inheritance, first: int) -> list[ToStore]:
         if not name:
             raise OSError(errno.E2BIG, "there are too many nodes for the descriptor store")
         used += len(name) + 1
-        found.append(ToStore(name, request, sock))
+        found.append(ToStore(name, sock, _untold(name, request)))
     for kind, sockets in ((_UNREAD, left.unread), (_ANSWERED, left.answered)):
-        found += (ToStore(f"{kind}{number:x}", None, sock) for number, sock in enumerate(sockets, first))
+        found += (ToStore(f"{kind}{number:x}", sock) for number, sock in enumerate(sockets, first))
     return found
 
 
 def fill(sender: Sender, stored: list[ToStore], creation: int) -> None:
     """Store these connections, and the greatest creation, if that is known. Raises OSError."""
-    for name, request, sock in stored:
-        if request is None:
-            sender.add(name, sock.fileno())
-        else:
-            sender.add_node(name, request, sock.fileno())
+    for name, sock, content in stored:
+        sender.add(name, sock.fileno(), content=content)
     if creation:
-        sender.add_creation(creation)
+        sender.add(_CREATIONS, content=creation.to_bytes(8, "big"))
 
 
 class Store:
     """Keeps the nodes of a mapper in the store. `most` is how many entries systemd keeps; with 0, it only
     removes those that were taken. Until `start`, changes wait."""
 
-    def __init__(self, mapper: Mapper, events: Events, address: str, taken: Taken, most: int) -> None:
+    def __init__(self, mapper: Mapper, address: str, taken: Taken, most: int) -> None:
         self._mapper = mapper
-        self._events = events
-        self._sender = Sender(address)
-        self._sender.wait_for(0)
+        self._events = mapper.events
+        self._sender = Sender(address, 0)
         self._most = most
         self._rest = taken.rest
         self._has_started = False
@@ -303,7 +271,6 @@ class Store:
         self._send_waiting()
 
     def _put_record(self) -> None:
-        self._mapper.record.open()
         try:
             self._sender.remove(_CREATIONS)
             self._sender.add(_CREATIONS, self._mapper.record.descriptor)
@@ -347,7 +314,7 @@ class Store:
             if node is None:
                 self._sender.remove(name)
             else:
-                self._sender.add_node(name, node.request, node.fd)
+                self._sender.add(name, node.fd, content=_untold(name, node.request))
         except OSError as error:
             if error.errno in _LATER:
                 return False

@@ -8,11 +8,10 @@ from __future__ import annotations
 import _socket
 import os
 import struct
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from itertools import zip_longest
 
 from ...conventions import MAX_LISTEN_SOCKETS
-from ...records import NamedTuple
 from ...server.listeners import ListenError
 from .. import is_one_file
 
@@ -22,15 +21,12 @@ _FAMILIES = (_socket.AF_INET, _socket.AF_INET6)
 #: How the names of descriptors begin that an epmd has put into the descriptor store of its unit. Sockets have
 #: the names of their units, which contain no slash.
 STORED = "epmd/"
-#: Only Linux has it, and systemd.
-SCM_CREDENTIALS: int = getattr(_socket, "SCM_CREDENTIALS", 2)
+#: Linux has both, and systemd too.
+_SCM_RIGHTS: int = getattr(_socket, "SCM_RIGHTS", 1)
+_SCM_CREDENTIALS: int = getattr(_socket, "SCM_CREDENTIALS", 2)
 
-
-class Stored(NamedTuple):
-    """A descriptor from the unit's descriptor store, and its name there."""
-
-    name: str
-    descriptor: int
+#: The name of a descriptor in the unit's descriptor store, and the descriptor.
+Stored = tuple[str, int]
 
 
 def descriptors(environ: Mapping[str, str]) -> range:
@@ -63,20 +59,37 @@ def is_running() -> bool:
     return os.path.isdir("/run/systemd/system")
 
 
+def systemctl(*arguments: str) -> tuple[int, str]:
+    """Run systemctl, and return its status and what it has written. Raises OSError if it cannot be run.
+
+    The module subprocess is not in the executables.
+    """
+    ours, theirs = os.pipe()
+    # The libraries of the executables are not for other programs.
+    environ = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
+    outputs = [(os.POSIX_SPAWN_DUP2, theirs, fd) for fd in (1, 2)]
+    with open(ours, "rb") as output:
+        try:
+            pid = os.posix_spawnp("systemctl", ["systemctl", *arguments], environ, file_actions=outputs)
+        finally:
+            os.close(theirs)
+        text = os.fsdecode(output.read())
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), text
+
+
 def passes_port(environ: Mapping[str, str], port: int) -> bool:
     """Return whether systemd passed a socket that listens on this TCP port to this very process."""
-    return any(_port(descriptor) == port for descriptor in descriptors(environ)[: MAX_LISTEN_SOCKETS + 1])
-
-
-def _port(descriptor: int) -> int | None:
-    try:
-        sock = _socket.socket(fileno=descriptor)
-    except OSError:
-        return None  # not a socket
-    try:
-        return sock.getsockname()[1] if sock.family in _FAMILIES else None
-    finally:
-        sock.detach()
+    for descriptor in descriptors(environ)[: MAX_LISTEN_SOCKETS + 1]:
+        try:
+            sock = _socket.socket(fileno=descriptor)
+        except OSError:
+            continue  # not a socket
+        try:
+            if sock.family in _FAMILIES and sock.getsockname()[1] == port:
+                return True
+        finally:
+            sock.detach()
+    return False
 
 
 def take_descriptors(environ: MutableMapping[str, str]) -> tuple[list[_socket.socket], list[Stored]]:
@@ -91,7 +104,7 @@ def take_descriptors(environ: MutableMapping[str, str]) -> tuple[list[_socket.so
     for descriptor, name in zip_longest(descriptors(environ), _names(environ), fillvalue=""):
         if isinstance(descriptor, int) and name.startswith(STORED):
             os.set_inheritable(descriptor, False)
-            stored.append(Stored(name, descriptor))
+            stored.append((name, descriptor))
         elif isinstance(descriptor, int):
             passed.append(descriptor)
     for variable in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
@@ -126,16 +139,19 @@ def notify_ready(environ: MutableMapping[str, str], launcher: int | None) -> boo
     path = environ.pop("NOTIFY_SOCKET", "")
     if not path:
         return True
-    address = address_of(path)
-    text = f"READY=1\nSTATUS=Processing port mapping requests...\nMAINPID={os.getpid()}".encode()
+    text = f"READY=1\nSTATUS=Processing port mapping requests...\nMAINPID={os.getpid()}"
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
     try:
-        if launcher is not None and _send_for(launcher, sock, text, address):
-            return True
-        try:
-            sock.sendto(text, address)
-        except OSError:
-            return True  # nothing listens there; continue to serve, as callers of sd_notify do
+        if launcher is not None:
+            try:
+                send(sock, text, address_of(path), launcher)
+            except OSError:
+                pass  # it is not permitted, as to users
+            else:
+                return True
+        send(sock, text, address_of(path))
+    except OSError:
+        return True  # nothing listens there; continue to serve, as callers of sd_notify do
     finally:
         sock.close()
     return launcher is None
@@ -146,11 +162,19 @@ def address_of(path: str) -> str:
     return "\0" + path[1:] if path.startswith("@") else path
 
 
-def _send_for(pid: int, sock: _socket.socket, text: bytes, address: str) -> bool:
-    """Send a notification as if another process sent it. Returns False if not permitted, as to users."""
-    credentials = struct.pack("3i", pid, os.geteuid(), os.getegid())
-    try:
-        sock.sendmsg([text], [(_socket.SOL_SOCKET, SCM_CREDENTIALS, credentials)], 0, address)
-    except OSError:
-        return False
-    return True
+def send(
+    sock: _socket.socket,
+    text: str,
+    address: str,
+    for_process: int | None = None,
+    descriptors: Sequence[int] = (),
+) -> None:
+    """Send a notification, with these descriptors, and as if another process sent it. Raises OSError."""
+    ancillary: list[tuple[int, int, bytes]] = []
+    if descriptors:
+        packed = struct.pack(f"{len(descriptors)}i", *descriptors)
+        ancillary.append((_socket.SOL_SOCKET, _SCM_RIGHTS, packed))
+    if for_process is not None:
+        credentials = struct.pack("3i", for_process, os.geteuid(), os.getegid())
+        ancillary.append((_socket.SOL_SOCKET, _SCM_CREDENTIALS, credentials))
+    sock.sendmsg([text.encode()], ancillary, 0, address)

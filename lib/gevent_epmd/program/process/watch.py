@@ -28,7 +28,7 @@ def when_gone(loop: Any, pid: int, call: Callable[[], object]) -> None:
             end()
 
     try:
-        watcher = loop.io(_descriptor_of(pid), 1)
+        watcher = loop.io(descriptor_of(pid), 1)
     except ProcessLookupError:
         call()
         return
@@ -40,7 +40,7 @@ def when_gone(loop: Any, pid: int, call: Callable[[], object]) -> None:
     _watchers.append(watcher)
 
 
-def _descriptor_of(pid: int) -> int:
+def descriptor_of(pid: int) -> int:
     """Return a descriptor that becomes readable when the process ends. Nobody closes it.
 
     Raises ProcessLookupError if it has ended, and AttributeError and OSError if the system has no such thing.
@@ -79,7 +79,12 @@ def gone(pid: int) -> bool:
     except PermissionError:
         pass  # it exists, and belongs to another user
     try:
-        with open(f"/proc/{pid}/stat", "rb") as stat:
-            return stat.read().rpartition(b")")[2].split()[0] in (b"Z", b"X")
+        return state_of(str(pid)) in "ZX"
     except OSError:
         return False  # no /proc
+
+
+def state_of(process: str) -> str:
+    """Return the letter of a state in proc(5) of a process, or of a thread (PID/task/TID). Raises OSError."""
+    with open(f"/proc/{process}/stat", "rb") as stat:
+        return stat.read().rpartition(b")")[2].split()[0].decode()
