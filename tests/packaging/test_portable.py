@@ -133,11 +133,13 @@ def _underscored(version: str) -> tuple[int, ...]:
 
 
 def test_what_was_made_runs_as_far_back_as_it_should() -> None:
-    made = [path for path in MADE.glob("*") if "musl" not in path.name] if MADE.exists() else []
+    """Those for other processors, too, which are beside it in folders of their own."""
+    made = [path for path in MADE.glob("gevent-epmd*") if path.is_dir() and not path.name.endswith("-musl")]
     if not made:
         pytest.skip("scripts/portable was not called here")
     (oldest,) = recipe('"$oldest_glibc"')
-    assert newest(floor.floors(MADE / "gevent-epmd")) <= floor.parsed(oldest)
+    for folder in made:
+        assert newest(floor.floors(folder)) <= floor.parsed(oldest)
 
 
 def test_usage() -> None:
@@ -146,7 +148,33 @@ def test_usage() -> None:
     done = run([script, "--help"])
     assert (done.returncode, done.stderr) == (0, b"")
     assert f"glibc {oldest}" in done.stdout.decode()
-    for wrong in (["glib"], ["glibc", "musl"]):
-        done = run([script, *wrong])
-        assert (done.returncode, done.stdout) == (1, b"")
-        assert done.stderr.startswith(b"usage: scripts/portable")
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments"),
+    [
+        ("portable", ["glib"]),
+        ("portable", ["glibc", "musl"]),
+        ("portable", ["--machine"]),
+        ("portable", ["musl", "--machine", "arm64"]),
+        ("try-portable", ["--machine"]),
+        ("try-portable", ["--machine", "arm64", "musl"]),
+        ("try-portable", ["--check"]),
+    ],
+)
+def test_usage_for_wrong_arguments(script: str, arguments: list[str]) -> None:
+    done = run([str(ROOT / "scripts" / script), *arguments])
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.startswith(f"usage: scripts/{script}".encode())
+
+
+def test_processor_that_the_kernel_does_not_run(tmp_path: Path) -> None:
+    """What it lacks is named before a root is made for another processor."""
+    root = tmp_path / "root"
+    script = '. "$0/_environment"; . "$0/_root"; make_root bookworm-nonesuch "$1"'
+    done = run(["bash", "-euc", script, str(ROOT / "scripts"), str(root)], environ={"EPMD_NO_APT": "1"})
+    assert (done.returncode, done.stdout) == (1, b"")
+    said = done.stderr.decode()
+    assert "this kernel does not run programs for nonesuch: install qemu-user-static" in said
+    assert "/usr/lib/binfmt.d/qemu-nonesuch.conf >/proc/sys/fs/binfmt_misc/register" in said
+    assert not list(tmp_path.iterdir())
