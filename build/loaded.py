@@ -7,6 +7,10 @@ runs this, with the Python and the packages that go into the bundle.
 
 import sys
 
+import standins
+
+standins.install()
+
 ASKING = (
     "program.cli",
     "program.calls",
@@ -35,7 +39,7 @@ from gevent_epmd.server import log  # noqa: E402
 log.Log(to_syslog=True)
 log.Log().tty(0, "a line of the log, for what it loads")
 #: What the module site imports of this host alone: setuptools', and the administrator's.
-NOT_OURS = {"_distutils_hack", "sitecustomize", "usercustomize"}
+NOT_OURS = {"_distutils_hack", "sitecustomize", "standins", "usercustomize"}
 asking = sys.modules.keys() - NOT_OURS
 load(*(f"gevent_epmd.{module}" for module in SERVING))
 from gevent import get_hub  # noqa: E402

@@ -1,11 +1,10 @@
-"""Runs first in the executables, before PyInstaller's start-up code, and answers the quick command lines.
+"""Runs first in the executables: answers the quick command lines, and finds the modules of all others.
 
-Setting up PyInstaller's import system, which then opens the executable for each module, would take a sixth of
-the time of `epmd -names`. So the modules of a quick line are part of this one: build/epmd.spec appends a call
-of `run` with them.
+The modules of a quick line are part of this one: build/epmd.spec appends a call of `run` with them. For every
+other command line `run` returns. Then the launcher runs rest.py, which adds all other modules, and epmd.py.
 
-For every other command line `run` returns, and PyInstaller's start-up code goes on. The modules that are
-loaded by then stay, and PyInstaller's import system finds the other ones of the same packages.
+PyInstaller's import system would take a sixth of the time of `epmd -names`. For a daemon it would open the
+executable 70 times. This one reads all that a daemon imports at once.
 """
 
 import gc
@@ -20,13 +19,22 @@ class Finder:
     def __init__(self, modules):
         self._modules = modules
 
+    def add_archive(self):
+        """Add the modules of the archive, which `write_modules` of build/epmd.spec describes."""
+        self._executable, _, start = sys._pyinstaller_pyz.rpartition("?")
+        with open(self._executable, "rb", 0) as file:
+            file.seek(int(start))
+            size = int.from_bytes(file.read(8), "little")
+            self._modules |= marshal.loads(file.read(size))
+            self._behind = file.tell()
+
     def find_spec(self, name, _path=None, _target=None):
         if name not in self._modules:
             return None
         is_package, _ = self._modules[name]
         spec = ModuleSpec(name, self, is_package=is_package)
         if is_package:
-            # The path that PyInstaller's finder gives a package.
+            # Where its extension modules are.
             spec.submodule_search_locations.append("/".join((sys._MEIPASS, *name.split("."))))
         return spec
 
@@ -34,17 +42,31 @@ class Finder:
         return None  # the usual kind of module
 
     def exec_module(self, module):
-        _, code = self._modules[module.__name__]
-        exec(marshal.loads(code), module.__dict__)
+        # Not kept: nothing is loaded twice.
+        _, code = self._modules.pop(module.__name__)
+        exec(marshal.loads(code if isinstance(code, bytes) else self._inflated(*code)), module.__dict__)
+
+    def _inflated(self, start, size):
+        import zlib
+
+        with open(self._executable, "rb", 0) as file:
+            file.seek(self._behind + start)
+            return zlib.decompress(file.read(size))
+
+
+#: What `run` makes.
+finder = None
 
 
 def run(form, modules):
     """Run the command line if it is a quick one, and exit. `form` is the value of sys.frozen."""
     # Garbage collection during the imports would delay the start of an epmd by 3 ms and find nothing.
     # `bundle.settle` enables it again.
+    global finder
     gc.disable()
     sys.frozen = form
-    sys.meta_path.insert(0, Finder(modules))
+    finder = Finder(modules)
+    sys.meta_path.insert(0, finder)
     from gevent_epmd.program import is_one_file
 
     if is_one_file():

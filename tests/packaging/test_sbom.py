@@ -62,7 +62,9 @@ def modules() -> set[str]:
         found |= {name for name, kind in by_kind.items() if kind in "sm"}
         found |= quick_modules(marshal.loads(archive.extract("early")))
         (inner,) = (name for name, kind in by_kind.items() if kind == "z")
-        found |= {*archive.open_embedded_archive(inner).toc}
+        content = archive.extract(inner)
+        size = int.from_bytes(content[:8], "little")
+        found |= {*marshal.loads(content[8 : 8 + size])}
     with zipfile.ZipFile(INNER / "base_library.zip") as early:
         names = [name.removesuffix(".pyc").removesuffix("/__init__") for name in early.namelist()]
     return found | {name.replace("/", ".") for name in names}

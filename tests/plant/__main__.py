@@ -3,7 +3,8 @@
 usage: plant [options]
 
 A fault is caught if the tests that are listed with it fail, or hang. Without any fault they must pass, which
-is looked at first. Status 1 if a fault is not caught.
+is looked at first. Status 1 if a fault is not caught. The last column has the test that failed, and why: a
+fault may be caught for a wrong reason.
 
 options:
     --only PATTERN   Only the faults whose file or description matches this regular expression.
@@ -38,6 +39,8 @@ CAUGHT, HANGS, NOT_CAUGHT, SKIPPED, BROKEN = "caught", "caught (hangs)", "NOT CA
 
 # The statuses of pytest.
 _PASSED, _FAILED = 0, 1
+
+_LONGEST_CELL = 150
 
 
 def main() -> int:
@@ -78,7 +81,7 @@ def plant(faults: list[Fault], at_once: int) -> bool:
 
 def table(faults: list[Fault], trees: list[Tree]) -> Counter[str]:
     """Plant them in the trees and print a row of each; how many got which verdict."""
-    print("| file | what breaks | verdict | s |\n|---|---|---|---|", flush=True)
+    print("| file | what breaks | verdict | s | by |\n|---|---|---|---|---|", flush=True)
     rows = Rows(trees)
     with ThreadPoolExecutor(len(trees)) as pool:
         try:
@@ -121,10 +124,25 @@ class Rows:
         found = verdict(outcome)
         with self._printing:
             took = time.monotonic() - start
-            print(f"| {fault.where} | {fault.breaks} | {found} | {took:.1f} |", flush=True)
+            print(
+                f"| {fault.where} | {fault.breaks} | {found} | {took:.1f} | {first_failure(outcome.said)} |",
+                flush=True,
+            )
             if found not in (CAUGHT, HANGS):
                 print(f"{fault.tests}\n{outcome.said}", file=sys.stderr, flush=True)
         return found
+
+
+def first_failure(said: str) -> str:
+    """The name of the first test that failed, and the first line of its error, as a cell of the table.
+
+    Of several errors it is the last one, which the others have led to. Of the traceback of a scene that was
+    played in another process, it is the line that failed.
+    """
+    test = re.findall(r"^(?:FAILED|ERROR) .*?::(\S+)", said, re.MULTILINE)[:1]
+    error = re.findall(r"^(?!E ).*\nE +(.+)$", said, re.MULTILINE)[-1:]
+    line = re.findall(r"^E +File .+\nE +(.+)$", said, re.MULTILINE)[-1:]
+    return ": ".join(test + (line or error))[:_LONGEST_CELL].replace("|", "\\|")
 
 
 def verdict(outcome: Outcome) -> str:

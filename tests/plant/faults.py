@@ -435,10 +435,10 @@ _TABLES: dict[str, list[_Row]] = {
             "program/command/test_own_options.py: allow_register and InProcess",
         ),
         (
-            "an end that is asked for empties the descriptor store",
-            "        self.store = None  # what",
-            "        pass  # what",
-            "program/process/test_store.py: outlive and SIGTERM and source",
+            "an end that is asked for ends the nodes in the descriptor store",
+            "        self.close_listeners()\n        self.finished.set()\n",
+            "        [each.hang_up() for each in self._connections()]\n        self.finished.set()\n",
+            "program/process/test_store.py: asked_for",
         ),
         (
             "a connection too few",
@@ -677,10 +677,10 @@ _TABLES: dict[str, list[_Row]] = {
             "program/process/test_daemon.py: failure_is_on_stderr and Source and none",
         ),
         (
-            "a byte that controls the terminal is shown as it is",
-            "if 32 <= byte <= 126",
-            "if 32 <= byte <= 127",
-            "program/serving/test_log.py: hex_rows",
+            "a name in a table of the log controls the terminal",
+            "***** {printable(row)}",
+            "***** {row}",
+            "program/serving/test_log.py: rows_control",
         ),
         (
             "a line may block a pipe that has room for less",
@@ -813,7 +813,7 @@ _TABLES: dict[str, list[_Row]] = {
         (
             "who waits for a file waits in vain where an epmd runs",
             'must_serve=any(found[f"--{name}"] for name in _FILES)',
-            "must_serve=bool(files[0])",
+            "must_serve=bool(files[0].value)",
             "program/process/test_pid_file.py: port_in_use and source",
         ),
     ],
@@ -964,7 +964,7 @@ _TABLES: dict[str, list[_Row]] = {
             "networks that were read again have no effect",
             "    mapper.let_in(settings)\n",
             "",
-            "program/command/test_own_options.py: hang_up_of_a_daemon",
+            f"{_OWN} and allow_file_is_read",
         ),
         (
             "metrics are written by root alone",
@@ -1034,6 +1034,48 @@ _TABLES: dict[str, list[_Row]] = {
             "        if False:",
             "program/command/test_takeover.py: root_is_told",
         ),
+        (
+            "a take-over cuts off who has connected and not asked yet",
+            "                unread.append(sock)\n",
+            "                pass\n",
+            "program/command/test_takeover.py: nodes_stay and C-Source",
+        ),
+        (
+            "creations come again after a take-over",
+            "unread, answered, remembered, self._creation())",
+            "unread, answered, remembered, 0)",
+            "program/command/test_takeover.py: creations_go_on",
+        ),
+        (
+            "a take-over removes what another process has put in place of a pid file",
+            "if os.path.samestat(os.lstat(path), about):",
+            "if os.lstat(path):",
+            "program/command/test_takeover.py: replaced_meanwhile",
+        ),
+        (
+            "a take-over removes any file that the former epmd keeps open",
+            'if content == b"%d\\n" % self.process.pid or',
+            "if content or",
+            "program/command/test_takeover.py: files_of_the_former",
+        ),
+        (
+            "each start of a node replaces the epmd",
+            'if options.takeover == "other" and',
+            'if options.takeover == "none" and',
+            "program/command/test_takeover.py: variable_replaces and Source",
+        ),
+        (
+            "a take-over ends a container",
+            "if procfs.innermost_pid(parent) == 1:",
+            "if procfs.innermost_pid(parent) == 0:",
+            "program/command/test_takeover.py: first_process",
+        ),
+        (
+            "the former epmd stays stopped if the new one hangs",
+            "patience = _MOST_STOPPED if word == _STOP else None",
+            "patience = None",
+            "program/command/test_takeover.py: new_one_that_is_slow",
+        ),
     ],
     f"{_LIB}/program/process/store.py": [
         (
@@ -1054,6 +1096,18 @@ _TABLES: dict[str, list[_Row]] = {
             "if not error.errno:",
             "program/process/test_store.py: hundred",
         ),
+        (
+            "of two entries of a node the older one has the name",
+            "key=lambda entry: entry.number)",
+            "key=lambda entry: -entry.number)",
+            "program/process/test_store.py: hundred",
+        ),
+        (
+            "an entry gets the number of another one",
+            "self._number = taken.number",
+            "self._number = 0",
+            "program/process/test_store.py: outlive and SIGKILL and source",
+        ),
     ],
     f"{_LIB}/program/process/daemon.py": [
         (
@@ -1070,7 +1124,7 @@ _TABLES: dict[str, list[_Row]] = {
         ),
         (
             "a daemon ends with its terminal",
-            "    signal.signal(signal.SIGHUP, signal.SIG_IGN)\n",
+            "    _signal.signal(_signal.SIGHUP, _signal.SIG_IGN)\n",
             "",
             f"{_DAEMON} and nothing_is_kept",
         ),
@@ -1156,6 +1210,12 @@ _TABLES: dict[str, list[_Row]] = {
             "self._write(self._file, up=0)",
             "self._write(self._file)",
             "program/process/test_metrics.py: test_end and TERM",
+        ),
+        (
+            "who was too slow counts as one of too many",
+            '"timed_out": counts.timed_out,',
+            '"timed_out": counts.crowded_out,',
+            "program/process/test_metrics.py: has_happened and Source",
         ),
     ],
     f"{_LIB}/program/process/at_end.py": [
@@ -1343,6 +1403,18 @@ _TABLES: dict[str, list[_Row]] = {
             "if any(",
             "unit/test_findings.py: test_situation",
         ),
+        (
+            "-check advises to end a node whose port a firewall closes",
+            "if answer.code == REFUSED and sight.listeners is not None:",
+            "if sight.listeners is not None:",
+            "unit/test_findings.py: test_node",
+        ),
+        (
+            "-check advises to end a live node",
+            "or any(owner.pid in pids for owner in node.owners):",
+            "or not pids:",
+            "unit/test_findings.py: test_node",
+        ),
     ],
     f"{_LIB}/program/check/advice.py": [
         (
@@ -1379,6 +1451,12 @@ _TABLES: dict[str, list[_Row]] = {
             "-check advises a drop-in over which a file takes precedence",
             'environ.get("ERL_EPMD_ALLOW_FILE", "")',
             '""',
+            "unit/test_findings.py: test_situation",
+        ),
+        (
+            "-check advises to end a process on the word of what is no epmd",
+            "if process.kind == procfs.OTHER and not",
+            "if not process.kind and not",
             "unit/test_findings.py: test_situation",
         ),
     ],
@@ -1531,6 +1609,12 @@ _TABLES: dict[str, list[_Row]] = {
             "patience = None",
             f"{_CLIENT}: next_address",
         ),
+        (
+            "a registration of asyncio ends with the call that made it",
+            "streams, self.streams = self.streams, None",
+            "streams = self.streams",
+            f"{_CLIENT}: asyncio and InProcess",
+        ),
     ],
     f"{_LIB}/client/checks.py": [
         (
@@ -1569,7 +1653,7 @@ _TABLES: dict[str, list[_Row]] = {
             "a time-out of the connection is no TimeoutError",
             "kind = ConnectTimeoutError",
             "pass",
-            f"{_CLIENT}: next_address",
+            f"{_CLIENT}: limit_is_for_the_connection",
         ),
     ],
     f"{_LIB}/client/queries.py": [
@@ -1677,6 +1761,12 @@ _TABLES: dict[str, list[_Row]] = {
         ),
     ],
     "build/package/functions": [
+        (
+            "the command that hands over gives the rights of root",
+            '*) start="$start -user $user"',
+            "*)",
+            "packaging/test_package.py: root_copies",
+        ),
         (
             "root is shown what a user has chosen",
             'elif is_plain "$words"; then',

@@ -191,11 +191,20 @@ def test_own_name_where_there_is_no_epmd() -> None:
     assert codes(foreign, "name") == {"box": (WARNING, "foreign")}
 
 
+#: A node that is no Erlang runtime, such as one of Python.
+PYTHON_NODE = Process(8, "/usr/bin/python3")
+
+
 @pytest.mark.measured
 @pytest.mark.parametrize(
     ("node", "here", "afar"),
     [
         (Node("a", 9100, ((HERE, ACCEPTS),)), (OK, ANSWERS), (OK, ANSWERS)),
+        (
+            Node("a", 9100, ((HERE, ACCEPTS),), owners=(PYTHON_NODE,), holders=(PYTHON_NODE,)),
+            (OK, ANSWERS),
+            None,
+        ),
         (Node("a", 9100, ((HERE, NOBODY), (V4, ACCEPTS))), (WARNING, "elsewhere"), None),
         (Node("a", 9100, ((DEBIAN, NOBODY), (V4, ACCEPTS))), (WARNING, "elsewhere"), None),
         (Node("a", 9100, ((DEBIAN, NOBODY), (HERE, ACCEPTS))), (OK, ANSWERS), (OK, ANSWERS)),

@@ -87,7 +87,10 @@ def test_node_of_another_host_is_kept_alive(stack: ExitStack) -> None:
     peer, sock = connected(stack)
     inherit(mapper, Inheritance([(node("n"), sock)], [], [], [], 0))
     mapper.start()
-    until(lambda: sock.getsockopt(blocking.SOL_SOCKET, blocking.SO_KEEPALIVE))
+    has_begun: list[bool] = []
+    mapper.hub.loop.run_callback(has_begun.append, True)
+    until(lambda: has_begun)
+    assert sock.getsockopt(blocking.SOL_SOCKET, blocking.SO_KEEPALIVE)
     peer.close()
     until(lambda: not len(mapper.registry))
     mapper.hub.loop.run_callback(mapper.stop)

@@ -13,7 +13,7 @@ from gevent_epmd.server.mapper import Mapper
 from gevent_epmd.server.registry import NodeRefused
 from gevent_epmd.server.settings import Settings
 from gevent_epmd.server.timers import IdleExit
-from support.patience import PATIENCE
+from support.patience import whole_seconds
 from support.peer import node
 
 pytestmark = pytest.mark.measured
@@ -95,7 +95,7 @@ def test_idle_exit_counts_from_the_last_node(make, monkeypatch) -> None:
     gevent.sleep(3 / FASTER)
     assert not mapper.finished.is_set()
     mapper.node_unreg(bar)
-    assert mapper.finished.wait(PATIENCE)
+    assert mapper.finished.wait(whole_seconds(10))
 
 
 class Waiting:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from plant.__main__ import BROKEN, CAUGHT, HANGS, NOT_CAUGHT, SKIPPED, verdict
+from plant.__main__ import BROKEN, CAUGHT, HANGS, NOT_CAUGHT, SKIPPED, first_failure, verdict
 from plant.fault import Fault
 from plant.faults import FAULTS
 from plant.tree import Outcome
@@ -109,3 +109,23 @@ def test_fault_that_cannot_be_planted(tmp_path: Path, change: dict[str, str], pr
 )
 def test_verdict(status: int | None, said: str, expected: str) -> None:
     assert verdict(Outcome(status, said)) == expected
+
+
+SAID = """\
+tests/test_it.py:5: in test_it
+    assert one == 2
+E   ResourceWarning: unclosed
+During handling of the above exception, another exception occurred:
+tests/test_it.py:6: in test_it
+E   AssertionError: assert 1 | 2
+E     where 1 = one
+FAILED tests/test_it.py::test_it[a] - AssertionError
+1 failed in 0.1s
+"""
+
+
+def test_why_it_was_caught() -> None:
+    assert first_failure(SAID) == r"test_it[a]: AssertionError: assert 1 \| 2"
+    scene = 'E   AssertionError: Traceback\nE     File "a", line 1, in it\nE       assert b()\nE   Error\n'
+    assert first_failure(scene) == "assert b()"
+    assert first_failure("1 skipped in 0.1s") == ""

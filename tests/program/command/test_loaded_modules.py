@@ -24,9 +24,10 @@ IMPORTS = {
     # What a quick line imports besides, in the one-file form and as the child of process 1.
     "gevent_epmd.program.executable.launcher": ("os",),
     "gevent_epmd.program.process.signals": ("os",),
-    "gevent_epmd.program.start": ("gevent", "docopt", "re", "typing", "traceback"),
+    "gevent_epmd.program.executable.leftovers": ("re", "enum"),
+    "gevent_epmd.program.start": ("gevent", "docopt", "re", "typing", "traceback", "enum", "signal"),
     "gevent_epmd.program.run": [
-        *("docopt", "typing", "tokenize", "contextlib"),
+        *("docopt", "typing", "tokenize", "contextlib", "enum", "socket", "selectors"),
         # What -check alone needs.
         *(f"gevent_epmd.program.{name}" for name in ("check", "probe", "procfs", "findings", "report")),
     ],
@@ -35,7 +36,10 @@ IMPORTS = {
 
 @pytest.mark.parametrize("module", IMPORTS)
 def test_imports(module: str) -> None:
-    code = f"import sys, {module}; print(*(m for m in {IMPORTS[module]} if m in sys.modules))"
+    code = (
+        "import sys, standins; standins.install()\n"
+        f"import {module}; print(*(m for m in {IMPORTS[module]} if m in sys.modules))"
+    )
     done = subprocess.run(
         [sys.executable, "-S", "-c", code], env=bare_path(), capture_output=True, check=True
     )
@@ -45,9 +49,7 @@ def test_imports(module: str) -> None:
 def bare_path() -> dict[str, str]:
     """No site module: it may import anything, and does so for an editable install or for coverage."""
     packages = next(path for path in sys.path if path.endswith("site-packages"))
-    # The executables have these in the place of modules that gevent imports and never uses there.
-    stand_ins = ROOT / "build" / "stand-ins"
-    return {"PYTHONPATH": f"{stand_ins}:{ROOT / 'lib'}:{packages}"}
+    return {"PYTHONPATH": f"{ROOT / 'build'}:{ROOT / 'lib'}:{packages}"}
 
 
 ALL = """

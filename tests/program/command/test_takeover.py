@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 
 from gevent_epmd import ThreadedPortMapper, client
+from gevent_epmd.program.process import procfs
 from gevent_epmd.program.process.watch import gone
+from gevent_epmd.program.takeover import Ending, Former
 from gevent_epmd.wire import frame
 from support.daemons import listening_at
 from support.forms import Built, C, Folder, Process, Source
@@ -39,8 +41,8 @@ def taker(new: type[Process], port: int, *options: str) -> Iterator[bytes]:
     """Take over as a daemon, and give what it says. Ends the daemon."""
     real(new.command[0])
     done = run([*new.command, "-port", str(port), "-takeover", "-daemon", *options])
+    assert (done.returncode, done.stdout) == (0, b""), done.stderr
     try:
-        assert (done.returncode, done.stdout) == (0, b""), done.stderr
         yield done.stderr
     finally:
         for pid in listening_at(port):
@@ -134,6 +136,72 @@ def test_foreground_logs_it(tmp_path):
             held.close()
             taking.terminate()
             taking.wait(PATIENCE)
+
+
+def test_creations_go_on() -> None:
+    """Each is one more than the last one of the name: they are ahead of the clock."""
+    with former(Source) as server, contextlib.ExitStack() as stack:
+        creations = [come_and_go(server.port) for _ in range(5)]
+        stack.enter_context(taker(Source, server.port))
+        assert come_and_go(server.port) > max(creations)
+
+
+def come_and_go(port: int) -> int:
+    """Register a node for a moment, and return its creation."""
+    held, creation = register(port, node("n"))
+    held.close()
+    wait_until(lambda: not names(port), "the name to be free")
+    return creation
+
+
+def test_file_that_is_replaced_meanwhile(tmp_path: Path) -> None:
+    """The former epmd is about to be ended when its service gets another pid file."""
+    path, other = tmp_path / "pid", tmp_path / "other"
+    with former(Source, "-pid_file", str(path)) as server:
+        [process] = procfs.processes(procfs.listeners()[server.port])
+        ending = Ending(Former(process, server.port))
+        other.write_text("2\n")
+        other.replace(path)
+        pidfd = os.pidfd_open(server.pid)
+        ending.end(pidfd)
+        os.close(pidfd)
+        assert path.read_text() == "2\n"
+
+
+def test_files_of_the_former_one(tmp_path: Path) -> None:
+    """They are removed, but neither what others have put in their place nor any other open file."""
+    port_file, pid_file, kept = (tmp_path / name for name in ("port", "pid", "kept"))
+    kept.write_text("1\n")
+
+    class Keeping(Source):
+        descriptors = (os.open(kept, os.O_RDONLY),)
+
+    try:
+        with former(Keeping, "-port_file", str(port_file), "-pid_file", str(pid_file)) as server:
+            (tmp_path / "new").write_text(pid_file.read_text())
+            (tmp_path / "new").replace(pid_file)
+            with taker(Source, server.port):
+                assert sorted(tmp_path.iterdir()) == [kept, pid_file]
+    finally:
+        os.close(*Keeping.descriptors)
+
+
+@pytest.mark.parametrize("old", [C, Source], ids=lambda form: form.__name__)
+def test_variable_replaces_only_another_program(old) -> None:
+    """Each node that starts its epmd passes the variable on."""
+    with former(old) as server:
+        call = [*Source.command, "-port", str(server.port), "-daemon"]
+        assert run(call, environ={"ERL_EPMD_TAKEOVER": "1"}).returncode == 0
+        assert (server.pid in listening_at(server.port)) == (old is Source)
+        end_all(server.port)
+
+
+def test_node_that_c_does_not_find() -> None:
+    """C's epmd lists a name of 255 characters, but answers no look-up of it."""
+    longest = "n" * 255
+    with former(C) as server, register(server.port, node(longest))[0] as held, taker(Source, server.port):
+        assert names(server.port) == [f"{longest} at port 4711"]
+        assert held.is_open()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
@@ -289,9 +357,33 @@ def test_new_one_is_killed_while_the_former_one_is_stopped(copies: int) -> None:
     with former(C) as server, register(server.port, node("n"))[0] as held:
         line = [real("strace"), *inject, *Source.command, "-port", str(server.port), "-takeover"]
         assert run(line).returncode == -signal.SIGKILL
-        wait_until(lambda: goes_on_or_is_gone(server.pid), "the former epmd to go on")
+        wait_until(lambda: processes_at(server.port) == [server.pid], "the guard to end")
+        assert goes_on_or_is_gone(server.pid)
         assert names(server.port) == ["n at port 4711"]
         assert held.is_open()
+
+
+@pytest.mark.slow
+def test_new_one_that_is_slow(tmp_path: Path) -> None:
+    """The former epmd is stopped for a second at most, and then goes on for good."""
+    late = ["-o", os.devnull, "-e", "inject=pidfd_getfd:delay_enter=3000000:when=2"]
+
+    class Late(Source):
+        command = (real("strace"), *late, *Source.command)
+
+    with former(C) as server, register(server.port, node("n"))[0] as held:
+        taking = start(Late, server.port, "-takeover", stderr=tmp_path / "log")
+        wait_until(lambda: taking.poll() is not None or gone(server.pid), "one of them to end")
+        end_group(taking)
+        assert b"this took longer than 1 s, so it goes on" in (tmp_path / "log").read_bytes()
+        assert names(server.port) == ["n at port 4711"]
+        assert held.is_open()
+
+
+def end_group(process: subprocess.Popen) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait(PATIENCE)
 
 
 #: A container: its process 1 starts an epmd, and then is a node that leaves a file once it is registered, and
@@ -337,6 +429,23 @@ def test_container_from_outside(tmp_path: Path) -> None:
         container.kill()
         container.wait(PATIENCE)
         wait_until(lambda: not serving_until_end_of(first), "the new one to end with the container")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may make a container")
+def test_first_process_of_a_container() -> None:
+    """It goes on: the container would end with it."""
+
+    class First(C):
+        command = (real("unshare"), "--pid", "--fork", "--kill-child=KILL", *C.command)
+
+    with former(First) as server:
+        try:
+            _, err, status = outcome([*Source.command], "-port", str(server.port), "-takeover", "-daemon")
+            assert b"it is process 1 of a container, which ends with it" in err
+            assert status == 1
+            assert answers(server.port)
+        finally:
+            end_all(server.port)
 
 
 def serving_until_end_of(pid: int) -> list[int]:

@@ -20,7 +20,7 @@ from support.paths import BUILT, FOLDER
 from support.patience import PATIENCE, wait_until
 from support.peer import ask, names, node, register, scenes_of_trouble
 from support.ports import answers, reserved_port
-from support.procfs import children
+from support.procfs import children, processes_at
 from support.programs import clean_environment, real, run
 
 NODES = 2000
@@ -115,7 +115,7 @@ def test_folder_for_temporary_files_does_not_matter(options: str, tmp_path: Path
 @pytest.mark.parametrize("first", [[], AS_PROCESS_1], ids=["", "as process 1"])
 @pytest.mark.parametrize("option", ["-names", "-started", "-daemon"])
 def test_quick_line_takes_little_of_the_folder(option: str, first: list[str], tmp_path: Path) -> None:
-    """It is answered before the import system of PyInstaller is set up, which needs struct and zlib."""
+    """It is answered by modules that the launcher runs first, and imports no library of the folder."""
     shutil.copytree(Path(real(FOLDER)).parent, tmp_path / "epmd", symlinks=True)
     for path in (tmp_path / "epmd" / "_internal").rglob("*"):
         if path.is_file() and not path.name.startswith(("lib", "base_library", "_socket")):
@@ -126,6 +126,20 @@ def test_quick_line_takes_little_of_the_folder(option: str, first: list[str], tm
         expected = run([FOLDER, "-port", str(server.port), option])
         assert (done.returncode, done.stdout, done.stderr) == (0, expected.stdout, b"")
         held.close()
+
+
+#: How often a daemon's start opens its executable: the launcher for its parts, and once for all modules.
+OPENED = 8
+
+
+def test_daemon_reads_its_modules_at_once(tmp_path: Path) -> None:
+    """Each one that it would read for itself would take a two-hundredth of the time until it serves."""
+    calls = tmp_path / "calls"
+    traced = [real("strace"), "-D", "-f", "-o", str(calls), "-e", "trace=openat"]
+    with daemon([*traced, real(FOLDER)]) as (port, _):
+        pass
+    wait_until(lambda: not processes_at(port), "strace to end, when its list is complete")
+    assert 0 < calls.read_text().count(f'"{FOLDER}"') <= OPENED
 
 
 def test_one_process_that_is_called_as_it_was_started(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import get_type_hints
 
@@ -34,7 +34,7 @@ from gevent_epmd.server.listeners import ListenError, PortInUseError
 from support.forms import Source
 from support.marks import forms
 from support.paths import ROOT, SOURCE
-from support.patience import PATIENCE, wait_until
+from support.patience import PATIENCE, wait_until, whole_seconds
 from support.ports import reserved_port
 from support.programs import run
 from support.scenes import run_apart
@@ -155,25 +155,35 @@ def test_asyncio(form) -> None:
 
 
 @pytest.mark.measured
+@contextlib.contextmanager
+def full(host: str, port: int) -> Iterator[None]:
+    """Something that neither accepts connections nor refuses them, because its queue is full."""
+    with socket.socket() as listener, contextlib.ExitStack() as stack:
+        listener.bind((host, port))
+        listener.listen(0)
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield
+
+
 def test_asyncio_tries_the_next_address() -> None:
-    """The first one has a queue that is full, so it neither accepts nor refuses."""
+    async def scene(port: int) -> None:
+        addresses = [(socket.AF_INET, (host, port)) for host in ("127.0.0.9", "127.0.0.1")]
+        _, writer = await asyncio.wait_for(aio._first_of(addresses), whole_seconds(10))
+        assert writer.get_extra_info("peername") == ("127.0.0.1", port)
+        writer.close()
 
-    async def scene() -> None:
-        with socket.socket() as full, contextlib.ExitStack() as stack, Source("-loopback") as server:
-            full.bind(("127.0.0.9", server.port))
-            full.listen(0)
-            for _ in range(3):
-                waiting = stack.enter_context(socket.socket())
-                waiting.setblocking(False)
-                waiting.connect_ex(full.getsockname())
-            addresses = [(socket.AF_INET, (host, server.port)) for host in ("127.0.0.9", "127.0.0.1")]
-            _, writer = await aio._first_of(addresses)
-            assert writer.get_extra_info("peername") == ("127.0.0.1", server.port)
-            writer.close()
-            with pytest.raises(client.ConnectTimeoutError, match=r"in 0\.1 s"):
-                await aio.names("127.0.0.9", server.port, timeout=0.1)
+    with Source("-loopback") as server, full("127.0.0.9", server.port):
+        asyncio.run(scene(server.port))
 
-    asyncio.run(scene())
+
+def test_time_limit_is_for_the_connection_too() -> None:
+    with reserved_port() as port, full("127.0.0.9", port):
+        for module, words in ((client, "timed out"), (Awaited(), r"in 0\.1 s")):
+            with pytest.raises(client.ConnectTimeoutError, match=words):
+                module.names("127.0.0.9", port, timeout=0.1)
 
 
 def test_closed_registration_tells_once() -> None:

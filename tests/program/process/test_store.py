@@ -32,8 +32,12 @@ def started(
     manager: Manager, *options: str, command: list[str] | None = None
 ) -> Iterator[Callable[[int], None]]:
     """An epmd that serves. Gives what ends it by a signal."""
+    before = manager.tags.count("READY")
     process = manager.start(*options, command=command)
     try:
+        # The socket is the manager's: connections to it wait for an epmd that has ended, too.
+        wait_until(lambda: manager.tags.count("READY") > before or process.poll() is not None, "it to serve")
+        assert process.poll() is None, manager.log.read_bytes()
         names(manager.port)
         yield lambda number: end(process, number)
         # An orderly end, after which it is known what was run, and a signal if something has failed.
@@ -82,13 +86,28 @@ def test_nodes_outlive_the_process(manager: Manager, form: list[str], number: si
                 wait_until(lambda: len(manager.entries()) == len(REQUESTS), "the ended one to be removed")
                 held[3].close()
                 wait_until(lambda: len(names(manager.port)) == len(REQUESTS) - 1, "the name to be free")
+                wait_until(lambda: len(manager.entries()) == len(REQUESTS) - 1, "its entry to be removed")
                 again, creation = register(manager.port, REQUESTS[3])
                 assert creation > max(creations)
+                wait_until(lambda: len(manager.entries()) == len(REQUESTS), "it to be stored")
+                numbers = [int(name.split(".")[1], 16) for name in manager.entries()]
+                assert numbers == sorted({*numbers}), "each one is the greatest until then"
                 for peer in (again, *held):
                     peer.close()
                 wait_until(lambda: not names(manager.port), "all to be gone")
                 wait_until(lambda: not manager.entries(), "the store to be empty")
         assert b"took 4 nodes back from systemd's descriptor store" in manager.log.read_bytes()
+
+
+def test_nodes_outlive_an_end_that_is_asked_for(manager: Manager) -> None:
+    with started(manager, "-relaxed_command_check"):
+        held, _ = register(manager.port, node("n"))
+        wait_until(manager.entries, "it to be stored")
+    # `started` has asked for the end, with KILL.
+    with started(manager):
+        assert names(manager.port) == ["n at port 4711"]
+        held.close()
+        wait_until(lambda: not names(manager.port), "the name to be free")
 
 
 def test_hundred_nodes_are_there_at_the_first_answer_after_a_kill(manager: Manager) -> None:
@@ -97,7 +116,11 @@ def test_hundred_nodes_are_there_at_the_first_answer_after_a_kill(manager: Manag
         wait_until(lambda: "READY" in manager.tags, "the notification")
         with manager.lock:
             held = [register(manager.port, node(f"n{number}"))[0] for number in range(100)]
-        wait_until(lambda: len(manager.entries()) == 100, "all to be stored")
+        lost = b"cannot change systemd's descriptor store"
+        wait_until(
+            lambda: len(manager.entries()) == 100 or lost in manager.log.read_bytes(), "all to be stored"
+        )
+        assert lost not in manager.log.read_bytes()
         listed = names(manager.port)
         finish(signal.SIGKILL)
     # A take-over that was killed may have left a second entry of the same connection.

@@ -337,7 +337,8 @@ def test_hex_rows_control_no_terminal(monkeypatch) -> None:
     lines: list[str] = []
     monkeypatch.setattr(Log, "_put", lambda _, text: lines.append(text))
     Log(2).packet(bytes(range(256)))
-    assert len(lines) == 1 + 16
+    Log(2).rows(['active name    "\x1b[31m"'])
+    assert len(lines) == 1 + 16 + 1
     assert all(line.isascii() and line.isprintable() for line in lines)
 
 

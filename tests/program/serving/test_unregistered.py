@@ -48,6 +48,7 @@ def test_which_connection_makes_room(monkeypatch) -> None:
             assert peer.read(6)[:2] == result
         drip.send(b"\x09")
         barrier(server.port)
+        assert not any(each._is_node for each in server._embedded._mapper.unregistered)
         monkeypatch.setattr(mapper, "MOST_UNREGISTERED", 4)
         stack.enter_context(begun(server.port))
         assert len(reader.read_all()) < 600 * 255, "it is cut off"

@@ -9,8 +9,8 @@ C's counterpart: run_daemon() of epmd.c, which does not wait for the daemon.
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # the module signal imports enum
 import os
-import signal
 import sys
 from collections.abc import Container, Iterable
 
@@ -124,7 +124,7 @@ def detach() -> tuple[Caller | None, list[str]]:
     os.close(reading)
     os.setsid()
     # The session leader ends now, and the kernel sends SIGHUP to its session, which would end the daemon.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    _signal.signal(_signal.SIGHUP, _signal.SIG_IGN)
     if os.fork():
         os._exit(0)
     return Caller(writing), []

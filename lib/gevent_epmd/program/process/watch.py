@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # the module signal imports enum
 import os
-import signal
 import sys
 from collections.abc import Callable
 
@@ -67,7 +67,7 @@ def reap_orphans(loop: Any) -> None:
     gevent's child watchers still work.
     """
     loop.install_sigchld()
-    os.kill(os.getpid(), signal.SIGCHLD)  # for children that ended before this call
+    os.kill(os.getpid(), _signal.SIGCHLD)  # for children that ended before this call
 
 
 def gone(pid: int) -> bool:
