@@ -13,8 +13,8 @@ from .answers import NamedPort
 T = TypeVar("T")
 
 _LOOK_EVERY = 0.01
-#: The time that is left for a last look, in seconds.
-_LAST_LOOK = 0.05
+#: The time for a last look, in seconds: only an epmd that does not answer delays the error by so much.
+_LAST_LOOK = 1.0
 
 
 class WithNodes:

@@ -210,14 +210,12 @@ class Running:
             self.kill()
 
     def _end(self, port: int, *, is_busy: bool) -> None:
+        is_told = is_busy
         for seconds in (_PATIENCE_IF_BUSY, _PATIENCE_AT_END):
-            try:
-                client.kill(port=port, timeout=seconds)
-            except client.NoEpmdError:
-                if not is_busy and self.ends_in(seconds):
-                    self._must_run()  # it had begun to end already
-            except client.EpmdError:
-                pass
+            came = _tell_to_end(port, seconds)
+            if not (is_told or came) and self.ends_in(seconds):
+                self._must_run()  # it had begun to end already
+            is_told = is_told or came  # on a slow machine it ends later
             if self.ends_in(seconds) or is_busy:
                 break
             if self.is_stopped():
@@ -234,6 +232,17 @@ class Running:
         if self._ender is not None:
             self._ender.close()
         self._log.close()
+
+
+def _tell_to_end(port: int, seconds: float) -> bool:
+    """Tell a mapper to end. Return whether the request may have come."""
+    try:
+        client.kill(port=port, timeout=seconds)
+    except client.NoEpmdError:
+        return False
+    except client.EpmdError:
+        pass
+    return True
 
 
 class _Ender:

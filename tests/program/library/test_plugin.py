@@ -96,6 +96,14 @@ def test_restart_is_at_the_same_port_without_nodes(epmd) -> None:
         epmd.start()
 
 
+def test_mapper_that_ends_late_on_a_slow_machine(monkeypatch) -> None:
+    """It was told to end, and its port is closed when it is told again."""
+    monkeypatch.setattr(running, "_PATIENCE_IF_BUSY", 0.003)
+    for _ in range(5):
+        with EpmdProcess():
+            pass
+
+
 def test_closed_mapper_holds_nothing(epmd) -> None:
     registration, pid = epmd.register("foo", 4711), epmd.pid
     epmd.close()
