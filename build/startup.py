@@ -166,7 +166,7 @@ def in_turns(
 
 
 def measure(
-    epmds: dict[str, Epmd], rounds: int, *, by_processor: bool
+    epmds: dict[str, Epmd], rounds: int, *, by_processor: bool = False
 ) -> Iterator[tuple[str, dict[str, list[float]]]]:
     """Yield each row's title, with the milliseconds that each epmd took in each round."""
     running = next(iter(epmds.values()))
@@ -216,7 +216,7 @@ def name_of(executable: str) -> str:
     return "folder" if os.path.isdir(os.path.join(os.path.dirname(executable), "_internal")) else "one file"
 
 
-def main(executables: list[str], rounds: int, *, by_processor: bool) -> None:
+def main(executables: list[str], rounds: int, *, by_processor: bool = False) -> None:
     epmds = {name_of(executable): [executable] for executable in executables}
     if os.path.exists(C_EPMD):
         epmds["C"] = [C_EPMD]

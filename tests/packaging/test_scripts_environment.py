@@ -122,7 +122,7 @@ def test_this_python_is_supported() -> None:
 def test_start_up_is_shown_as_multiples(monkeypatch, capsys) -> None:
     """A test of scripts/bench measures the whole table."""
     took = {startup.PYTHON: [9.0, 10.0, 30.0], "one file": [17.0], "folder": [9.0], "C": [2.0]}
-    monkeypatch.setattr(startup, "measure", lambda _epmds, _rounds: [("`-names`", took)])
+    monkeypatch.setattr(startup, "measure", lambda _epmds, _rounds, **_by: [("`-names`", took)])
     startup.main([real(BUILT), real(FOLDER)], 1)
     _, _, header, _, row = capsys.readouterr().out.splitlines()
     assert header.startswith("| start-up | bare Python | one file | folder |")
