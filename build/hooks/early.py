@@ -60,9 +60,9 @@ finder = None
 
 def run(form, modules):
     """Run the command line if it is a quick one, and exit. `form` is the value of sys.frozen."""
+    global finder
     # Garbage collection during the imports would delay the start of an epmd by 3 ms and find nothing.
     # `bundle.settle` enables it again.
-    global finder
     gc.disable()
     sys.frozen = form
     finder = Finder(modules)
