@@ -167,6 +167,26 @@ def test_launcher_that_is_killed_while_its_child_asks(launcher, call: list[str])
     assert list(folder.iterdir()) == []
 
 
+#: A child whose launcher has ended, and that removes something at its end.
+LEFT_ALONE = """
+import signal, sys
+from gevent_epmd.program.executable import launcher
+from gevent_epmd.program.process import at_end
+sys._MEIPASS = sys.argv[1]
+launcher.pid = 0
+at_end.add(lambda: print(signal.getitimer(signal.ITIMER_REAL), flush=True))
+launcher.watch()
+while True:
+    signal.pause()
+"""
+
+
+@pytest.mark.measured
+def test_no_look_at_the_launcher_comes_while_its_child_cleans_up(tmp_path: Path) -> None:
+    done = run([SOURCE[0], "-c", LEFT_ALONE, str(tmp_path)])
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"(0.0, 0.0)\n", b"")
+
+
 def test_proc_of_another_namespace() -> None:
     """There the launcher's number is another process's."""
     apart = [real("unshare"), "--map-root-user", "--pid", "--fork", "--kill-child"]
