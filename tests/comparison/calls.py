@@ -76,6 +76,10 @@ class Call(NamedTuple):
         return bool({"-names", "-dump", "-started", "-kill", "-stop"}.intersection(self.words))
 
     @property
+    def may_leave_a_daemon(self) -> bool:
+        return self.place is NOBODY and "-daemon" in self.words and not self.asks and not self.bad_value
+
+    @property
     def plays_busy(self) -> bool:
         return any(word.startswith("-delay_") for word in self.words)
 
@@ -84,7 +88,7 @@ class Call(NamedTuple):
         """Whether the epmd at the port may be another one afterwards."""
         if self.words[-1:] == ("-kill",):
             return bool(self.place.relaxed or not self.place.names)
-        return self.words[-2:-1] == ("-stop",) and self.place.relaxed
+        return self.words[-2:-1] == ("-stop",) and self.place.relaxed and self.words[-1] in self.place.names
 
 
 _AT = ("-port", "PORT")

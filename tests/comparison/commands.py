@@ -20,6 +20,10 @@ from typing import IO, TYPE_CHECKING
 from comparison.calls import CALLS, NOBODY, Call, Place
 from comparison.masks import masked
 from comparison.rows import NOT_PLAYED, Form, Row, Seen, side_by_side
+from gevent_epmd.conventions import ValueProblem
+from gevent_epmd.program.line import UsageError, UsageWanted
+from gevent_epmd.program.options import USAGE, read_options
+from gevent_epmd.wire import DEFAULT_PORT
 from support.daemons import end as end_daemon, serving_pid
 from support.differences import is_listed
 from support.forms import Process
@@ -86,8 +90,9 @@ class Stage:
     def _ask(self, call: Call, server: Process) -> str:
         with Run(self._form, call, server.port) as run:
             seen = run.what_happens()
-        there = f"lists {names(server.port)}" if lives(server) else f"ended with {server.ended()}"
-        return f"{seen}; there: {there}"
+        return seen + (
+            _there(names(server.port)) if lives(server) else f"; there: ended with {server.ended()}"
+        )
 
     def _shared_epmd(self, place: Place) -> Process:
         with self._lock:
@@ -130,7 +135,7 @@ class Run:
         )
 
     def _filled(self, text: str) -> str:
-        return text.replace("PORT", str(self._port))
+        return filled(text, self._port)
 
     def what_happens(self) -> str:
         """Waits until it has ended or serves; what serves is asked to end."""
@@ -141,19 +146,15 @@ class Run:
                 return "serves"  # at a port that nobody asked for
             did = f"{how_it_serves(self._port, busy=self._call.plays_busy)}, then "
             self._process.wait(PATIENCE)
-        elif self._may_have_left_a_daemon():
+        elif self._call.may_leave_a_daemon:
             did = f"leaves {self._daemon()}, "
         out, err = (self._said(output) for output in self._outputs)
-        return f"{did}status {self._process.returncode}, stdout {out}, stderr {err}"
+        return f"{did}{_ended(self._process.returncode, out, err)}"
 
     def _serves(self) -> bool:
         if self._call.apart:
             return serves_apart(self._process.pid)
         return self._call.place is NOBODY and "-daemon" not in self._call.words and answers(self._port)
-
-    def _may_have_left_a_daemon(self) -> bool:
-        call = self._call
-        return call.place is NOBODY and "-daemon" in call.words and not call.asks and not call.bad_value
 
     def _daemon(self) -> str:
         end = time.monotonic() + PATIENCE
@@ -170,14 +171,7 @@ class Run:
 
     def _said(self, output: IO[bytes]) -> str:
         output.seek(0)
-        text = output.read().decode("utf-8", "backslashreplace")
-        is_usage = _USAGE in text or _WRONG_LINE.fullmatch(text)
-        if self._call.bad_value and (is_usage or _BAD_VALUE.fullmatch(text)):
-            return "(an error)"
-        if is_usage:
-            return "(usage)"
-        text = masked(text, self._port)
-        return f"(a log of level {log_level(text)})" if _LOG.match(text) else repr(text)
+        return said(self._call, output.read().decode("utf-8", "backslashreplace"), self._port)
 
     def __enter__(self) -> Run:
         return self
@@ -191,6 +185,50 @@ class Run:
             except subprocess.TimeoutExpired:
                 os.killpg(self._process.pid, signal.SIGKILL)
                 raise
+
+
+def filled(text: str, port: int) -> str:
+    return text.replace("PORT", str(port))
+
+
+def said(call: Call, text: str, port: int) -> str:
+    """What a program has written to one of its outputs, masked."""
+    is_usage = _USAGE in text or _WRONG_LINE.fullmatch(text)
+    if call.bad_value and (is_usage or _BAD_VALUE.fullmatch(text)):
+        return "(an error)"
+    if is_usage:
+        return "(usage)"
+    text = masked(text, port)
+    return f"(a log of level {log_level(text)})" if _LOG.match(text) else repr(text)
+
+
+def _ended(status: int, out: str, err: str) -> str:
+    return f"status {status}, stdout {out}, stderr {err}"
+
+
+def refused(call: Call) -> Seen | None:
+    """What ours does with a line that it refuses, as this process reads it; None for any other line, and for
+    one of which a daemon may be left."""
+    if call.may_leave_a_daemon:
+        return None
+    variables = {name: filled(value, DEFAULT_PORT) for name, value in call.variables}
+    try:
+        read_options([filled(word, DEFAULT_PORT) for word in call.words], variables)
+        return None
+    except UsageWanted:
+        err = USAGE
+    except UsageError as error:
+        err = f"epmd: {error}: see epmd -help\n"
+    except ValueProblem as error:
+        err = f"epmd: {error}\n"
+    what = _ended(1, repr(""), said(call, err, DEFAULT_PORT))
+    if call.place is not NOBODY:
+        what += _there(sorted(f"{name} at port {node(name).port}" for name in call.place.names))
+    return Seen(call.title, what, call.difference)
+
+
+def _there(lists: list[str]) -> str:
+    return f"; there: lists {lists}"
 
 
 def how_it_serves(port: int, *, busy: bool) -> str:

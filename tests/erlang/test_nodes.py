@@ -19,7 +19,7 @@ import pytest
 from gevent_epmd import client
 from gevent_epmd.program.process.watch import gone
 from support.daemons import end, serving_pid
-from support.erlang import Node
+from support.erlang import FRUGAL, Node
 from support.paths import BUILT, C_EPMD, FOLDER, SOURCE
 from support.patience import LONG, wait_until
 from support.peer import look_up, names
@@ -36,6 +36,7 @@ class Host:
     def __init__(self, port: int, folder: Path, how: str, protocol: str) -> None:
         self.port = port
         self.how = how
+        self.protocol = protocol
         self.epmd = {"C": [C_EPMD], "built": [BUILT], "folder": [FOLDER]}.get(how, SOURCE)
         self.at = "@sixbox" if protocol == "inet6_tcp" else ""
         inetrc = folder / "inetrc"
@@ -105,15 +106,6 @@ class Host:
             end(self.port, pid)
 
 
-#: How a node comes to its epmd. What it does with it is the same for all of ours.
-WAYS = ["-epmd", "BINDIR", "built", "folder", "C"]
-every_way = pytest.mark.parametrize(
-    ("host", "protocol"),
-    [*((way, "inet_tcp") for way in WAYS), *((way, "inet6_tcp") for way in ("folder", "C"))],
-    indirect=["host"],
-)
-
-
 @pytest.fixture(params=["inet_tcp", "inet6_tcp"])
 def protocol(request) -> str:
     return request.param
@@ -133,59 +125,104 @@ def host(request, protocol, tmp_path: Path):
 only_inet = pytest.mark.parametrize("protocol", ["inet_tcp"])
 
 
-@every_way
-def test_nodes_find_each_other(host) -> None:
-    a, b = host.start("a"), host.start("b")
-    assert a.eval(f"net_adm:ping({b.eval('node()')})") == "pong"
-    assert a.eval("length(nodes())") == "1"
-    assert b.eval("{ok, Names} = net_adm:names(), lists:sort([N || {N, _} <- Names])") == '["a","b"]'
+def they_find_each_other(host, *nodes: Node) -> None:
+    names_of = [node.eval("node()") for node in nodes]
+    for node in nodes:
+        assert [node.eval(f"net_adm:ping({name})") for name in names_of] == ["pong"] * len(nodes)
+        assert node.eval("length(nodes())") == f"{len(nodes) - 1}"
+    b = nodes[1]
+    listed = ",".join(f'"{name}"' for name in sorted(host.registered()))
+    assert b.eval("{ok, Names} = net_adm:names(), lists:sort([N || {N, _} <- Names])") == f"[{listed}]"
     port = int(b.eval('{ok, Names} = net_adm:names(), element(2, lists:keyfind("b", 1, Names))'))
     assert look_up(host.port, "b")[2:4] == port.to_bytes(2, "big")
+
+
+#: How a node comes to its epmd. What it does with it is the same for all of ours, as the other tests show.
+@pytest.mark.parametrize(
+    ("host", "protocol"), [(way, "inet_tcp") for way in ("-epmd", "BINDIR", "built")], indirect=["host"]
+)
+def test_way_to_the_epmd(host) -> None:
+    a, b = host.start("a"), host.start("b")
+    they_find_each_other(host, a, b)
     a.halt()
     host.wait_for("b")
 
 
-def test_taken_name_is_refused(host) -> None:
-    host.start("a")
-    second = run([*host.erl("a"), "-noshell", "-eval", "halt()."], environ=host.environ)
+def test_life_of_a_cluster(host, tmp_path: Path) -> None:
+    """One after the other, with the same nodes: their starts are what costs."""
+    nodes = [host.start(name) for name in "abc"]
+    a = nodes[0]
+    they_find_each_other(host, *nodes)
+    they_share_names_and_call_each_other(*nodes)
+    if host.protocol == "inet_tcp":
+        world_is_every_node_of_the_host(nodes, tmp_path)
+        erl_call_finds(host, a)
+    taken_name_is_refused(host, "a")
+    mesh_survives_the_loss_of_the_mapper(host, nodes)
+    hidden = hidden_node_is_listed(host, nodes)
+    a.halt()
+    host.wait_for("b", "c", "h")
+    again = host.start("a")
+    assert host.registered() == {"a", "b", "c", "h"}, "its name may come back"
+    assert again.eval(f"net_adm:ping({hidden.eval('node()')})") == "pong"
+    again.halt()
+    host.wait_for("b", "c", "h")
+
+
+def they_share_names_and_call_each_other(a: Node, b: Node, c: Node) -> None:
+    names_of = [node.eval("node()") for node in (a, b, c)]
+    assert b.eval("global:sync()") == "ok"
+    assert b.eval("global:register_name(here, self())") == "yes"
+    assert c.eval("node(global:whereis_name(here))") == names_of[1]
+    assert a.eval(f"rpc:call({names_of[2]}, erlang, node, [])") == names_of[2]
+    assert a.eval("element(1, rpc:multicall(erlang, length, [[x, y]]))") == "[2,2,2]"
+
+
+def world_is_every_node_of_the_host(nodes: list[Node], folder: Path) -> None:
+    """net_adm asks for IPv4 addresses alone."""
+    machine = nodes[0].eval("node()").strip("'").partition("@")[2]
+    (folder / ".hosts.erlang").write_text(f"'{machine}'.\n")
+    assert nodes[0].eval(f'file:set_cwd("{folder}")') == "ok"
+    listed = ",".join(node.eval("node()") for node in nodes)
+    assert nodes[0].eval("lists:sort(net_adm:world())") == f"[{listed}]"
+
+
+def erl_call_finds(host, node: Node) -> None:
+    call = [real("erl_call"), "-sname", "a", "-c", "biscuit", "-a", "erlang node"]
+    done = run(call, environ=host.environ)
+    assert done.stdout.decode().strip().strip("'") == node.eval("node()").strip("'")
+    assert done.returncode == 0
+
+
+def taken_name_is_refused(host, name: str) -> None:
+    before = host.registered()
+    second = run([*host.erl(name), "-noshell", "-eval", "halt()."], environ=FRUGAL | host.environ)
     assert second.returncode == 1
     assert b"seems to be in use by another Erlang node" in second.stdout + second.stderr
-    assert host.registered() == {"a"}
+    assert host.registered() == before
 
 
-def test_name_may_come_back(host) -> None:
-    for _ in range(2):
-        node = host.start("a")
-        assert host.registered() == {"a"}
-        node.halt()
-        host.wait_for()
-
-
-def test_mesh_survives_the_loss_of_the_mapper(host) -> None:
-    a, b = host.start("a"), host.start("b")
-    assert a.eval(f"net_adm:ping({b.eval('node()')})") == "pong"
-    for node in (a, b):
+def mesh_survives_the_loss_of_the_mapper(host, nodes: list[Node]) -> None:
+    for node in nodes:
         assert node.eval("net_kernel:monitor_nodes(true)") == "ok"
     ports = set(names(host.port))
     pid = serving_pid(host.port)
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: gone(pid), "the mapper to be gone")
     host.start_epmd()
-    wait_until(lambda: set(names(host.port)) == ports, "both nodes to be back")
-    for node in (a, b):
-        assert node.eval("length(nodes())") == "1"
+    wait_until(lambda: set(names(host.port)) == ports, "all nodes to be back")
+    for node in nodes:
+        assert node.eval("length(nodes())") == f"{len(nodes) - 1}"
         assert node.eval("receive Message -> Message after 0 -> unbroken end") == "unbroken"
-    third = host.start("c")
-    assert third.eval(f"net_adm:ping({a.eval('node()')})") == "pong"
 
 
-@only_inet
-def test_hidden_node_is_listed(host) -> None:
-    a = host.start("a")
+def hidden_node_is_listed(host, nodes: list[Node]) -> Node:
+    """It comes after the others, and finds them."""
     hidden = host.start("h", "-hidden")
-    assert host.registered() == {"a", "h"}
-    assert hidden.eval(f"net_adm:ping({a.eval('node()')})") == "pong"
-    assert a.eval("{nodes(), length(nodes(hidden))}") == "{[],1}"
+    assert host.registered() == {"a", "b", "c", "h"}
+    assert hidden.eval(f"net_adm:ping({nodes[0].eval('node()')})") == "pong"
+    assert nodes[0].eval("{length(nodes()), length(nodes(hidden))}") == "{2,1}"
+    return hidden
 
 
 @only_inet
@@ -194,29 +231,6 @@ def test_long_names(host) -> None:
     assert a.eval("net_adm:ping('b@127.0.0.1')") == "pong"
     assert b.eval("nodes()") == "['a@127.0.0.1']"
     assert host.registered() == {"a", "b"}
-
-
-def test_three_nodes_share_names_and_call_each_other(host) -> None:
-    a, b, c = (host.start(name) for name in "abc")
-    names_of = [node.eval("node()") for node in (a, b, c)]
-    assert [a.eval(f"net_adm:ping({name})") for name in names_of] == ["pong"] * 3
-    for node in (a, b, c):
-        wait_until(lambda node=node: node.eval("length(nodes())") == "2", "the mesh to be whole")
-    assert b.eval("global:sync()") == "ok"
-    assert b.eval("global:register_name(here, self())") == "yes"
-    assert c.eval("node(global:whereis_name(here))") == names_of[1]
-    assert a.eval(f"rpc:call({names_of[2]}, erlang, node, [])") == names_of[2]
-    assert a.eval("element(1, rpc:multicall(erlang, length, [[x, y]]))") == "[2,2,2]"
-
-
-@only_inet  # net_adm asks for IPv4 addresses alone
-def test_world_finds_every_node_of_the_host(host, tmp_path: Path) -> None:
-    a, b = host.start("a"), host.start("b")
-    machine = a.eval("node()").strip("'").partition("@")[2]
-    (tmp_path / ".hosts.erlang").write_text(f"'{machine}'.\n")
-    assert a.eval(f'file:set_cwd("{tmp_path}")') == "ok"
-    world = a.eval("lists:sort(net_adm:world())")
-    assert world == f"[{a.eval('node()')},{b.eval('node()')}]"
 
 
 @only_inet
@@ -247,7 +261,7 @@ def test_elixir_node_joins(host, tmp_path: Path) -> None:
     # With this inetrc OTP 29 names the host localhost, and this node must be of the same host.
     flags = ["-setcookie biscuit -start_epmd false -kernel inetrc", f'"{tmp_path / "inetrc"}"']
     command = [real("elixir"), "--sname", "e", "--erl", " ".join(flags), "-e", code]
-    environ = {k: host.environ[k] for k in ("ERL_EPMD_PORT", "HOME")}
+    environ = FRUGAL | {k: host.environ[k] for k in ("ERL_EPMD_PORT", "HOME")}
     done = run(command, environ=environ)
     assert done.returncode == 0, done.stderr.decode()
     machine = name.partition("@")[2]
@@ -255,25 +269,16 @@ def test_elixir_node_joins(host, tmp_path: Path) -> None:
     host.wait_for("a")
 
 
-@only_inet
-def test_erl_call_finds_a_node(host) -> None:
-    a = host.start("a")
-    call = [real("erl_call"), "-sname", "a", "-c", "biscuit", "-a", "erlang node"]
-    done = run(call, environ=host.environ)
-    assert done.stdout.decode().strip().strip("'") == a.eval("node()").strip("'")
-    assert done.returncode == 0
-
-
 @pytest.mark.slow
 @only_inet
 def test_many_nodes_at_once(host) -> None:
-    count = 10 if host.how == "folder" else 6
+    count = 6
     command = ["-noshell", "-eval", "receive stop -> ok end."]
     nodes = [
         subprocess.Popen(
             [*host.erl(f"n{number}"), *command],
             stdin=subprocess.PIPE,
-            env=clean_environment(**host.environ),
+            env=clean_environment(**FRUGAL | host.environ),
             start_new_session=True,
         )
         for number in range(count)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support.forms import Folder, Source
-from support.marks import forms
+from support.forms import Folder
 from support.scenes import (
     nodes_of_two_containers_are_forwarded,
     nodes_of_two_containers_share_an_epmd,
@@ -14,9 +13,8 @@ from support.scenes import (
 
 
 @pytest.mark.slow
-@forms(Source, Folder)
 @pytest.mark.parametrize(
     "scene", [nodes_of_two_containers_share_an_epmd, nodes_of_two_containers_are_forwarded]
 )
-def test_two_containers(scene, form) -> None:
-    run_scene(scene, form)
+def test_two_containers(scene) -> None:
+    run_scene(scene, Folder)

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from support.checking import in_a_box
+from support.erlang import FRUGAL
 from support.paths import FOLDER
 from support.patience import LONG, PATIENCE
 from support.programs import content, real
@@ -105,6 +106,7 @@ def is_shown(shown: list[str], said: list[str]) -> bool:
 def _inside() -> None:
     """In the host that was made."""
     set_up, commands = json.load(sys.stdin)
+    os.environ.update(FRUGAL)
     os.chdir("/run")  # a node may leave a dump of its crash
     Path("/run/bin").mkdir()
     Path("/run/bin/epmd").symlink_to(real(FOLDER))

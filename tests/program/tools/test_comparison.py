@@ -19,9 +19,17 @@ from support.wire_cases import CASES
 
 LISTED = DIFFERENCES[0].scene
 
-#: All forms read their line with the same code, so each call is for one of them, and most for the quickest.
-#: The launcher passes the words on.
-CALLS_OF = {Source: CALLS[::4], Folder: [call for n, call in enumerate(CALLS) if n % 4], Built: CALLS[::12]}
+#: What ours does with each line that it refuses. Reading a line needs no process.
+REFUSED = {call.title: seen for call in CALLS if (seen := commands.refused(call))}
+#: Each other call is for one form, and most for the quickest. The launcher passes the words on. A few of the
+#: refused ones show in each form what a program does that refuses its line.
+TAKEN = [call for call in CALLS if call.title not in REFUSED]
+SOME_REFUSED = [call for call in CALLS if call.title in REFUSED][::12]
+CALLS_OF = {
+    Source: [*TAKEN[::4], *SOME_REFUSED],
+    Folder: [*(call for n, call in enumerate(TAKEN) if n % 4), *SOME_REFUSED],
+    Built: [*TAKEN[::12], *SOME_REFUSED[::4]],
+}
 
 
 #: test_wire of program/serving plays all of them against every form, C's too.
@@ -62,6 +70,13 @@ def test_commands(form: type[Process], c_plays) -> None:
     )
     assert different(rows) == []
     assert len(rows) == len(calls)
+
+
+def test_refused_lines(c_plays) -> None:
+    of_c = [seen for seen in c_plays["commands"] if seen.scene in REFUSED]
+    rows = list(side_by_side("commands", lambda side: of_c if side is C else REFUSED.values(), C, Source))
+    assert different(rows) == []
+    assert len(rows) == len(REFUSED) > len(CALLS) // 3
 
 
 def broken(change: str) -> Form:
