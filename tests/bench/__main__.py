@@ -24,6 +24,7 @@ options:
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 import os
 import platform
@@ -57,6 +58,7 @@ print(f"Python {platform.python_version()}, {whose}; gevent {version('gevent')}"
 """
 
 
+@functools.cache
 def which(python: str) -> str:
     """What is known of a Python, as a text; ends the program where it cannot run an epmd."""
     try:

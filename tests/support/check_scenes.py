@@ -13,15 +13,17 @@ from pathlib import Path
 
 from gevent_epmd import __version__
 from gevent_epmd.wire import DEFAULT_PORT
-from support.checking import BOX, check, main
+from support.checking import BOX, call, check, main
 from support.firewall import blocked_port
 from support.forms import PROGRAMS, C, otp_of
+from support.hostile import Hostile, playing
 from support.neighbour import HERE_V4, HERE_V6, THERE_V4, Neighbour, forward_packets
 from support.patience import wait_until
 from support.peer import Peer, node, register, try_to_register
 from support.ports import answers, reserved_port
 from support.programs import clean_environment
 from support.scenes import OTHER_V4, OTHER_V6
+from support.strangers import ClosesAtOnce, Dripping, Endless, Http, Mute
 
 
 @contextlib.contextmanager
@@ -260,6 +262,60 @@ def from_another_host_in_vain(form) -> None:
                 assert seen.status == 1
                 assert seen.about("epmd")["code"] in codes
                 assert host in seen.about("epmd")["seen"]
+
+
+def strangers(form) -> None:
+    """Each is named, also to whoever looks from elsewhere."""
+    for stranger, code in (
+        (Http, "stranger"),
+        (Mute, "mute"),
+        (ClosesAtOnce, "closed"),
+        (Dripping, "mute"),
+        (Endless, "stranger"),
+    ):
+        with stranger() as there:
+            seen = check(form.command, there.port)
+            assert seen.status == 1
+            assert seen.codes("epmd") == {f"port {there.port}": ("wrong", code)}, stranger
+            assert "127.0.0.1" in seen.about("epmd")["seen"]
+            process = seen.about("process", f"process {os.getpid()}")
+            assert process["seen"].startswith(os.path.realpath("/proc/self/exe"))
+            seen = check(form.command, there.port, "-host", "127.0.0.1")
+            assert seen.codes("epmd") == {f"port {there.port}": ("wrong", code)}, stranger
+
+
+_HOSTILE_NAMES = ["a\r\nb\x1b[2J", "\u202e\u009b", "ö" * 200, 'quote"\\', "name x at port 1"]
+
+
+def names_control_no_terminal(form) -> None:
+    with form() as server, listening() as port, contextlib.ExitStack() as held:
+        for name in _HOSTILE_NAMES:
+            held.enter_context(register(server.port, node(name, port))[0])
+        for options in ([], ["-host", "127.0.0.1"]):
+            done = call(form.command, "-port", str(server.port), *options, "-check")
+            out = done.stdout.decode()
+            assert done.stderr == b""
+            assert all(line.isprintable() for line in out.splitlines() if line)
+            assert out.count("\n") == len(out.splitlines())
+            assert r"a\r\nb\x1b[2J" in out
+            assert set(check(form.command, server.port, *options).codes("node")) == set(_HOSTILE_NAMES)
+
+
+#: What an epmd may list that is none, or wants harm.
+_HOSTILE_LISTS = {
+    "not UTF-8": b"name \xff\x1b[2J at port 1\n",
+    "no port": b"name a at port 4294967295\nname b at port 65536\nname c at port 0\n",
+    "no lines": b"name " * 1000,
+    "long": b"name %b at port 1\n" % (b"x" * 100_000),
+}
+
+
+def list_of_one_that_wants_harm(form) -> None:
+    for title, listed in _HOSTILE_LISTS.items():
+        with Hostile(playing([b"\0\0\x11\x11" + listed], 0, "closes")) as hostile:
+            check(form.command, hostile.port, "-host", "127.0.0.1")
+            done = call(form.command, "-port", str(hostile.port), "-check")
+            assert done.stdout.decode().replace("\n", "").isprintable(), title
 
 
 if __name__ == "__main__":

@@ -17,13 +17,16 @@ from bench import counting, load as load_module
 from bench.load import NoCompilerError, WrongReplyError, measure, node_fields
 from support.paths import C_EPMD, ROOT
 from support.patience import LONG, PATIENCE
-from support.programs import real, run
+from support.programs import real
+from support.scenes import run_apart
 
 
 def bench(*options: str):
+    """In a network of its own: thousands of connections that have ended stay in a table of the kernel for a
+    minute, and whoever reads that meanwhile, as -check does, takes longer."""
     paths = f"{ROOT / 'tests'}:{ROOT / 'build'}"
     command = [sys.executable, "-m", "bench", "--quick", *options]
-    return run(command, environ={"PYTHONPATH": paths}, timeout=LONG)
+    return run_apart(command, environ={"PYTHONPATH": paths}, timeout=LONG)
 
 
 def load(**plan) -> dict[str, float]:
@@ -117,8 +120,8 @@ def test_the_start_up_is_measured_too():
 def test_it_asks_for_as_long_as_it_was_told(says, connections):
     """Also where for a moment nobody waits for an answer."""
     port = says(b"w\0" + node_fields("held", 0))
-    result = load(connections=connections, seconds=0.5, port=port)
-    assert result["requests"] / result["rate"] >= 0.5
+    result = load(connections=connections, seconds=0.2, port=port)
+    assert result["requests"] / result["rate"] >= 0.2
 
 
 @pytest.mark.parametrize("connections", [1, 8])
