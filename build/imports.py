@@ -27,6 +27,11 @@ parsed = functools.cache(ast.parse)
 
 
 @functools.cache
+def import_statements(tree: ast.AST) -> tuple[ast.Import | ast.ImportFrom, ...]:
+    return tuple(node for node in nodes(tree) if isinstance(node, ast.Import | ast.ImportFrom))
+
+
+@functools.cache
 def nodes(tree: ast.AST) -> tuple[ast.AST, ...]:
     return tuple(ast.walk(tree))
 
@@ -49,10 +54,10 @@ ROOMS = ("program", "check", "executable", "process")
 def imports(module: str, tree: ast.AST, known: Sources) -> Iterator[str]:
     """The modules that a module imports.  That an import of a.b runs a too does not count: a package's own
     modules are not below it."""
-    for node in nodes(tree):
+    for node in import_statements(tree):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
-        elif isinstance(node, ast.ImportFrom):
+        else:
             base = _base(module, node)
             for name in node.names:
                 inner = f"{base}.{name.name}"

@@ -22,7 +22,7 @@ from comparison.masks import masked
 from comparison.rows import NOT_PLAYED, Form, Row, Seen, side_by_side
 from gevent_epmd.conventions import ValueProblem
 from gevent_epmd.program.line import UsageError, UsageWanted
-from gevent_epmd.program.options import USAGE, read_options
+from gevent_epmd.program.options import USAGE, Options, read_options
 from gevent_epmd.wire import DEFAULT_PORT
 from support.daemons import end as end_daemon, serving_pid
 from support.differences import is_listed
@@ -211,9 +211,8 @@ def refused(call: Call) -> Seen | None:
     one of which a daemon may be left."""
     if call.may_leave_a_daemon:
         return None
-    variables = {name: filled(value, DEFAULT_PORT) for name, value in call.variables}
     try:
-        read_options([filled(word, DEFAULT_PORT) for word in call.words], variables)
+        _read(call)
         return None
     except UsageWanted:
         err = USAGE
@@ -225,6 +224,19 @@ def refused(call: Call) -> Seen | None:
     if call.place is not NOBODY:
         what += _there(sorted(f"{name} at port {node(name).port}" for name in call.place.names))
     return Seen(call.title, what, call.difference)
+
+
+def asked(call: Call) -> object:
+    """All that ours does for the line of an interactive call depends on this; None for any other line."""
+    if refused(call) or not call.asks:
+        return None
+    options = _read(call)
+    return options.command, options.stop_name, options.port, call.place
+
+
+def _read(call: Call) -> Options:
+    variables = {name: filled(value, DEFAULT_PORT) for name, value in call.variables}
+    return read_options([filled(word, DEFAULT_PORT) for word in call.words], variables)
 
 
 def _there(lists: list[str]) -> str:

@@ -52,24 +52,31 @@ _OFTEN = 10
 
 def signals(form: Form) -> Iterator[Seen]:
     """Signals to a process in the foreground, as its parent sees them end it."""
-    for name in _SIGNALS:
+    left = [*_SIGNALS]
+    while left:
         with form() as server:
-            server.process.send_signal(signal.Signals[f"SIG{name}"])
-            seen = _fate(server.process.poll, server.port)
-            if seen == _ENDED:
-                seen = f"status {server.process.returncode}"
-        yield Seen(f"SIG{name} in the foreground", seen, _OF_SIGNALS.get(name, ""))
+            fate = _SERVES
+            while left and fate == _SERVES:
+                name = left.pop(0)
+                server.process.send_signal(signal.Signals[f"SIG{name}"])
+                fate = _fate(server.process.poll, server.port)
+                seen = f"status {server.process.returncode}" if fate == _ENDED else fate
+                yield Seen(f"SIG{name} in the foreground", seen, _OF_SIGNALS.get(name, ""))
 
 
 def signals_to_a_daemon(form: Form) -> Iterator[Seen]:
-    for name in _SIGNALS_TO_A_DAEMON:
+    left = [*_SIGNALS_TO_A_DAEMON]
+    while left:
         with daemon([*form.command]) as (port, pid):
-            os.kill(pid, signal.Signals[f"SIG{name}"])
-            seen = _fate(lambda pid=pid: gone(pid) or None, port)
-        yield Seen(f"SIG{name} to a daemon", seen, _OF_SIGNALS.get(name, ""))
+            fate = _SERVES
+            while left and fate == _SERVES:
+                name = left.pop(0)
+                os.kill(pid, signal.Signals[f"SIG{name}"])
+                fate = _fate(lambda pid=pid: gone(pid) or None, port)
+                yield Seen(f"SIG{name} to a daemon", fate, _OF_SIGNALS.get(name, ""))
 
 
-_ENDED = "ended"
+_ENDED, _SERVES = "ended", "serves"
 
 
 def _fate(status: Callable[[], object], port: int) -> str:
@@ -81,7 +88,7 @@ def _fate(status: Callable[[], object], port: int) -> str:
     while status() is None:
         waited = time.monotonic() - start
         if waited > IN_VAIN and answered >= _OFTEN:
-            return "serves"
+            return _SERVES
         if waited > PATIENCE:
             return "does not answer"
         answered += answers(port)
@@ -218,8 +225,9 @@ def _met(form: Form, stranger: type[Stranger], call: tuple[str, ...], difference
             seen = _ended(
                 title, [*form.command, "-port", str(there.port), *call], difference, timeout=patience
             )
-            # C's caller returns before its daemon has bound the port, which must not be free then.
-            wait_until(lambda: not processes_at(there.port), "its daemon to end")
+            if "-daemon" in call:
+                # C's caller returns before its daemon has bound the port, which must not be free then.
+                wait_until(lambda: not processes_at(there.port), "its daemon to end")
             return seen
         except subprocess.TimeoutExpired:
             return Seen(title, f"waits for more than {TIMEOUT:g} s", difference)

@@ -3,8 +3,8 @@
 Each script is a generator that does something and then yields what it was; when the server has
 nothing more to do, what it has written since is what it says of that event.
 
-Each script is played by a process of its own, this module run as a program: where several threads of one
-play, what one of them closes stays open for as long as another is starting a program.
+Scripts are played by processes that have one thread, this module run as a program: where several threads of
+one play, what one of them closes stays open for as long as another is starting a program.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from comparison.groups import Plan
 
 Script = Callable[[int], Iterator[str]]
+#: A script, and the options of the server.
+Play = tuple[Script, list[str]]
 
 GROUP = "log"
 _AT_ONCE = 4
@@ -321,11 +323,12 @@ def _line(options: list[str]) -> str:
     return " ".join(options) or "no option"
 
 
-def played_by_a_process(script: Script, options: list[str], form: Form) -> list[Seen]:
-    """The same; in a network of its own where the script needs an address of this host that is no
-    loopback address."""
-    me = [sys.executable, "-m", "comparison.log", script.__name__, json.dumps(form.command), *options]
-    how = run_apart if script is strangers else run
+def played_by_a_process(plays: list[Play], form: Form) -> list[Seen]:
+    """The same of several scripts, one after the other; in a network of its own where they need an address of
+    this host that is no loopback address."""
+    told = json.dumps([[script.__name__, options] for script, options in plays])
+    me = [sys.executable, "-m", "comparison.log", json.dumps(form.command), told]
+    how = run_apart if any(script is strangers for script, _ in plays) else run
     done = how(me, environ={"PYTHONPATH": str(TESTS)}, timeout=LONG)
     assert done.returncode == 0, done.stderr.decode()
     return [Seen(*seen) for seen in json.loads(done.stdout)]
@@ -349,14 +352,13 @@ def starts(options: list[str], form: Form) -> list[Seen]:
     return seen
 
 
-def _plays() -> Iterator[Callable[[Form], list[Seen]]]:
+def _plays() -> Iterator[Play]:
     for options in ([], ["-d"], ["-d", "-d"], ["-d", "-d", "-d"]):
-        yield partial(starts, options)
-        yield partial(played_by_a_process, relaxed, [*options, "-relaxed_command_check"])
+        yield relaxed, [*options, "-relaxed_command_check"]
         for script in (requests, odd, registrations, strangers) if options else (complaints,):
-            yield partial(played_by_a_process, script, options)
-    yield partial(played_by_a_process, timed_out, ["-d", "-d", "-packet_timeout", "1"])
-    yield partial(played_by_a_process, not_to_be_answered, ["-d", "-d", "-delay_write", "2"])
+            yield script, options
+    yield timed_out, ["-d", "-d", "-packet_timeout", "1"]
+    yield not_to_be_answered, ["-d", "-d", "-delay_write", "2"]
 
 
 def play(form: Form, every: int = 1) -> list[Seen]:
@@ -364,7 +366,16 @@ def play(form: Form, every: int = 1) -> list[Seen]:
 
     Most of the time is spent waiting, so several are played at once.
     """
-    return seen_in([*_plays()][::every], form, _AT_ONCE)
+    plays = [*_plays()][::every]
+    by_strangers = [each for each in plays if each[0] is strangers]
+    others = [each for each in plays if each[0] is not strangers]
+    processes = [by_strangers, *(others[first :: _AT_ONCE - 1] for first in range(_AT_ONCE - 1))]
+    refused = [
+        partial(starts, options) for options in ([], ["-d"], ["-d", "-d"], ["-d", "-d", "-d"])[::every]
+    ]
+    return seen_in(
+        [*(partial(played_by_a_process, some) for some in processes if some), *refused], form, _AT_ONCE
+    )
 
 
 def rows(c: Form, ours: Form, _plan: Plan) -> Iterator[Row]:
@@ -372,9 +383,9 @@ def rows(c: Form, ours: Form, _plan: Plan) -> Iterator[Row]:
 
 
 def _main() -> None:
-    script, command, *options = sys.argv[1:]
-    form = type("Form", (Process,), {"command": tuple(json.loads(command))})
-    json.dump(played(globals()[script], options, form), sys.stdout)
+    form = type("Form", (Process,), {"command": tuple(json.loads(sys.argv[1]))})
+    plays = [(globals()[script], options) for script, options in json.loads(sys.argv[2])]
+    json.dump([seen for script, options in plays for seen in played(script, options, form)], sys.stdout)
 
 
 if __name__ == "__main__":

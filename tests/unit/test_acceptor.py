@@ -142,6 +142,7 @@ def test_default_time_out_of_the_program_is_for_nobody_here(mapper: Mapper, seco
         with blocking.socket() as peer:
             peer.settimeout(PATIENCE)
             peer.connect(acceptor.address)
+            peer.sendall(b"\0")  # without it, the kernel would wait for a second
             while not mapper.unregistered:
                 gevent.sleep(0)
     finally:

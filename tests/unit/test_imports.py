@@ -7,6 +7,7 @@ Imports inside functions and those for type checkers count like the others.
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 
 import pytest
@@ -59,21 +60,24 @@ OF_THE_PROCESS = {
 DYNAMIC = {"__import__", "import_module"}
 
 
-def touched(tree: ast.AST) -> Iterator[str]:
+@functools.cache
+def touched(tree: ast.AST) -> list[str]:
     """Attributes, imported names, and strings, which may name an attribute."""
+    found = []
     for node in nodes(tree):
         if isinstance(node, ast.Attribute):
-            yield node.attr
+            found.append(node.attr)
         elif isinstance(node, ast.alias):
-            yield node.name
+            found.append(node.name)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield node.value
+            found.append(node.value)
+    return found
 
 
-def called(tree: ast.AST) -> Iterator[str]:
-    for node in nodes(tree):
-        if isinstance(node, ast.Call):
-            yield node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+@functools.cache
+def called(tree: ast.AST) -> set[str]:
+    calls = [node.func for node in nodes(tree) if isinstance(node, ast.Call)]
+    return {func.attr if isinstance(func, ast.Attribute) else getattr(func, "id", "") for func in calls}
 
 
 def at_import(tree: ast.Module) -> ast.Module:
@@ -153,15 +157,15 @@ def _io(found: dict[str, set[str]], trees: dict[str, ast.Module]) -> Iterator[st
     for module, may in WITHOUT_IO.items():
         for name in sorted(found[module] - may - {*GROUND}):
             yield f"{module} imports {name}, and does no I/O"
-        for name in sorted(IO & {*called(trees[module])}):
+        for name in sorted(IO & called(trees[module])):
             yield f"{module} calls {name}, and does no I/O"
 
 
 def _process(trees: dict[str, ast.Module]) -> Iterator[str]:
     variables = 0
     for module, tree in trees.items():
-        names = [*touched(tree)]
-        if DYNAMIC & {*called(tree)}:
+        names = touched(tree)
+        if DYNAMIC & called(tree):
             yield f"{module} imports what cannot be read here"
         if part(module) == "client":
             variables += names.count("environ")

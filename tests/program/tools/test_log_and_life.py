@@ -46,7 +46,7 @@ def test_log(form: type[Process], every: int, log_of_c: list[Seen]) -> None:
 LIVES = {
     Source: life.PLAYS,
     Built: (life.signals, life.signals_to_a_daemon, life.belongings, life.statuses, life.zombies),
-    Folder: (life.signals, life.belongings, life.zombies, life.syslog),
+    Folder: (life.belongings, life.zombies, life.syslog),
 }
 
 
