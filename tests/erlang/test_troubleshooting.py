@@ -122,7 +122,7 @@ def test_check_harms_no_node(flags: list[str], tmp_path: Path) -> None:
                 assert names(port) != []
                 start = length_of_log(node)
                 for _ in range(2):
-                    found = check(SOURCE, port).codes("node")
+                    found = check([real(FOLDER)], port).codes("node")
                     assert found == {"busy": ("ok", "answers")}
                 # What it has accepted before is done with when it has answered this.
                 ping = f"net_adm:ping({node.eval('node()')}), halt()."

@@ -115,11 +115,11 @@ def test_stopped(form) -> None:
 @pytest.mark.slow(10)
 @pytest.mark.parametrize("code", ["answers", "dead"])
 @forms(Source)
-def test_thousand_nodes_with_few_descriptors(form, code: str) -> None:
+def test_more_nodes_than_descriptors(form, code: str) -> None:
     """Each has a port of its own; the same where nobody listens."""
-    limited = ["sh", "-c", 'ulimit -n 256; exec "$@"', "sh", *form.command]
+    limited = ["sh", "-c", 'ulimit -n 100; exec "$@"', "sh", *form.command]
     with contextlib.ExitStack() as stack, form() as server:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(1000)]
+        sockets = [stack.enter_context(socket.socket()) for _ in range(300)]
         for sock in sockets:
             # A dead node's port stays bound: somebody else, who listens, would get it otherwise.
             sock.bind(("", 0))
@@ -127,7 +127,7 @@ def test_thousand_nodes_with_few_descriptors(form, code: str) -> None:
                 sock.listen()
         stack.enter_context(nodes(server.port, *(sock.getsockname()[1] for sock in sockets)))
         found = check(limited, server.port).codes("node")
-        assert len(found) == 1000
+        assert len(found) == 300
         # How many it gets to in its time is a matter of the machine.
         assert {code} <= {met for _, met in found.values()} <= {code, "late"}
 
@@ -141,15 +141,6 @@ def test_thousand_blocked_ports_end_in_time(ours) -> None:
         states = [*check(limited, server.port).codes("node").values()]
         assert len(states) == 1000
         assert set(states) == {("wrong", "blocked"), ("warning", "late")}
-
-
-def test_busy_c_keeps_its_nodes() -> None:
-    """It has 1,024 descriptors, and most are its nodes'."""
-    with C() as server, check_scenes.listening() as port, nodes(server.port, *[port] * 990):
-        seen = check([real(FOLDER)], server.port)
-        assert set(seen.codes("node").values()) == {("ok", "answers")}
-        assert len(seen.codes("node")) == 990
-        assert check([real(FOLDER)], server.port, "-host", "127.0.0.1").codes("node") == seen.codes("node")
 
 
 class Counting(socketserver.ThreadingTCPServer):
@@ -195,10 +186,14 @@ class FullC(C):
 
 
 def test_full_c_survives() -> None:
-    """The check takes one connection at a time, as each node's look-up does."""
+    """The check takes one connection at a time, as each node's look-up does. From elsewhere, nearly full."""
     with FullC() as server, check_scenes.listening() as port, contextlib.ExitStack() as held:
         most = check(Source.command, server.port).told["limits"]["most_nodes"]
-        held.enter_context(nodes(server.port, *[port] * most))
+        for number in range(most):
+            if number == most - 5:
+                seen = check(Source.command, server.port, "-host", "127.0.0.1")
+                assert set(seen.codes("node").values()) == {("ok", "answers")}, server.log()
+            held.enter_context(register(server.port, node(f"n{number}", port))[0])
         seen = check(Source.command, server.port)
         assert set(seen.codes("node").values()) == {("ok", "answers")}, server.log()
         assert seen.about("limits")["code"] == "full"
