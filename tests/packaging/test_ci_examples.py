@@ -231,7 +231,7 @@ def host(tmp_path: Path) -> dict[str, str]:
     mix = str(Path(real("mix")).resolve().parent)
     python = tmp_path / "python"
     python.mkdir()
-    quick_python(python / "python3")
+    quick_python(python / "python3", with_uv=True)
     repositories = ("https://github.com/OWNER/gevent-epmd", "https://gitlab.com/OWNER/gevent-epmd.git")
     environ = common_test(f"{python}:/usr/local/bin:/usr/bin:/bin:{mix}")
     for number, repository in enumerate(repositories):
