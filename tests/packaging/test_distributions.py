@@ -167,7 +167,8 @@ def install(python: str, *what: str) -> None:
 def installed(python: str, wheel: Path, made) -> Path:
     """A fresh environment with the package, what its tests need, and nothing of the checkout.
 
-    That pip installs the wheel, test_release shows, and that it builds one from the source, test_ci_examples.
+    That pip installs the wheel beside what is locked, and nothing else, test_release shows; that one is built
+    of the source, test_ci_examples.
     """
 
     def make(folder: Path) -> None:
