@@ -106,7 +106,7 @@ def test_restart_is_at_the_same_port_without_nodes(epmd) -> None:
 def test_mapper_that_ends_late_on_a_slow_machine(monkeypatch) -> None:
     """It was told to end, and its port is closed when it is told again."""
     monkeypatch.setattr(running, "_PATIENCE_IF_BUSY", 0.003)
-    for _ in range(5):
+    for _ in range(3):
         with EpmdProcess():
             pass
 
@@ -533,7 +533,6 @@ def test_last(epmd, epmd_session): assert epmd.names() == epmd_session.names() =
         assert said in output
 
 
-@pytest.mark.measured
 def test_log_is_shown_where_a_test_fails(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("""
 import pytest
