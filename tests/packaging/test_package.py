@@ -40,16 +40,15 @@ cd /var/lib/dpkg
 mkdir -p /root/dpkg/info /root/dpkg/triggers /root/dpkg/updates /usr/local/sbin
 cp info/format info/erlang-base.* /root/dpkg/info
 cp diversions /root/dpkg
+needed=$(dpkg-deb -f "$1" Depends; dpkg-query -W -f '${Depends}' erlang-base)
+needed=$(echo "$needed" | sed 's/([^)]*)//g; s/[,|]/ /g' | xargs -n 1 | sort -u)
+for package in $needed; do
+    for list in info/$package.list info/$package:*.list; do [ ! -e "$list" ] || : >"/root/dpkg/$list"; done
+done
 {
     dpkg-query -s erlang-base
-    needed=$(dpkg-deb -f "$1" Depends; dpkg-query -W -f '${Depends}' erlang-base)
-    for package in $(echo "$needed" | sed 's/([^)]*)//g; s/[,|]/ /g' | xargs -n 1 | sort -u); do
-        for list in info/$package.list info/$package:*.list; do
-            [ ! -e "$list" ] || : >"/root/dpkg/$list"
-        done
-        echo
-        dpkg-query -s "$package" | grep -v -e ^Depends: -e ^Pre-Depends: || true
-    done
+    echo
+    dpkg-query -s $needed | grep -v -e ^Depends: -e ^Pre-Depends:
 } >/root/dpkg/status
 mount --bind /root/dpkg /var/lib/dpkg
 echo force-unsafe-io >>/etc/dpkg/dpkg.cfg
