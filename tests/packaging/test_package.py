@@ -422,6 +422,7 @@ unshare --mount --pid --cgroup --fork --kill-child=KILL sh -e -c '
     umount /sys/fs/cgroup
     mount -t cgroup2 cgroup /sys/fs/cgroup
     export SYSTEMD_UNIT_PATH=/etc/systemd/system:/root/units
+    export SYSTEMD_GENERATOR_PATH=/run/none SYSTEMD_ENVIRONMENT_GENERATOR_PATH=/run/none
     exec env container=test /lib/systemd/systemd --system --unit=check.service
 '""")
 CHECKS = """\
