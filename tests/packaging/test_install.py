@@ -817,7 +817,7 @@ def test_starts_during_an_upgrade(host: Host) -> None:
 # --- Two at once ---
 
 #: How often two calls are made at once: the machine decides which of their steps meet.
-ROUNDS = int(os.environ.get("EPMD_INSTALL_ROUNDS", "2"))
+ROUNDS = int(os.environ.get("EPMD_INSTALL_ROUNDS", "1"))
 
 
 def at_once(host: Host, *calls: list[str]) -> None:
