@@ -28,6 +28,7 @@ from support.syslog import PRIVATE_DEV, received
 
 
 @pytest.mark.slow
+@forms(Source, Built, at="ours")
 def test_daemons_in_a_row_answer_at_once(ours) -> None:
     with reserved_port() as port:
         for _ in range(3):
@@ -76,10 +77,11 @@ DEADLY = [
 ]
 
 
+MANY = ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR2"]
 FEW = ["SIGTERM", "SIGHUP", "SIGUSR2"]
 
 
-@by_form("name", {Source: DEADLY, Built: DEADLY, Folder: FEW, C: DEADLY})
+@by_form("name", {Source: DEADLY, Built: MANY, Folder: FEW, C: DEADLY})
 def test_signal_ends_it_in_the_foreground(form, name: str, tmp_path: Path) -> None:
     options = [] if form.is_c else ["-pid_file", str(tmp_path / "pid")]
     with form(*options) as server:
@@ -99,7 +101,7 @@ def test_sigusr1_ends_nothing(form, tmp_path: Path) -> None:
         assert form.is_c or int((tmp_path / "pid").read_text()) == server.pid
 
 
-@by_form("name", {Source: DEADLY, Built: FEW, Folder: FEW, C: FEW})
+@by_form("name", {Source: MANY, Built: FEW, Folder: FEW, C: FEW})
 def test_signals_to_a_daemon(form, name: str, tmp_path: Path) -> None:
     options = [] if form.is_c else ["-pid_file", str(tmp_path / "pid")]
     with daemon(command_of(form), *options) as (port, pid):
@@ -139,6 +141,7 @@ def test_port_in_use_is_no_error(command) -> None:
 
 
 @pytest.mark.slow
+@forms(Source, Built, at="ours")
 def test_daemons_that_start_together_leave_one(ours) -> None:
     count = 8
     with reserved_port() as port:
@@ -291,6 +294,7 @@ def syslog(tmp_path: Path):
         yield sock, [*unshare, "sh", "-c", PRIVATE_DEV, "sh", str(tmp_path)]
 
 
+@forms(processes_only=True, launcher=False, at="command")
 def test_errors_go_to_syslog(command, syslog) -> None:
     sock, prefix = syslog
     with reserved_port() as port:
@@ -301,7 +305,7 @@ def test_errors_go_to_syslog(command, syslog) -> None:
     assert b" epmd: epmd: failed to bind on ipaddr 203.0.113.7" in line
 
 
-@forms(processes_only=True)
+@forms(processes_only=True, launcher=False)
 def test_daemon_logs_to_syslog(form, syslog) -> None:
     sock, prefix = syslog
     with daemon([*prefix, real(form.command[0]), *form.command[1:]]) as (port, _):
@@ -444,6 +448,7 @@ def has_ended(pipe: int) -> bool:
         return False
 
 
+@forms(Source, at="ours")
 def test_daemon_without_a_syslog_serves(ours, tmp_path: Path) -> None:
     unshare = [real("unshare"), "--map-root-user", "--mount"]
     with daemon([*unshare, "sh", "-c", PRIVATE_DEV, "sh", str(tmp_path), *ours]) as (port, _):

@@ -18,7 +18,7 @@ from gevent_epmd.program.process.watch import gone
 from support.activation import DualStack, launched, listening
 from support.daemons import end, serving_pid
 from support.forms import Built, C, Folder, Source
-from support.marks import by_form
+from support.marks import by_form, forms
 from support.paths import BUILT, SOURCE
 from support.patience import PATIENCE, wait_until
 from support.peer import Peer, ask, names, node, register, try_to_register
@@ -75,6 +75,7 @@ def test_sockets_and_notification(command, tmp_path: Path) -> None:
             finish(process)
 
 
+@forms(Source, C, at="command")
 def test_nothing_is_said_without_the_option(command, tmp_path: Path) -> None:
     """The socket may be that of a service whose node started us: MAINPID would make us its main process."""
     with reserved_port() as port, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
@@ -167,6 +168,7 @@ def test_socket_that_is_passed_in_vain(ours, how: str) -> None:
             sock.accept()  # nobody has asked
 
 
+@forms(Source, at="ours")
 def test_socket_of_another_service(ours) -> None:
     """It is at another port, or was passed to another process, which has started this one."""
     with listening("127.0.0.1") as sock, reserved_port() as port:
@@ -230,6 +232,7 @@ def finish(process: Activated) -> str:
     return process.said()
 
 
+@forms(Source, at="ours")
 def test_port_in_the_listing_is_that_of_the_socket(ours) -> None:
     with listening("127.0.0.1") as sock:
         process = Activated(ours, [sock])
@@ -240,6 +243,7 @@ def test_port_in_the_listing_is_that_of_the_socket(ours) -> None:
             finish(process)
 
 
+@forms(Source, at="ours")
 def test_notification_in_the_abstract_namespace_and_to_nobody(ours, tmp_path: Path) -> None:
     with listening("127.0.0.1") as sock, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
         name = f"gevent-epmd-test-{os.getpid()}"

@@ -17,7 +17,7 @@ from gevent_epmd.program.process.watch import gone
 from support.activation import launched, listening
 from support.daemons import daemon, listening_at
 from support.forms import Built, Folder, Source
-from support.marks import forms
+from support.marks import by_form, forms
 from support.paths import BUILT, SOURCE
 from support.patience import PATIENCE, wait_until
 from support.peer import ask, barrier, names, node, register
@@ -134,17 +134,18 @@ def test_daemon(ours, among: list[str]) -> None:
         wait_until(lambda: not names(port), "foo to go")
 
 
+@forms(Source, at="ours")
 def test_variable(ours, among: list[str]) -> None:
     with daemon([*among, *ours], environ={"ERL_EPMD_USER": "mapper"}) as (_, pid):
         assert rights(pid) == WHO["mapper"]
 
 
-@pytest.mark.parametrize("options", [[], ["-daemon"]], ids=["foreground", "daemon"])
-def test_sockets_of_systemd(ours, options: list[str], among: list[str]) -> None:
+@by_form("option", {Source: ["", "-daemon"], Built: [""]}, at="ours")
+def test_sockets_of_systemd(ours, option: str, among: list[str]) -> None:
     with (
         listening("127.0.0.1") as sock,
         subprocess.Popen(
-            launched([*among, *ours, "-systemd", "-user", "mapper", *options], [sock]),
+            launched([*among, *ours, "-systemd", "-user", "mapper", *option.split()], [sock]),
             env=clean_environment(),
             pass_fds=[sock.fileno()],
             start_new_session=True,
@@ -153,7 +154,7 @@ def test_sockets_of_systemd(ours, options: list[str], among: list[str]) -> None:
         port = sock.getsockname()[1]
         wait_until(lambda: answers(port), "it to answer")
         pid = serving(process)
-        if options:
+        if option:
             assert process.wait(PATIENCE) == 0
             # The test has the same socket.
             pid = next(pid for pid in listening_at(port) if rights(pid)["Uid"][0] == "4711")
@@ -233,10 +234,10 @@ def test_who_cannot_be_meant_by_the_option_and_the_variable(among: list[str]) ->
         assert processes_at(port) == []
 
 
-@pytest.mark.parametrize("option", [[], ["-daemon"]], ids=["foreground", "daemon"])
-def test_unknown_user(ours, option: list[str]) -> None:
+@by_form("option", {Source: ["", "-daemon"], Built: ["-daemon"], Folder: ["-daemon"]}, at="ours")
+def test_unknown_user(ours, option: str) -> None:
     with reserved_port() as port:
-        out, err, status = outcome(ours, "-port", str(port), "-user", "nosuch", *option)
+        out, err, status = outcome(ours, "-port", str(port), "-user", "nosuch", *option.split())
         assert (out, status) == (b"", 1)
         assert err.count(b"\n") == 1
         assert b'cannot serve: -user: there is no user "nosuch"' in err
@@ -259,6 +260,7 @@ def test_who_is_not_root() -> None:
         assert processes_at(port) == []
 
 
+@forms(Source, at="ours")
 def test_port_in_use_is_no_failure_whoever_asks(ours) -> None:
     """A node of an ordinary user inherits the variable, and the epmd runs already."""
     with Source() as server, readable_source():
@@ -376,7 +378,7 @@ def within_reach(folder: Path) -> Iterator[None]:
             path.chmod(mode)
 
 
-@forms(processes_only=True, c=False)
+@forms(Source)
 def test_files_in_a_folder_of_root_alone(form, tmp_path: Path) -> None:
     """They are written; who may not remove them says so.  Emptied they cannot be either: who could do that
     could write another number as well."""
@@ -448,6 +450,7 @@ def test_terminal_of_another_user_that_nobody_reads() -> None:
             process.wait(PATIENCE)
 
 
+@forms(Source, at="ours")
 @pytest.mark.parametrize(
     ("right", "option"), [("setgid", []), ("setuid", ["-daemon"])], ids=["foreground", "daemon"]
 )
