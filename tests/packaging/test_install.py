@@ -745,7 +745,7 @@ def test_killed_at_any_step(small_host: Host, what: str) -> None:
         assert host.snapshot() == untouched, f"call {number}"
 
 
-@pytest.mark.parametrize("step", [5, 19])
+@pytest.mark.parametrize("step", [4, 20])
 def test_killed(small_host: Host, step: int) -> None:
     """No lock and no process is left, and the same call goes on, after which nothing is left of the first."""
     host = small_host
