@@ -319,6 +319,7 @@ def test_daemon_logs_to_syslog(form, syslog) -> None:
 
 
 @pytest.mark.measured
+@forms(processes_only=True, launcher=False, at="command")
 def test_syslog_that_is_a_stream(command, tmp_path: Path) -> None:
     """A NUL ends each line, as syslog(3) writes them; one that was restarted is found, of whatever kind."""
     path = str(tmp_path / "log")
