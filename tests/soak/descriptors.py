@@ -74,7 +74,7 @@ def rest(server: Process, scale: Scale) -> float:
     shares: list[float] = []
 
     def rests() -> bool:
-        shares.append(share_beside_a_loop(server.pid, 0.5))
+        shares.append(share_beside_a_loop(server.pid, 0.1))
         return shares[-1] < _BUSY
 
     # It may be behind: one that spins never rests.

@@ -34,7 +34,7 @@ def take_overs(form: Form, scale: Scale) -> Figures:
         ask, come = _EVERY_IN_SHORT if scale.short else _EVERY
         asking = [
             stack.enter_context(Worker("ask_on", port=port, name=f"n{n}", every=ask))
-            for n in range(scale.of(8, 2))
+            for n in range(scale.of(8, 1))
         ]
         coming = [
             stack.enter_context(Worker("come_and_go", port=port, name=f"comes{n}", every=come))
@@ -80,7 +80,7 @@ def take_overs_from_c(form: Form, scale: Scale) -> Figures:
             before = names(port)
             asking = [
                 stack.enter_context(Worker("ask_on", port=port, name=f"n{n}", every=every))
-                for n in range(scale.of(8, 2))
+                for n in range(scale.of(8, 1))
             ]
             for worker in asking:
                 worker.wait_until_it_works()

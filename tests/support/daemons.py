@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 from gevent_epmd.program.process.watch import gone
 from support.patience import wait_until
@@ -26,10 +25,11 @@ def serving_pid(port: int) -> int:
 def listening_at(port: int) -> Iterator[int]:
     """The processes that have a listening socket of this port."""
     inodes = {f"socket:[{inode}]" for inode in listening_inodes(port)}
-    for process in Path("/proc").glob("[0-9]*"):
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        folder = f"/proc/{name}/fd"
         with contextlib.suppress(OSError):
-            if any(os.readlink(fd) in inodes for fd in (process / "fd").iterdir()):
-                yield int(process.name)
+            if any(os.readlink(f"{folder}/{fd}") in inodes for fd in os.listdir(folder)):
+                yield int(name)
 
 
 @contextlib.contextmanager

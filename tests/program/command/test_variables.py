@@ -121,7 +121,6 @@ def test_switch(value: str) -> None:
     assert options.listen_names == (("ERL_EPMD_LOOPBACK",) if SWITCH[value] else ())
 
 
-@pytest.mark.measured("2")
 @pytest.mark.parametrize("value", ["2", "maybe", "127.0.0.1", " "])
 def test_switch_that_is_neither_on_nor_off(value: str) -> None:
     said = f'^ERL_EPMD_LOOPBACK: "{value}" is none of 1, yes, true, on, 0, no, false, off$'
@@ -200,9 +199,10 @@ def test_daemon_has_no_stdout(name: str) -> None:
         read_options(["-daemon"], {variable(name): "-"})
 
 
-@each_bad
+@pytest.mark.parametrize("name", ["idle_exit", "port_file", "allow_file"])
 @pytest.mark.parametrize("option", ["-daemon", "-d"])
 def test_bad_value(ours, name: str, option: str) -> None:
+    """For a quick line and for any other; which values are bad is for `test_fault_names_the_variable`."""
     with reserved_port() as port:
         out, err, status = outcome(ours, "-port", str(port), option, environ={variable(name): BAD[name]})
     assert (out, status) == (b"", 1)
@@ -210,13 +210,14 @@ def test_bad_value(ours, name: str, option: str) -> None:
     assert err.count(b"\n") == 1
 
 
-@pytest.mark.parametrize("line", [["-names"], ["-started"], ["-d", "-names"], ["-dump"]], ids=" ".join)
-def test_who_asks_is_not_told(ours, line: list[str]) -> None:
+def test_who_asks_is_not_told(ours) -> None:
     environ = {variable(name): bad for name, (_, bad) in VALUES.items()}
     with Source() as server:
         call = [*ours, "-port", str(server.port)]
-        assert outcome(call, *line, environ=environ) == outcome(call, *line)
-        assert outcome(call, *line, environ=environ)[2] == 0
+        for line in ["-names"], ["-started"], ["-d", "-names"], ["-dump"]:
+            expected = outcome(call, *line)
+            assert expected[2] == 0, line
+            assert outcome(call, *line, environ=environ) == expected, line
 
 
 @forms(processes_only=True, c=False)

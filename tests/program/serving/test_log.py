@@ -383,7 +383,6 @@ def test_stderr_that_is_full_ends_nothing(monkeypatch) -> None:
     Log(3).say(0, "nobody hears this")
 
 
-@pytest.mark.measured
 def test_log_shows_the_listing_that_was_sent() -> None:
     """A node that registers while a slow reply waits is in neither."""
     with Source("-d", "-d", "-delay_write", "1") as server, Peer(server.port) as asking:

@@ -137,7 +137,7 @@ class ClosesAtOnceAndLeaves(Stranger):
 
 
 @each_that_waits
-@pytest.mark.parametrize("rounds", [20])
+@pytest.mark.parametrize("rounds", [8])
 def test_daemon_right_after_kill(ours, rounds: int) -> None:
     with reserved_port() as port:
         at = ["-port", str(port)]
