@@ -58,7 +58,7 @@ def test_each_option_that_serves_has_one() -> None:
         assert by_line.must_serve == (name in ("port_file", "pid_file"))
 
 
-@pytest.mark.measured("allow_file")
+@pytest.mark.measured
 @pytest.mark.parametrize("name", VALUES)
 def test_line_counts_more_and_nothing_counts_as_not_set(name: str) -> None:
     value, bad = VALUES[name]
@@ -91,6 +91,7 @@ TWICE = {
 MERGED = ("allow", "allow_register", "not_local", "pid_exit")
 
 
+@pytest.mark.measured
 def test_last_one_counts_of_each_option() -> None:
     sections = [options for title, options in usage.sections() if title.startswith(("Serving", "Debugging"))]
     with_a_value = {option.spellings[0].lstrip("-") for own in sections for option in own if option.value}
@@ -121,6 +122,7 @@ def test_switch(value: str) -> None:
     assert options.listen_names == (("ERL_EPMD_LOOPBACK",) if SWITCH[value] else ())
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("value", ["2", "maybe", "127.0.0.1", " "])
 def test_switch_that_is_neither_on_nor_off(value: str) -> None:
     said = f'^ERL_EPMD_LOOPBACK: "{value}" is none of 1, yes, true, on, 0, no, false, off$'
@@ -150,6 +152,7 @@ def test_variables_that_exclude_each_other() -> None:
     read_options(["-systemd"], BOTH)  # neither has an effect
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("line", "environ", "which"),
     [
@@ -170,6 +173,7 @@ def test_nodes_of_other_hosts_cannot_reach_loopback(line: list[str], environ: di
         read_options(line, environ)
 
 
+@pytest.mark.measured
 def test_lists_are_joined() -> None:
     for option, lists, joined in (
         ("-allow", ("10.0.0.0/8", "192.0.2.0/24,::1"), "10.0.0.0/8,192.0.2.0/24,::1"),
