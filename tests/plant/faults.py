@@ -874,7 +874,7 @@ _TABLES: dict[str, list[_Row]] = {
             "a value on the line controls the terminal",
             'epmd: {printable(text)}\\n".encode()',
             'epmd: {text}\\n".encode()',
-            "program/command/test_hostile_lines.py: with_rubbish and x1b",
+            "program/command/test_hostile_lines.py: with_rubbish and 2",
         ),
         (
             "a name longer than C's buffer is sent",

@@ -472,6 +472,7 @@ def test_pid_exit_without_help_of_the_kernel(others) -> None:
         assert process.wait(PATIENCE) == 0
 
 
+@pytest.mark.measured
 def test_gone(others) -> None:
     assert not gone(os.getpid())
     assert not gone(1), "another user's, perhaps"
@@ -648,7 +649,6 @@ def test_too_few_descriptors(limit: int, option: list[str]) -> None:
         assert not answers(port)
 
 
-@pytest.mark.measured("mkfifo")
 @pytest.mark.parametrize("kind", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/full", path)])
 def test_port_file_that_is_no_file(ours, kind, tmp_path: Path) -> None:
     kind(tmp_path / "port")

@@ -67,7 +67,6 @@ def test_close_after_a_fork(how: str, kind: str) -> None:
         host.end()
 
 
-@pytest.mark.measured("subprocess-PortMapper")
 @pytest.mark.parametrize(("how", "kind"), EACH)
 def test_parent_serves_on_alone(how: str, kind: str) -> None:
     """Of what a child took, the parent would know nothing."""

@@ -87,7 +87,7 @@ PHRASES = {
 }
 
 
-@forms(processes_only=True)
+@forms(processes_only=True, launcher=False)
 @pytest.mark.parametrize("level", range(4))
 def test_levels(form, level: int) -> None:
     with form(*["-d"] * level) as server:
@@ -120,7 +120,7 @@ COMPLAINTS = {
 
 
 @pytest.mark.measured
-@forms(c=False)
+@forms(InProcess, Source)
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_complaint_names_the_peer(form, host: str) -> None:
     with form() as server, register(server.port, node("foo"))[0]:
@@ -199,7 +199,7 @@ def test_complaint_names_the_peer_that_was_reset_before_the_reply(form, asked_be
 
 
 @pytest.mark.measured
-@forms(processes_only=True)
+@forms(once=True, processes_only=True)
 def test_long_packets_are_cut_short(form) -> None:
     with form("-d", "-d") as server:
         ask(server.port, b"n" * 3000)
@@ -294,7 +294,7 @@ def test_what_was_left_out_is_told_when_the_second_is_over() -> None:
     assert log._timer is None
 
 
-@forms(c=False)
+@forms(InProcess, Source)
 def test_each_bad_packet_is_in_the_log(form) -> None:
     """As a line of its own, or in the number of those that have none."""
     with form() as server:
@@ -350,7 +350,7 @@ def test_line_is_no_longer_than_a_pipe_takes_at_once(monkeypatch) -> None:
     assert written[0].endswith(b"\r\n")
 
 
-@forms()
+@forms(once=True)
 def test_each_connection_opens_and_closes_once(form) -> None:
     """Also that of a node which somebody stops."""
     with form("-d", "-d", "-relaxed_command_check") as server:
