@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from gevent_epmd.program import calls
-from gevent_epmd.program.options import read_options
+from gevent_epmd.program import calls, cli
+from gevent_epmd.program.options import USAGE
 from support.forms import InProcess
 from support.patience import wait_until
 from support.peer import names, node, register
@@ -31,13 +32,14 @@ OTHER_PROGRAM = b"invalid reply from %s: another program uses the port\n"
 
 
 @pytest.fixture
-def call(capfdbinary) -> Call:
-    """Makes the call of a line at a port."""
+def call(capfdbinary, monkeypatch) -> Call:
+    """Makes the call of a line at a port, as `cli.main` does for one that is not quick."""
     before = signal.getsignal(signal.SIGPIPE)
 
     def made(port: int, *line: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["epmd", "-port", str(port), *line])
         try:
-            status = calls.call(read_options(["-port", str(port), *line], {}))
+            status = cli._do_in_full()
         finally:
             signal.signal(signal.SIGPIPE, before)
         return (*capfdbinary.readouterr(), status)
@@ -124,6 +126,13 @@ def test_texts(call: Call, option: str, beginning: bytes) -> None:
     assert out.startswith(beginning)
     assert out.endswith(b"\n")
     assert (err, status) == (b"", 0)
+
+
+def test_bad_lines(call: Call) -> None:
+    assert call(1, "-help") == (b"", USAGE.encode(), 1)
+    assert call(1, "-nonsense") == (b"", b'epmd: unknown option "-nonsense": see epmd -help\n', 1)
+    out, err, status = call(1, "-allow", "nonsense", "-nagios")
+    assert (out, status) == (b"EPMD UNKNOWN - " + err.removeprefix(b"epmd: "), 3)
 
 
 def test_output_that_nobody_takes() -> None:

@@ -4,6 +4,7 @@ EpmdError.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 import socket
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from hypothesis import example, given, settings, strategies as st
 
-from gevent_epmd import client
+from gevent_epmd import aio, client
 from gevent_epmd.client import answers
 from gevent_epmd.client.answers import DumpedNode, NamedPort
 from support.hostile import ENDS, Hostile, playing
@@ -102,7 +103,13 @@ def flood(connection: socket.socket, done: threading.Event) -> None:
 
 @pytest.mark.measured
 @pytest.mark.parametrize(
-    "call", [client.names, client.dump, lambda **where: client.port_please("foo", **where)]
+    "call",
+    [
+        client.names,
+        client.dump,
+        lambda **where: client.port_please("foo", **where),
+        lambda **where: asyncio.run(aio.names(**where)),
+    ],
 )
 def test_answer_without_end_is_cut(call) -> None:
     with Hostile(flood) as hostile, pytest.raises(client.BadAnswerError, match="the reply is longer than"):

@@ -271,6 +271,7 @@ class Lines(Log):
         self.lines.append(LINE.fullmatch(text)[1])
 
 
+@pytest.mark.measured
 def test_what_was_left_out_is_told_when_the_second_is_over() -> None:
     log = Lines()
     log.count_in(get_hub().loop)
@@ -320,6 +321,7 @@ def counted(log: str) -> int:
     return sum(int(more or 1) for more in lines)
 
 
+@pytest.mark.measured
 def test_complaint_ends_with_the_peer(monkeypatch) -> None:
     lines: list[str] = []
     monkeypatch.setattr(Log, "_put", lambda _, text: lines.append(text))
