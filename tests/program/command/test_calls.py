@@ -135,6 +135,12 @@ def test_bad_lines(call: Call) -> None:
     assert (out, status) == (b"EPMD UNKNOWN - " + err.removeprefix(b"epmd: "), 3)
 
 
+def test_dump_for_a_terminal() -> None:
+    listed = b"active name     <a\x1b> at port 1, fd = 7\n\0old/unused name <b>, port = 2, fd = 8 \n\0"
+    shown = b"active name     <a\\x1b> at port 1, fd = 7\nold/unused name <b>, port = 2, fd = 8 \n"
+    assert calls._harmless(listed) == shown
+
+
 def test_output_that_nobody_takes() -> None:
     with Path("/dev/full").open("wb") as full:
         calls.write(full.fileno(), b"text")

@@ -18,7 +18,7 @@ from gevent import get_hub
 from comparison.masks import without_peers
 from comparison.settled import settle
 from gevent_epmd.server.events import Events
-from gevent_epmd.server.log import Log, printable
+from gevent_epmd.server.log import Log, is_journal, printable
 from gevent_epmd.server.registry import NodeRefused
 from gevent_epmd.wire import frame
 from support.forms import Folder, InProcess, Source
@@ -368,6 +368,17 @@ def test_each_connection_opens_and_closes_once(form) -> None:
         for event, descriptor in events:
             assert (descriptor in found) == (event == "closing"), f"{event} {descriptor}"
             found ^= {descriptor}
+
+
+@pytest.mark.measured
+def test_stream_that_is_closed_is_no_journal() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    status = os.fstat(writing)
+    stream = f"{status.st_dev}:{status.st_ino}"
+    assert is_journal(writing, stream)
+    os.close(writing)
+    assert not is_journal(writing, stream)
 
 
 @pytest.mark.measured
