@@ -19,7 +19,7 @@ from support.programs import run
 
 _HELD, _HELD_BY_C = 100, 900
 #: How long those who ask and those who come wait in between, in seconds.  In short they leave time to others.
-_EVERY, _EVERY_IN_SHORT = (0, 0.002), (0.005, 0.005)
+_EVERY, _EVERY_IN_SHORT = (0, 0.002), (0.01, 0.01)
 _LINE = re.compile(rb"took over \d+ nodes? .* more than (\d+) ms")
 
 
