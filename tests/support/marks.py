@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping, Sequence
 
 import pytest
 
@@ -41,6 +42,22 @@ def forms(
     differs = [pytest.mark.xfail(reason=but_not_c, strict=True)] if _c_differs(but_not_c) else []
     parameters = [pytest.param(form, id=form.__name__, marks=differs if form.is_c else []) for form in wanted]
     return pytest.mark.parametrize(at, parameters, indirect=at != "form")
+
+
+def by_form(
+    name: str, values: Mapping[type[Server], Sequence[object]], *, at: str = "form"
+) -> pytest.MarkDecorator:
+    """Run a test against each form with the values of its own: with all where they matter, else with a few.
+
+    :param name: the parameter that gets the value
+    :param at: as that of `forms`
+    """
+    parameters = [
+        pytest.param(form, value, id=f"{form.__name__}-{value}")
+        for form, chosen in values.items()
+        for value in chosen
+    ]
+    return pytest.mark.parametrize((at, name), parameters, indirect=[at] if at != "form" else False)
 
 
 def _c_differs(scene: str) -> bool:
