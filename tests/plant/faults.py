@@ -772,7 +772,7 @@ _TABLES: dict[str, list[_Row]] = {
             "a bad variable of a server keeps others from asking",
             "{} if command else environ",
             "environ",
-            "program/command/test_variables.py: who_asks and source and dump",
+            "program/command/test_variables.py: who_asks and source",
         ),
         (
             "a variable that is set to nothing counts",
@@ -790,7 +790,7 @@ _TABLES: dict[str, list[_Row]] = {
             "-port 0 asks port 0",
             "if options.port == 0 and options.command:",
             "if options.port < 0 and options.command:",
-            f"{_OWN} and bad_call and port_file and names",
+            "program/command/test_own_options.py: bad_line and port_file and names",
         ),
         (
             "a daemon may write its port to the stdout that it has not",
@@ -874,7 +874,7 @@ _TABLES: dict[str, list[_Row]] = {
             "a value on the line controls the terminal",
             'epmd: {printable(text)}\\n".encode()',
             'epmd: {text}\\n".encode()',
-            "program/command/test_hostile_lines.py: with_rubbish and x1b",
+            "program/command/test_hostile_lines.py: with_rubbish and 2",
         ),
         (
             "a name longer than C's buffer is sent",
@@ -1114,7 +1114,7 @@ _TABLES: dict[str, list[_Row]] = {
             "it serves as few nodes as its caller's limit allows",
             "setrlimit(resource.RLIMIT_NOFILE, (hard, hard))",
             "getrlimit(resource.RLIMIT_NOFILE)",
-            "program/serving/test_life.py: 2000_nodes and Source",
+            "program/serving/test_life.py: more_nodes and Source",
         ),
         (
             "a daemon stays in its caller's session",

@@ -404,6 +404,8 @@ def test_port_of_the_environment_that_is_none(call, value: str, monkeypatch) -> 
 def test_host_that_is_not_known() -> None:
     with pytest.raises(NoEpmdError, match=r"nosuch\.invalid"):
         client.names("nosuch.invalid")
+    with pytest.raises(NoEpmdError, match=r"nosuch\.invalid"):
+        asyncio.run(aio.names("nosuch.invalid"))
 
 
 @pytest.mark.measured

@@ -51,7 +51,6 @@ EACH = [
 each_kind = pytest.mark.parametrize("kind", [PORT_MAPPER, THREADED])
 
 
-@pytest.mark.measured("subprocess-PortMapper")
 @pytest.mark.parametrize(("how", "kind"), EACH)
 def test_parent_serves_on_alone_and_ends_all(how: str, kind: str) -> None:
     """Of what a child took, it would know nothing, and what a child has open, it must end."""

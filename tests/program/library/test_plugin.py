@@ -41,7 +41,7 @@ cli.main()
 
 @pytest.fixture(autouse=True)
 def _mappers_are_not_measured(monkeypatch) -> None:
-    """What runs in them, other tests measure, and here are many."""
+    """Under coverage each would take four times as long to start, and runs nothing that others do not."""
     monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
 
 
@@ -184,7 +184,7 @@ ENDS = {
 }
 
 
-@pytest.mark.measured
+@pytest.mark.measured("check-stopped", "close-told to end", "close-killed")
 @pytest.mark.parametrize("how", ENDS)
 @pytest.mark.parametrize("asked", [EpmdProcess.check, EpmdProcess.close])
 def test_end_that_a_test_does_not_want(how: str, asked) -> None:
@@ -341,7 +341,7 @@ def test_name_is_free_when_its_registration_is_closed(epmd_session) -> None:
         assert epmd_session.names() == []
 
 
-@pytest.mark.measured
+@pytest.mark.measured("wait_gone")
 @pytest.mark.parametrize("wait", ["wait_for", "wait_gone"])
 def test_wait_keeps_its_limit(wait: str) -> None:
     """Also if the mapper does not answer, and does not know the node."""
