@@ -25,15 +25,25 @@ PROGRAMS = ("sh", "find", "ln")
 ERTS = "opt/erlang/lib/erlang/erts-99/bin"
 BUILD = """\
 buildah --root "$1/store" --runroot "$1/run" --storage-driver vfs build --isolation chroot --pull-never \
-    --quiet "${@:2}"
+    "${@:2}"
 """
-#: Runs a command in an image.
-RUN_IN = """\
+BUILDAH = """\
 buildah() { command buildah --root "$1/store" --runroot "$1/run" --storage-driver vfs "${@:2}"; }
+"""
+USER = (
+    BUILDAH
+    + """\
+buildah "$1" inspect --type image --format '{{.OCIv1.Config.User}}' "$2"
+"""
+)
+#: Runs a command in an image.
+RUN_IN = (
+    BUILDAH
+    + """\
 container=$(buildah "$1" from --pull-never "$2")
 buildah "$1" run --isolation chroot "$container" -- "${@:3}"
-buildah "$1" inspect --format '{{.OCIv1.Config.User}}' "$container"
 """
+)
 
 
 def bash(script: str, *arguments: object) -> str:
@@ -80,7 +90,8 @@ def tar_balls(folder: Path) -> Path:
     (musl / "epmd").chmod(0o755)
     context.mkdir()
     for tree in (plain, musl):
-        bash('tar -c -I "gzip -1" -f "$1" -C "$2" "$3"', context / f"{tree.name}.tar.gz", folder, tree.name)
+        # Without compression, which would be most of the work: ADD looks at the content.
+        bash('tar -c -f "$1" -C "$2" "$3"', context / f"{tree.name}.tar.gz", folder, tree.name)
     return context
 
 
@@ -97,10 +108,11 @@ def test_image_with_erlang(tmp_path: Path) -> None:
         arguments = ("BASE=localhost/erlang", f"LIBC={libc}", "RUN_AS=nobody")
         options = [word for argument in arguments for word in ("--build-arg", argument)]
         file = EXAMPLES / "Dockerfile.in-image"
-        bash(BUILD, tmp_path, *options, "-t", f"localhost/new{libc}", "-f", file, context)
-        ran, user = bash(RUN_IN, tmp_path, f"localhost/new{libc}", f"/{ERTS}/epmd", "--version").splitlines()
-        assert ran.startswith(said)
-        assert user == "nobody"
+        image = f"localhost/new{libc}"
+        # The build runs what it has put there.
+        assert f"\n{said}" in bash(BUILD, tmp_path, *options, "-t", image, "-f", file, context)
+        assert bash(USER, tmp_path, image).strip() == "nobody"
+    assert bash(RUN_IN, tmp_path, "localhost/new", f"/{ERTS}/epmd", "--version").startswith("epmd ")
 
 
 def documents(name: str) -> list[dict]:

@@ -120,16 +120,25 @@ def test_shell_can_read_it(block: Block) -> None:
         assert (done.returncode, done.stderr) == (0, b""), text
 
 
-@pytest.mark.parametrize("block", all_blocks("python"), ids=str)
+FOR_PYTEST = [block for block in all_blocks("python") if "\ndef test_" in block.text]
+
+
+@pytest.mark.parametrize(
+    "block", [block for block in all_blocks("python") if block not in FOR_PYTEST], ids=str
+)
 def test_python_example(block: Block, tmp_path: Path) -> None:
-    is_for_pytest = "\ndef test_" in block.text
-    name = "test_it.py" if is_for_pytest else "it.py"
-    (tmp_path / name).write_text(block.text)
-    (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    if '"erl"' in block.text:
+    done = run([sys.executable, "-W", "error", "-c", block.text], cwd=tmp_path, timeout=LONG)
+    assert done.returncode == 0, (done.stdout + done.stderr).decode()
+
+
+def test_examples_for_pytest(tmp_path: Path) -> None:
+    assert len(FOR_PYTEST) >= 4
+    if any('"erl"' in block.text for block in FOR_PYTEST):
         real("erl")
-    how = ["-m", "pytest", "-q"] if is_for_pytest else ["-W", "error"]
-    done = run([sys.executable, *how, name], cwd=tmp_path, timeout=LONG)
+    for number, block in enumerate(FOR_PYTEST):
+        (tmp_path / f"test_{number}.py").write_text(block.text)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    done = run([sys.executable, "-m", "pytest", "-q"], cwd=tmp_path, timeout=LONG)
     assert done.returncode == 0, (done.stdout + done.stderr).decode()
 
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import inspect
 import re
-import shutil
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -14,9 +11,6 @@ import gevent_epmd
 from gevent_epmd import aio, client, testing
 from support import markdown
 from support.paths import ROOT
-from support.patience import LONG
-from support.programs import run
-from support.types import pyright
 
 PYTHON = ROOT / "docs" / "python.md"
 #: The tables of names, by their sections: what they are of.
@@ -121,23 +115,3 @@ def test_errors_and_constants_of_the_client() -> None:
         for name, value in zip(re.findall(r"\w+", row[0]), re.findall(r"`(\S+)`", row[1]), strict=True)
     }
     assert shown == {name: repr(getattr(client, name)) for name in client.__all__ if name.isupper()}
-
-
-@pytest.fixture
-def examples(tmp_path: Path) -> Path:
-    """Those of tests/examples, and of the documents; but for those that are written without types."""
-    shutil.copytree(ROOT / "tests" / "examples" / "pytest_project", tmp_path, dirs_exist_ok=True)
-    for number, block in enumerate(markdown.all_blocks("python")):
-        if not re.search(r"def .*\):$", block.text, re.MULTILINE):
-            (tmp_path / f"test_document{number}.py").write_text(block.text)
-    return tmp_path
-
-
-def test_examples_are_typed(examples: Path) -> None:
-    mypy = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--ignore-missing-imports"]
-    done = run([*mypy, "."], cwd=examples, timeout=LONG)
-    assert done.returncode == 0, done.stdout.decode()
-
-
-def test_examples_are_typed_for_pyright(examples: Path) -> None:
-    assert pyright(examples, sys.executable) == []

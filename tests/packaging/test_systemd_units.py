@@ -43,6 +43,7 @@ mount -t tmpfs tmpfs /var/tmp
 # Where administrators put drop-ins, and systemctl masks units.
 mount -t tmpfs tmpfs /etc/systemd/system
 exec env -i PATH="$PATH" container=test SYSTEMD_UNIT_PATH=/etc/systemd/system:/run/units \
+    SYSTEMD_GENERATOR_PATH=/run/none SYSTEMD_ENVIRONMENT_GENERATOR_PATH=/run/none \
     "$2" --system --unit=check.service
 """
 #: Calls that, the third word, with the first two. The systemd ends even if this shell is killed.
@@ -91,6 +92,7 @@ cp /run/outside/drop-ins/release.service.d/epmd.conf /run/units/release.service.
 sed -i 's/=[0-9]*$/=SECONDS/' /run/units/release.service.d/epmd.conf
 systemctl daemon-reload
 play
+tail -s 0.2 -f /dev/null --pid "$(processes)"
 until is release.service ActiveState inactive; do sleep 0.05; done
 is release.service Result success
 ! epmd -started
@@ -298,7 +300,7 @@ main() { systemctl show epmd.service -p MainPID --value; }
 for moment in 0 0.03 0.1; do
     killed=$(main)
     kill -KILL "$killed"
-    until next=$(main); [ "$next" != 0 ] && [ "$next" != "$killed" ]; do :; done
+    until next=$(main); [ "$next" != 0 ] && [ "$next" != "$killed" ]; do sleep 0.02; done
     sleep $moment
 done
 kill -KILL "$(main)"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tarfile
 from pathlib import Path
@@ -34,10 +33,11 @@ def tarball(tmp_path_factory) -> Path:
     return make(tmp_path_factory.mktemp("tarball"))
 
 
-@pytest.fixture
-def unpacked(tarball: Path, tmp_path: Path) -> Path:
-    assert run([real("tar"), "-xzf", str(tarball), "-C", str(tmp_path)]).returncode == 0
-    return tmp_path / tarball.name.removesuffix(".tar.gz")
+@pytest.fixture(scope="module")
+def unpacked(tarball: Path, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("unpacked")
+    assert run([real("tar"), "-xzf", str(tarball), "-C", str(folder)]).returncode == 0
+    return folder / tarball.name.removesuffix(".tar.gz")
 
 
 @pytest.fixture
@@ -49,34 +49,29 @@ def bare(tmp_path: Path) -> dict[str, str]:
     return {"PATH": str(folder)}
 
 
-def test_installs_without_a_checkout_and_without_python(unpacked: Path, bare: dict, tmp_path: Path) -> None:
+def test_installs_and_uninstalls_without_checkout_and_python(
+    unpacked: Path, bare: dict, tmp_path: Path
+) -> None:
     of_c = tmp_path / "erlang" / "erts-15.0" / "bin" / "epmd"
     of_c.parent.mkdir(parents=True)
     of_c.write_text("C's epmd")
-    install = [
-        str(unpacked / "install"),
-        "--prefix",
-        str(tmp_path / "prefix"),
-        "--erlang",
-        str(tmp_path / "erlang"),
-    ]
-    done = run(install, environ=bare)
+    prefix = tmp_path / "prefix"
+    prefix.mkdir()
+    where = ["--prefix", str(prefix), "--erlang", str(tmp_path / "erlang")]
+    away = unpacked.with_name("moved")
+    done = run([str(unpacked / "install"), *where], environ=bare)
     assert (done.returncode, done.stderr) == (0, b"")
-    shutil.rmtree(unpacked, ignore_errors=False)
-    for epmd in (tmp_path / "prefix" / "bin" / "epmd", of_c):
-        done = run([sys.executable, str(ROOT / "build" / "smoke.py"), str(epmd)])
+    unpacked.rename(away)
+    try:
+        done = run([sys.executable, str(ROOT / "build" / "smoke.py"), str(of_c)])
         assert (done.returncode, done.stderr) == (0, b"")
-        assert b"gevent" in run([str(epmd), "--licences"]).stdout
-
-
-def test_uninstalls(unpacked: Path, bare: dict, tmp_path: Path) -> None:
-    (tmp_path / "prefix").mkdir()
-    install = [str(unpacked / "install"), "--prefix", str(tmp_path / "prefix")]
-    assert run(install, environ=bare).returncode == 0
-    assert (tmp_path / "prefix" / "bin" / "epmd").exists()
-    done = run([*install, "--uninstall"], environ=bare)
+        assert b"gevent" in run([str(prefix / "bin" / "epmd"), "--licences"]).stdout
+    finally:
+        away.rename(unpacked)
+    done = run([str(unpacked / "install"), *where, "--uninstall"], environ=bare)
     assert (done.returncode, done.stderr) == (0, b"")
-    assert list((tmp_path / "prefix").iterdir()) == []
+    assert list(prefix.iterdir()) == []
+    assert of_c.read_text() == "C's epmd"
 
 
 def test_help_is_not_that_of_a_checkout(unpacked: Path, bare: dict) -> None:

@@ -18,7 +18,7 @@ def comings_of_one(form: Form, scale: Scale) -> Figures:
 
 @scene("close and register again at once, 20,000 times, from eight processes")
 def comings_of_eight(form: Form, scale: Scale) -> Figures:
-    return comings(form, 8, scale.of(2_500, 250))
+    return comings(form, scale.of(8, 3), scale.of(2_500, 500))
 
 
 def comings(form: Form, processes: int, times: int) -> Figures:

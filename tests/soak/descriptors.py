@@ -74,7 +74,7 @@ def rest(server: Process, scale: Scale) -> float:
     shares: list[float] = []
 
     def rests() -> bool:
-        shares.append(share_beside_a_loop(server.pid, 0.5))
+        shares.append(share_beside_a_loop(server.pid, 0.1))
         return shares[-1] < _BUSY
 
     # It may be behind: one that spins never rests.
@@ -96,7 +96,7 @@ def crowds(form: Form, scale: Scale) -> Figures:
 
     In a network of its own: so many ports would be missed elsewhere for a minute."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    count = min(scale.of(15_000, 5_000), hard - 1_000)
+    count = min(scale.of(15_000, 4_500), hard - 1_000)
     limits = staticmethod(lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard)))
     with variant(form, prepare=limits)() as server, ExitStack() as held:
         nodes = [held.enter_context(register(server.port, node(f"n{n}"))[0]) for n in range(_NODES)]

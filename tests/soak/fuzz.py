@@ -129,7 +129,7 @@ def fuzz_protocol(form: Form, scale: Scale) -> Figures:
     if not scale.short:
         return guided(1_000_000)
     inputs = mutants(seed=1)
-    count = len(corpus()) + 20_000
+    count = len(corpus()) + 10_000
     for _ in range(count):
         feed(next(inputs))
     return {"inputs": count}

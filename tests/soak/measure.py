@@ -57,12 +57,12 @@ def share_of_a_core(pid: int, seconds: float) -> float:
 
 
 def share_beside_a_loop(pid: int, seconds: float) -> float:
-    """What it takes of the CPU, in parts of what a loop without end gets beside it: 1.0 is another such loop,
-    on any machine, whatever else that does."""
-    before, mine, end = _running(pid), time.thread_time(), time.monotonic() + seconds
-    while time.monotonic() < end:
+    """What it takes of the CPU, in parts of what a loop gets beside it that runs for so long: 1.0 is another
+    such loop, on any machine, whatever else that does."""
+    before, mine = _running(pid), time.thread_time()
+    while (took := time.thread_time() - mine) < seconds:
         pass
-    return (_running(pid) - before) / (time.thread_time() - mine)
+    return (_running(pid) - before) / took
 
 
 def _running(pid: int) -> float:

@@ -18,7 +18,7 @@ _SEED = 4369
 _IDLE = 200
 #: How long it is played, in seconds, and how many steps the tests play, whatever time they take.
 _SECONDS = 600
-_STEPS = 10_000
+_STEPS = 6_000
 #: How often memory is looked at, and after which part of it all it must have stopped to grow.
 _LOOKS, _LOOKS_IN_SHORT = 6000, 40
 _FLAT_AFTER = 0.1

@@ -149,7 +149,8 @@ class Try:
                 self.had_started = True
                 return 0.0
             assert waited < PATIENCE, f"{' '.join(self._call)}, killed after {self._moment} s: {left} left"
-            time.sleep(0.01)
+            # Each look reads the command lines of all processes.
+            time.sleep(0.01 + waited / 10)
         assert not self._port_file.exists(), "the port file is left"
         return time.monotonic() - killed
 

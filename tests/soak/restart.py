@@ -22,7 +22,7 @@ _OPTIONS += ["-eval", "receive stop -> ok end."]
 
 @scene("SIGKILL with 200 live nodes, 50 of them of Erlang, and a start at once")
 def restart(form: Form, scale: Scale) -> Figures:
-    of_erlang = scale.of(50, 4)
+    of_erlang = scale.of(50, 1)
     with ExitStack() as stack:
         server = stack.enter_context(form())
         home = stack.enter_context(tempfile.TemporaryDirectory())

@@ -19,7 +19,7 @@ from support.programs import run
 
 _HELD, _HELD_BY_C = 100, 900
 #: How long those who ask and those who come wait in between, in seconds.  In short they leave time to others.
-_EVERY, _EVERY_IN_SHORT = (0, 0.002), (0.005, 0.005)
+_EVERY, _EVERY_IN_SHORT = (0, 0.002), (0.01, 0.01)
 _LINE = re.compile(rb"took over \d+ nodes? .* more than (\d+) ms")
 
 
@@ -34,7 +34,7 @@ def take_overs(form: Form, scale: Scale) -> Figures:
         ask, come = _EVERY_IN_SHORT if scale.short else _EVERY
         asking = [
             stack.enter_context(Worker("ask_on", port=port, name=f"n{n}", every=ask))
-            for n in range(scale.of(8, 2))
+            for n in range(scale.of(8, 1))
         ]
         coming = [
             stack.enter_context(Worker("come_and_go", port=port, name=f"comes{n}", every=come))
@@ -80,7 +80,7 @@ def take_overs_from_c(form: Form, scale: Scale) -> Figures:
             before = names(port)
             asking = [
                 stack.enter_context(Worker("ask_on", port=port, name=f"n{n}", every=every))
-                for n in range(scale.of(8, 2))
+                for n in range(scale.of(8, 1))
             ]
             for worker in asking:
                 worker.wait_until_it_works()

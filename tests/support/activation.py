@@ -21,7 +21,8 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 def launched(command: list[str], sockets: list) -> list[str]:
     """The command, begun as systemd would; the sockets must be passed to it."""
-    return [sys.executable, "-c", LAUNCHER, ",".join(str(sock.fileno()) for sock in sockets), *command]
+    descriptors = ",".join(str(sock.fileno()) for sock in sockets)
+    return [sys.executable, "-I", "-S", "-c", LAUNCHER, descriptors, *command]
 
 
 def listening(host: str, port: int = 0, *, dual: bool = False) -> socket.socket:

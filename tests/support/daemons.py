@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
+from itertools import islice
 
 from gevent_epmd.program.process.watch import gone
 from support.patience import wait_until
@@ -19,17 +19,17 @@ def serving_pid(port: int) -> int:
     """The process that listens at this port of 127.0.0.1 or of all addresses."""
     found: list[int] = []
     # The list of a process's descriptors may change while it is read.
-    wait_until(lambda: found.extend(listening_at(port)) or found, f"somebody to listen at {port}")
+    wait_until(lambda: found.extend(islice(listening_at(port), 1)) or found, f"somebody to listen at {port}")
     return found[0]
 
 
 def listening_at(port: int) -> Iterator[int]:
-    """The processes that have a listening socket of this port."""
+    """The processes that have a listening socket of this port, those first that were started last."""
     inodes = {f"socket:[{inode}]" for inode in listening_inodes(port)}
-    for process in Path("/proc").glob("[0-9]*"):
+    for pid in sorted(map(int, filter(str.isdigit, os.listdir("/proc"))), reverse=True):
         with contextlib.suppress(OSError):
-            if any(os.readlink(fd) in inodes for fd in (process / "fd").iterdir()):
-                yield int(process.name)
+            if any(os.readlink(f"/proc/{pid}/fd/{fd}") in inodes for fd in os.listdir(f"/proc/{pid}/fd")):
+                yield pid
 
 
 @contextlib.contextmanager

@@ -56,7 +56,7 @@ class Manager:
             stored = [(name, fd) for name, fds in self.store.items() for fd in fds]
         fds = [self.sock.fileno(), *(fd for _, fd in stored)]
         names = ["epmd.socket", *(name for name, _ in stored)]
-        launcher = [sys.executable, "-c", _LAUNCHER, ",".join(map(str, fds)), ":".join(names)]
+        launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, ",".join(map(str, fds)), ":".join(names)]
         with self.log.open("ab") as log:
             return subprocess.Popen(
                 [*launcher, *(command or SOURCE), "-systemd", *options],

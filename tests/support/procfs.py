@@ -47,13 +47,16 @@ def processes_at(port: int) -> list[int]:
 
 
 def _command_lines() -> Iterator[tuple[int, bytes]]:
-    for process in Path("/proc").glob("[0-9]*"):
-        yield int(process.name), command_line(int(process.name))
+    # Without Path, which takes twice the time: who waits for the end of a process looks again and again.
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
+            yield int(name), command_line(int(name))
 
 
 def command_line(pid: int) -> bytes:
     """The words, each with a NUL after it; nothing of a process that has ended."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
+        with open(f"/proc/{pid}/cmdline", "rb", buffering=0) as file:
+            return file.read()
     except OSError:
         return b""

@@ -18,21 +18,30 @@ ONE_BY_ONE = 16
 
 class Servers:
     """Servers of one form that cases share: one strict, one relaxed, started when first asked for.  A case
-    that would see another's late names, or that ends its server, gets one of its own."""
+    that would see another's late names, or that ends its server, gets its own, until that has ended."""
 
     def __init__(self, form: type[Server]) -> None:
-        self._form = form
+        self.form = form
         self._running: dict[bool, Server] = {}
+        self._own: tuple[Case, Server] | None = None
 
     @contextmanager
     def server_for(self, case: Case) -> Iterator[Server]:
-        if needs_its_own(case):
-            with self._start(relaxed=case.relaxed) as fresh:
-                yield fresh
-        else:
-            shared = self._shared(relaxed=case.relaxed)
-            wait_until(lambda: not names(shared.port), "the last case's nodes to go")
-            yield shared
+        server = self._own_of(case) if needs_its_own(case) else self._shared(relaxed=case.relaxed)
+        wait_until(lambda: not names(server.port), "the last one's nodes to go")
+        yield server
+
+    def _own_of(self, case: Case) -> Server:
+        if self._own and (self._own[0] is not case or self._own[1].ended() is not None):
+            self._stop_own()
+        if not self._own:
+            self._own = case, self._start(relaxed=case.relaxed)
+        return self._own[1]
+
+    def _stop_own(self) -> None:
+        if self._own:
+            (_, server), self._own = self._own, None
+            server.stop()
 
     def _shared(self, *, relaxed: bool) -> Server:
         if relaxed not in self._running or self._running[relaxed].ended() is not None:
@@ -40,12 +49,13 @@ class Servers:
         return self._running[relaxed]
 
     def _start(self, *, relaxed: bool) -> Server:
-        return self._form(*(["-relaxed_command_check"] if relaxed else []))
+        return self.form(*(["-relaxed_command_check"] if relaxed else []))
 
     def __enter__(self) -> Servers:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._stop_own()
         for server in self._running.values():
             server.stop()
 

@@ -142,7 +142,8 @@ def test_default_time_out_of_the_program_is_for_nobody_here(mapper: Mapper, seco
         with blocking.socket() as peer:
             peer.settimeout(PATIENCE)
             peer.connect(acceptor.address)
-            peer.sendall(b"\0")  # without it, the kernel would wait for a second
+            # The kernel keeps back for a second who sends nothing.
+            peer.sendall(b"\0")
             while not mapper.unregistered:
                 gevent.sleep(0)
     finally:

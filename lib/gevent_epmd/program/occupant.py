@@ -43,6 +43,8 @@ def open_listeners(addresses: Sequence[str] | None, port: int) -> list[_socket.s
         if not met:
             raise in_use
         if time.monotonic() >= end:
+            # Only now: with many processes, to look for the holders takes longer than to ask again.
+            met += _holders(in_use)[1]
             raise listeners.ListenError(f"port {in_use.port} is in use, but no epmd answers there: {met}")
         time.sleep(_PAUSE)
 
@@ -60,7 +62,7 @@ def _met(in_use: listeners.PortInUseError) -> str:
     try:
         exchange.must_be_an_epmd(target)
     except exchange.EpmdError as error:
-        return f"{error}{_holders(in_use)[1]}"
+        return str(error)
     return ""
 
 

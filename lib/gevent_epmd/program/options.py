@@ -320,11 +320,16 @@ def _docopt(words: list[line.Word]) -> dict[str, Any]:
     # docopt gets the options without their descriptions, which it would read for 2 ms, and only the first
     # line of the usage: `line.read` has already checked that there is one interactive option at most.
     pattern = USAGE.split("\n", 1)[0]
-    options = "\n".join(match.group() for match in re.finditer(_OPTION_LINE, USAGE))
+    # It compares each of its options with all others, which takes 5 ms, so it gets those of this line only.
+    on_line = {option for option, _ in words}
+    known = re.finditer(_OPTION_LINE, USAGE)
+    options = "\n".join(match.group() for match in known if not on_line.isdisjoint(match.groups()))
     doubled = re.sub(r"(?<![\w-])-(?=\w\w)", "--", f"{pattern}\n\noptions:\n{options}\n")
     given = [_dashed(option) + ("" if value is None else f"={value}") for option, value in words]
     try:
-        return docopt(doubled, given, default_help=False)
+        found = _Found(())
+        found.update(docopt(doubled, given, default_help=False))
+        return found
     except DocoptExit as error:  # pragma: no cover - docopt reads what `line.read` lets through
         raise UsageError("cannot parse the command line") from error
 

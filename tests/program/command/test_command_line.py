@@ -6,11 +6,15 @@ Each call is made with C's program too, where nothing else is said: same text, s
 from __future__ import annotations
 
 import os
+import re
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from gevent_epmd.conventions import ValueProblem
+from gevent_epmd.program.line import UsageError, UsageWanted
+from gevent_epmd.program.options import read_options
 from support.differences import is_listed
 from support.forms import Built, C, Folder, Source
 from support.marks import forms
@@ -27,9 +31,11 @@ pairs = pytest.mark.parametrize(
     ("command", "form"),
     [
         pytest.param(caller, form, id=f"{caller.__name__}-{form.__name__}")
-        for caller in (Source, Built, Folder, C)
-        for form in (Source, Built, Folder, C)
-        if form in (Source, C) or caller in (form, C)
+        for caller, form in (
+            *((ours, ours) for ours in (Source, Built, Folder)),
+            *((ours, C) for ours in (Source, Built, Folder)),
+            *((C, form) for form in (Source, Folder, C)),
+        )
     ],
     indirect=["command"],
 )
@@ -49,7 +55,6 @@ NO_EPMD = {
 }
 
 
-@pytest.mark.measured("nnnn")
 @pytest.mark.parametrize("options", NO_EPMD, ids=" ".join)
 def test_without_an_epmd(command, options: tuple[str, ...]) -> None:
     with reserved_port() as port:
@@ -120,7 +125,6 @@ def test_calls_of_an_empty_epmd(command, form) -> None:
             assert outcome(command, "-port", str(server.port), *call) == expected, options
 
 
-@pytest.mark.measured
 @pairs
 def test_calls_of_an_epmd_with_nodes(command, form) -> None:
     with form() as server, ExitStack() as nodes:
@@ -146,10 +150,10 @@ def test_calls_of_a_relaxed_epmd(command, form) -> None:
         for name in ("foo", "-names", "узел", "bar"):
             nodes.enter_context(register(server.port, node(name))[0])
         port = ["-port", str(server.port)]
-        for name in ("foo", "-names", "узел"):
+        for name in ("-names", "узел"):
             assert outcome(command, *port, "-stop", name) == (b"STOPPED\n", b"", 0)
         assert outcome(command, *port, "-stop", "nobody") == (b"NOEXIST\n", b"", 0)
-        assert names(server.port) == ["bar at port 4711"]
+        assert names(server.port) == ["bar at port 4711", "foo at port 4711"]
         assert outcome(command, *port, "-kill") == (b"Killed\n", b"", 0)
 
 
@@ -220,7 +224,11 @@ BAD_VALUES_FOR_US_ALONE = [
 ]
 
 
-@pytest.mark.parametrize("options", USAGE_ERRORS, ids=" ".join)
+#: Of each kind one, and what a launcher might pass on in another way.
+CALLED = [["-foo"], [""], ["-"], ["-help"], ["-port"], ["-stop", "a", "b"], ["-names", "-d"]]
+
+
+@pytest.mark.parametrize("options", CALLED, ids=" ".join)
 def test_usage(command, options: list[str]) -> None:
     out, err, status = outcome(command, *options)
     assert (out, status) == (b"", 1)
@@ -231,6 +239,20 @@ def test_usage(command, options: list[str]) -> None:
 
 
 @pytest.mark.measured
+@pytest.mark.parametrize("options", USAGE_ERRORS, ids=" ".join)
+def test_usage_of_ours_as_it_is_read(options: list[str]) -> None:
+    with pytest.raises(UsageWanted if options == ["-help"] else UsageError):
+        read_options(options, {})
+
+
+@forms(C, at="command")
+def test_usage_of_c(command) -> None:
+    for options in USAGE_ERRORS:
+        out, err, status = outcome(command, *options)
+        assert (out, status) == (b"", 1), options
+        assert b"usage: epmd " in err, options
+
+
 def test_what_is_wrong_is_not_lost_in_the_usage(ours) -> None:
     assert is_listed("a command line that is wrong")
     for options, reason in {
@@ -243,8 +265,9 @@ def test_what_is_wrong_is_not_lost_in_the_usage(ours) -> None:
     assert (out, err, status) == (b"", outcome(ours, "--help")[0], 1), "as of C, with our own text"
 
 
-@pytest.mark.parametrize("options", BAD_VALUES, ids=" ".join)
+@pytest.mark.parametrize("options", [["-port", "x"], ["-port", ""], ["-delay_write", "0"]], ids=" ".join)
 def test_bad_value(command, options: list[str]) -> None:
+    assert options in BAD_VALUES
     out, err, status = outcome(command, *options)
     assert (out, status) == (b"", 1)
     if not is_one_line(err, options[1]):
@@ -252,7 +275,21 @@ def test_bad_value(command, options: list[str]) -> None:
         assert b"usage: epmd " in err
 
 
-@pytest.mark.parametrize("options", BAD_VALUES_FOR_US_ALONE, ids=" ".join)
+@pytest.mark.parametrize("options", [*BAD_VALUES, *BAD_VALUES_FOR_US_ALONE], ids=" ".join)
+def test_bad_value_as_it_is_read(options: list[str]) -> None:
+    with pytest.raises(ValueProblem, match=f"^{options[0]}: .*{re.escape(options[1])}"):
+        read_options(options, {})
+
+
+@forms(C, at="command")
+def test_bad_value_of_c(command) -> None:
+    for options in BAD_VALUES:
+        out, err, status = outcome(command, *options)
+        assert (out, status) == (b"", 1), options
+        assert b"usage: epmd " in err or is_one_line(err, options[1]), options
+
+
+@pytest.mark.parametrize("options", [["-port", "70966"], ["-port", "٣"]], ids=" ".join)
 def test_bad_value_that_c_takes(ours, options: list[str]) -> None:
     out, err, status = outcome(ours, *options)
     assert (out, status) == (b"", 1)
@@ -264,6 +301,13 @@ def is_one_line(err: bytes, about: str) -> bool:
 
 
 @pytest.mark.parametrize("value", ["abc", "", "0", "70966", "-1"])
+def test_bad_port_in_the_environment_as_it_is_read(value: str) -> None:
+    for call in ["-names"], []:
+        with pytest.raises(ValueProblem, match=r"^ERL_EPMD_PORT: "):
+            read_options(call, {"ERL_EPMD_PORT": value})
+
+
+@pytest.mark.parametrize("value", ["abc", ""])
 @pytest.mark.parametrize("call", [["-names"], []], ids=["asking", "serving"])
 def test_bad_port_in_the_environment(ours, value: str, call: list[str]) -> None:
     out, err, status = outcome(ours, *call, environ={"ERL_EPMD_PORT": value})
@@ -315,7 +359,6 @@ def test_what_answers_is_no_epmd(command, call, says: bytes, out: bytes, status:
         assert outcome(command, "-port", str(odd.port), *call) == (out, b"", status)
 
 
-@pytest.mark.measured("-kill", "-stop")
 @forms(but_not_c="another program at the port", processes_only=True)
 @pytest.mark.parametrize(
     ("call", "says"),
@@ -335,7 +378,6 @@ def test_another_protocol_answers(form, call, says: bytes) -> None:
         assert outcome([*form.command], "-port", str(odd.port), *call) == (out, b"", 1)
 
 
-@pytest.mark.measured("call1")
 @pytest.mark.parametrize(
     ("call", "out"),
     [
@@ -350,14 +392,12 @@ def test_what_answers_resets(command, call, out: bytes) -> None:
         assert outcome(command, "-port", str(odd.port), *call) == (out, b"", 1)
 
 
-@pytest.mark.measured
 def test_listing_that_ends_with_a_reset(command) -> None:
     with Odd(b"\0\0\0\1name foo", reset=True) as odd:
         expected = b"epmd: up and running on port 1 with data:\nname foo"
         assert outcome(command, "-port", str(odd.port), "-names") == (expected, b"", 0)
 
 
-@pytest.mark.measured
 def test_output_that_nobody_takes(command) -> None:
     with Source() as server, register(server.port, node("foo"))[0], Path("/dev/full").open("wb") as full:
         how = {"stdout": full, "stderr": full}
@@ -373,7 +413,8 @@ def test_text_that_nobody_takes(ours, option: str, status: int) -> None:
         if not status:
             done = run([*ours, option], stdout=full)
             assert done.stderr == b""
-    for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
+    each = ("<&-", ">&-", "2>&-") if option == "--version" else ()
+    for closed in (*each, "<&- >&- 2>&-"):
         assert run(["sh", "-c", f'exec "$@" {closed}', "sh", *ours, option]).returncode == status
 
 

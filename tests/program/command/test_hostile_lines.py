@@ -37,11 +37,15 @@ CALLS = [
 PORT = "4369"  # in a network of its own
 #: Makes each of the calls that stdin has, in a child of its own: an argument list and an environment a line.
 #: There is an epmd that has a node: nobody who starts serves, and nobody ends it.
+#: What a child would import or compile takes more time than the call itself, so it is done before.
 DRIVER = """
-import json, os, subprocess, sys, tempfile
+import ipaddress, json, os, subprocess, sys, tempfile
 from gevent_epmd import client
-from gevent_epmd.program import calls, cli, occupant, start
+from gevent_epmd.client import answers
+from gevent_epmd.program import calls, cli, occupant, options, start
 from gevent_epmd.server import log
+
+options.read_options(["-d"], {})
 
 server = subprocess.Popen([sys.executable, "-m", "gevent_epmd"], stdin=subprocess.DEVNULL)
 while not client.started():
@@ -124,9 +128,14 @@ def assert_calm(call, status: int, said: str) -> None:
     assert re.fullmatch(r"[^\x00-\x09\x0b-\x1f\x7f]*", rest.removesuffix("\r\n")), (call, said)
 
 
-@pytest.mark.parametrize("value", RUBBISH, ids=lambda value: repr(value[:20]))
-def test_every_option_and_variable_with_rubbish(value: bytes, tmp_path: Path) -> None:
-    calls = lines(value, RUBBISH.index(value))
+#: So many processes play them: with one for each value, the servers cost more than the calls.
+SHARES = 4
+
+
+@pytest.mark.parametrize("share", range(SHARES))
+def test_every_option_and_variable_with_rubbish(share: int, tmp_path: Path) -> None:
+    turns = range(share, len(RUBBISH), SHARES)
+    calls = [line for turn in turns for line in lines(RUBBISH[turn], turn)]
     text = "".join(
         json.dumps([[*map(os.fsdecode, words)], {k: os.fsdecode(v) for k, v in more.items()}]) + "\n"
         for words, more in calls
@@ -143,7 +152,9 @@ def test_every_option_and_variable_with_rubbish(value: bytes, tmp_path: Path) ->
 
 @pytest.mark.parametrize("value", [b"\xff", b"", b"a\nb", b"\x1b[31m", b"127.0.0.1%lo", b"a" * 70_000])
 def test_check_of_rubbish(value: bytes) -> None:
-    for line in ([b"-host", value, b"-check"], [b"-port", value, b"-check"]):
+    # An invalid port is refused before anything is looked at, so one of them will do.
+    ports = [[b"-port", value, b"-check"]] if value == b"\xff" else []
+    for line in [b"-host", value, b"-check"], *ports:
         done = run_apart([*map(os.fsencode, SOURCE), *line], timeout=PATIENCE)
         assert done.returncode == 1
         assert b"Traceback" not in done.stderr
@@ -164,8 +175,16 @@ def test_rubbish_in_the_executable(value: bytes) -> None:
         assert done.returncode == 1
 
 
-@pytest.mark.parametrize("option", ["--help", "--version", "--licences"])
-@pytest.mark.parametrize("value", ["", "abc", "70966"])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--help", "abc"),
+        ("--licences", "abc"),
+        ("--version", "abc"),
+        ("--version", ""),
+        ("--version", "70966"),
+    ],
+)
 def test_text_about_itself_needs_no_good_environment(ours, option: str, value: str) -> None:
     done = run([*ours, option], environ={"ERL_EPMD_PORT": value})
     assert (done.returncode, done.stderr) == (0, b"")

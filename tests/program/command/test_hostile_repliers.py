@@ -4,6 +4,7 @@ EpmdError.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 import socket
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from hypothesis import example, given, settings, strategies as st
 
-from gevent_epmd import client
+from gevent_epmd import aio, client
 from gevent_epmd.client import answers
 from gevent_epmd.client.answers import DumpedNode, NamedPort
 from support.hostile import ENDS, Hostile, playing
@@ -73,7 +74,6 @@ PARTS = st.one_of(
 LISTINGS = st.lists(PARTS, max_size=8).map(lambda parts: [b"\0\0\x11\x11", *parts])
 
 
-@pytest.mark.measured
 @pytest.mark.slow
 @settings(max_examples=60)
 @given(
@@ -103,7 +103,13 @@ def flood(connection: socket.socket, done: threading.Event) -> None:
 
 @pytest.mark.measured
 @pytest.mark.parametrize(
-    "call", [client.names, client.dump, lambda **where: client.port_please("foo", **where)]
+    "call",
+    [
+        client.names,
+        client.dump,
+        lambda **where: client.port_please("foo", **where),
+        lambda **where: asyncio.run(aio.names(**where)),
+    ],
 )
 def test_answer_without_end_is_cut(call) -> None:
     with Hostile(flood) as hostile, pytest.raises(client.BadAnswerError, match="the reply is longer than"):
@@ -126,14 +132,12 @@ def test_json_of_an_answer_without_end(options: tuple[str, ...]) -> None:
     assert (done.returncode, done.stdout) == (1, too_long), done.stderr
 
 
-@pytest.mark.measured
 def test_listing_of_another_host_without_end() -> None:
     with Hostile(flood) as hostile:
         done = run([*SOURCE, "-port", str(hostile.port), "-host", "127.0.0.1", "-names"])
     assert len(done.stdout) <= client.MOST_LISTING + 100, done.stderr
 
 
-@pytest.mark.measured
 @pytest.mark.parametrize("options", [("-json", "-names"), ("-host", "127.0.0.1", "-names")], ids=" ".join)
 def test_call_with_digits_without_end(options: tuple[str, ...]) -> None:
     reply = b"\0\0\x11\x11name a at port " + b"1" * 5000 + b"\n"
@@ -193,8 +197,8 @@ def old_dump(kind: bytes, text: bytes) -> Iterator[DumpedNode]:
     ],
 )
 def test_reading_takes_time_in_proportion(text: bytes) -> None:
-    """The square of it would take an hour."""
-    long = text * (client.MOST_LISTING // 8 // len(text))
+    """The square of it would take a quarter of an hour."""
+    long = text * (client.MOST_LISTING // 16 // len(text))
     script = "import sys; from gevent_epmd.client import answers; text = sys.stdin.buffer.read()\n"
     script += "for start in (b'', b'name ', b'active name     <'):\n"
     script += "    answers.parse_names(start + text), answers.parse_dump(start + text)"

@@ -27,6 +27,7 @@ ASKING = [["-names"], ["-dump"], ["-started"], ["-kill"], ["-stop", "foo"], ["-n
 FROM_HERE = [["-host", "127.0.0.1", "-names"], ["-host", "localhost", "-started"]]
 #: The launcher of the one-file form has no part in how long its child waits.
 each_that_waits = forms(Source, Folder, at="ours")
+one_that_waits = forms(Source, at="ours")
 
 
 def all_at_once(command: list[str], port: int, calls: list[list[str]]) -> dict[str, tuple[float, int, bytes]]:
@@ -80,28 +81,28 @@ def test_nobody_answers(ours) -> None:
         assert "-started" in call or b"no answer from " in said
 
 
-@each_that_waits
+@one_that_waits
 @forms(Source, C)
 def test_stopped_epmd(ours, form) -> None:
     with form() as server, server.stopped():
         assert_a_line(all_at_once(ours, server.port, ASKING + FROM_HERE))
 
 
-@each_that_waits
+@one_that_waits
 def test_answer_that_comes_a_byte_a_second(ours) -> None:
     with Dripping() as dripping:
         found = all_at_once(ours, dripping.port, ASKING + FROM_HERE)
     assert_a_line(found)
 
 
-@each_that_waits
+@one_that_waits
 def test_answer_without_end(ours) -> None:
     with Endless() as endless:
         found = all_at_once(ours, endless.port, ASKING + FROM_HERE)
     assert_a_line(found)
 
 
-@each_that_waits
+@one_that_waits
 def test_slow_reader_gets_all_of_it(ours) -> None:
     """The limit is for the epmd that answers, not for who reads what it answered."""
     names = [f"{number:03}" + "n" * 250 for number in range(800)]

@@ -29,7 +29,7 @@ from support.procfs import children, command_line, descriptors, processes_at, st
 from support.programs import clean_environment, outcome, real, run
 
 #: Which form takes the place of which: each is replaced, and each replaces.
-PAIRS = [(Source, Folder), (Built, Folder), (Folder, Built), (C, Source), (C, Built), (C, Folder)]
+PAIRS = [(Source, Folder), (Built, Folder), (Folder, Built), (C, Source)]
 each_pair = pytest.mark.parametrize(("old", "new"), PAIRS, ids=lambda form: form.__name__)
 LINE = re.compile(
     rb"^epmd: took over (\d+) nodes? from process (\d+) \(.*\); no answer was delayed by more than \d+ ms\n$"
@@ -113,7 +113,6 @@ def sockets_of(pid: int) -> set[str]:
     return {*descriptors(pid).values()} & known
 
 
-@pytest.mark.measured
 def test_nobody_serves_the_port():
     with reserved_port() as port, taker(Source, port) as said:
         assert said == b""
@@ -251,8 +250,11 @@ OTHERS = [
 ]
 
 
-@pytest.mark.parametrize("old", [C, Source], ids=lambda form: form.__name__)
-@pytest.mark.parametrize(("before", "after", "host", "listens"), OTHERS, ids=str)
+@pytest.mark.parametrize(
+    ("old", "before", "after", "host", "listens"),
+    [(C, *OTHERS[0]), (Source, *OTHERS[0]), (C, *OTHERS[1]), (Source, *OTHERS[2])],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
 def test_other_addresses(old, before: list[str], after: list[str], host: str, listens) -> None:
     """Who has connected to an address that is given up is served all the same."""
     with former(old, *before) as server, register(server.port, node("n"))[0] as held:

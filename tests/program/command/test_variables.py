@@ -58,7 +58,7 @@ def test_each_option_that_serves_has_one() -> None:
         assert by_line.must_serve == (name in ("port_file", "pid_file"))
 
 
-@pytest.mark.measured("allow_file")
+@pytest.mark.measured
 @pytest.mark.parametrize("name", VALUES)
 def test_line_counts_more_and_nothing_counts_as_not_set(name: str) -> None:
     value, bad = VALUES[name]
@@ -91,6 +91,7 @@ TWICE = {
 MERGED = ("allow", "allow_register", "not_local", "pid_exit")
 
 
+@pytest.mark.measured
 def test_last_one_counts_of_each_option() -> None:
     sections = [options for title, options in usage.sections() if title.startswith(("Serving", "Debugging"))]
     with_a_value = {option.spellings[0].lstrip("-") for own in sections for option in own if option.value}
@@ -121,7 +122,7 @@ def test_switch(value: str) -> None:
     assert options.listen_names == (("ERL_EPMD_LOOPBACK",) if SWITCH[value] else ())
 
 
-@pytest.mark.measured("2")
+@pytest.mark.measured
 @pytest.mark.parametrize("value", ["2", "maybe", "127.0.0.1", " "])
 def test_switch_that_is_neither_on_nor_off(value: str) -> None:
     said = f'^ERL_EPMD_LOOPBACK: "{value}" is none of 1, yes, true, on, 0, no, false, off$'
@@ -151,6 +152,7 @@ def test_variables_that_exclude_each_other() -> None:
     read_options(["-systemd"], BOTH)  # neither has an effect
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("line", "environ", "which"),
     [
@@ -171,6 +173,7 @@ def test_nodes_of_other_hosts_cannot_reach_loopback(line: list[str], environ: di
         read_options(line, environ)
 
 
+@pytest.mark.measured
 def test_lists_are_joined() -> None:
     for option, lists, joined in (
         ("-allow", ("10.0.0.0/8", "192.0.2.0/24,::1"), "10.0.0.0/8,192.0.2.0/24,::1"),
@@ -200,9 +203,10 @@ def test_daemon_has_no_stdout(name: str) -> None:
         read_options(["-daemon"], {variable(name): "-"})
 
 
-@each_bad
+@pytest.mark.parametrize("name", ["idle_exit", "port_file", "allow_file"])
 @pytest.mark.parametrize("option", ["-daemon", "-d"])
 def test_bad_value(ours, name: str, option: str) -> None:
+    """For a quick line and for any other; which values are bad is for `test_fault_names_the_variable`."""
     with reserved_port() as port:
         out, err, status = outcome(ours, "-port", str(port), option, environ={variable(name): BAD[name]})
     assert (out, status) == (b"", 1)
@@ -210,13 +214,14 @@ def test_bad_value(ours, name: str, option: str) -> None:
     assert err.count(b"\n") == 1
 
 
-@pytest.mark.parametrize("line", [["-names"], ["-started"], ["-d", "-names"], ["-dump"]], ids=" ".join)
-def test_who_asks_is_not_told(ours, line: list[str]) -> None:
+def test_who_asks_is_not_told(ours) -> None:
     environ = {variable(name): bad for name, (_, bad) in VALUES.items()}
     with Source() as server:
         call = [*ours, "-port", str(server.port)]
-        assert outcome(call, *line, environ=environ) == outcome(call, *line)
-        assert outcome(call, *line, environ=environ)[2] == 0
+        for line in ["-names"], ["-started"], ["-d", "-names"], ["-dump"]:
+            expected = outcome(call, *line)
+            assert expected[2] == 0, line
+            assert outcome(call, *line, environ=environ) == expected, line
 
 
 @forms(processes_only=True, c=False)

@@ -106,7 +106,6 @@ def start() -> Iterator[Callable[[list[str], Path, int], subprocess.Popen]]:
             process.wait(PATIENCE)
 
 
-@pytest.mark.measured
 def test_killed_launcher_takes_all_with_it(launcher, start) -> None:
     command, folder = launcher
     with reserved_port() as port:
@@ -145,7 +144,7 @@ def test_launcher_that_was_killed_before_its_child_could_look(launcher) -> None:
         assert list(folder.iterdir()) == []
 
 
-@pytest.mark.measured("-names")
+@pytest.mark.measured("source--names")
 @pytest.mark.parametrize("call", [["-started"], ["-names"], ["-daemon"], []], ids=lambda call: " ".join(call))
 def test_launcher_that_is_killed_while_its_child_asks(launcher, call: list[str]) -> None:
     """Whoever is at the port does not answer, and is waited for."""
@@ -231,7 +230,7 @@ def test_signal_leaves_no_litter(name: str, tmp_path: Path, start) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.measured
+@pytest.mark.measured("source")
 def test_end_by_kill_leaves_no_litter(launcher, start) -> None:
     command, folder = launcher
     with reserved_port() as port:
@@ -551,7 +550,7 @@ def test_quick_line_as_pid_1() -> None:
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
-@pytest.mark.parametrize("rounds", [8])
+@pytest.mark.parametrize("rounds", [4])
 def test_daemon_under_a_shell_that_is_pid_1(rounds: int) -> None:
     """Started and ended again and again by a PID 1 that gets whatever is left of each."""
     with reserved_port() as port:

@@ -23,7 +23,7 @@ from support.ports import answers, reserved_port
 from support.procfs import children, processes_at
 from support.programs import clean_environment, real, run
 
-NODES = 2000
+NODES = 500
 
 AS_PROCESS_1 = ["unshare", "--map-root-user", "--pid", "--fork", "--kill-child"]
 
@@ -197,11 +197,11 @@ def test_signal_is_in_the_status(name: str) -> None:
 
 def test_signal_at_any_moment_of_the_start() -> None:
     with reserved_port() as port:
-        for moment in range(40):
+        for moment in range(20):
             process = subprocess.Popen(
                 [real(FOLDER), "-port", str(port)], env=clean_environment(), stderr=subprocess.DEVNULL
             )
-            time.sleep(moment * 0.005)  # the moment to look at, and nothing to wait for
+            time.sleep(moment * 0.01)  # the moment to look at, and nothing to wait for
             process.terminate()
             assert process.wait(PATIENCE) == -signal.SIGTERM
             assert not answers(port)

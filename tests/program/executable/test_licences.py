@@ -26,7 +26,6 @@ def licences(command: list[str]) -> dict[str, str]:
     return dict(zip(rest[::4], rest[3::4], strict=True))
 
 
-@pytest.mark.measured
 @forms(processes_only=True, c=False, at="ours")
 def test_names_what_it_is_made_of(ours) -> None:
     found = licences(ours)

@@ -373,10 +373,11 @@ with ThreadedPortMapper(port=0, relaxed=True) as mapper:
 
 
 def test_name_on_the_command_line_is_bytes_whatever_the_locale() -> None:
-    for environ in ({}, ASCII_ONLY):
-        with Source("-relaxed_command_check") as server, client.register("n\xe9", 1, port=server.port):
-            done = run([*SOURCE, "-port", str(server.port), "-stop", "n\xe9"], environ=environ)
-            assert (done.stdout, done.stderr) == (b"STOPPED\n", b"")
+    with Source("-relaxed_command_check") as server:
+        for environ in ({}, ASCII_ONLY):
+            with client.register("n\xe9", 1, port=server.port):
+                done = run([*SOURCE, "-port", str(server.port), "-stop", "n\xe9"], environ=environ)
+                assert (done.stdout, done.stderr) == (b"STOPPED\n", b"")
 
 
 @pytest.mark.measured
@@ -403,6 +404,8 @@ def test_port_of_the_environment_that_is_none(call, value: str, monkeypatch) -> 
 def test_host_that_is_not_known() -> None:
     with pytest.raises(NoEpmdError, match=r"nosuch\.invalid"):
         client.names("nosuch.invalid")
+    with pytest.raises(NoEpmdError, match=r"nosuch\.invalid"):
+        asyncio.run(aio.names("nosuch.invalid"))
 
 
 @pytest.mark.measured

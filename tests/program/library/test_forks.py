@@ -43,8 +43,8 @@ FORKS = {
     ),
 }
 IMPORTS = "import ctypes, multiprocessing, signal, subprocess, time; libc = ctypes.PyDLL(None)"
-#: The child lives until the program ends.
-ENDED = "import atexit; atexit.register(lambda: (os.kill(child, signal.SIGKILL), os.waitpid(child, 0)))"
+#: The children live until the program ends.
+ENDED = "import atexit; atexit.register(lambda: [(os.kill(n, 9), os.waitpid(n, 0)) for n in (first, child)])"
 EACH = [
     pytest.param(how, kind, id=f"{name}-{kind}") for name, (how, *kinds) in FORKS.items() for kind in kinds
 ]
@@ -52,26 +52,10 @@ each_kind = pytest.mark.parametrize("kind", [PORT_MAPPER, THREADED])
 
 
 @pytest.mark.parametrize(("how", "kind"), EACH)
-def test_close_after_a_fork(how: str, kind: str) -> None:
-    with Host(kind, Changed(before=IMPORTS, closing=how, closed=ENDED)) as host:
-        idle = begun(host.port)
-        foo, _ = register(host.port, node("foo"))
-        refused = Peer(host.port)
-        assert try_to_register(refused, node("foo"))[:2] == b"v\1"
-        host.close()
-        for peer in (idle, foo, refused):
-            assert peer.read_all() == b""
-            peer.close()
-        assert not answers(host.port)
-        close_all(open_listeners(("127.0.0.1",), host.port))
-        host.end()
-
-
-@pytest.mark.measured("subprocess-PortMapper")
-@pytest.mark.parametrize(("how", "kind"), EACH)
-def test_parent_serves_on_alone(how: str, kind: str) -> None:
-    """Of what a child took, the parent would know nothing."""
-    with Host(kind, Changed(before=IMPORTS, serving=how, closed=ENDED)) as host:
+def test_parent_serves_on_alone_and_ends_all(how: str, kind: str) -> None:
+    """Of what a child took, it would know nothing, and what a child has open, it must end."""
+    changed = Changed(before=IMPORTS, serving=f"{how}\nfirst = child", closing=how, closed=ENDED)
+    with Host(kind, changed) as host:
         nodes = [register(host.port, node(f"n{number}"))[0] for number in range(20)]
         assert len(names(host.port)) == 20
         for number in range(20):
@@ -79,11 +63,15 @@ def test_parent_serves_on_alone(how: str, kind: str) -> None:
         for peer in nodes[:10]:
             peer.close()
         again = [register(host.port, node(f"n{number}"))[0] for number in range(10)]
+        idle = begun(host.port)
+        refused = Peer(host.port)
+        assert try_to_register(refused, node("n0"))[:2] == b"v\1"
         host.close()
-        for peer in nodes[10:] + again:
+        for peer in (idle, refused, *nodes[10:], *again):
             assert peer.read_all() == b""
             peer.close()
         assert not answers(host.port)
+        close_all(open_listeners(("127.0.0.1",), host.port))
         host.end()
 
 

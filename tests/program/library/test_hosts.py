@@ -18,8 +18,9 @@ from support.programs import run
 
 #: Longer than a test waits: it sees whoever waits so long.
 TIME_OUT = f"import socket; socket.setdefaulttimeout({10 * PATIENCE:.0f})"
-#: Parts of a program that gevent may patch alone.
-PARTS = ("os", "time", "socket", "select", "subprocess", "queue", "signal", "builtins", "contextvars", "sys")
+#: Parts of a program that gevent may patch alone, and those of which none has to do with the others.
+PARTS = ("os", "socket", "select", "subprocess")
+SMALL_PARTS = ("time", "queue", "signal", "builtins", "contextvars", "sys")
 GUARD = """
 import socket
 class Guard(socket.socket):
@@ -66,6 +67,9 @@ HOSTS = {
         f"{part} patched alone": Changed(before=f"from gevent import monkey; monkey.patch_{part}()")
         for part in PARTS
     },
+    "small parts patched": Changed(
+        before="\n".join(["from gevent import monkey", *(f"monkey.patch_{part}()" for part in SMALL_PARTS)])
+    ),
     "another socket.socket": Changed(after=GUARD),
     "SIGCHLD ignored": Changed(before="import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN)"),
     "SIGPIPE not ignored": Changed(before="import signal; signal.signal(signal.SIGPIPE, signal.SIG_DFL)"),
@@ -75,19 +79,13 @@ HOSTS = {
         closed="seen = [set(called) == mine, all(signal.getsignal(n) is handler for n in mine)]",
         seen=[True, True],
     ),
-    "C's locale": Changed(environ={"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}),
-    "umask": Changed(before="os.umask(0o777)"),
-    "warnings are errors": Changed(python=("-W", "error")),
-    "for developers": Changed(python=("-X", "dev", "-W", "error")),
-    "optimised": Changed(python=("-O",)),
-    "without docstrings": Changed(python=("-OO",)),
+    "for developers, and warnings are errors": Changed(python=("-X", "dev", "-W", "error")),
+    "optimised, and without docstrings": Changed(python=("-OO",)),
     "little recursion": Changed(after="sys.setrecursionlimit(65)"),
     # Python 3.14 keeps a part of each stack free, and has too little left of a smaller one.
     "small stacks": Changed(
         after=f"import threading; threading.stack_size({64 if sys.version_info < (3, 14) else 192} * 1024)"
     ),
-    "few digits": Changed(python=("-X", "int_max_str_digits=640")),
-    "no garbage collection": Changed(before="import gc; gc.disable()"),
     "few descriptors": Changed(shell='ulimit -n 32; exec "$@"'),
     "no standard descriptors": Changed(shell='exec "$@" <&- >&- 2>&-'),
     "no streams": Changed(after="sys.stdin = sys.stdout = sys.stderr = None"),
@@ -99,15 +97,19 @@ HOSTS = {
         options=", debug=3",
     ),
     "no environment": Changed(before="os.environ.clear()"),
-    "no folder": Changed(
-        before="import tempfile; folder = tempfile.mkdtemp(); os.chdir(folder); os.rmdir(folder)"
+    # What none of the others could hide.
+    "C's locale, no folder, few digits, no garbage collection, umask": Changed(
+        environ={"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        python=("-X", "int_max_str_digits=640"),
+        before="import gc, tempfile; folder = tempfile.mkdtemp(); os.chdir(folder); os.rmdir(folder)\n"
+        "gc.disable(); os.umask(0o777)",
     ),
 }
-#: What has to do with neither threads nor sockets: one kind of embedding plays it, the other kind the next.
+#: What is the same for both: one kind of embedding plays it, the other kind the next.
 ALIKE = (
-    *(f"{part} patched alone" for part in PARTS if part not in ("os", "socket", "select")),
-    *("SIGPIPE not ignored", "C's locale", "umask", "optimised", "without docstrings", "few digits"),
-    *("no garbage collection", "no environment", "no folder"),
+    *("time-out", "time-out after the import", "subprocess patched alone", "SIGCHLD ignored"),
+    *("SIGPIPE not ignored", "optimised, and without docstrings", "few descriptors", "no environment"),
+    *("no standard descriptors", "no streams"),
 )
 EACH = [
     pytest.param(name, kind, id=f"{name}-{kind}")
@@ -170,7 +172,11 @@ def test_both_kinds_are_in_the_table() -> None:
 
 #: What tests of other projects run an epmd in; a program of which sockets, stacks or files were taken away is
 #: none of these.
-ASKING = sorted(HOSTS.keys() - {"another socket.socket", "little recursion", "log in its place", "handlers"})
+NOT_ASKING = {"another socket.socket", "little recursion", "log in its place", "handlers"}
+#: They have no thread that could be patched, and ask the time-out when they make a socket.
+NOT_ASKING |= {name for name in HOSTS if name.startswith("patched but for the threads")}
+NOT_ASKING |= {"time-out after the import"}
+ASKING = sorted(HOSTS.keys() - NOT_ASKING)
 
 
 @pytest.mark.parametrize("name", ASKING)

@@ -39,6 +39,12 @@ cli.main()
 """
 
 
+@pytest.fixture(autouse=True)
+def _mappers_are_not_measured(monkeypatch) -> None:
+    """Under coverage each would take four times as long to start, and runs nothing that others do not."""
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+
+
 @pytest.mark.measured
 def test_mapper_of_a_test(epmd) -> None:
     assert epmd.names() == []
@@ -62,13 +68,14 @@ def test_mapper_of_a_test(epmd) -> None:
 
 
 @pytest.mark.measured
-def test_killed_node_is_gone_for_all(epmd) -> None:
-    registration = epmd.register("foo", 4711)
-    epmd.kill_node("foo")
-    assert epmd.names() == []
+def test_killed_node_is_gone_for_all(epmd_session) -> None:
+    registration = epmd_session.register("foo", 4711)
+    epmd_session.kill_node("foo")
+    assert epmd_session.names() == []
     assert registration.lost()
+    registration.close()
     with pytest.raises(LookupError, match="foo"):
-        epmd.kill_node("foo")
+        epmd_session.kill_node("foo")
 
 
 def test_host_with_more_addresses_than_an_epmd_takes(tmp_path: Path) -> None:
@@ -99,7 +106,7 @@ def test_restart_is_at_the_same_port_without_nodes(epmd) -> None:
 def test_mapper_that_ends_late_on_a_slow_machine(monkeypatch) -> None:
     """It was told to end, and its port is closed when it is told again."""
     monkeypatch.setattr(running, "_PATIENCE_IF_BUSY", 0.003)
-    for _ in range(5):
+    for _ in range(3):
         with EpmdProcess():
             pass
 
@@ -116,16 +123,16 @@ def test_closed_mapper_holds_nothing(epmd) -> None:
 
 
 @pytest.mark.measured
-def test_registration_that_is_closed_is_forgotten(epmd) -> None:
+def test_registration_that_is_closed_is_forgotten(epmd_session) -> None:
     """A test may register nodes for as long as it likes."""
-    kept = epmd.register("kept", 4711)
+    kept = epmd_session.register("kept", 4711)
     for _ in range(10):
-        with epmd.register("foo", 4712):
+        with epmd_session.register("foo", 4712):
             pass
-    assert set(epmd._registrations) == {kept}
+    assert set(epmd_session._registrations) == {kept}
     kept.close()
     kept.close()
-    assert not epmd._registrations
+    assert not epmd_session._registrations
 
 
 def test_unclosed_registration_lives_though_nobody_refers_to_it(epmd) -> None:
@@ -177,7 +184,7 @@ ENDS = {
 }
 
 
-@pytest.mark.measured
+@pytest.mark.measured("check-stopped", "close-told to end", "close-killed")
 @pytest.mark.parametrize("how", ENDS)
 @pytest.mark.parametrize("asked", [EpmdProcess.check, EpmdProcess.close])
 def test_end_that_a_test_does_not_want(how: str, asked) -> None:
@@ -195,22 +202,22 @@ def test_end_that_a_test_does_not_want(how: str, asked) -> None:
 
 
 @pytest.mark.measured
-def test_several_nodes(epmd) -> None:
-    assert epmd.address == (epmd.host, epmd.port)
-    with socket.create_connection(epmd.address):
+def test_several_nodes(epmd_session) -> None:
+    assert epmd_session.address == (epmd_session.host, epmd_session.port)
+    with socket.create_connection(epmd_session.address):
         pass
-    with epmd.register("foo", 4711), epmd.register("bar", 4712):
-        assert epmd.wait_for("foo", "bar") == (4711, 4712)
+    with epmd_session.register("foo", 4711), epmd_session.register("bar", 4712):
+        assert epmd_session.wait_for("foo", "bar") == (4711, 4712)
         with pytest.raises(TimeoutError, match=r"^baz, qux: not registered"):
-            epmd.wait_for("foo", "baz", "qux", timeout=0)
+            epmd_session.wait_for("foo", "baz", "qux", timeout=0)
         with pytest.raises(TimeoutError, match=r"^foo, bar: still registered"):
-            epmd.wait_gone("baz", "foo", "bar", timeout=0)
-        other = client.register("other", 4713, port=epmd.port)
-        epmd.clear()
-        assert epmd.names() == []
+            epmd_session.wait_gone("baz", "foo", "bar", timeout=0)
+        other = client.register("other", 4713, port=epmd_session.port)
+        epmd_session.clear()
+        assert epmd_session.names() == []
         assert other.lost()
         other.close()
-    epmd.wait_gone("foo", "bar", "other", timeout=0)
+    epmd_session.wait_gone("foo", "bar", "other", timeout=0)
 
 
 @pytest.mark.measured
@@ -327,14 +334,14 @@ def test_session_is_asked_only_by_tests_that_use_it(pytester: pytest.Pytester) -
     pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=3)
 
 
-def test_name_is_free_when_its_registration_is_closed(epmd) -> None:
+def test_name_is_free_when_its_registration_is_closed(epmd_session) -> None:
     for _ in range(100):
-        with epmd.register("foo", 4711):
+        with epmd_session.register("foo", 4711):
             pass
-        assert epmd.names() == []
+        assert epmd_session.names() == []
 
 
-@pytest.mark.measured
+@pytest.mark.measured("wait_gone")
 @pytest.mark.parametrize("wait", ["wait_for", "wait_gone"])
 def test_wait_keeps_its_limit(wait: str) -> None:
     """Also if the mapper does not answer, and does not know the node."""
@@ -388,8 +395,8 @@ def test_mapper_that_plays_busy_is_ended_all_the_same(monkeypatch) -> None:
     assert gone(pid)
 
 
-def test_own_name_leads_to_it(epmd) -> None:
-    with socket.create_connection((socket.gethostname(), epmd.port), timeout=PATIENCE) as sock:
+def test_own_name_leads_to_it(epmd_session) -> None:
+    with socket.create_connection((socket.gethostname(), epmd_session.port), timeout=PATIENCE) as sock:
         sock.sendall(b"\0\1n")
         assert len(sock.recv(4)) == 4
 
@@ -526,10 +533,8 @@ def test_last(epmd, epmd_session): assert epmd.names() == epmd_session.names() =
         assert said in output
 
 
-def test_log_is_shown_where_a_test_fails(project) -> None:
-    project.write(
-        "test_it.py",
-        """
+def test_log_is_shown_where_a_test_fails(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("""
 import pytest
 def test_good(epmd_session): assert epmd_session.register("quiet", 1)
 def test_own(epmd):
@@ -537,41 +542,30 @@ def test_own(epmd):
     assert False
 def test_none(epmd_session): assert False
 def test_skipped(epmd): pytest.skip("no")
-""",
-    )
-    output = project.run()
-    assert outcomes(output) == {
-        "test_good": ["PASSED"],
-        "test_own": ["FAILED"],
-        "test_none": ["FAILED"],
-        "test_skipped": ["SKIPPED"],
-    }, output
+""")
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider")
+    result.assert_outcomes(passed=1, failed=2, skipped=1)
+    output = result.stdout.str()
     assert output.count("Captured epmd at port") == 1
     assert "registering 'loud:" in output
     assert "registering 'quiet:" not in output
 
 
-def test_options_may_be_overridden(project) -> None:
-    project.write(
-        "conftest.py",
-        """
+def test_options_may_be_overridden(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest("""
 import pytest
 
 @pytest.fixture(scope="session")
 def epmd_options():
     return ["-address", "127.0.0.7", "-allow", "127.0.0.0/8"]
-""",
-    )
-    project.write(
-        "test_it.py",
-        """
+""")
+    pytester.makepyfile("""
 import socket
 def test_it(epmd, epmd_session):
     for mapper in (epmd, epmd_session):
         socket.create_connection(("127.0.0.7", mapper.port)).close()
-""",
-    )
-    assert outcomes(project.run()) == {"test_it": ["PASSED"]}
+""")
+    pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
 
 
 @pytest.mark.slow
@@ -580,7 +574,7 @@ def test_workers_have_their_own(project) -> None:
         "test_it.py",
         """
 import os, pathlib, pytest
-@pytest.mark.parametrize("number", range(8))
+@pytest.mark.parametrize("number", range(4))
 def test_it(epmd_session, epmd, worker_id, number):
     with open(f"{worker_id}.ports", "a") as file:
         print(epmd_session.port, epmd_session.pid, file=file)
@@ -590,7 +584,7 @@ def test_it(epmd_session, epmd, worker_id, number):
 """,
     )
     output = project.run("-n", "2")
-    assert "8 passed" in output, output
+    assert "4 passed" in output, output
     shared = [set(path.read_text().splitlines()) for path in project.folder.glob("*.ports")]
     assert all(len(mappers) == 1 for mappers in shared)
     assert len(set.union(*shared)) == len(shared) > 1
@@ -637,7 +631,7 @@ def workers_of(project, process: subprocess.Popen) -> set[int]:
 
 
 @pytest.mark.slow(10)
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda how: how.name)
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=lambda how: how.name)
 @pytest.mark.parametrize(("tests", "options"), [(1, ()), (2, ("-n", "2"))], ids=["alone", "workers"])
 def test_nothing_is_left_of_a_run_that_is_ended(project, how, tests: int, options: tuple[str, ...]) -> None:
     """Also where a child of a test lives on."""

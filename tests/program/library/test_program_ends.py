@@ -111,7 +111,7 @@ DESTROYED = {
 }
 
 
-@pytest.mark.measured("without its loop")
+@pytest.mark.measured("another-without its loop")
 @pytest.mark.parametrize("how", DESTROYED)
 @pytest.mark.parametrize("thread", ["main", "another"])
 def test_close_after_the_hub_was_destroyed(how: str, thread: str) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from gevent_epmd.program.process.watch import gone
 from support.daemons import end, serving_pid
-from support.forms import Source
-from support.marks import forms
+from support.forms import Built, Folder, Source
+from support.marks import by_form, forms
 from support.patience import PATIENCE
 from support.peer import ask
 from support.ports import answers, reserved_port
@@ -57,6 +57,7 @@ def test_both_files_may_be_stdout(ours) -> None:
 
 
 @pytest.mark.measured
+@forms(Source, at="ours")
 def test_port_in_use(ours, tmp_path: Path) -> None:
     with Source() as server:
         done = run([*ours, "-port", str(server.port), "-pid_file", str(tmp_path / "pid")])
@@ -65,15 +66,16 @@ def test_port_in_use(ours, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("user", [[], ["-user", "nobody"]], ids=["as it is", "-user"])
-def test_start_stop_daemon(ours, user: list[str], tmp_path: Path) -> None:
+@by_form("user", {Source: ["", "-user"], Built: ["-user"], Folder: ["-user"]}, at="ours")
+def test_start_stop_daemon(ours, user: str, tmp_path: Path) -> None:
     """Debian's, as an init script calls it.  It trusts only files that are root's, or its own user's."""
     if user and os.geteuid():
         pytest.skip("only root may serve as another user")
     manager, path = real("start-stop-daemon"), tmp_path / "pid"
     known = ["--pidfile", str(path), "--quiet"]
     with reserved_port() as port:
-        program = [*ours, "-port", str(port), "-daemon", "-pid_file", str(path), *user]
+        program = [*ours, "-port", str(port), "-daemon", "-pid_file", str(path)]
+        program += ["-user", "nobody"] if user else []
         start = [manager, "--start", *known, "--startas", program[0], "--", *program[1:]]
         assert outcome([manager, "--status", *known])[2] != 0
         assert outcome(start) == (b"", b"", 0)

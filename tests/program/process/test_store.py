@@ -63,7 +63,7 @@ REQUESTS = [
 ]
 
 
-@pytest.mark.measured("SIGKILL")
+@pytest.mark.measured("SIGKILL-source")
 @pytest.mark.parametrize("form", [SOURCE, [FOLDER], [BUILT]], ids=["source", "folder", "one file"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda number: number.name)
 def test_nodes_outlive_the_process(manager: Manager, form: list[str], number: signal.Signals) -> None:

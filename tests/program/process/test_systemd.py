@@ -17,6 +17,8 @@ import pytest
 from gevent_epmd.program.process.watch import gone
 from support.activation import DualStack, launched, listening
 from support.daemons import end, serving_pid
+from support.forms import Built, C, Folder, Source
+from support.marks import by_form, forms
 from support.paths import BUILT, SOURCE
 from support.patience import PATIENCE, wait_until
 from support.peer import Peer, ask, names, node, register, try_to_register
@@ -73,6 +75,7 @@ def test_sockets_and_notification(command, tmp_path: Path) -> None:
             finish(process)
 
 
+@forms(Source, C, at="command")
 def test_nothing_is_said_without_the_option(command, tmp_path: Path) -> None:
     """The socket may be that of a service whose node started us: MAINPID would make us its main process."""
     with reserved_port() as port, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
@@ -91,8 +94,6 @@ def test_nothing_is_said_without_the_option(command, tmp_path: Path) -> None:
 
 #: What in vain says where to listen: options, variables, and how the log names them.
 IN_VAIN = [
-    (["-address", "127.0.0.1"], {}, ["-address"]),
-    (["-loopback"], {}, ["-loopback"]),
     (["-loopback", "-address", "127.0.0.1", "-port", "1"], {}, ["-loopback", "-address", "-port"]),
     ([], {"ERL_EPMD_ADDRESS": "nonsense"}, ["ERL_EPMD_ADDRESS"]),
     (
@@ -101,7 +102,6 @@ IN_VAIN = [
         ["ERL_EPMD_LOOPBACK", "ERL_EPMD_ADDRESS", "-port"],
     ),
     ([], {"ERL_EPMD_PORT": "1", "ERL_EPMD_LOOPBACK": "0"}, ["ERL_EPMD_PORT"]),
-    ([], {}, []),
 ]
 
 
@@ -140,15 +140,22 @@ def test_port_of_the_socket_is_no_contradiction() -> None:
             assert finish(process) == ""
 
 
-@pytest.mark.measured("variable--daemon")
-@pytest.mark.parametrize("options", [["-daemon"], [], ["-address", "127.0.0.1", "-daemon"]], ids=" ".join)
-@pytest.mark.parametrize("how", ["option", "variable"])
-def test_socket_that_is_passed_in_vain(ours, options: list[str], how: str) -> None:
+#: What names the port, and options beside it.
+PASSED_IN_VAIN = [
+    *("option -daemon", "option", "option -address 127.0.0.1 -daemon"),
+    *("variable -daemon", "variable", "variable -address 127.0.0.1 -daemon"),
+]
+
+
+@pytest.mark.measured("variable -daemon")
+@by_form("how", {Source: PASSED_IN_VAIN, Built: PASSED_IN_VAIN[:1], Folder: PASSED_IN_VAIN[:1]}, at="ours")
+def test_socket_that_is_passed_in_vain(ours, how: str) -> None:
     """It is at the port to serve, so to ask who has the port would be to ask oneself; systemd would start the
     program for that question, again and again."""
     with listening("127.0.0.1") as sock:
         port = sock.getsockname()[1]
-        line = ["-port", str(port)] if how == "option" else []
+        names_it, *options = how.split()
+        line = ["-port", str(port)] if names_it == "option" else []
         environ = {} if line else {"ERL_EPMD_PORT": str(port)}
         call = launched([*ours, *line, *options], [sock])
         out, err, status = outcome(call, environ=environ, pass_fds=[sock.fileno()])
@@ -161,6 +168,7 @@ def test_socket_that_is_passed_in_vain(ours, options: list[str], how: str) -> No
             sock.accept()  # nobody has asked
 
 
+@forms(Source, at="ours")
 def test_socket_of_another_service(ours) -> None:
     """It is at another port, or was passed to another process, which has started this one."""
     with listening("127.0.0.1") as sock, reserved_port() as port:
@@ -224,6 +232,7 @@ def finish(process: Activated) -> str:
     return process.said()
 
 
+@forms(Source, at="ours")
 def test_port_in_the_listing_is_that_of_the_socket(ours) -> None:
     with listening("127.0.0.1") as sock:
         process = Activated(ours, [sock])
@@ -234,6 +243,7 @@ def test_port_in_the_listing_is_that_of_the_socket(ours) -> None:
             finish(process)
 
 
+@forms(Source, at="ours")
 def test_notification_in_the_abstract_namespace_and_to_nobody(ours, tmp_path: Path) -> None:
     with listening("127.0.0.1") as sock, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
         name = f"gevent-epmd-test-{os.getpid()}"
@@ -284,8 +294,11 @@ def test_end_leaves_the_sockets_listening() -> None:
         assert server._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
 
 
-@pytest.mark.parametrize(
-    "environ", [{}, {"LISTEN_FDS": "1"}, {"LISTEN_PID": "1", "LISTEN_FDS": "1"}], ids=str
+OF_NOBODY = [{}, {"LISTEN_FDS": "1"}, {"LISTEN_PID": "1", "LISTEN_FDS": "1"}]
+
+
+@by_form(
+    "environ", {Source: OF_NOBODY, Built: OF_NOBODY[-1:], Folder: OF_NOBODY[-1:], C: OF_NOBODY}, at="command"
 )
 def test_no_sockets_for_this_process(command, environ: dict[str, str]) -> None:
     done = run([*command, "-systemd"], environ=environ)
@@ -301,8 +314,11 @@ def test_more_sockets_than_there_may_be(command) -> None:
         assert process.returncode == 1
 
 
+UNFIT = ["not listening", "a datagram socket", "a local socket", "no socket"]
+
+
 @pytest.mark.measured("no socket", "not listening")
-@pytest.mark.parametrize("kind", ["not listening", "a datagram socket", "a local socket", "no socket"])
+@by_form("kind", {Source: UNFIT, Built: UNFIT[:1], Folder: UNFIT[:1]}, at="ours")
 def test_descriptor_that_cannot_be_served(ours, kind: str, tmp_path: Path) -> None:
     pipe = os.pipe()
     with (
@@ -336,7 +352,10 @@ def test_dual_stack_sockets(scene) -> None:
     run_scene(scene, DualStack)
 
 
-@pytest.mark.parametrize("listen", ["127.0.0.1:{}", "[::1]:{}", "{}"], ids=["v4", "v6", "dual"])
+LISTEN = ["127.0.0.1:{}", "[::1]:{}", "{}"]
+
+
+@by_form("listen", {Source: LISTEN, Built: LISTEN[-1:], Folder: LISTEN[-1:]}, at="ours")
 def test_activation_by_systemds_own_tool(ours, listen: str, tmp_path: Path) -> None:
     with reserved_port() as port, (tmp_path / "stderr").open("wb") as stderr:
         activate = [real("systemd-socket-activate"), "-l", listen.format(port)]

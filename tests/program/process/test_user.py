@@ -16,8 +16,8 @@ import pytest
 from gevent_epmd.program.process.watch import gone
 from support.activation import launched, listening
 from support.daemons import daemon, listening_at
-from support.forms import Built, Source
-from support.marks import forms
+from support.forms import Built, Folder, Source
+from support.marks import by_form, forms
 from support.paths import BUILT, SOURCE
 from support.patience import PATIENCE, wait_until
 from support.peer import ask, barrier, names, node, register
@@ -49,7 +49,11 @@ def among(tmp_path: Path) -> list[str]:
 
 def rights(pid: int) -> dict[str, list[str]]:
     """Users, groups and capabilities of a process, as /proc names them."""
-    lines = (line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return rights_in(Path(f"/proc/{pid}/status").read_text())
+
+
+def rights_in(status: str) -> dict[str, list[str]]:
+    lines = (line.split(":", 1) for line in status.splitlines())
     return {name: value.split() for name, value in lines if name in RIGHTS or name.startswith("Cap")}
 
 
@@ -75,10 +79,37 @@ WHO = {
 }
 
 
-@pytest.mark.parametrize("who", WHO)
-def test_whom_it_serves_as(who: str, among: list[str]) -> None:
-    with daemon([*among, *SOURCE], "-user", who) as (_, pid):
-        assert rights(pid) == WHO[who]
+#: Becomes each of these in a process of its own, as a start does, and prints what /proc tells of it, or what
+#: is wrong. A start takes five times as long.
+BECOME = """
+import os, sys
+from gevent_epmd.conventions import ValueProblem
+from gevent_epmd.program.options import Given
+from gevent_epmd.program.process import privileges
+for who in sys.argv[1:]:
+    if os.fork():
+        os.wait()
+        continue
+    try:
+        privileges.look_up(Given("-user", who)).take_on()
+    except ValueProblem as problem:
+        said = str(problem)
+    else:
+        with open("/proc/self/status") as status: said = status.read()
+    print(said, end="\\f", flush=True)
+    os._exit(0)
+"""
+
+
+def become(before: list[str], *who: str) -> list[str]:
+    """What BECOME prints of each, in a command line that begins so."""
+    out, err, status = outcome([*before, sys.executable, "-c", BECOME], *who)
+    assert (err, status) == (b"", 0)
+    return out.decode().split("\f")[:-1]
+
+
+def test_whom_it_serves_as(among: list[str]) -> None:
+    assert dict(zip(WHO, map(rights_in, become(among, *WHO)), strict=True)) == WHO
 
 
 @forms(processes_only=True, c=False)
@@ -103,17 +134,18 @@ def test_daemon(ours, among: list[str]) -> None:
         wait_until(lambda: not names(port), "foo to go")
 
 
+@forms(Source, at="ours")
 def test_variable(ours, among: list[str]) -> None:
     with daemon([*among, *ours], environ={"ERL_EPMD_USER": "mapper"}) as (_, pid):
         assert rights(pid) == WHO["mapper"]
 
 
-@pytest.mark.parametrize("options", [[], ["-daemon"]], ids=["foreground", "daemon"])
-def test_sockets_of_systemd(ours, options: list[str], among: list[str]) -> None:
+@by_form("option", {Source: ["", "-daemon"], Built: [""]}, at="ours")
+def test_sockets_of_systemd(ours, option: str, among: list[str]) -> None:
     with (
         listening("127.0.0.1") as sock,
         subprocess.Popen(
-            launched([*among, *ours, "-systemd", "-user", "mapper", *options], [sock]),
+            launched([*among, *ours, "-systemd", "-user", "mapper", *option.split()], [sock]),
             env=clean_environment(),
             pass_fds=[sock.fileno()],
             start_new_session=True,
@@ -122,7 +154,7 @@ def test_sockets_of_systemd(ours, options: list[str], among: list[str]) -> None:
         port = sock.getsockname()[1]
         wait_until(lambda: answers(port), "it to answer")
         pid = serving(process)
-        if options:
+        if option:
             assert process.wait(PATIENCE) == 0
             # The test has the same socket.
             pid = next(pid for pid in listening_at(port) if rights(pid)["Uid"][0] == "4711")
@@ -131,6 +163,7 @@ def test_sockets_of_systemd(ours, options: list[str], among: list[str]) -> None:
         wait_until(lambda: gone(pid), "it to end")
 
 
+@forms(Source, Folder, at="ours")
 def test_port_for_root_alone(ours, tmp_path: Path) -> None:
     """In a network of its own, where the ports below 1024 are root's, whatever the host has set."""
     script = """
@@ -149,13 +182,13 @@ def test_port_for_root_alone(ours, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, said), done.stderr
 
 
-def test_nobody_is_accepted_before(ours, tmp_path: Path) -> None:
+def test_nobody_is_accepted_before(tmp_path: Path) -> None:
     """Bound as root, accepted as the user, as the kernel sees it; somebody asks from the very beginning."""
     traced = [real("strace"), "-D", "-f", "-o", str(tmp_path / "calls"), "-e", "trace=bind,setresuid,accept4"]
     with reserved_port() as port:
         early = threading.Thread(target=wait_until, args=(lambda: answers(port), "an early answer"))
         early.start()
-        call = [*traced, *ours, "-port", str(port), "-daemon", "-user", "12345:12345", "-loopback"]
+        call = [*traced, *SOURCE, "-port", str(port), "-daemon", "-user", "12345:12345", "-loopback"]
         assert outcome(call) == (b"", b"", 0)
         early.join(PATIENCE)
         assert ask(port, b"k") == b"OK"
@@ -186,22 +219,25 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("who", BAD)
-def test_who_cannot_be_meant(who: str, among: list[str]) -> None:
+def test_who_cannot_be_meant(among: list[str]) -> None:
+    assert become(among, *BAD) == [f"-user: {wrong}" for wrong in BAD.values()]
+
+
+def test_who_cannot_be_meant_by_the_option_and_the_variable(among: list[str]) -> None:
     with reserved_port() as port:
         call = [*among, *SOURCE, "-port", str(port)]
-        out, err, status = outcome([*call, "-d"], "-user", who)
+        out, err, status = outcome([*call, "-d"], "-user", "12345")
         assert (out, status) == (b"", 1)
-        assert err.endswith(f": cannot serve: -user: {BAD[who]}\r\n".encode())
-        variable = outcome([*call, "-daemon"], environ={"ERL_EPMD_USER": who})[1]
-        assert variable.endswith(f": cannot serve: ERL_EPMD_USER: {BAD[who]}\r\n".encode())
+        assert err.endswith(f": cannot serve: -user: {BAD['12345']}\r\n".encode())
+        variable = outcome([*call, "-daemon"], environ={"ERL_EPMD_USER": "admin"})[1]
+        assert variable.endswith(f": cannot serve: ERL_EPMD_USER: {BAD['admin']}\r\n".encode())
         assert processes_at(port) == []
 
 
-@pytest.mark.parametrize("option", [[], ["-daemon"]], ids=["foreground", "daemon"])
-def test_unknown_user(ours, option: list[str]) -> None:
+@by_form("option", {Source: ["", "-daemon"], Built: ["-daemon"], Folder: ["-daemon"]}, at="ours")
+def test_unknown_user(ours, option: str) -> None:
     with reserved_port() as port:
-        out, err, status = outcome(ours, "-port", str(port), "-user", "nosuch", *option)
+        out, err, status = outcome(ours, "-port", str(port), "-user", "nosuch", *option.split())
         assert (out, status) == (b"", 1)
         assert err.count(b"\n") == 1
         assert b'cannot serve: -user: there is no user "nosuch"' in err
@@ -218,21 +254,20 @@ ORDINARY = ("--reuid", "12345", "--regid", "12345", "--clear-groups")
 
 def test_who_is_not_root() -> None:
     with readable_source() as source, reserved_port() as port:
-        for option in ("-d", "-daemon"):
-            call = [*somebody(*ORDINARY), *source, "-port", str(port), option]
-            out, err, status = outcome(call, "-user", "nobody")
-            assert (out, status) == (b"", 1)
-            assert b"cannot serve: -user: only root can serve as another user\r\n" in err
-            assert processes_at(port) == []
+        out, err, status = outcome([*somebody(*ORDINARY), *source, "-port", str(port)], "-user", "nobody")
+        assert (out, status) == (b"", 1)
+        assert b"cannot serve: -user: only root can serve as another user\r\n" in err
+        assert processes_at(port) == []
 
 
+@forms(Source, at="ours")
 def test_port_in_use_is_no_failure_whoever_asks(ours) -> None:
     """A node of an ordinary user inherits the variable, and the epmd runs already."""
     with Source() as server, readable_source():
-        for environ in ({"ERL_EPMD_USER": "nobody"}, {"ERL_EPMD_USER": "nosuch"}):
-            call = [*ours, "-port", str(server.port), "-daemon"]
-            assert outcome(call, environ=environ) == (b"", b"", 0)
-            assert outcome([*somebody(*ORDINARY[:2]), *call], environ=environ) == (b"", b"", 0)
+        call = [*ours, "-port", str(server.port), "-daemon"]
+        assert outcome(call, environ={"ERL_EPMD_USER": "nosuch"}) == (b"", b"", 0)
+        ordinary = [*somebody(*ORDINARY[:2]), *call]
+        assert outcome(ordinary, environ={"ERL_EPMD_USER": "nobody"}) == (b"", b"", 0)
 
 
 @contextlib.contextmanager
@@ -276,7 +311,7 @@ def flags_of_descriptors(pid: int, path: Path) -> list[int]:
 
 @pytest.mark.parametrize("option", ["-pid_file", "-port_file"])
 @pytest.mark.parametrize("kind", ["daemon", "foreground"])
-def test_link_that_the_user_has_placed(ours, option: str, kind: str, tmp_path: Path) -> None:
+def test_link_that_the_user_has_placed(option: str, kind: str, tmp_path: Path) -> None:
     """Root must not write where the link leads: neither at the start, nor at the end."""
     folder, victim = tmp_path / "run", tmp_path / "victim"
     folder.mkdir()
@@ -286,7 +321,7 @@ def test_link_that_the_user_has_placed(ours, option: str, kind: str, tmp_path: P
     (folder / "file").symlink_to(victim)
     os.lchown(folder / "file", 12345, 12345)
     with within_reach(tmp_path), reserved_port() as port:
-        call = [*ours, "-port", str(port), "-user", "12345:12345", option, str(folder / "file")]
+        call = [*SOURCE, "-port", str(port), "-user", "12345:12345", option, str(folder / "file")]
         out, err, status = outcome([*call, "-daemon"] if kind == "daemon" else call)
         said = f"epmd: {option}: {folder}/file is a symbolic link, which root does not follow\n"
         assert (out, err, status) == (b"", said.encode(), 1)
@@ -343,7 +378,7 @@ def within_reach(folder: Path) -> Iterator[None]:
             path.chmod(mode)
 
 
-@forms(processes_only=True, c=False)
+@forms(Source)
 def test_files_in_a_folder_of_root_alone(form, tmp_path: Path) -> None:
     """They are written; who may not remove them says so.  Emptied they cannot be either: who could do that
     could write another number as well."""
@@ -375,12 +410,12 @@ ODD = {
 @pytest.mark.parametrize("how", ODD)
 def test_odd_roots(how: str) -> None:
     options, left = ODD[how]
-    with daemon([*somebody(*options), *SOURCE], "-user", "12345:12346") as (_, pid):
-        expected = WHO["12345:12346"] | left
-        found = rights(pid)
-        assert {name: value for name, value in found.items() if expected[name] is not None} == {
-            name: value for name, value in expected.items() if value is not None
-        }
+    [said] = become(somebody(*options), "12345:12346")
+    expected = WHO["12345:12346"] | left
+    found = rights_in(said)
+    assert {name: value for name, value in found.items() if expected[name] is not None} == {
+        name: value for name, value in expected.items() if value is not None
+    }
 
 
 def test_terminal_of_another_user_that_nobody_reads() -> None:
@@ -415,8 +450,10 @@ def test_terminal_of_another_user_that_nobody_reads() -> None:
             process.wait(PATIENCE)
 
 
-@pytest.mark.parametrize("right", ["setgid", "setuid"])
-@pytest.mark.parametrize("option", [[], ["-daemon"]], ids=["foreground", "daemon"])
+@forms(Source, at="ours")
+@pytest.mark.parametrize(
+    ("right", "option"), [("setgid", []), ("setuid", ["-daemon"])], ids=["foreground", "daemon"]
+)
 def test_root_that_may_not_change_the_user(ours, right: str, option: list[str], tmp_path: Path) -> None:
     """As in a container without that right: one line, and nobody serves."""
     with reserved_port() as port:
@@ -488,6 +525,7 @@ def test_capabilities_that_stay_are_an_error() -> None:
         assert b"cannot serve: -user: cannot drop the user ID of root" in done.stderr
 
 
+@forms(Source, Built, at="ours")
 def test_terminal_of_root(ours) -> None:
     """A log line waits for no terminal, for which a way of its own to it is needed; who is not root any more
     cannot open it."""

@@ -13,6 +13,7 @@ import pytest
 
 from gevent_epmd import client
 from gevent_epmd.client import exchange
+from gevent_epmd.program import ownport
 from support.firewall import blocked_port, drop_packets, let_packets_through
 from support.forms import InProcess
 from support.marks import forms
@@ -63,7 +64,7 @@ def test_one_drops_packets_and_nobody_listens_at_the_other(ours) -> None:
             client.names(port=port, timeout=1)
 
 
-each_program = forms(processes_only=True, c=False)
+each_program = forms(processes_only=True, launcher=False, c=False)
 
 
 @each_program
@@ -71,7 +72,6 @@ def test_second_start_without_ipv4(form) -> None:
     run_scene(second_start_without_ipv4, form, "without IPv4")
 
 
-@pytest.mark.measured
 @each_program
 def test_firewall_on_loopback(form) -> None:
     run_scene(firewall_on_loopback, form)
@@ -92,7 +92,6 @@ def test_functions_of_the_client(timeout: float | None) -> None:
             assert client.started(port=port, timeout=timeout)
 
 
-@pytest.mark.measured
 def test_limit_is_for_all_addresses_together() -> None:
     with blocked_at("::1", "127.0.0.1") as port:
         for timeout in (0.2, 1):
@@ -100,6 +99,27 @@ def test_limit_is_for_all_addresses_together() -> None:
             with pytest.raises(client.NoEpmdError, match="timed out"):
                 client.names(port=port, timeout=timeout)
             assert timeout - 0.1 < time.monotonic() - start < timeout + PATIENCE
+
+
+@pytest.mark.measured
+def test_own_port_behind_a_firewall() -> None:
+    """One address of loopback that answers is enough."""
+    asked: list[tuple[int, object]] = []
+
+    def look(port: int) -> None:
+        ownport.must_answer(["192.0.2.1", "::1", "127.0.0.1"], port, lambda *each: asked.append(each))
+
+    with blocked_at("::1") as port:
+        look(port)
+    assert [number for number, _ in asked] == [2]
+    with (
+        blocked_at("::1", "127.0.0.1") as port,
+        pytest.raises(
+            OSError, match=f"^port {port} does not answer on loopback .timed out.: does a firewall"
+        ),
+    ):
+        look(port)
+    assert len(asked) == 1
 
 
 def test_many_addresses_each_have_their_share() -> None:

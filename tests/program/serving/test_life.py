@@ -1,4 +1,4 @@
-"""How nodes and connections live and end, against every form.
+"""How nodes and connections live and end.
 
 Where C must fail, `but_not_c` names the row of docs/differences.md.
 """
@@ -18,7 +18,7 @@ from comparison.settled import settle
 from gevent_epmd.protocol import alive2_refusal
 from gevent_epmd.server.settings import DEFAULT_PACKET_TIMEOUT
 from gevent_epmd.wire import NOEXIST, STOPPED, frame
-from support.forms import InProcess, Source
+from support.forms import Folder, InProcess, Source
 from support.marks import forms
 from support.patience import IN_VAIN, PATIENCE, wait_until, whole_seconds
 from support.peer import (
@@ -37,7 +37,7 @@ from support.peer import (
 from support.programs import few_descriptors
 
 
-@forms(launcher=False)
+@forms(once=True)
 @pytest.mark.parametrize("end", ["close", "reset", "half close", "a byte", "a request"])
 def test_name_ends_with_its_connection(form, end: str) -> None:
     with form() as server, Peer(server.port) as other:
@@ -60,7 +60,7 @@ def test_name_ends_with_its_connection(form, end: str) -> None:
             peer.close()
 
 
-@forms(launcher=False)
+@forms(once=True)
 def test_refused_node_stays_until_it_closes(form) -> None:
     with form() as server, Peer(server.port) as second:
         first, _ = register(server.port, node("foo"))
@@ -73,7 +73,7 @@ def test_refused_node_stays_until_it_closes(form) -> None:
         first.close()
 
 
-@forms(launcher=False)
+@forms(once=True)
 def test_creation_counts_up_from_the_clock(form) -> None:
     with form() as server:
         before = int(time.time())
@@ -87,7 +87,7 @@ def test_creation_counts_up_from_the_clock(form) -> None:
         assert creations == list(range(creations[0], creations[0] + 5))
 
 
-@forms(launcher=False)
+@forms(once=True)
 def test_old_creations_go_round_from_1_to_3(form) -> None:
     with form() as server:
         seen = []
@@ -100,7 +100,7 @@ def test_old_creations_go_round_from_1_to_3(form) -> None:
         assert seen[3] == seen[0]
 
 
-@forms(launcher=False)
+@forms(once=True)
 @pytest.mark.parametrize(("options", "kept"), [([], 1000), (["-d"], 5)])
 def test_late_names_are_remembered_up_to_a_number(form, options: list[str], kept: int) -> None:
     with form(*options) as server:
@@ -116,7 +116,7 @@ def test_late_names_are_remembered_up_to_a_number(form, options: list[str], kept
         assert late == [f"n{number}" for number in range(9, kept + 10)]
 
 
-@forms(launcher=False)
+@forms(once=True)
 def test_idle_connection_times_out_and_a_node_does_not(form) -> None:
     seconds = whole_seconds(2)
     with form("-packet_timeout", str(seconds)) as server, ExitStack() as stack:
@@ -139,7 +139,7 @@ def test_idle_connection_times_out_and_a_node_does_not(form) -> None:
 
 
 @pytest.mark.slow
-@forms(launcher=False, processes_only=True)
+@forms(once=True, processes_only=True)
 def test_request_that_came_while_the_server_was_stopped(form) -> None:
     """As a container is by `docker pause`: it came in time, and is answered."""
     timeout = whole_seconds(4)  # long enough to stop the server in time
@@ -153,7 +153,7 @@ def test_request_that_came_while_the_server_was_stopped(form) -> None:
         assert peer.read_all() == b"w\1"
 
 
-@forms(launcher=False, but_not_c="an incomplete request whose bytes keep arriving")
+@forms(once=True, but_not_c="an incomplete request whose bytes keep arriving")
 def test_dripped_bytes_do_not_prolong_the_deadline(form) -> None:
     patience = 2 * IN_VAIN if form.is_c else PATIENCE
     start = time.monotonic()
@@ -170,7 +170,7 @@ def test_dripped_bytes_do_not_prolong_the_deadline(form) -> None:
 
 
 @pytest.mark.slow
-@forms(launcher=False, but_not_c="a client that does not read the reply")
+@forms(once=True, but_not_c="a client that does not read the reply")
 def test_slow_reader_delays_nobody_and_is_gone_in_time(form) -> None:
     with ExitStack() as stack:
         # Long enough to ask it in time.
@@ -188,7 +188,7 @@ def test_slow_reader_delays_nobody_and_is_gone_in_time(form) -> None:
 
 
 @pytest.mark.measured
-@forms(c=False, launcher=False)
+@forms(once=True, c=False)
 def test_reader_that_is_only_slow_gets_everything(form) -> None:
     with ExitStack() as stack:
         server = stack.enter_context(form())
@@ -199,7 +199,7 @@ def test_reader_that_is_only_slow_gets_everything(form) -> None:
         assert len(slow.read_all()) == 600 * len("name  at port 4711\n" + "n" * 255)
 
 
-@forms(launcher=False)
+@forms(once=True)
 def test_stop_closes_the_connection_of_the_node(form) -> None:
     with form("-relaxed_command_check") as server:
         peer, creation = register(server.port, node("foo"))
@@ -213,7 +213,7 @@ def test_stop_closes_the_connection_of_the_node(form) -> None:
 
 
 @pytest.mark.measured
-@forms(c=False, launcher=False)
+@forms(once=True, c=False)
 def test_stop_of_a_node_that_has_just_gone(form) -> None:
     with form("-relaxed_command_check") as server:
         for _ in range(50):
@@ -231,7 +231,7 @@ def test_relaxed_by_the_environment(form) -> None:
         peer.close()
 
 
-@forms(launcher=False)
+@forms(once=True)
 def test_same_question_after_each_change(form) -> None:
     """A reply that was given before must not outlive what it says."""
 
@@ -253,7 +253,7 @@ def test_same_question_after_each_change(form) -> None:
             wait_until(lambda: not names(server.port), "bar to go")
 
 
-@forms(c=False)
+@forms(InProcess, Source)
 def test_silent_connection_counts_a_second_later(form) -> None:
     with form("-packet_timeout", "1") as server:
         start = time.monotonic()
@@ -263,20 +263,20 @@ def test_silent_connection_counts_a_second_later(form) -> None:
 
 
 @pytest.mark.slow
-@forms(c=False, launcher=False)
-def test_name_comes_back_5000_times(form) -> None:
+@forms(once=True, c=False)
+def test_name_comes_back_2000_times(form) -> None:
     with form() as server:
         refused, creations = 0, []
-        for _ in range(5000):
+        for _ in range(2000):
             with Peer(server.port) as peer:
                 reply = try_to_register(peer, node("foo"))
                 refused += reply[1]
                 creations.append(reply[2:])
         assert refused == 0
-        assert len(set(creations)) == 5000
+        assert len(set(creations)) == 2000
 
 
-@forms(launcher=False, but_not_c="a node that registers again at once", processes_only=True)
+@forms(once=True, but_not_c="a node that registers again at once", processes_only=True)
 def test_name_comes_back_at_once(form) -> None:
     """The server is stopped, and so finds the end of the old connection and the new one together.  The
     new one gets the place of one that was there before the old one, and C looks there first."""
@@ -294,7 +294,7 @@ def test_name_comes_back_at_once(form) -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("-d",)], ids=["quiet", "debug"])
-@forms(c=False, launcher=False)
+@forms(once=True, c=False)
 def test_name_comes_back_after_a_reset_or_a_byte(form, options: tuple[str, ...]) -> None:
     with form(*options) as server:
         peer = Peer(server.port)
@@ -314,7 +314,7 @@ def test_name_comes_back_after_a_reset_or_a_byte(form, options: tuple[str, ...])
             assert server.log().count("unregistering 'foo:") == 301
 
 
-@forms(c=False, launcher=False)
+@forms(InProcess, Source)
 def test_kill_is_not_refused_for_a_node_that_has_just_gone(form) -> None:
     with form() as server:
         peer, _ = register(server.port, node("foo"))
@@ -350,13 +350,13 @@ def test_port_is_free_when_kill_answers(form) -> None:
                 break  # once is enough for a process
 
 
-@forms(launcher=False, but_not_c="1,024 descriptors", processes_only=True)
-def test_2000_nodes_under_the_default_limit(form, monkeypatch) -> None:
+@forms(once=True, but_not_c="1,024 descriptors", processes_only=True)
+def test_more_nodes_than_the_default_limit(form, monkeypatch) -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     monkeypatch.setattr(form, "prepare", few_descriptors(1024, hard))
     with ExitStack() as stack:
         server = stack.enter_context(form())
-        nodes = [node(f"node{number}", port=number + 1) for number in range(2000)]
+        nodes = [node(f"node{number}", port=number + 1) for number in range(1100)]
         for request in nodes:
             stack.enter_context(register(server.port, request)[0])
         assert names(server.port) == [f"{n.name.decode()} at port {n.port}" for n in reversed(nodes)]
@@ -384,7 +384,7 @@ def test_out_of_descriptors_it_serves_on(form, monkeypatch) -> None:
         assert 1 <= lines <= 10
 
 
-@forms(processes_only=True, c=False)
+@forms(Source, Folder)
 @pytest.mark.parametrize(("descriptors", "room"), [(128, 104), (64, 40), (20, 4)])
 def test_nodes_leave_room_for_those_who_ask(form, descriptors: int, room: int, monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(form, "prepare", few_descriptors(descriptors, descriptors))
@@ -416,7 +416,7 @@ def test_each_further_address_costs_a_node(monkeypatch) -> None:
 
 @pytest.mark.measured
 @pytest.mark.slow
-@forms(launcher=False)
+@forms(once=True)
 @pytest.mark.parametrize("option", ["-delay_write", "-delay_accept"])
 def test_busy_server_is_slow(form, option: str) -> None:
     with form() as quick, form(option, "1") as slow:
@@ -432,7 +432,7 @@ def seconds_of_a_look_up(port: int) -> float:
 
 
 @pytest.mark.slow
-@forms(c=False, launcher=False)
+@forms(once=True, c=False)
 def test_busy_server_is_slow_for_each_alone(form) -> None:
     count = 200
     with form("-delay_write", "1") as server, ExitStack() as stack:
@@ -445,18 +445,18 @@ def test_busy_server_is_slow_for_each_alone(form) -> None:
 
 
 @pytest.mark.slow
-@forms(c=False, launcher=False)
+@forms(once=True, c=False)
 def test_write_delay_is_longer_than_the_packet_timeout(form) -> None:
     with form("-delay_write", "2", "-packet_timeout", "1") as server:
         assert look_up(server.port, "foo") == b"w\1"
 
 
 @pytest.mark.measured
-@forms(c=False, launcher=False)
+@forms(InProcess, Source)
 @pytest.mark.parametrize("what", [b"", b"\0", b"\0\x04z", frame(b"n"), frame(node("foo").packet())])
 def test_resets_leave_nothing_behind(form, what: bytes) -> None:
     with form("-packet_timeout", "60") as server:
-        for _ in range(200):
+        for _ in range(60):
             peer = Peer(server.port)
             peer.send(what)
             peer.reset()
@@ -469,7 +469,7 @@ def test_resets_leave_nothing_behind(form, what: bytes) -> None:
         peer.close()
 
 
-@forms(processes_only=True, c=False)
+@forms(Source, Folder)
 def test_it_does_nothing_where_there_is_nothing_to_do(form) -> None:
     """Each time that it is woken is counted; C wakes every 5 s."""
     with form() as server, register(server.port, node("foo"))[0]:

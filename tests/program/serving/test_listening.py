@@ -133,7 +133,7 @@ def test_port_0_is_one_port_for_all() -> None:
     listeners.close_all(opened)
 
 
-@forms()
+@forms(once=True)
 def test_everywhere_without_an_address(form) -> None:
     with form() as server:
         assert answers(server.port, "127.0.0.1")
@@ -141,7 +141,7 @@ def test_everywhere_without_an_address(form) -> None:
         assert answers(server.port, "::1")
 
 
-@forms()
+@forms(once=True)
 @pytest.mark.parametrize("by", ["option", "environment"])
 def test_only_at_the_addresses_and_on_loopback(form, by: str) -> None:
     addresses = "127.0.0.2, 127.0.0.3"
@@ -152,21 +152,21 @@ def test_only_at_the_addresses_and_on_loopback(form, by: str) -> None:
         assert answers(server.port, "::1")
 
 
-@forms()
+@forms(once=True)
 def test_option_wins_over_the_environment(form) -> None:
     with form("-address", "127.0.0.2", environ={"ERL_EPMD_ADDRESS": "127.0.0.3"}) as server:
         assert answers(server.port, "127.0.0.2")
         assert not answers(server.port, "127.0.0.3")
 
 
-@forms()
+@forms(once=True)
 @pytest.mark.parametrize("empty", ["", " ,, "])
 def test_list_of_nothing_is_no_list(form, empty: str) -> None:
     with form("-address", empty) as server:
         assert answers(server.port, "127.0.0.9")
 
 
-@forms(but_not_c="a wildcard address")
+@forms(once=True, but_not_c="a wildcard address")
 @pytest.mark.parametrize("wildcard", ["0.0.0.0", "::"])
 def test_wildcard_covers_the_loopback(form, wildcard: str) -> None:
     with form("-address", wildcard) as server:
@@ -175,19 +175,19 @@ def test_wildcard_covers_the_loopback(form, wildcard: str) -> None:
         assert answers(server.port, "127.0.0.9") == (wildcard == "0.0.0.0")
 
 
-@forms(but_not_c="a loopback address that is given twice")
+@forms(once=True, but_not_c="a loopback address that is given twice")
 def test_loopback_that_is_named_twice(form) -> None:
     with form("-address", "127.0.0.1,127.0.0.1,::1,127.0.0.1") as server:
         assert answers(server.port)
 
 
-@forms(but_not_c="an address that is given twice")
+@forms(once=True, but_not_c="an address that is given twice")
 def test_address_that_is_named_twice(form) -> None:
     with form("-address", "127.0.0.5,127.0.0.6,127.0.0.5") as server:
         assert answers(server.port, "127.0.0.6")
 
 
-@forms(but_not_c="14 addresses", processes_only=True)
+@forms(once=True, but_not_c="14 addresses", processes_only=True)
 def test_14_addresses(form) -> None:
     with form("-address", ",".join(f"127.0.0.{host}" for host in range(2, 16))) as server:
         assert answers(server.port)
@@ -195,7 +195,7 @@ def test_14_addresses(form) -> None:
 
 
 @pytest.mark.measured
-@forms(but_not_c="the maximum number of addresses", processes_only=True)
+@forms(launcher=False, but_not_c="the maximum number of addresses", processes_only=True)
 def test_more_addresses_than_there_may_be(form) -> None:
     with reserved_port() as port:
         addresses = ",".join(f"127.0.0.{host}" for host in range(2, 17))
@@ -204,7 +204,11 @@ def test_more_addresses_than_there_may_be(form) -> None:
         assert b"cannot listen on more than 14 IP addresses" in done.stderr
 
 
-@forms(but_not_c="an address that the host does not have, while an epmd is running", processes_only=True)
+@forms(
+    once=True,
+    but_not_c="an address that the host does not have, while an epmd is running",
+    processes_only=True,
+)
 def test_address_that_is_not_there_beside_an_epmd(form) -> None:
     with InProcess() as server:
         done = run([*form.command, "-port", str(server.port), "-address", "203.0.113.7"])
@@ -212,7 +216,11 @@ def test_address_that_is_not_there_beside_an_epmd(form) -> None:
         assert b"failed to bind on ipaddr 203.0.113.7" in done.stderr
 
 
-@forms(but_not_c="an address that is in use, while an epmd is running on all addresses", processes_only=True)
+@forms(
+    once=True,
+    but_not_c="an address that is in use, while an epmd is running on all addresses",
+    processes_only=True,
+)
 def test_address_that_is_taken_beside_an_epmd(form) -> None:
     with InProcess() as server:
         done = run([*form.command, "-port", str(server.port), "-d", "-address", "127.0.0.5"])
@@ -226,27 +234,27 @@ def test_name_of_a_host_is_no_address() -> None:
     assert b'cannot parse IP address "localhost"' in done.stderr
 
 
-@forms()
+@forms(once=True)
 def test_strangers_may_only_look_up(form) -> None:
     run_scene(strangers_may_only_look_up, form)
 
 
-@forms()
+@forms(launcher=False, processes_only=True)
 def test_it_serves_without_ipv6(form) -> None:
     run_scene(it_serves_without_ipv6, form, "without IPv6")
 
 
-@forms(but_not_c="a wildcard address")
+@forms(once=True, but_not_c="a wildcard address")
 def test_it_serves_a_wildcard_without_ipv6(form) -> None:
     run_scene(it_serves_a_wildcard_without_ipv6, form, "without IPv6")
 
 
-@forms(but_not_c="a loopback address that the host does not have")
+@forms(once=True, but_not_c="a loopback address that the host does not have")
 def test_missing_ipv6_is_worth_no_line(form) -> None:
     run_scene(missing_ipv6_is_worth_no_line, form, "without IPv6")
 
 
-@forms(but_not_c="`-address ::1` on a host without IPv6", processes_only=True)
+@forms(once=True, but_not_c="`-address ::1` on a host without IPv6", processes_only=True)
 def test_an_asked_for_ipv6_address_is_missed(form) -> None:
     run_scene(an_asked_for_ipv6_address_is_missed, form, "without IPv6")
 

@@ -18,7 +18,7 @@ from gevent import get_hub
 from comparison.masks import without_peers
 from comparison.settled import settle
 from gevent_epmd.server.events import Events
-from gevent_epmd.server.log import Log, printable
+from gevent_epmd.server.log import Log, is_journal, printable
 from gevent_epmd.server.registry import NodeRefused
 from gevent_epmd.wire import frame
 from support.forms import Folder, InProcess, Source
@@ -87,7 +87,7 @@ PHRASES = {
 }
 
 
-@forms(processes_only=True)
+@forms(processes_only=True, launcher=False)
 @pytest.mark.parametrize("level", range(4))
 def test_levels(form, level: int) -> None:
     with form(*["-d"] * level) as server:
@@ -120,7 +120,7 @@ COMPLAINTS = {
 
 
 @pytest.mark.measured
-@forms(c=False)
+@forms(InProcess, Source)
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_complaint_names_the_peer(form, host: str) -> None:
     with form() as server, register(server.port, node("foo"))[0]:
@@ -199,7 +199,7 @@ def test_complaint_names_the_peer_that_was_reset_before_the_reply(form, asked_be
 
 
 @pytest.mark.measured
-@forms(processes_only=True)
+@forms(once=True, processes_only=True)
 def test_long_packets_are_cut_short(form) -> None:
     with form("-d", "-d") as server:
         ask(server.port, b"n" * 3000)
@@ -271,6 +271,7 @@ class Lines(Log):
         self.lines.append(LINE.fullmatch(text)[1])
 
 
+@pytest.mark.measured
 def test_what_was_left_out_is_told_when_the_second_is_over() -> None:
     log = Lines()
     log.count_in(get_hub().loop)
@@ -294,7 +295,7 @@ def test_what_was_left_out_is_told_when_the_second_is_over() -> None:
     assert log._timer is None
 
 
-@forms(c=False)
+@forms(InProcess, Source)
 def test_each_bad_packet_is_in_the_log(form) -> None:
     """As a line of its own, or in the number of those that have none."""
     with form() as server:
@@ -320,6 +321,7 @@ def counted(log: str) -> int:
     return sum(int(more or 1) for more in lines)
 
 
+@pytest.mark.measured
 def test_complaint_ends_with_the_peer(monkeypatch) -> None:
     lines: list[str] = []
     monkeypatch.setattr(Log, "_put", lambda _, text: lines.append(text))
@@ -350,7 +352,7 @@ def test_line_is_no_longer_than_a_pipe_takes_at_once(monkeypatch) -> None:
     assert written[0].endswith(b"\r\n")
 
 
-@forms()
+@forms(once=True)
 def test_each_connection_opens_and_closes_once(form) -> None:
     """Also that of a node which somebody stops."""
     with form("-d", "-d", "-relaxed_command_check") as server:
@@ -369,6 +371,17 @@ def test_each_connection_opens_and_closes_once(form) -> None:
 
 
 @pytest.mark.measured
+def test_stream_that_is_closed_is_no_journal() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    status = os.fstat(writing)
+    stream = f"{status.st_dev}:{status.st_ino}"
+    assert is_journal(writing, stream)
+    os.close(writing)
+    assert not is_journal(writing, stream)
+
+
+@pytest.mark.measured
 def test_printable() -> None:
     assert printable("plain узел 😀") == "plain узел 😀"
     assert printable("a\r\n\t\x00\x7f\x9b\u202e") == r"a\r\n\t\x00\x7f\x9b\u202e"
@@ -383,7 +396,6 @@ def test_stderr_that_is_full_ends_nothing(monkeypatch) -> None:
     Log(3).say(0, "nobody hears this")
 
 
-@pytest.mark.measured
 def test_log_shows_the_listing_that_was_sent() -> None:
     """A node that registers while a slow reply waits is in neither."""
     with Source("-d", "-d", "-delay_write", "1") as server, Peer(server.port) as asking:

@@ -16,11 +16,21 @@ from support.programs import real, run
 _LAUNCHED = ("signals", "signals-to-process-1", "restart", "orphans", "killed-calls")
 #: Those in which the folder has one: how it starts and ends, what it cannot load once descriptors have run
 #: out, and its stand-ins for modules that describe errors.
-_BUNDLED = (*_LAUNCHED, "flood-of-256", "storms", "stuck-syslog", "no-syslog", "stuck-stderr", "fuzz-socket")
+_BUNDLED = (
+    "signals",
+    "signals-to-process-1",
+    "orphans",
+    "flood-of-256",
+    "storms",
+    "stuck-syslog",
+    "no-syslog",
+)
+_BUNDLED += ("stuck-stderr", "fuzz-socket")
 #: That whose code no other measured test reaches.
 _MEASURED = {"signals-to-process-1": pytest.mark.measured}
 PLAYED = [
-    *(pytest.param("source", name, marks=_MEASURED.get(name, ())) for name in SCENES),
+    # A start that is killed is one process from source, as of the folder.
+    *(pytest.param("source", name, marks=_MEASURED.get(name, ())) for name in SCENES if name != "orphans"),
     *(("folder", name) for name in _BUNDLED),
     *(("built", name) for name in _LAUNCHED),
 ]

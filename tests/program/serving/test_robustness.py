@@ -9,7 +9,6 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from gevent_epmd.wire import frame
 from support.forms import InProcess, Source
-from support.marks import forms
 from support.peer import Peer, barrier, look_up, names, node, register
 
 #: Nearly valid is where the errors are: whole requests, whose bytes are then cut, glued and changed.
@@ -33,8 +32,9 @@ PIECES = st.one_of(
 CUTS = st.lists(st.integers(1, 40), max_size=6)
 
 
-@forms(InProcess, Source)
-@pytest.mark.parametrize("options", [(), ("-d", "-d", "-d")], ids=["quiet", "debug"])
+@pytest.mark.parametrize(
+    ("form", "options"), [(InProcess, ()), (Source, ("-d", "-d", "-d"))], ids=["quiet", "debug"]
+)
 def test_any_bytes_in_any_chunks(form, options: tuple[str, ...]) -> None:
     with form(*options) as server:
         keeper, _ = register(server.port, node("keeper"))

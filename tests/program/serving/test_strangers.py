@@ -68,7 +68,7 @@ def held_by_this_process(port: int, host: str = "127.0.0.1") -> bytes:
     return f"; it is held by {me} at {host}:{port}".encode()
 
 
-@each_that_waits
+@forms(Source, at="ours")
 @each_stranger
 def test_address_that_was_asked_for(ours, stranger: type[Stranger]) -> None:
     with stranger() as there:
@@ -137,7 +137,7 @@ class ClosesAtOnceAndLeaves(Stranger):
 
 
 @each_that_waits
-@pytest.mark.parametrize("rounds", [20])
+@pytest.mark.parametrize("rounds", [8])
 def test_daemon_right_after_kill(ours, rounds: int) -> None:
     with reserved_port() as port:
         at = ["-port", str(port)]

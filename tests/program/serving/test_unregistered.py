@@ -11,7 +11,7 @@ from gevent_epmd.server import mapper
 from gevent_epmd.wire import frame
 from soak.crowd import Crowd
 from soak.measure import descriptors
-from support.forms import Built, InProcess, Source
+from support.forms import InProcess, Source
 from support.marks import forms
 from support.patience import wait_until
 from support.peer import Peer, barrier, begun, long_nodes, names, node, register, slow_reader
@@ -88,7 +88,7 @@ def test_node_that_waits_for_its_reply_is_a_node(monkeypatch) -> None:
             assert keeper.read(6)[:2] == b"v\0"
 
 
-@forms(Source, Built)
+@forms(Source)
 def test_most_connections_where_descriptors_do_not_end(form, monkeypatch) -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if hard < 3 * mapper.MOST_UNREGISTERED:
