@@ -24,6 +24,8 @@ BAD = {
 def test_bad_line(line: str, monkeypatch, capfd) -> None:
     tool, *options = line.split()
     monkeypatch.setattr(sys, "argv", [tool, *options])
+    # Another test may have imported it, of which runpy would warn.
+    monkeypatch.delitem(sys.modules, f"{tool}.__main__", raising=False)
     with pytest.raises(SystemExit) as end:
         runpy.run_module(tool, run_name="__main__", alter_sys=True)
     assert isinstance(end.value.code, str)
