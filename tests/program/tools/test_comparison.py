@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterable
 
@@ -19,22 +20,32 @@ from support.wire_cases import CASES
 
 LISTED = DIFFERENCES[0].scene
 
-#: What ours does with each line that it refuses. Reading a line needs no process.
-REFUSED = {call.title: seen for call in CALLS if (seen := commands.refused(call))}
-#: Each other one that is played is for one form, and most for the quickest. The launcher passes the words on.
-#: Some of the refused ones show in each form what a program does that refuses its line.
-TAKEN = [call for call in CALLS if call.title not in REFUSED]
-SOME_REFUSED = [call for call in CALLS if call.title in REFUSED][::24]
-#: The calls that ask the same of the same epmd: of each, two are played, the first of which is the shortest.
-ALIKE: dict[object, list[Call]] = {}
-for call in TAKEN:
-    ALIKE.setdefault(commands.asked(call) or call, []).append(call)
-PLAYED = [call for alike in ALIKE.values() for call in alike[:1] + alike[1:][-1:]]
-CALLS_OF = {
-    Source: [*PLAYED[::8], *SOME_REFUSED],
-    Folder: [*(call for n, call in enumerate(PLAYED) if n % 8), *SOME_REFUSED],
-    Built: [*PLAYED[::12], *SOME_REFUSED[::4]],
-}
+
+@functools.cache
+def refused() -> dict[str, Seen]:
+    """What ours does with each line that it refuses. To read a line needs no process."""
+    return {call.title: seen for call in CALLS if (seen := commands.refused(call))}
+
+
+@functools.cache
+def alike() -> list[list[Call]]:
+    """All other calls; those that ask the same of the same epmd are together."""
+    found: dict[object, list[Call]] = {}
+    for call in CALLS:
+        if call.title not in refused():
+            found.setdefault(commands.asked(call) or call, []).append(call)
+    return [*found.values()]
+
+
+@functools.cache
+def calls_of(form: type[Process]) -> list[Call]:
+    """Each is for one form, and most for the quickest. The launcher passes the words on. Of those that are
+    alike two are played, and of the refused ones some, which show what a program does that refuses its line."""
+    played = [call for calls in alike() for call in calls[:1] + calls[1:][-1:]]
+    wrong = [call for call in CALLS if call.title in refused()][::24]
+    if form is Built:
+        return [*played[::12], *wrong[::4]]
+    return [call for n, call in enumerate(played) if (n % 8 == 0) == (form is Source)] + wrong
 
 
 #: test_wire of program/serving plays all of them against every form, C's too.
@@ -65,9 +76,9 @@ def test_wire(c_plays) -> None:
 
 
 @pytest.mark.slow(20)
-@forms(*CALLS_OF)
+@forms(Source, Folder, Built)
 def test_commands(form: type[Process], c_plays) -> None:
-    calls = CALLS_OF[form]
+    calls = calls_of(form)
     titles = {call.title for call in calls}
     of_c = [seen for seen in c_plays["commands"] if seen.scene in titles]
     rows = list(
@@ -78,17 +89,17 @@ def test_commands(form: type[Process], c_plays) -> None:
 
 
 def test_refused_lines(c_plays) -> None:
-    of_c = [seen for seen in c_plays["commands"] if seen.scene in REFUSED]
-    rows = list(side_by_side("commands", lambda side: of_c if side is C else REFUSED.values(), C, Source))
+    of_c = [seen for seen in c_plays["commands"] if seen.scene in refused()]
+    rows = list(side_by_side("commands", lambda side: of_c if side is C else refused().values(), C, Source))
     assert different(rows) == []
-    assert len(rows) == len(REFUSED) > len(CALLS) // 3
+    assert len(rows) == len(refused()) > len(CALLS) // 3
 
 
 def test_lines_that_ours_reads_alike(c_plays) -> None:
     """C does the same for them."""
     of_c = {seen.scene: seen.what for seen in c_plays["commands"]}
-    for alike in ALIKE.values():
-        assert len({of_c[call.title] for call in alike}) == 1, alike
+    for calls in alike():
+        assert len({of_c[call.title] for call in calls}) == 1, calls
 
 
 def broken(change: str) -> Form:
