@@ -39,8 +39,11 @@ def alike() -> list[list[Call]]:
 
 @functools.cache
 def calls_of(form: type[Process]) -> list[Call]:
-    """Each is for one form, and most for the quickest. The launcher passes the words on. Of those that are
-    alike two are played, and some of the refused ones show what a program does that refuses its line."""
+    """Each is for one form, and most for the quickest. The launcher passes the words on.
+
+    Of those that are alike two are played, and of the refused ones some, which show what a program does that
+    refuses its line.
+    """
     played = [call for calls in alike() for call in calls[:1] + calls[1:][-1:]]
     wrong = [call for call in CALLS if call.title in refused()][::24]
     if form is Built:
