@@ -125,6 +125,7 @@ def test_comes_and_goes_with_erlang(root: Root) -> None:
     """An upgrade of Erlang does not bring C's back, nor does anything of ours stay when it is removed."""
     put(root, "erlang-25.1")
     root.run("epmd -daemon")
+    root.until("[ $(pgrep -cx epmd) = 1 ]")  # its parent may still be ending
     pid = root.run("pgrep -x epmd").strip()
     said = put(root, "first")
     assert f"PID {pid}, was not replaced; to hand over: epmd -takeover -daemon" in said

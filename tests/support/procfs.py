@@ -36,14 +36,25 @@ def descriptors(pid: int) -> dict[int, str]:
 
 
 def processes_at(port: int) -> list[int]:
-    """All that have `-port PORT` in their command line, whatever their session and their parent."""
-    at = f"\0-port\0{port}\0".encode()
+    """All that have `-port PORT` in their command line, whatever their session and their parent.
+
+    In another network namespace, as boxes have them, the number is another port's.
+    """
+    at, here = f"\0-port\0{port}\0".encode(), network_of("self")
     for _ in range(2):
         # A process that forks and ends while the list is read is in it, and its child is not.
-        found = [pid for pid, line in _command_lines() if at in line]
+        found = [pid for pid, line in _command_lines() if at in line and network_of(pid) in (here, "")]
         if found:
             break
     return found
+
+
+def network_of(pid: int | str) -> str:
+    """Its network namespace; nothing of a process that has ended, or is another user's."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/net")
+    except OSError:
+        return ""
 
 
 def _command_lines() -> Iterator[tuple[int, bytes]]:
