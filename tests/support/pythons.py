@@ -17,7 +17,7 @@ END
 chmod 755 "$3/bin/pip"
 """
 #: It does what pip does, in a fifth of the time; where it does not reach the index, pip says so.
-_UV = '{uv} pip "\\$@" --quiet --no-cache --python "$3/bin/python" 2>/dev/null && exit'
+_UV = 'TMPDIR="$3" {uv} pip "\\$@" --quiet --no-cache --python "$3/bin/python" 2>/dev/null && exit'
 
 
 def quick_python(path: Path, *, with_uv: bool = False) -> Path:
