@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import re
@@ -52,31 +53,45 @@ _OFTEN = 10
 
 def signals(form: Form) -> Iterator[Seen]:
     """Signals to a process in the foreground, as its parent sees them end it."""
-    left = [*_SIGNALS]
-    while left:
+
+    @contextlib.contextmanager
+    def start() -> Iterator[_Target]:
         with form() as server:
-            fate = _SERVES
-            while left and fate == _SERVES:
-                name = left.pop(0)
-                server.process.send_signal(signal.Signals[f"SIG{name}"])
-                fate = _fate(server.process.poll, server.port)
-                seen = f"status {server.process.returncode}" if fate == _ENDED else fate
-                yield Seen(f"SIG{name} in the foreground", seen, _OF_SIGNALS.get(name, ""))
+            yield server.process.pid, server.process.poll, server.port
+
+    for name, fate, status in _signalled(_SIGNALS, start):
+        seen = f"status {status()}" if fate == _ENDED else fate
+        yield Seen(f"SIG{name} in the foreground", seen, _OF_SIGNALS.get(name, ""))
 
 
 def signals_to_a_daemon(form: Form) -> Iterator[Seen]:
-    left = [*_SIGNALS_TO_A_DAEMON]
-    while left:
+    @contextlib.contextmanager
+    def start() -> Iterator[_Target]:
         with daemon([*form.command]) as (port, pid):
+            yield pid, lambda: gone(pid) or None, port
+
+    for name, fate, _ in _signalled(_SIGNALS_TO_A_DAEMON, start):
+        yield Seen(f"SIG{name} to a daemon", fate, _OF_SIGNALS.get(name, ""))
+
+
+#: Its process, what is not None when that has ended, and its port.
+_Target = tuple[int, Callable[[], object], int]
+_ENDED, _SERVES = "ended", "serves"
+
+
+def _signalled(
+    names: tuple[str, ...], start: Callable[[], contextlib.AbstractContextManager[_Target]]
+) -> Iterator[tuple[str, str, Callable[[], object]]]:
+    """What comes of each signal. Who serves on gets the next one, too."""
+    left = [*names]
+    while left:
+        with start() as (pid, status, port):
             fate = _SERVES
             while left and fate == _SERVES:
                 name = left.pop(0)
                 os.kill(pid, signal.Signals[f"SIG{name}"])
-                fate = _fate(lambda pid=pid: gone(pid) or None, port)
-                yield Seen(f"SIG{name} to a daemon", fate, _OF_SIGNALS.get(name, ""))
-
-
-_ENDED, _SERVES = "ended", "serves"
+                fate = _fate(status, port)
+                yield name, fate, status
 
 
 def _fate(status: Callable[[], object], port: int) -> str:

@@ -37,6 +37,8 @@ Script = Callable[[int], Iterator[str]]
 Play = tuple[Script, list[str]]
 
 GROUP = "log"
+#: The options of each level of the log.
+_LEVELS: tuple[list[str], ...] = ([], ["-d"], ["-d", "-d"], ["-d", "-d", "-d"])
 _AT_ONCE = 4
 
 _NOT_THERE = "an address that the host does not have, while an epmd is running"
@@ -353,7 +355,7 @@ def starts(options: list[str], form: Form) -> list[Seen]:
 
 
 def _plays() -> Iterator[Play]:
-    for options in ([], ["-d"], ["-d", "-d"], ["-d", "-d", "-d"]):
+    for options in _LEVELS:
         yield relaxed, [*options, "-relaxed_command_check"]
         for script in (requests, odd, registrations, strangers) if options else (complaints,):
             yield script, options
@@ -370,9 +372,7 @@ def play(form: Form, every: int = 1) -> list[Seen]:
     by_strangers = [each for each in plays if each[0] is strangers]
     others = [each for each in plays if each[0] is not strangers]
     processes = [by_strangers, *(others[first :: _AT_ONCE - 1] for first in range(_AT_ONCE - 1))]
-    refused = [
-        partial(starts, options) for options in ([], ["-d"], ["-d", "-d"], ["-d", "-d", "-d"])[::every]
-    ]
+    refused = [partial(starts, options) for options in _LEVELS[::every]]
     return seen_in(
         [*(partial(played_by_a_process, some) for some in processes if some), *refused], form, _AT_ONCE
     )

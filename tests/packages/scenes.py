@@ -54,10 +54,8 @@ class Host:
 
     def mapper(self) -> tuple[int, str]:
         """The PID of the one epmd, and the file that it runs from."""
-        # A folder-form epmd and C's are one process; the parent of a daemon may still be ending.
-        self.root.until("[ $(pgrep -cx epmd) = 1 ]")
-        pid = self.root.run("pgrep -x epmd").strip()
-        return int(pid), self.root.run("readlink /proc/$1/exe", pid).strip()
+        pid = self.root.only("epmd")
+        return pid, self.root.run("readlink /proc/$1/exe", str(pid)).strip()
 
     def names(self) -> set[str]:
         return set(re.findall(r"^name (\S+) at port", self.root.call("epmd -names").output, re.MULTILINE))

@@ -23,31 +23,24 @@ EXAMPLES = ROOT / "docs" / "examples"
 #: What an image has that stands for one with Erlang.
 PROGRAMS = ("sh", "find", "ln")
 ERTS = "opt/erlang/lib/erlang/erts-99/bin"
-BUILD = """\
-buildah --root "$1/store" --runroot "$1/run" --storage-driver vfs build --isolation chroot --pull-never \
-    "${@:2}"
-"""
 BUILDAH = """\
 buildah() { command buildah --root "$1/store" --runroot "$1/run" --storage-driver vfs "${@:2}"; }
 """
-USER = (
-    BUILDAH
-    + """\
+BUILD = """\
+buildah "$1" build --isolation chroot --pull-never "${@:2}"
+"""
+USER = """\
 buildah "$1" inspect --type image --format '{{.OCIv1.Config.User}}' "$2"
 """
-)
 #: Runs a command in an image.
-RUN_IN = (
-    BUILDAH
-    + """\
+RUN_IN = """\
 container=$(buildah "$1" from --pull-never "$2")
 buildah "$1" run --isolation chroot "$container" -- "${@:3}"
 """
-)
 
 
 def bash(script: str, *arguments: object) -> str:
-    done = run(["bash", "-e", "-c", script, "bash", *map(str, arguments)], timeout=LONG)
+    done = run(["bash", "-e", "-c", BUILDAH + script, "bash", *map(str, arguments)], timeout=LONG)
     assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
     return done.stdout.decode()
 

@@ -23,6 +23,7 @@ from typing import NamedTuple
 from plant.fault import Fault
 from support.paths import ROOT
 from support.patience import wait_until
+from support.procfs import command_line, processes
 
 #: What the tests need of the checkout, besides the installed packages.
 _COPIED = ("LICENSE", "build", "docs", "epmd.py", "lib", "pyproject.toml", "scripts", "tests")
@@ -120,7 +121,7 @@ class Tree:
         mark = f"{self._folder}/".encode()
 
         def end() -> bool:
-            left = [pid for pid in _processes() if mark in _command_line(pid)]
+            left = [pid for pid in processes() if mark in command_line(pid)]
             for pid in left:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
@@ -141,14 +142,3 @@ def _copy(source: Path, target: Path) -> None:
 def _environment() -> dict[str, str]:
     unwanted = re.compile("CI$|COVERAGE_|EPMD_(?!SLOWNESS)|ERL_|LISTEN_|NOTIFY_SOCKET$|PYTEST_|PYTHON")
     return {name: value for name, value in os.environ.items() if not unwanted.match(name)}
-
-
-def _processes() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
-
-
-def _command_line(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""

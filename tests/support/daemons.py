@@ -12,6 +12,7 @@ from gevent_epmd.program.process.watch import gone
 from support.patience import wait_until
 from support.peer import ask
 from support.ports import answers, listening_inodes, reserved_port
+from support.procfs import descriptors, processes
 from support.programs import run
 
 
@@ -26,9 +27,9 @@ def serving_pid(port: int) -> int:
 def listening_at(port: int) -> Iterator[int]:
     """The processes that have a listening socket of this port, those first that were started last."""
     inodes = {f"socket:[{inode}]" for inode in listening_inodes(port)}
-    for pid in sorted(map(int, filter(str.isdigit, os.listdir("/proc"))), reverse=True):
+    for pid in sorted(processes(), reverse=True):
         with contextlib.suppress(OSError):
-            if any(os.readlink(f"/proc/{pid}/fd/{fd}") in inodes for fd in os.listdir(f"/proc/{pid}/fd")):
+            if not inodes.isdisjoint(descriptors(pid).values()):
                 yield pid
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -43,7 +42,7 @@ def processes_at(port: int) -> list[int]:
     at, here = f"\0-port\0{port}\0".encode(), network_of("self")
     for _ in range(2):
         # A process that forks and ends while the list is read is in it, and its child is not.
-        found = [pid for pid, line in _command_lines() if at in line and network_of(pid) in (here, "")]
+        found = [pid for pid in processes() if at in command_line(pid) and network_of(pid) in (here, "")]
         if found:
             break
     return found
@@ -57,11 +56,9 @@ def network_of(pid: int | str) -> str:
         return ""
 
 
-def _command_lines() -> Iterator[tuple[int, bytes]]:
+def processes() -> list[int]:
     # Without Path, which takes twice the time: who waits for the end of a process looks again and again.
-    for name in os.listdir("/proc"):
-        if name.isdecimal():
-            yield int(name), command_line(int(name))
+    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
 
 
 def command_line(pid: int) -> bytes:

@@ -108,6 +108,11 @@ class Root:
         """Copy a file of this host."""
         shutil.copy(path, f"/proc/{self._pid}/root{to}")
 
+    def only(self, program: str) -> int:
+        """The one process of this program, once its parent has ended, from which a daemon comes."""
+        self.until(f"[ $(pgrep -cx {program}) = 1 ]")
+        return int(self.run(f"pgrep -x {program}"))
+
     def until(self, script: str, patience: float = PATIENCE) -> None:
         """Wait until this has status 0."""
         end = time.monotonic() + patience

@@ -246,11 +246,13 @@ def test_usage_of_ours_as_it_is_read(options: list[str]) -> None:
 
 
 @forms(C, at="command")
-def test_usage_of_c(command) -> None:
-    for options in USAGE_ERRORS:
+@pytest.mark.parametrize("lines", [USAGE_ERRORS, BAD_VALUES], ids=["wrong lines", "bad values"])
+def test_what_c_refuses(command, lines: list[list[str]]) -> None:
+    for options in lines:
         out, err, status = outcome(command, *options)
         assert (out, status) == (b"", 1), options
-        assert b"usage: epmd " in err, options
+        is_named = lines is BAD_VALUES and is_one_line(err, options[1])
+        assert is_named or b"usage: epmd " in err, options
 
 
 def test_what_is_wrong_is_not_lost_in_the_usage(ours) -> None:
@@ -279,14 +281,6 @@ def test_bad_value(command, options: list[str]) -> None:
 def test_bad_value_as_it_is_read(options: list[str]) -> None:
     with pytest.raises(ValueProblem, match=f"^{options[0]}: .*{re.escape(options[1])}"):
         read_options(options, {})
-
-
-@forms(C, at="command")
-def test_bad_value_of_c(command) -> None:
-    for options in BAD_VALUES:
-        out, err, status = outcome(command, *options)
-        assert (out, status) == (b"", 1), options
-        assert b"usage: epmd " in err or is_one_line(err, options[1]), options
 
 
 @pytest.mark.parametrize("options", [["-port", "70966"], ["-port", "٣"]], ids=" ".join)

@@ -24,7 +24,7 @@ from gevent_epmd.program.process.watch import gone
 from gevent_epmd.wire import frame
 from support.daemons import daemon, end, serving_pid
 from support.forms import Built, Folder, InProcess, Source
-from support.marks import forms
+from support.marks import by_form, forms
 from support.paths import BUILT, C_EPMD, ROOT, SOURCE
 from support.patience import PATIENCE, wait_until, whole_seconds
 from support.peer import Peer, ask, names, node, register
@@ -516,11 +516,7 @@ def port_in(path: Path) -> int:
     return int(path.read_text())
 
 
-@pytest.mark.parametrize(
-    ("ours", "how"),
-    [*((Source, how) for how in ("KILL", "TERM", "INT", "HUP", "QUIT")), (Folder, "TERM")],
-    indirect=["ours"],
-)
+@by_form("how", {Source: ["KILL", "TERM", "INT", "HUP", "QUIT"], Folder: ["TERM"]}, at="ours")
 def test_any_port_is_in_the_file_until_the_end(ours, how: str, tmp_path: Path) -> None:
     path = tmp_path / "port"
     process = start(ours, "-port", "0", "-port_file", str(path), "-loopback")
